@@ -1,0 +1,83 @@
+"""The command line: one file a command; each parses, calls one function, prints."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+import click
+
+from harvester import __version__
+from harvester.cli.failures import failures
+from harvester.cli.retry import retry
+from harvester.cli.run import run
+from harvester.cli.simulate import simulate
+from harvester.cli.status import status
+from harvester.cli.verify import verify
+from harvester.errors import HarvesterError
+from harvester.plain import plain
+
+# As sysexits' EX_SOFTWARE: an error of ours, not of the user.
+_INTERNAL = 70
+_INTERRUPTED = 130
+_BROKEN_PIPE = 141
+_LONGEST_LINE = 2000
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="harvester")
+def cli() -> None:
+    """Bulk-fetch notes from Just One API overnight: each note once, nothing paid twice."""
+
+
+for command in (run, status, failures, retry, verify, simulate):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line; every error ends in one plain line and an exit code."""
+    sys.exit(_guarded())
+
+
+def _guarded() -> int:
+    try:
+        code = cli.main(
+            standalone_mode=False, auto_envvar_prefix="HARVESTER", prog_name="harvester"
+        )
+    except click.ClickException as error:
+        if isinstance(error, click.UsageError) and error.ctx is not None:
+            click.echo(error.ctx.get_usage(), err=True)
+        _say(error.format_message())
+        return error.exit_code
+    except HarvesterError as error:
+        _say(str(error))
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("harvester: stopped by Ctrl-C (SIGINT) before the first call.", err=True)
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone; writing on would only fail again.
+        sys.stdout = None
+        return _BROKEN_PIPE
+    except Exception as error:  # noqa: BLE001 - no traceback reaches a user
+        click.echo(_internal(error), err=True)
+        return _INTERNAL
+    return int(code or 0)
+
+
+def _say(message: str) -> None:
+    """Print an error without the control characters that a name or a line in it may hold."""
+    lines = (plain(line, _LONGEST_LINE) for line in message.split("\n"))
+    click.echo("harvester: error: " + "\n".join(lines), err=True)
+
+
+def _internal(error: BaseException) -> str:
+    """Where an error of ours happened; never its text, which could hold anything."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{last.filename.rpartition('harvester/')[2]}:{last.lineno}"
+    return (
+        f"harvester: internal error: {type(error).__name__} at {place}. Nothing recorded is lost: "
+        "run the same command again, and please report this line."
+    )

@@ -1,0 +1,37 @@
+"""`harvester retry`: put failed notes back in the queue."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from harvester.cli.options import existing_output
+from harvester.engine.harvest import steady_clock
+from harvester.engine.opening import ledger_path, open_held
+from harvester.ledger.reader import reading
+from harvester.model import State
+from harvester.source import IdRule
+from harvester.views.words import count
+
+
+@click.command(epilog="Example: harvester retry notes.jsonl --code 404")
+@existing_output
+@click.option("--code", "codes", type=int, multiple=True, help="Only this code; repeatable.")
+@click.option("--id", "ids", multiple=True, help="Only this note; repeatable.")
+def retry(output: Path, codes: tuple[int, ...], ids: tuple[str, ...]) -> None:
+    """Put failed notes back in the queue: all of them, or by code or id."""
+    path = output.resolve()
+    with reading(ledger_path(path)):
+        pass
+    rule = IdRule()
+    named = [rule.bare(note_id) or note_id for note_id in ids]
+    opened = open_held(path, steady_clock())
+    try:
+        many = opened.ledger.retry((State.REJECTED, State.EXHAUSTED), codes, named)
+    finally:
+        opened.close()
+    click.echo(
+        f"{count(many, 'note')} back in the queue"
+        + (f"; next: `harvester run -o {output}`" if many else "")
+    )

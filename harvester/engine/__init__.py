@@ -1,0 +1,1 @@
+"""The line itself: read, claim, pace, fetch, judge, write, commit, on one TaskGroup."""

@@ -1,0 +1,242 @@
+"""Sends claimed jobs as their turns come, and judges what comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from harvester.engine.feeder import Feeder
+from harvester.engine.ports import CallFinished, Notice, Ports
+from harvester.engine.progress import Progress
+from harvester.engine.recorder import Recorder
+from harvester.engine.stop import Stop
+from harvester.errors import HarvesterError
+from harvester.model import Answer, Job, Judgement, Outcome, StopReason, Verdict
+from harvester.output.lines import make_line
+from harvester.pace import Pace
+from harvester.rules.backoff import backoff_delay
+from harvester.rules.breaker import Breaker, FirstAnswers
+from harvester.rules.budget import calls_allowed, is_reached
+from harvester.rules.outcomes import saved, unsaved
+from harvester.rules.retry_after import parse_retry_after
+from harvester.rules.verdicts import judge
+from harvester.settings import RunSettings
+
+# In flight at most, where the user names no number: rate times latency, up to this.
+_MOST_WORKERS = 1024
+# Judging more than this could hold the event loop up for longer than a turn.
+_LARGE_BODY = 256 << 10
+_LARGEST_BATCH = 64
+
+
+@dataclass(slots=True)
+class Watch:
+    """The rules that watch a run's answers, in the order they come.
+
+    `refused` are the jobs rejected while all answers were code 400, `probing` is the job whose call
+    is a probe.
+    """
+
+    breaker: Breaker
+    first_answers: FirstAnswers
+    refused: list[int] = field(default_factory=list)
+    probing: int | None = None
+
+
+class Caller:
+    """One task takes the turns and records departures; workers make the calls."""
+
+    def __init__(
+        self,
+        ports: Ports,
+        progress: Progress,
+        feeder: Feeder,
+        recorder: Recorder,
+        stop: Stop,
+        pace: Pace,
+        settings: RunSettings,
+        lease: float,
+    ) -> None:
+        self._ports = ports
+        self._progress = progress
+        self._feeder = feeder
+        self._recorder = recorder
+        self._stop = stop
+        self._pace = pace
+        self._settings = settings
+        self._lease = lease
+        self._most = settings.calling.workers or _MOST_WORKERS
+        self._sent: asyncio.Queue[Job | None] = asyncio.Queue()
+        self._landed = asyncio.Event()
+        self._workers = 0
+        self._watch = Watch(Breaker(), FirstAnswers())
+
+    @property
+    def refused(self) -> list[int]:
+        """Jobs rejected by code 400 while nothing else was ever answered."""
+        return self._watch.refused if self._watch.first_answers.is_suspicious else []
+
+    # Sending
+
+    async def send(self, group: asyncio.TaskGroup) -> None:
+        """Send claimed jobs until cancelled; workers belong to the group."""
+        try:
+            while True:
+                first = await self._feeder.claimed.get()
+                self._feeder.took()
+                room = await self._permission()
+                await self._pace.turn()
+                batch = await self._gather(first, room)
+                await self._depart(batch, group)
+        except HarvesterError as error:
+            self._stop.set(StopReason.LOCAL_IO, str(error))
+
+    async def _permission(self) -> int:
+        """Wait until the run may start a call; gives how many it may."""
+        limits, spent = self._settings.limits, self._progress.spent
+        while True:
+            self._landed.clear()
+            flying = len(self._progress.flying)
+            room = self._most - flying
+            allowed = calls_allowed(limits, spent, flying)
+            if allowed is not None:
+                room = min(room, allowed)
+                self._note_limit()
+            if self._watch.breaker.is_tripped:
+                room = await self._probe_room(flying)
+            if room > 0:
+                return room
+            await self._landed.wait()
+
+    def _note_limit(self) -> None:
+        name = is_reached(self._settings.limits, self._progress.spent)
+        if name is not None:
+            self._stop.set(StopReason.LIMIT, f"{name} is reached")
+
+    async def _probe_room(self, flying: int) -> int:
+        """With the breaker tripped, one call at a time after a growing pause."""
+        if flying:
+            return 0
+        failed = self._watch.breaker.failed_probes
+        delay = backoff_delay(failed + 1, self._settings.backoff, self._ports.jitter)
+        self._ports.tell(Notice("probe", f"upstream is failing: probing in {delay:.1f} s"))
+        await asyncio.sleep(delay)
+        return 1
+
+    async def _gather(self, first: Job, room: int) -> list[Job]:
+        """All jobs whose turns have come, so that one commit serves them all."""
+        batch = [first]
+        claimed = self._feeder.claimed
+        most = min(room, _LARGEST_BATCH)
+        while len(batch) < most and not claimed.empty() and await self._pace.try_turn():
+            batch.append(claimed.get_nowait())
+            self._feeder.took()
+        return batch
+
+    async def _depart(self, batch: list[Job], group: asyncio.TaskGroup) -> None:
+        """Record the calls before they are sent, then send them."""
+        held = await self._ports.ledger.depart(batch, self._lease)
+        for job in set(batch).difference(held):
+            self._progress.unsent.pop(job.seq, None)
+        for sent, job in enumerate(held):
+            await self._pace.start()
+            if self._stop.is_set or self._pace.is_paused:
+                await self._take_back(held[sent:])
+                return
+            self._fly(job, group)
+
+    async def _take_back(self, jobs: list[Job]) -> None:
+        await self._ports.ledger.release(jobs)
+        for job in jobs:
+            self._progress.unsent.pop(job.seq, None)
+
+    def _fly(self, job: Job, group: asyncio.TaskGroup) -> None:
+        if self._watch.breaker.is_tripped:
+            self._watch.probing = job.seq
+        self._progress.sent(job)
+        if self._workers < len(self._progress.flying):
+            self._workers += 1
+            group.create_task(self._work())
+        self._sent.put_nowait(job)
+
+    def dismiss(self) -> None:
+        """Let the workers go once their calls have landed."""
+        for _ in range(self._workers):
+            self._sent.put_nowait(None)
+
+    # Answers
+
+    async def _work(self) -> None:
+        while (job := await self._sent.get()) is not None:
+            answer = await self._ports.fetcher.fetch(job.note_id)
+            if len(answer.body or b"") > _LARGE_BODY:
+                judgement = await asyncio.to_thread(judge, answer)
+            else:
+                judgement = judge(answer)
+            self._land(job, answer, judgement)
+
+    def _land(self, job: Job, answer: Answer, judgement: Judgement) -> None:
+        outcome = self._outcome(job, answer, judgement)
+        probe = self._watch.probing == job.seq
+        self._progress.landed(outcome)
+        if answer.fault is None:
+            self._progress.answered += 1
+        else:
+            self._progress.last_fault = judgement.reason
+        self._heed(job, answer, judgement, probe=probe)
+        self._recorder.put(outcome)
+        self._landed.set()
+        self._ports.tell(
+            CallFinished(
+                job.note_id,
+                judgement.verdict.value,
+                judgement.code,
+                judgement.reason,
+                job.attempts + 1,
+                answer.elapsed,
+            )
+        )
+
+    def _outcome(self, job: Job, answer: Answer, judgement: Judgement) -> Outcome:
+        settings = self._settings
+        if judgement.verdict is Verdict.SAVE:
+            now = self._ports.clock()
+            line = make_line(job, judgement, settings.endpoint, now)
+            return saved(job, answer, judgement, line, now)
+        return unsaved(
+            job, answer, judgement, settings.patience, settings.backoff, self._ports.jitter
+        )
+
+    def _heed(self, job: Job, answer: Answer, judgement: Judgement, *, probe: bool) -> None:
+        """Let the answer act on the run: stop it, slow it down, trip or close the breaker."""
+        if judgement.stop is not None:
+            self._stop.set(judgement.stop, judgement.reason)
+        if judgement.verdict is Verdict.SLOW_DOWN:
+            self._slow_down(answer)
+        if answer.fault is None:
+            self._watch_first(job, judgement)
+        breaker = self._watch.breaker
+        breaker.see(job.seq, judgement.verdict, probe=probe, again=any(job.tries))
+        if breaker.is_spent:
+            self._stop.set(StopReason.UPSTREAM, f"{breaker.failed_probes} probes in a row failed")
+        elif breaker.is_tripped and not probe:
+            text = f"the answers of many notes in a row say: {judgement.reason}"
+            self._ports.tell(Notice("breaker", text))
+
+    def _watch_first(self, job: Job, judgement: Judgement) -> None:
+        watch = self._watch
+        watch.first_answers.see(judgement.code)
+        if judgement.verdict is Verdict.REJECT and watch.first_answers.is_watching:
+            watch.refused.append(job.seq)
+        if watch.first_answers.is_suspicious:
+            self._stop.set(
+                StopReason.REFUSED, "the first answers all say 400: the request itself is wrong"
+            )
+
+    def _slow_down(self, answer: Answer) -> None:
+        self._progress.slow_downs += 1
+        wait = parse_retry_after(answer.retry_after, self._ports.clock())
+        if self._pace.slow_down(wait, answer.elapsed):
+            self._ports.tell(
+                Notice("slow down", f"rate limit: {self._pace.per_second:.3g} calls/s from here")
+            )

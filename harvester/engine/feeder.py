@@ -1,0 +1,122 @@
+"""Enrols what is read, and claims what is due into a small queue."""
+
+from __future__ import annotations
+
+import asyncio
+
+from harvester.engine.ports import Ports
+from harvester.engine.progress import Progress
+from harvester.engine.recorder import Recorder
+from harvester.engine.stop import Stop
+from harvester.errors import HarvesterError, InputError
+from harvester.model import Job, Page, StopReason
+from harvester.settings import RunSettings
+
+# Claimed ahead: what can be sent in so many seconds, within these bounds.
+_AHEAD_SECONDS = 10.0
+_LEAST_AHEAD, _MOST_AHEAD = 4, 500
+
+
+class Feeder:
+    """Keeps the queue of claimed jobs filled until nothing is left to do."""
+
+    def __init__(
+        self,
+        ports: Ports,
+        progress: Progress,
+        recorder: Recorder,
+        stop: Stop,
+        settings: RunSettings,
+        lease: float,
+    ) -> None:
+        self._ports = ports
+        self._progress = progress
+        self._recorder = recorder
+        self._stop = stop
+        self._settings = settings
+        self._lease = lease
+        self.claimed: asyncio.Queue[Job] = asyncio.Queue()
+        self._wanted = asyncio.Event()
+        per_second = settings.calling.rate.per_second
+        self._ahead = max(_LEAST_AHEAD, min(_MOST_AHEAD, int(per_second * _AHEAD_SECONDS)))
+        self._deadline = float("inf")
+
+    def took(self) -> None:
+        """Say that a job was taken from the queue."""
+        if self.claimed.qsize() <= self._ahead // 2:
+            self._wanted.set()
+
+    async def read(self) -> None:
+        """Enrol the whole input, page by page."""
+        refresh = self._settings.refresh
+        before = None if refresh is None else self._ports.clock() - refresh
+        try:
+            async for page in self._ports.pages:
+                await self._enrol(page, before)
+        except InputError as error:
+            self._stop.set(StopReason.INPUT, str(error))
+        except HarvesterError as error:
+            self._stop.set(StopReason.LOCAL_IO, str(error))
+        else:
+            self._check_read()
+        self._recorder.recorded.set()
+
+    async def _enrol(self, page: Page, refresh_before: float | None) -> None:
+        self._progress.read(len(page.ids), page.bad)
+        if page.ids:
+            enrolled = await self._ports.ledger.enrol(page.ids, refresh_before)
+            self._progress.enrolled(enrolled.added, enrolled.refreshed)
+            self._recorder.recorded.set()
+
+    def _check_read(self) -> None:
+        self._progress.is_read = True
+        if self._progress.bad_lines and not self._progress.good_lines:
+            first = self._progress.bad_examples[0]
+            self._stop.set(StopReason.INPUT, f"INPUT names no note at all; the first line: {first}")
+
+    async def feed(self) -> None:
+        """Claim due jobs until all are done or failed."""
+        max_runtime = self._settings.limits.max_runtime
+        if max_runtime is not None:
+            self._deadline = asyncio.get_running_loop().time() + max_runtime
+        try:
+            while not self._is_finished(next_due := await self._claim()):
+                await self._wait(next_due)
+                await self._ports.ledger.renew(list(self._progress.unsent.values()), self._lease)
+        except HarvesterError as error:
+            self._stop.set(StopReason.LOCAL_IO, str(error))
+
+    async def _claim(self) -> float | None:
+        """Fill the queue; gives when the next job is due, in seconds, None if none will ever be."""
+        self._recorder.recorded.clear()
+        self._wanted.clear()
+        room = self._ahead - self.claimed.qsize()
+        claimed = await self._ports.ledger.claim(room, self._lease)
+        for job in claimed.jobs:
+            self._progress.claimed(job)
+            self.claimed.put_nowait(job)
+        return claimed.next_due
+
+    def _is_finished(self, next_due: float | None) -> bool:
+        """Whether nothing is left to claim, in flight or unrecorded; or nothing due in time."""
+        progress = self._progress
+        if progress.unsent or progress.flying or self._recorder.pending or not progress.is_read:
+            return False
+        if next_due is None:
+            return True
+        if asyncio.get_running_loop().time() + next_due > self._deadline:
+            self._stop.set(StopReason.LIMIT, "nothing is due before --max-runtime is reached")
+            return True
+        return False
+
+    async def _wait(self, next_due: float | None) -> None:
+        """Wait for room or for jobs, but never so long that a lease could lapse."""
+        is_full = self.claimed.qsize() > self._ahead // 2
+        event = self._wanted if is_full else self._recorder.recorded
+        longest = self._lease / 3
+        seconds = longest if is_full or next_due is None else min(next_due, longest)
+        if seconds:
+            try:
+                await asyncio.wait_for(event.wait(), seconds)
+            except TimeoutError:
+                return

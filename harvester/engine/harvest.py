@@ -1,0 +1,127 @@
+"""Puts one harvest together from its rooms, runs it, and takes it apart again."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harvester.api.client import Target, calling
+from harvester.api.endpoints import endpoint_path
+from harvester.engine.opening import Opened, begin, open_harvest
+from harvester.engine.ports import Notice, Observer, Ports
+from harvester.engine.reading import pages_from
+from harvester.engine.run import Run
+from harvester.ledger.protocol import Identity
+from harvester.ledger.threaded import ThreadedLedger
+from harvester.model import Page, Summary
+from harvester.output.lines import SIMULATED_PREFIX
+from harvester.output.threaded import ThreadedSink
+from harvester.pace import Pace
+from harvester.settings import RunSettings
+from harvester.simulator import SimulatorSettings, serving
+
+# What `run --simulate` meets: a believable night in small, with some answers to repeat.
+_EMBEDDED = SimulatorSettings(
+    latency=0.05, jitter=0.02, fail={301: 0.1}, request_id_prefix=SIMULATED_PREFIX
+)
+_SIMULATED_TOKEN = "simulated"  # noqa: S105 - any word will do there
+
+
+@dataclass(frozen=True, slots=True)
+class Harvest:
+    """What to harvest: pages of note ids into an output, from a base URL with a token."""
+
+    settings: RunSettings
+    output: Path
+    pages: Iterator[Page]
+    base_url: str
+    token: str
+    observers: tuple[Observer, ...] = ()
+    has_input: bool = True
+
+
+def steady_clock() -> Callable[[], float]:
+    """Unix seconds that never step while a run is on, whatever is done to the wall clock."""
+    offset = time.time() - time.monotonic()
+    return lambda: offset + time.monotonic()
+
+
+async def run_harvest(harvest: Harvest, began: Callable[[Run], None]) -> Summary:
+    """Run one harvest; `began` is given the run once it can be watched and stopped.
+
+    Raises HarvesterError before the first call, if OUTPUT or its ledger cannot be used.
+    """
+    clock = steady_clock()
+    settings = harvest.settings
+    identity = Identity(settings.endpoint, settings.simulated)
+    opened = open_harvest(
+        harvest.output, identity, clock, rebuild=settings.rebuild, sync=settings.sync
+    )
+    try:
+        return await _run_opened(harvest, opened, clock, began)
+    finally:
+        opened.close()
+
+
+async def _run_opened(
+    harvest: Harvest,
+    opened: Opened,
+    clock: Callable[[], float],
+    began: Callable[[Run], None],
+) -> Summary:
+    settings, ledger = harvest.settings, opened.ledger
+    found = begin(opened, settings, clock(), has_input=harvest.has_input)
+    async with AsyncExitStack() as stack:
+        thread = stack.enter_context(ThreadPoolExecutor(1, "harvester-ledger"))
+        base_url = await stack.enter_async_context(_server(harvest))
+        target = Target(
+            base_url,
+            endpoint_path(settings.endpoint),
+            _SIMULATED_TOKEN if settings.simulated else harvest.token,
+            settings.calling.accept_cache,
+        )
+        client = await stack.enter_async_context(calling(target, settings.calling.timeout))
+        ports = Ports(
+            ThreadedLedger(ledger, thread),
+            client,
+            ThreadedSink(opened.output, thread),
+            pages_from(harvest.pages),
+            clock,
+            random.random,
+            harvest.observers,
+        )
+        _tell_found(ports, opened, found.found_unanswered)
+        run = Run(settings, ports, Pace(settings.calling.rate, settings.calling.burst))
+        began(run)
+        summary = await run.run()
+    summary = replace(summary, found_unanswered=found.found_unanswered, adopted=opened.adopted)
+    ledger.finish_run(summary.reason, summary.exit_code)
+    return summary
+
+
+@asynccontextmanager
+async def _server(harvest: Harvest) -> AsyncIterator[str]:
+    """The base URL to call: the one given, or that of an embedded simulator."""
+    if not harvest.settings.simulated:
+        yield harvest.base_url
+        return
+    async with serving(_EMBEDDED) as simulator:
+        yield simulator.url
+
+
+def _tell_found(ports: Ports, opened: Opened, unanswered: int) -> None:
+    if opened.is_rebuilt:
+        ports.tell(Notice("rebuilt", f"the ledger was rebuilt from {opened.output.path}"))
+    elif opened.adopted:
+        text = f"adopted {opened.adopted} paid lines that the last run could not record"
+        ports.tell(Notice("adopted", text))
+    if opened.cut:
+        ports.tell(Notice("cut", f"cut {opened.cut} bytes of a torn last line"))
+    if unanswered:
+        text = f"{unanswered} calls of the last run may have been charged without an answer"
+        ports.tell(Notice("unanswered", text))

@@ -1,0 +1,176 @@
+"""One run from beginning to end: its tasks, its stop, its summary."""
+
+from __future__ import annotations
+
+import asyncio
+
+from harvester.engine.caller import Caller
+from harvester.engine.day import Day
+from harvester.engine.feeder import Feeder
+from harvester.engine.ports import Ports
+from harvester.engine.progress import Progress
+from harvester.engine.recorder import Recorder
+from harvester.engine.stop import Stop
+from harvester.errors import HarvesterError
+from harvester.model import Counts, StopReason, Summary
+from harvester.pace import Pace
+from harvester.settings import RunSettings
+
+# A lease outlives the call it covers by this many seconds.
+_LEASE_MARGIN = 60.0
+
+
+class Run:
+    """The line of one harvest; `stop` and `abort` are its handles from outside."""
+
+    def __init__(self, settings: RunSettings, ports: Ports, pace: Pace) -> None:
+        self._settings = settings
+        self._ports = ports
+        self.pace = pace
+        self.progress = Progress()
+        self._stop = Stop()
+        lease = settings.calling.timeout + _LEASE_MARGIN
+        self._recorder = Recorder(ports, self.progress, self._stop, sync=settings.sync)
+        self._feeder = Feeder(ports, self.progress, self._recorder, self._stop, settings, lease)
+        self._caller = Caller(
+            ports,
+            self.progress,
+            self._feeder,
+            self._recorder,
+            self._stop,
+            pace,
+            settings,
+            lease,
+        )
+        self._calls: asyncio.Task[None] | None = None
+        self._is_aborted = False
+
+    @property
+    def stop_reason(self) -> StopReason | None:
+        """Why the run is stopping, if it is."""
+        return self._stop.reason
+
+    def stop(self, reason: StopReason) -> None:
+        """Send nothing new; await and save what is in flight."""
+        self._stop.set(reason)
+
+    def abort(self) -> None:
+        """Do not even await what is in flight: those calls are recorded as unanswered."""
+        self._is_aborted = True
+        if self._calls is not None:
+            self._calls.cancel()
+
+    async def run(self) -> Summary:
+        """Harvest until done or stopped."""
+        began = asyncio.get_running_loop().time()
+        await self._begin()
+        async with asyncio.TaskGroup() as group:
+            recording = group.create_task(self._recorder.run())
+            settling = group.create_task(self._recorder.settle_often())
+            self._calls = group.create_task(self._make_calls())
+            await asyncio.wait([self._calls])
+            self._recorder.finish()
+            await recording
+            await self._give_back()
+            settling.cancel()
+            await self._recorder.settle()
+        return await self._summary(asyncio.get_running_loop().time() - began)
+
+    async def _begin(self) -> None:
+        ledger, spent = self._ports.ledger, self.progress.spent
+        self.progress.begin(await ledger.counts())
+        if self._settings.limits.max_charged_daily is not None:
+            day = Day(self._ports.clock, self._settings.day_zone)
+            spent.charged_today = await ledger.charged_since(day.began())
+
+    async def _make_calls(self) -> None:
+        """The part of the run that a second signal cuts short."""
+        async with asyncio.TaskGroup() as workers:
+            await self._take_in(workers)
+            self._caller.dismiss()
+
+    async def _take_in(self, workers: asyncio.TaskGroup) -> None:
+        """Read, claim and send, until all is done or the run is stopping."""
+        async with asyncio.TaskGroup() as group:
+            reading = group.create_task(self._feeder.read())
+            feeding = group.create_task(self._feeder.feed())
+            sending = group.create_task(self._caller.send(workers))
+            timing = [
+                group.create_task(self._end_in_time()),
+                group.create_task(self._follow_day()),
+            ]
+            stopped = group.create_task(self._stop.wait())
+            hurried = group.create_task(self._stop.wait_hurried())
+            await asyncio.wait([feeding, stopped], return_when=asyncio.FIRST_COMPLETED)
+            for task in (feeding, sending, stopped, *timing):
+                task.cancel()
+            await asyncio.wait([reading, hurried], return_when=asyncio.FIRST_COMPLETED)
+            reading.cancel()
+            hurried.cancel()
+
+    async def _end_in_time(self) -> None:
+        seconds = self._settings.limits.max_runtime
+        if seconds is not None:
+            await asyncio.sleep(seconds)
+            self._stop.set(StopReason.LIMIT, "--max-runtime is reached")
+
+    async def _follow_day(self) -> None:
+        """Count the day's charges anew when the calendar day changes."""
+        if self._settings.limits.max_charged_daily is None:
+            return
+        day = Day(self._ports.clock, self._settings.day_zone)
+        while True:
+            await asyncio.sleep(day.seconds_left())
+            self.progress.spent.charged_today = 0
+
+    async def _give_back(self) -> None:
+        """Leave no claim behind: unsent jobs are released, calls cut short are unanswered."""
+        progress = self.progress
+        try:
+            await self._ports.ledger.release(list(progress.unsent.values()))
+            if progress.flying:
+                jobs = list(progress.flying.values())
+                await self._ports.ledger.abandon(jobs, "stopped at once")
+                progress.spent.unanswered += len(jobs)
+            if self._caller.refused:
+                await self._ports.ledger.requeue(self._caller.refused)
+        except HarvesterError as error:
+            self._stop.set(StopReason.LOCAL_IO, str(error))
+
+    async def _summary(self, elapsed: float) -> Summary:
+        counts = await self._ports.ledger.counts()
+        progress, spent = self.progress, self.progress.spent
+        reason = self._reason(counts)
+        return Summary(
+            reason=reason.value,
+            exit_code=reason.exit_code,
+            done=counts.done,
+            queued=counts.queued,
+            failed=counts.failed,
+            charged=spent.charged,
+            unanswered=spent.unanswered,
+            calls=spent.calls,
+            by_code=dict(sorted(progress.by_code.items())),
+            saved=spent.notes,
+            waiting=counts.waiting,
+            rejected=counts.rejected,
+            exhausted=counts.exhausted,
+            detail=self._stop.detail,
+            elapsed=elapsed,
+            bad_lines=progress.bad_lines,
+            bad_examples=tuple(progress.bad_examples),
+        )
+
+    def _reason(self, counts: Counts) -> StopReason:
+        reason = self._stop.reason
+        if reason is StopReason.LIMIT and not counts.queued and self.progress.is_read:
+            reason = None
+        if reason is not None:
+            return reason
+        if not counts.failed:
+            return StopReason.DONE
+        if self.progress.spent.calls and not self.progress.answered:
+            self._stop.detail = f"not one answer in {self.progress.spent.calls} calls; the last: "
+            self._stop.detail += self.progress.last_fault
+            return StopReason.UPSTREAM
+        return StopReason.FAILED

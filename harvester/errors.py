@@ -1,0 +1,39 @@
+"""One exception tree: each class holds the exit code its error ends the program with."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class HarvesterError(Exception):
+    """Anything harvester refuses or fails at; its text tells what to do next."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class UsageError(HarvesterError):
+    """Options or settings that cannot be meant, or that contradict the ledger (exit 2)."""
+
+
+class InputError(HarvesterError):
+    """An INPUT that cannot be read as note ids; names the file and the line (exit 2)."""
+
+
+class OutputMismatchError(HarvesterError):
+    """OUTPUT and its ledger do not belong together, or OUTPUT lost lines (exit 2)."""
+
+
+class LedgerError(HarvesterError):
+    """A ledger this version cannot use: newer, foreign or corrupt (exit 2)."""
+
+
+class LocalIOError(HarvesterError):
+    """The disk or a file failed: full, read-only, unwritable (exit 74, as sysexits' EX_IOERR)."""
+
+    exit_code = 74
+
+
+class OutputLockedError(HarvesterError):
+    """Another run holds this OUTPUT (exit 75, as sysexits' EX_TEMPFAIL)."""
+
+    exit_code = 75

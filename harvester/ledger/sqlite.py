@@ -1,0 +1,478 @@
+"""The embedded ledger on SQLite: one connection, used from one thread at a time."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from harvester.errors import LedgerError, LocalIOError
+from harvester.ledger.keys import from_key, to_key
+from harvester.ledger.protocol import Claimed, Enrolled, Extent, FoundLine, Identity, Opening
+from harvester.ledger.schema import migrate
+from harvester.model import Counts, Job, Outcome, State
+
+# A reader such as `status` may hold the file for a moment; nobody holds it this long.
+_BUSY_SECONDS = 30.0
+# Answers without a business code are counted under this one.
+NO_CODE = -1
+_SEQS = "(SELECT value FROM json_each(?))"
+_JOB_COLUMNS = "seq, note_id, attempts, run, tries_collection, tries_server, tries_unanswered"
+
+
+class SqliteLedger:
+    """The ledger of one OUTPUT.
+
+    `clock` gives Unix seconds; it should not step while a run is on, since leases are kept by it.
+    All methods are the `Ledger` protocol's, called directly.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float], *, sync: bool = False) -> None:
+        self._path = path
+        self._clock = clock
+        self._run = 0
+        self._claims = 0
+        self._frontier = 0
+        with self._errors():
+            self._db = sqlite3.connect(
+                path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+        try:
+            with self._errors():
+                self._prepare(sync=sync)
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _prepare(self, *, sync: bool) -> None:
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
+        # Checkpoints wait for `settle`, which comes after OUTPUT itself was made durable.
+        self._db.execute("PRAGMA wal_autocheckpoint = 0")
+        migrate(self._db, str(self._path))
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turn SQLite's errors into ours."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise LocalIOError(
+                f"the ledger {self._path} cannot be written ({error}): "
+                "check free space and permissions, then run the same command again."
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise LedgerError(
+                f"the ledger {self._path} is damaged ({error}): move it away and run again; "
+                "it will be rebuilt from OUTPUT."
+            ) from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._errors():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def _now(self) -> int:
+        return round(self._clock() * 1000)
+
+    def _shift(self, moves: Counter[State]) -> None:
+        """Keep the tally in step with the jobs, in the same transaction."""
+        rows = [(many, state) for state, many in moves.items() if many]
+        self._db.executemany("UPDATE tally SET jobs = jobs + ? WHERE state = ?", rows)
+
+    # Opening and closing
+
+    def identity(self) -> Identity | None:
+        """What this ledger holds, or None if it was never told."""
+        with self._errors():
+            rows = dict(self._db.execute("SELECT key, value FROM meta"))
+        if "endpoint" not in rows:
+            return None
+        return Identity(rows["endpoint"], bool(rows["simulated"]))
+
+    def identify(self, identity: Identity) -> None:
+        """Tell the ledger what it holds."""
+        rows = {"endpoint": identity.endpoint, "simulated": int(identity.simulated)}
+        with self._transaction() as db:
+            db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows.items())
+
+    def extent(self) -> Extent:
+        """How much of OUTPUT the ledger vouches for."""
+        with self._errors():
+            row = self._db.execute("SELECT length, tail FROM output").fetchone()
+        return Extent(*row)
+
+    def begin_run(self, longest_delay: float) -> Opening:
+        """Begin a run: what dead runs had claimed is released, what they had sent is unanswered.
+
+        Only one run at a time can hold OUTPUT, so every claim found is a dead one. No requeued
+        job waits longer than `longest_delay` seconds, whatever the wall clock did meanwhile.
+        """
+        now = self._now()
+        with self._transaction() as db:
+            lost = self._lose_claims("1", (), "the run ended")
+            db.execute(
+                "UPDATE job SET due = ? WHERE state = 0 AND due > ?",
+                (now + round(longest_delay * 1000),) * 2,
+            )
+            row = db.execute("SELECT value FROM meta WHERE key = 'frontier'").fetchone()
+            self._frontier = row[0] if row else 0
+            cursor = db.execute("INSERT INTO run (started_at) VALUES (?)", (now,))
+            self._run = cursor.lastrowid or 0
+        return Opening(self._run, lost)
+
+    def forget_lines(self) -> None:
+        """Take every done job as queued and vouch for nothing, before OUTPUT is read anew."""
+        with self._transaction() as db:
+            many = db.execute(
+                "UPDATE job SET state = 0, due = ?, line_end = NULL, lines = 0 WHERE state = 1",
+                (self._now(),),
+            ).rowcount
+            self._shift(Counter({State.DONE: -many, State.QUEUED: many}))
+            self._vouch(Extent())
+
+    def finish_run(self, reason: str, exit_code: int) -> None:
+        """Write down why the run ended."""
+        with self._transaction() as db:
+            db.execute(
+                "UPDATE run SET finished_at = ?, reason = ?, exit_code = ? WHERE id = ?",
+                (self._now(), reason, exit_code, self._run),
+            )
+
+    def close(self) -> None:
+        """Fold the write-ahead log in and close."""
+        with self._errors():
+            self._db.close()
+
+    # The run
+
+    def enrol(self, ids: Sequence[str], refresh_before: float | None) -> Enrolled:
+        """See `Ledger.enrol`."""
+        keys = [(to_key(note_id),) for note_id in ids]
+        refreshed = 0
+        with self._transaction() as db:
+            if refresh_before is not None:
+                older = (self._now(), round(refresh_before * 1000))
+                refreshed = db.executemany(
+                    "UPDATE job SET state = 0, due = ? WHERE note_id = ? AND state = 1"
+                    " AND fetched_at < ?",
+                    ((older[0], key, older[1]) for (key,) in keys),
+                ).rowcount
+            added = db.executemany("INSERT OR IGNORE INTO job (note_id) VALUES (?)", keys).rowcount
+            self._shift(Counter({State.QUEUED: added + refreshed, State.DONE: -refreshed}))
+        return Enrolled(added, refreshed)
+
+    def refresh(self, before: float) -> int:
+        """Queue again all that is done and was fetched before a moment in Unix seconds."""
+        with self._transaction() as db:
+            many = db.execute(
+                "UPDATE job SET state = 0, due = ? WHERE state = 1 AND fetched_at < ?",
+                (self._now(), round(before * 1000)),
+            ).rowcount
+            self._shift(Counter({State.QUEUED: many, State.DONE: -many}))
+        return many
+
+    def retry(
+        self, states: Sequence[State], codes: Sequence[int] = (), ids: Sequence[str] = ()
+    ) -> int:
+        """Put failed jobs back in the queue; empty `codes` or `ids` mean any. Gives how many."""
+        keys = [to_key(note_id) for note_id in ids]
+        where = [f"state IN ({','.join('?' * len(states))})"]
+        values: list[int | str | bytes] = [int(state) for state in states]
+        if codes:
+            where.append(f"coalesce(code, {NO_CODE}) IN ({','.join('?' * len(codes))})")
+            values += codes
+        if keys:
+            where.append(f"note_id IN ({','.join('?' * len(keys))})")
+            values += keys
+        return self._requeue_where(" AND ".join(where), values)
+
+    def requeue(self, seqs: Sequence[int]) -> None:
+        """See `Ledger.requeue`."""
+        self._requeue_where(f"state >= 2 AND seq IN {_SEQS}", [json.dumps(list(seqs))])
+
+    def _requeue_where(self, where: str, values: Sequence[int | str | bytes]) -> int:
+        with self._transaction() as db:
+            # `where` is made of constants and placeholders only.
+            moved = db.execute(
+                f"SELECT state, count(*) FROM job WHERE {where} GROUP BY state",
+                values,
+            ).fetchall()
+            db.execute(
+                f"UPDATE job SET state = 0, due = ?, run = NULL WHERE {where}",
+                (self._now(), *values),
+            )
+            moves = Counter({State(state): -many for state, many in moved})
+            total = -sum(moves.values())
+            moves[State.QUEUED] = total
+            self._shift(moves)
+        return total
+
+    def claim(self, limit: int, lease: float) -> Claimed:
+        """See `Ledger.claim`."""
+        now = self._now()
+        self._claims += 1
+        token = (self._run << 32) + self._claims
+        with self._transaction() as db:
+            self._lose_claims("until <= ?", (now,), "its lease lapsed")
+            rows = db.execute(
+                f"SELECT {_JOB_COLUMNS} FROM job WHERE state = 0 AND due <= ?"
+                " AND seq NOT IN (SELECT seq FROM claim) ORDER BY due LIMIT ?",
+                (now, limit),
+            ).fetchall()
+            rows += self._claim_new(limit - len(rows))
+            until = now + round(lease * 1000)
+            db.executemany(
+                "INSERT INTO claim (seq, token, until) VALUES (?, ?, ?)",
+                ((row[0], token, until) for row in rows),
+            )
+            next_due = None if len(rows) == limit else self._next_due()
+        delay = None if next_due is None else max(0.0, (next_due - now) / 1000)
+        if len(rows) == limit:
+            delay = 0.0
+        return Claimed([self._job(row, token) for row in rows], delay)
+
+    def _claim_new(self, limit: int) -> list[tuple[int, bytes, int, int | None, int, int, int]]:
+        """Jobs never asked for, in input order; all before the frontier have been."""
+        rows = self._db.execute(
+            f"SELECT {_JOB_COLUMNS} FROM job WHERE seq > ? AND state = 0 AND due IS NULL"
+            " ORDER BY seq LIMIT ?",
+            (self._frontier, limit),
+        ).fetchall()
+        if rows:
+            self._frontier = rows[-1][0]
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES ('frontier', ?)", (rows[-1][0],))
+        return rows
+
+    def _next_due(self) -> int | None:
+        row = self._db.execute(
+            "SELECT due FROM job WHERE state = 0 AND due IS NOT NULL"
+            " AND seq NOT IN (SELECT seq FROM claim) ORDER BY due LIMIT 1"
+        ).fetchone()
+        return row[0] if row else None
+
+    def _job(self, row: tuple[int, bytes | str, int, int | None, int, int, int], token: int) -> Job:
+        seq, key, attempts, run, collection, server, unanswered = row
+        tries = (collection, server, unanswered) if run == self._run else (0, 0, 0)
+        return Job(seq, from_key(key), token, attempts, tries)
+
+    def renew(self, jobs: Sequence[Job], lease: float) -> None:
+        """See `Ledger.renew`."""
+        until = self._now() + round(lease * 1000)
+        with self._transaction() as db:
+            db.executemany(
+                "UPDATE claim SET until = ? WHERE seq = ? AND token = ?",
+                ((until, job.seq, job.token) for job in jobs),
+            )
+
+    def depart(self, jobs: Sequence[Job], lease: float) -> list[Job]:
+        """See `Ledger.depart`."""
+        now = self._now()
+        until = now + round(lease * 1000)
+        with self._transaction() as db:
+            held = self._held(jobs)
+            db.executemany(
+                "UPDATE claim SET sent_at = ?, until = ? WHERE seq = ?",
+                ((now, until, job.seq) for job in held),
+            )
+        return held
+
+    def _held(self, jobs: Sequence[Job]) -> list[Job]:
+        seqs = json.dumps([job.seq for job in jobs])
+        tokens = dict(
+            self._db.execute(f"SELECT seq, token FROM claim WHERE seq IN {_SEQS}", (seqs,))
+        )
+        return [job for job in jobs if tokens.get(job.seq) == job.token]
+
+    def record(
+        self, outcomes: Sequence[Outcome], ends: Sequence[int], extent: Extent
+    ) -> list[Outcome]:
+        """See `Ledger.record`."""
+        end_of = dict(zip((o.job.seq for o in outcomes if o.line is not None), ends, strict=True))
+        with self._transaction() as db:
+            held = {job.seq for job in self._held([outcome.job for outcome in outcomes])}
+            good = [outcome for outcome in outcomes if outcome.job.seq in held]
+            db.executemany("DELETE FROM claim WHERE seq = ?", ((o.job.seq,) for o in good))
+            self._write_saves(good, end_of)
+            self._write_others(good)
+            moves: Counter[State] = Counter(o.state for o in good)
+            del moves[State.QUEUED]
+            moves[State.QUEUED] = -sum(moves.values())
+            self._shift(moves)
+            self._count_calls(good)
+            self._vouch(extent)
+        return [outcome for outcome in outcomes if outcome.job.seq not in held]
+
+    def _write_saves(self, outcomes: Sequence[Outcome], end_of: dict[int, int]) -> None:
+        self._db.executemany(
+            "UPDATE job SET state = 1, due = NULL, attempts = ?, run = NULL, code = NULL,"
+            " reason = NULL, fetched_at = ?, line_end = ?, lines = lines + 1 WHERE seq = ?",
+            (
+                (o.job.attempts + 1, round(o.fetched_at * 1000), end_of[o.job.seq], o.job.seq)
+                for o in outcomes
+                if o.state is State.DONE
+            ),
+        )
+
+    def _write_others(self, outcomes: Sequence[Outcome]) -> None:
+        now = self._now()
+        self._db.executemany(
+            "UPDATE job SET state = ?, due = ?, attempts = ?, run = ?, tries_collection = ?,"
+            " tries_server = ?, tries_unanswered = ?, code = ?, reason = ? WHERE seq = ?",
+            (
+                (
+                    o.state,
+                    now + round(o.delay * 1000) if o.state is State.QUEUED else None,
+                    o.job.attempts + o.attempted,
+                    self._run,
+                    *o.tries,
+                    o.code,
+                    o.reason,
+                    o.job.seq,
+                )
+                for o in outcomes
+                if o.state is not State.DONE
+            ),
+        )
+        self._db.executemany(
+            "INSERT INTO unanswered (run, seq, sent_at, how) VALUES (?, ?, ?, ?)",
+            (
+                (self._run, o.job.seq, now - round(o.elapsed * 1000), o.reason)
+                for o in outcomes
+                if o.unanswered
+            ),
+        )
+
+    def _count_calls(self, outcomes: Sequence[Outcome]) -> None:
+        minute = self._now() // 60_000
+        calls: Counter[int] = Counter()
+        elapsed: Counter[int] = Counter()
+        for outcome in outcomes:
+            code = NO_CODE if outcome.code is None else outcome.code
+            calls[code] += 1
+            elapsed[code] += round(outcome.elapsed * 1000)
+        self._add_activity((self._run, minute, code, calls[code], elapsed[code]) for code in calls)
+
+    def _add_activity(self, rows: Iterator[tuple[int, int, int, int, int]]) -> None:
+        self._db.executemany(
+            "INSERT INTO activity VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+            " calls = calls + excluded.calls, elapsed_ms = elapsed_ms + excluded.elapsed_ms",
+            rows,
+        )
+
+    def _vouch(self, extent: Extent) -> None:
+        self._db.execute("UPDATE output SET length = ?, tail = ?", (extent.length, extent.tail))
+
+    def release(self, jobs: Sequence[Job]) -> None:
+        """See `Ledger.release`."""
+        now = self._now()
+        with self._transaction() as db:
+            held = [(job.seq,) for job in self._held(jobs)]
+            db.executemany("DELETE FROM claim WHERE seq = ?", held)
+            db.executemany("UPDATE job SET due = ? WHERE seq = ?", ((now, seq) for (seq,) in held))
+
+    def abandon(self, jobs: Sequence[Job], how: str) -> None:
+        """See `Ledger.abandon`."""
+        with self._transaction():
+            seqs = json.dumps([job.seq for job in self._held(jobs)])
+            self._lose_claims(f"seq IN {_SEQS}", (seqs,), how)
+
+    def _lose_claims(self, where: str, values: tuple[int | str, ...], how: str) -> int:
+        """End claims nobody will record; those that were sent are unanswered. Gives how many."""
+        # `where` is made of constants and placeholders only.
+        rows = self._db.execute(
+            f"SELECT seq, token >> 32, sent_at FROM claim WHERE {where}",
+            values,
+        ).fetchall()
+        sent = [row for row in rows if row[2] is not None]
+        self._db.executemany(
+            "INSERT INTO unanswered (run, seq, sent_at, how) VALUES (?, ?, ?, ?)",
+            ((run, seq, sent_at, how) for seq, run, sent_at in sent),
+        )
+        self._db.executemany(
+            "UPDATE job SET attempts = attempts + 1 WHERE seq = ?", ((row[0],) for row in sent)
+        )
+        now = self._now()
+        self._db.executemany(
+            "UPDATE job SET due = ? WHERE seq = ?", ((now, row[0]) for row in rows)
+        )
+        self._db.execute(f"DELETE FROM claim WHERE {where}", values)
+        return len(sent)
+
+    def adopt(self, lines: Sequence[FoundLine], extent: Extent, *, paid_now: bool) -> int:
+        """See `Ledger.adopt`."""
+        with self._transaction():
+            adopted = sum(self._adopt_line(line) for line in lines)
+            if paid_now:
+                run = self._last_run()
+                minutes = Counter(int(line.fetched_at) // 60 for line in lines)
+                self._add_activity((run, minute, 0, n, 0) for minute, n in minutes.items())
+            self._vouch(extent)
+        return adopted
+
+    def _adopt_line(self, line: FoundLine) -> bool:
+        key = to_key(line.note_id)
+        row = self._db.execute("SELECT seq, state FROM job WHERE note_id = ?", (key,)).fetchone()
+        if row is None:
+            row = (self._add_job(key), State.QUEUED)
+        seq, state = row[0], State(row[1])
+        fetched = round(line.fetched_at * 1000)
+        self._db.execute("DELETE FROM claim WHERE seq = ?", (seq,))
+        self._db.execute(
+            "UPDATE job SET state = 1, due = NULL, run = NULL, code = NULL, reason = NULL,"
+            " attempts = max(attempts, ?), fetched_at = ?, line_end = ?, lines = lines + 1"
+            " WHERE seq = ?",
+            (line.attempts, fetched, line.end, seq),
+        )
+        if state is not State.DONE:
+            self._shift(Counter({state: -1, State.DONE: 1}))
+        return state is not State.DONE
+
+    def _add_job(self, key: bytes | str) -> int:
+        cursor = self._db.execute("INSERT INTO job (note_id) VALUES (?)", (key,))
+        self._shift(Counter({State.QUEUED: 1}))
+        return cursor.lastrowid or 0
+
+    def _last_run(self) -> int:
+        """The run that made the lines being adopted: this one, or the last before it."""
+        row = self._db.execute("SELECT max(id) FROM run").fetchone()
+        return self._run or row[0] or 0
+
+    def counts(self) -> Counts:
+        """See `Ledger.counts`."""
+        with self._errors():
+            jobs = dict(self._db.execute("SELECT state, jobs FROM tally"))
+            (waiting,) = self._db.execute(
+                "SELECT count(*) FROM job WHERE state = 0 AND due > ?", (self._now(),)
+            ).fetchone()
+            (claimed,) = self._db.execute("SELECT count(*) FROM claim").fetchone()
+        return Counts(jobs[0], waiting, claimed, jobs[1], jobs[2], jobs[3])
+
+    def charged_since(self, since: float) -> int:
+        """See `Ledger.charged_since`."""
+        moment = round(since * 1000)
+        with self._errors():
+            (charged,) = self._db.execute(
+                "SELECT coalesce(sum(calls), 0) FROM activity WHERE code = 0 AND minute >= ?",
+                (moment // 60_000,),
+            ).fetchone()
+            (unanswered,) = self._db.execute(
+                "SELECT count(*) FROM unanswered WHERE sent_at >= ?", (moment,)
+            ).fetchone()
+        return int(charged + unanswered)
+
+    def settle(self, synced: int) -> None:
+        """See `Ledger.settle`."""
+        with self._errors():
+            self._db.execute("UPDATE output SET synced = ?", (synced,))
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")

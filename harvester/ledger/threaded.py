@@ -1,0 +1,76 @@
+"""A ledger on a thread of its own, so that no commit and no fsync blocks the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from functools import partial
+from typing import TypeVar
+
+from harvester.ledger.protocol import Claimed, Enrolled, Extent, FoundLine
+from harvester.ledger.sqlite import SqliteLedger
+from harvester.model import Counts, Job, Outcome
+
+T = TypeVar("T")
+
+
+class ThreadedLedger:
+    """The `Ledger` protocol over a `SqliteLedger`; `thread` runs one call at a time, in order."""
+
+    def __init__(self, ledger: SqliteLedger, thread: Executor) -> None:
+        self._ledger = ledger
+        self._thread = thread
+
+    async def _do(self, call: Callable[..., T], *args: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
+
+    async def enrol(self, ids: Sequence[str], refresh_before: float | None) -> Enrolled:
+        """See `Ledger.enrol`."""
+        return await self._do(self._ledger.enrol, ids, refresh_before)
+
+    async def claim(self, limit: int, lease: float) -> Claimed:
+        """See `Ledger.claim`."""
+        return await self._do(self._ledger.claim, limit, lease)
+
+    async def renew(self, jobs: Sequence[Job], lease: float) -> None:
+        """See `Ledger.renew`."""
+        await self._do(self._ledger.renew, jobs, lease)
+
+    async def depart(self, jobs: Sequence[Job], lease: float) -> list[Job]:
+        """See `Ledger.depart`."""
+        return await self._do(self._ledger.depart, jobs, lease)
+
+    async def record(
+        self, outcomes: Sequence[Outcome], ends: Sequence[int], extent: Extent
+    ) -> list[Outcome]:
+        """See `Ledger.record`."""
+        return await self._do(self._ledger.record, outcomes, ends, extent)
+
+    async def release(self, jobs: Sequence[Job]) -> None:
+        """See `Ledger.release`."""
+        await self._do(self._ledger.release, jobs)
+
+    async def abandon(self, jobs: Sequence[Job], how: str) -> None:
+        """See `Ledger.abandon`."""
+        await self._do(self._ledger.abandon, jobs, how)
+
+    async def requeue(self, seqs: Sequence[int]) -> None:
+        """See `Ledger.requeue`."""
+        await self._do(self._ledger.requeue, seqs)
+
+    async def adopt(self, lines: Sequence[FoundLine], extent: Extent, *, paid_now: bool) -> int:
+        """See `Ledger.adopt`."""
+        return await self._do(partial(self._ledger.adopt, lines, extent, paid_now=paid_now))
+
+    async def counts(self) -> Counts:
+        """See `Ledger.counts`."""
+        return await self._do(self._ledger.counts)
+
+    async def charged_since(self, since: float) -> int:
+        """See `Ledger.charged_since`."""
+        return await self._do(self._ledger.charged_since, since)
+
+    async def settle(self, synced: int) -> None:
+        """See `Ledger.settle`."""
+        await self._do(self._ledger.settle, synced)

@@ -1,0 +1,234 @@
+"""The words of the house as frozen parcels: job, answer, verdict, outcome, stop reason, summary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+
+
+class State(IntEnum):
+    """What the ledger keeps of a job; claimed is not among them: a claim is a row of its own."""
+
+    QUEUED = 0
+    DONE = 1
+    REJECTED = 2
+    EXHAUSTED = 3
+
+
+class Verdict(Enum):
+    """What an answer means for its job."""
+
+    SAVE = "save"
+    RETRY = "retry"
+    SLOW_DOWN = "slow down"
+    REJECT = "reject"
+    STOP = "stop"
+
+
+class Cause(IntEnum):
+    """Why a job is retried: each cause has its own budget of attempts in a run."""
+
+    COLLECTION = 0
+    SERVER = 1
+    UNANSWERED = 2
+
+
+class Fault(Enum):
+    """What kept an answer from being read whole."""
+
+    NO_CONNECTION = "no connection"
+    TIMEOUT = "timeout"
+    BROKEN = "connection broke"
+    TOO_LARGE = "answer too large"
+    MALFORMED = "malformed answer"
+
+
+class StopReason(Enum):
+    """Why a run ended; the value is the word shown, `exit_code` the code the program exits with."""
+
+    DONE = "done"
+    FAILED = "some failed"
+    QUOTA = "quota"
+    BALANCE = "balance"
+    REFUSED = "refused"
+    UPSTREAM = "upstream"
+    LIMIT = "limit"
+    INPUT = "input"
+    LOCAL_IO = "local I/O"
+    SIGINT = "SIGINT"
+    SIGTERM = "SIGTERM"
+    CANCELLED = "cancelled"
+
+    @property
+    def exit_code(self) -> int:
+        """The program's exit code for this reason, as the contract lists them."""
+        return _EXIT_CODES[self]
+
+
+_EXIT_CODES = {
+    StopReason.DONE: 0,
+    StopReason.FAILED: 1,
+    StopReason.INPUT: 2,
+    StopReason.QUOTA: 3,
+    StopReason.BALANCE: 4,
+    StopReason.REFUSED: 5,
+    StopReason.UPSTREAM: 6,
+    StopReason.LIMIT: 7,
+    StopReason.LOCAL_IO: 74,
+    StopReason.SIGINT: 130,
+    StopReason.CANCELLED: 130,
+    StopReason.SIGTERM: 143,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One note id, claimed.
+
+    `token` names the claim; `attempts` counts all requests ever made for the job, `tries` those of
+    this run by `Cause` (collection, server, unanswered).
+    """
+
+    seq: int
+    note_id: str
+    token: int = 0
+    attempts: int = 0
+    tries: tuple[int, int, int] = (0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back for one request, uninterpreted.
+
+    `status` and `body` are None where `fault` kept them from arriving; `retry_after` is the header
+    as sent; `detail` is plain words about the fault, free of the token; `elapsed` is in seconds.
+    """
+
+    status: int | None = None
+    body: bytes | None = None
+    retry_after: str | None = None
+    fault: Fault | None = None
+    detail: str = ""
+    elapsed: float = 0.0
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether the call may have been charged although its answer never arrived whole."""
+        return self.fault in (Fault.TIMEOUT, Fault.BROKEN, Fault.TOO_LARGE)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """An answer's meaning.
+
+    `code` is the business code (None where no answer arrived), `reason` one plain line for people.
+    `record_time`, `request_id` and `data` are JSON text as sent, ready to stand in a line; `raw` is
+    the body as a JSON string where `data` cannot be written as JSON text. All four are for SAVE.
+    """
+
+    verdict: Verdict
+    code: int | None
+    reason: str
+    cause: Cause | None = None
+    stop: StopReason | None = None
+    record_time: bytes = b"null"
+    request_id: bytes = b"null"
+    data: bytes = b"null"
+    raw: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A job, its attempt and its verdict, ready to be recorded.
+
+    `state` is the job's next state; `delay` (seconds) says when a requeued job is due again;
+    `tries` counts this run's tries by `Cause`, this one included; `attempted` is false for an
+    answer that costs no attempt; `line` is the OUTPUT line of a save, newline and all;
+    `fetched_at` is Unix seconds.
+    """
+
+    job: Job
+    state: State
+    code: int | None
+    reason: str
+    tries: tuple[int, int, int] = (0, 0, 0)
+    attempted: bool = True
+    unanswered: bool = False
+    delay: float = 0.0
+    line: bytes | None = None
+    fetched_at: float = 0.0
+    elapsed: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Jobs by state; `waiting` and `claimed` are parts of `queued`."""
+
+    queued: int = 0
+    waiting: int = 0
+    claimed: int = 0
+    done: int = 0
+    rejected: int = 0
+    exhausted: int = 0
+
+    @property
+    def failed(self) -> int:
+        """Jobs given up: rejected or exhausted."""
+        return self.rejected + self.exhausted
+
+    @property
+    def total(self) -> int:
+        """All jobs the ledger knows."""
+        return self.queued + self.done + self.failed
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line of INPUT that names no note: where it stands (1-based), why, and its text."""
+
+    file: str
+    line: int
+    reason: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.reason}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some lines of INPUT: the note ids they name, in order, and the bad lines among them."""
+
+    ids: list[str]
+    bad: list[BadLine] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How a run ended, in counts.
+
+    `done`, `queued` and `failed` are of the whole ledger; the others of this run. `unanswered`
+    counts calls that may have been charged without an answer, `by_code` answers by business code
+    ("none" where no answer arrived), `elapsed` is in seconds.
+    """
+
+    reason: str
+    exit_code: int
+    done: int
+    queued: int
+    failed: int
+    charged: int
+    unanswered: int
+    calls: int
+    by_code: Mapping[str, int]
+    saved: int = 0
+    waiting: int = 0
+    rejected: int = 0
+    exhausted: int = 0
+    detail: str = ""
+    elapsed: float = 0.0
+    found_unanswered: int = 0
+    adopted: int = 0
+    bad_lines: int = 0
+    bad_examples: tuple[BadLine, ...] = ()

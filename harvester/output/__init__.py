@@ -1,0 +1,1 @@
+"""OUTPUT, the JSONL file: its lines, its file, its scan, its verification."""

@@ -1,0 +1,30 @@
+"""OUTPUT behind the ledger's thread, so that writes and commits keep their order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import Executor
+
+from harvester.ledger.protocol import Extent
+from harvester.output.file import OutputFile
+
+
+class ThreadedSink:
+    """The engine's `Sink` over an `OutputFile`; `thread` runs one call at a time, in order."""
+
+    def __init__(self, output: OutputFile, thread: Executor) -> None:
+        self._output = output
+        self._thread = thread
+
+    async def append(self, lines: Sequence[bytes]) -> tuple[list[int], Extent]:
+        """See `Sink.append`."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._append, lines)
+
+    def _append(self, lines: Sequence[bytes]) -> tuple[list[int], Extent]:
+        ends = self._output.append(lines)
+        return ends, self._output.extent(lines[-1] if lines else b"")
+
+    async def sync(self) -> int:
+        """See `Sink.sync`."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._output.sync)

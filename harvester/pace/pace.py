@@ -1,0 +1,96 @@
+"""Turns to call: spread evenly by aiolimiter, bounded by the window, paused by the gate."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiolimiter import AsyncLimiter
+
+from harvester.pace.window import Window
+from harvester.rules.tempo import DEFAULT_PAUSE, Tempo
+from harvester.settings import Rate
+
+# A wake-up that comes late by up to this many seconds is caught up with; without it, buckets of
+# one lose 6 % at 50/s and 34 % at 1000/s (measured over 20 s).
+_CATCH_UP = 0.02
+# The limiter is made anew when the tempo has moved by this share.
+_STEP = 0.01
+
+
+class Pace:
+    """The pace of one run; one task takes the turns, so none is given twice."""
+
+    def __init__(self, rate: Rate, burst: int = 1) -> None:
+        self._tempo = Tempo(rate.per_second)
+        self._burst = burst
+        self._window = Window(rate, burst)
+        self._per_second = rate.per_second
+        self._limiter = self._spread(rate.per_second)
+        self._open_at = 0.0
+
+    def _spread(self, per_second: float) -> AsyncLimiter:
+        size = max(float(self._burst), 1 + _CATCH_UP * per_second)
+        return AsyncLimiter(size, size / per_second)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether all calls are paused now."""
+        return asyncio.get_running_loop().time() < self._open_at
+
+    @property
+    def per_second(self) -> float:
+        """The pace now, in calls a second."""
+        return self._tempo.rate(asyncio.get_running_loop().time())
+
+    async def turn(self) -> None:
+        """Wait for a turn to call."""
+        await self._pass_gate()
+        await self._follow_tempo()
+        await self._limiter.acquire()
+        await self._pass_gate()
+
+    async def try_turn(self) -> bool:
+        """Take a turn if there is one without waiting."""
+        if self.is_paused or not self._limiter.has_capacity():
+            return False
+        await self._limiter.acquire()
+        return True
+
+    async def start(self) -> None:
+        """Wait until the window allows one more call, which then starts."""
+        loop = asyncio.get_running_loop()
+        while delay := self._window.delay(loop.time()):  # noqa: ASYNC110 - it is time we wait for
+            await asyncio.sleep(delay)
+        self._window.add(loop.time())
+
+    def pause(self, seconds: float) -> None:
+        """Pause all calls for at least so long from now."""
+        self._open_at = max(self._open_at, asyncio.get_running_loop().time() + seconds)
+
+    def slow_down(self, retry_after: float | None, elapsed: float) -> bool:
+        """Pause and drop the pace after a 302; `elapsed` is how long ago its call began.
+
+        Gives whether the pace dropped: one burst of 302s is one refusal.
+        """
+        now = asyncio.get_running_loop().time()
+        dropped = self._tempo.refuse(now, now - elapsed)
+        if retry_after is not None:
+            self.pause(retry_after)
+        elif dropped:
+            self.pause(DEFAULT_PAUSE)
+        return dropped
+
+    async def _pass_gate(self) -> None:
+        loop = asyncio.get_running_loop()
+        while (delay := self._open_at - loop.time()) > 0:  # noqa: ASYNC110 - the same
+            await asyncio.sleep(delay)
+
+    async def _follow_tempo(self) -> None:
+        """Make the limiter anew when the tempo has moved, with its bucket full as it was."""
+        per_second = self.per_second
+        if abs(per_second - self._per_second) > _STEP * self._per_second or (
+            per_second != self._per_second and not self._tempo.is_lowered
+        ):
+            self._per_second = per_second
+            self._limiter = self._spread(per_second)
+            await self._limiter.acquire(self._limiter.max_rate)

@@ -1,0 +1,52 @@
+"""The run's own limits: how many calls may be in flight so that none can be overrun."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harvester.settings import Limits
+
+
+@dataclass(slots=True)
+class Spent:
+    """What a run has used so far; `charged_today` also counts earlier runs of the calendar day.
+
+    `unanswered` calls may have been charged, so they count as if they had been.
+    """
+
+    notes: int = 0
+    calls: int = 0
+    charged: int = 0
+    unanswered: int = 0
+    charged_today: int = 0
+
+
+def calls_allowed(limits: Limits, spent: Spent, in_flight: int) -> int | None:
+    """How many more calls may start now; None is no limit.
+
+    Every call in flight may yet be saved and charged, so it counts against each limit.
+    """
+    room = [
+        limit - used
+        for limit, used in (
+            (limits.max_notes, spent.notes + in_flight),
+            (limits.max_calls, spent.calls),
+            (limits.max_charged, spent.charged + spent.unanswered + in_flight),
+            (limits.max_charged_daily, spent.charged_today + in_flight),
+        )
+        if limit is not None
+    ]
+    return max(0, min(room)) if room else None
+
+
+def is_reached(limits: Limits, spent: Spent) -> str | None:
+    """The name of a limit that is used up whatever is still in flight, or None."""
+    for name, limit, used in (
+        ("--max-notes", limits.max_notes, spent.notes),
+        ("--max-calls", limits.max_calls, spent.calls),
+        ("--max-charged", limits.max_charged, spent.charged + spent.unanswered),
+        ("--max-charged-daily", limits.max_charged_daily, spent.charged_today),
+    ):
+        if limit is not None and used >= limit:
+            return name
+    return None

@@ -1,0 +1,53 @@
+"""From a verdict to what is recorded: done, requeued with a delay, or failed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from harvester.model import Answer, Job, Judgement, Outcome, State, Verdict
+from harvester.rules.backoff import backoff_delay, is_exhausted, tries_after
+from harvester.settings import Backoff, Patience
+
+
+def saved(job: Job, answer: Answer, judgement: Judgement, line: bytes, at: float) -> Outcome:
+    """The outcome of a save: its line, fetched at a moment in Unix seconds."""
+    return Outcome(
+        job,
+        State.DONE,
+        judgement.code,
+        judgement.reason,
+        line=line,
+        fetched_at=at,
+        elapsed=answer.elapsed,
+    )
+
+
+def unsaved(
+    job: Job,
+    answer: Answer,
+    judgement: Judgement,
+    patience: Patience,
+    backoff: Backoff,
+    jitter: Callable[[], float],
+) -> Outcome:
+    """The outcome of any other verdict; only a retry and a reject cost an attempt."""
+    state, delay, tries = State.QUEUED, 0.0, job.tries
+    if judgement.verdict is Verdict.REJECT:
+        state = State.REJECTED
+    elif judgement.cause is not None:
+        tries = tries_after(job, judgement.cause)
+        if is_exhausted(job, judgement.cause, patience):
+            state = State.EXHAUSTED
+        else:
+            delay = backoff_delay(sum(tries), backoff, jitter)
+    return Outcome(
+        job,
+        state,
+        judgement.code,
+        judgement.reason,
+        tries=tries,
+        attempted=judgement.verdict in (Verdict.RETRY, Verdict.REJECT),
+        unanswered=answer.unanswered,
+        delay=delay,
+        elapsed=answer.elapsed,
+    )

@@ -1,0 +1,25 @@
+"""The Retry-After header, in both forms of RFC 9110 (section 10.2.3): seconds or a date."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
+# A longer wait than this is taken for an error of the server's clock or arithmetic.
+_LONGEST = 3600.0
+
+
+def parse_retry_after(header: str | None, now: float) -> float | None:
+    """Seconds to wait from `now` (Unix seconds), or None if the header says nothing usable."""
+    if header is None:
+        return None
+    text = header.strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text), _LONGEST)
+    try:
+        date = parsedate_to_datetime(text)
+        # The RFC's dates are all in GMT, also in the form that does not say so.
+        moment = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return None
+    return min(max(0.0, moment - now), _LONGEST)

@@ -1,0 +1,139 @@
+"""The simulated API on a socket: every call goes to the brain as it arrives, then waits its delay.
+
+Quota, rate and charge are decided before the delay, as with the real API: a client that is killed
+in the middle of a call has been charged for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import re
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from os import strerror
+
+from aiohttp import web
+
+from harvester.errors import UsageError
+from harvester.simulator.brain import Brain
+from harvester.simulator.settings import SimulatorSettings
+
+_SHUTDOWN_SECONDS = 0.1
+_AMOUNT = re.compile(r"[0-9]{1,18}")
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatorServer:
+    """A listening simulator: its base URL (no slash at the end) and the brain behind it."""
+
+    url: str
+    brain: Brain
+
+
+@asynccontextmanager
+async def serving(
+    settings: SimulatorSettings, host: str = "127.0.0.1", port: int = 0
+) -> AsyncIterator[SimulatorServer]:
+    """Serve the simulated API for as long as the context lasts; port 0 takes any free one.
+
+    Raises `UsageError` where the address cannot be listened on.
+    """
+    brain = Brain(settings)
+    runner = web.AppRunner(
+        _Pages(brain, _steady_clock()).app(),
+        access_log=None,  # it would write down the token, which stands in the query
+        handler_cancellation=True,
+        shutdown_timeout=_SHUTDOWN_SECONDS,
+    )
+    await runner.setup()
+    try:
+        await _listen(runner, host, port)
+        yield SimulatorServer(_url(runner), brain)
+    finally:
+        await runner.cleanup()
+
+
+async def serve_forever(
+    settings: SimulatorSettings,
+    host: str,
+    port: int,
+    *,
+    ready: Callable[[str], None],
+    stopping: asyncio.Event,
+) -> None:
+    """Serve until `stopping` is set; `ready` gets the base URL once calls are taken.
+
+    Calls in flight at the end are cut off. Raises `UsageError` as `serving` does.
+    """
+    async with serving(settings, host, port) as server:
+        ready(server.url)
+        await stopping.wait()
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except (OSError, OverflowError) as error:
+        raise UsageError(_refused(host, port, error)) from error
+
+
+def _refused(host: str, port: int, error: Exception) -> str:
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.EADDRINUSE:
+        return f"port {port} on {host} is taken: choose another --port"
+    # asyncio words its errors for programmers; the system's own words are plainer
+    reason = strerror(number) if number and number in errno.errorcode else str(error)
+    return f"cannot listen on {host} port {port} ({reason}): choose another --host or --port"
+
+
+def _url(runner: web.AppRunner) -> str:
+    host, port = runner.addresses[0][:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _steady_clock() -> Callable[[], float]:
+    """Unix seconds that never go back, so no window of the rate limit is ever torn."""
+    offset = time.time() - time.monotonic()
+    return lambda: offset + time.monotonic()
+
+
+class _Pages:
+    """The pages of the server: the API's own, and the simulator's under `/_simulator`."""
+
+    def __init__(self, brain: Brain, clock: Callable[[], float]) -> None:
+        self._brain = brain
+        self._clock = clock
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.add_routes(
+            [
+                web.get("/_simulator/charges", self.charges),
+                web.post("/_simulator/day", self.day),
+                web.post("/_simulator/balance", self.balance),
+                web.get("/{path:.*}", self.api, allow_head=False),
+            ]
+        )
+        return app
+
+    async def api(self, request: web.Request) -> web.Response:
+        reply = self._brain.answer(request.path, request.query, self._clock())
+        await asyncio.sleep(reply.delay)
+        return web.Response(status=reply.status, body=reply.body, headers=reply.headers)
+
+    async def charges(self, _request: web.Request) -> web.Response:
+        return web.json_response(self._brain.charges())
+
+    async def day(self, request: web.Request) -> web.Response:
+        self._brain.new_day()
+        return await self.charges(request)
+
+    async def balance(self, request: web.Request) -> web.Response:
+        added = request.query.get("add", "")
+        if not _AMOUNT.fullmatch(added):
+            raise web.HTTPBadRequest(text="say how many charged calls to add: ?add=N\n")
+        self._brain.top_up(int(added))
+        return await self.charges(request)

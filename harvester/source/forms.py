@@ -1,0 +1,134 @@
+"""The ways an input may be written, plain text and JSON lines, and the pages they make."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import cast
+
+import orjson
+
+from harvester.model import BadLine, Page
+from harvester.plain import plain
+from harvester.source.ids import IdRule, NoNoteError
+from harvester.source.lines import TOO_LONG, Chunk
+
+_SHOWN = 80
+_IDLE = (b"", b"#")
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How to read one input: its name for people, the id rule, the fields that may hold the id."""
+
+    name: str
+    rule: IdRule
+    fields: tuple[str, ...]
+
+    def bad(self, line: int, reason: str, text: str | bytes) -> BadLine:
+        """Return the report of a bad line, fit to print."""
+        if isinstance(text, bytes):
+            text = text.decode(errors="replace")
+        return BadLine(self.name, line, plain(reason), plain(text.strip(), _SHOWN))
+
+    def page(self, chunk: Chunk, find: Finder) -> Page:
+        """Return what `find` makes of each line: an id, None, or NoNoteError for a bad one."""
+        if chunk.too_long:
+            return Page([], [self.bad(chunk.first, TOO_LONG, chunk.data)])
+        page = Page([])
+        for number, line in enumerate(chunk.data.split(b"\n"), chunk.first):
+            try:
+                note_id = find(line, self)
+            except NoNoteError as error:
+                page.bad.append(self.bad(number, str(error), line))
+            else:
+                if note_id is not None:
+                    page.ids.append(note_id)
+        return page
+
+
+def text_pages(chunks: Iterable[Chunk], form: Form) -> Iterator[Page]:
+    """Yield a page for each chunk of plain text, one note a line."""
+    for chunk in chunks:
+        ids = form.rule.all_bare(chunk.data)
+        yield form.page(chunk, _text_id) if ids is None else Page(ids)
+
+
+def mixed_pages(chunks: Iterable[Chunk], form: Form) -> Iterator[Page]:
+    """Yield a page for each chunk of plain text in which lines may also be JSON objects."""
+    for chunk in chunks:
+        ids = form.rule.all_bare(chunk.data)
+        yield form.page(chunk, _mixed_id) if ids is None else Page(ids)
+
+
+def json_pages(chunks: Iterable[Chunk], form: Form) -> Iterator[Page]:
+    """Yield a page for each chunk of JSON lines: an object a line, the id in one of its fields."""
+    for chunk in chunks:
+        yield form.page(chunk, _json_id)
+
+
+def found_in(value: str, field: str, rule: IdRule) -> str:
+    """Return the note id that the `value` of `field` is or names; raises NoNoteError."""
+    note_id = rule.bare(value)
+    if note_id is not None:
+        return note_id
+    if not value.strip():
+        raise NoNoteError(f"empty {field}")
+    return rule.find(value)
+
+
+def _text_id(line: bytes, form: Form) -> str | None:
+    if _is_idle(line):
+        return None
+    return form.rule.find(line.decode(errors="replace"))
+
+
+def _mixed_id(line: bytes, form: Form) -> str | None:
+    record = _parsed(line)
+    return _id_in(record, form) if isinstance(record, dict) else _text_id(line, form)
+
+
+def _json_id(line: bytes, form: Form) -> str | None:
+    if _is_idle(line):
+        return None
+    record = _parsed(line)
+    if not isinstance(record, dict):
+        raise NoNoteError("not a JSON object")
+    return _id_in(record, form)
+
+
+def _is_idle(line: bytes) -> bool:
+    """Tell whether a line is blank or a comment."""
+    return line.lstrip()[:1] in _IDLE
+
+
+def _parsed(line: bytes) -> object:
+    """Return the JSON object that `line` is, or something else where it is none."""
+    if not line.lstrip().startswith(b"{"):
+        return None
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        pass  # our own OUTPUT may hold lone surrogates, in titles cut by the vendor
+    try:
+        # Integers as floats: thousands of digits are no reason to refuse a line.
+        return cast("object", json.loads(line.decode(errors="replace"), parse_int=float))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _id_in(record: dict[str, object], form: Form) -> str:
+    for field in form.fields:
+        if field in record:
+            return _id_of(record[field], field, form)
+    raise NoNoteError(f"no field {' or '.join(form.fields)}")
+
+
+def _id_of(value: object, field: str, form: Form) -> str:
+    if not isinstance(value, str):
+        raise NoNoteError(f"{field} is not text")
+    return found_in(value, field, form.rule)
+
+
+Finder = Callable[[bytes, Form], str | None]

@@ -1,0 +1,1008 @@
+"""One suite for every ledger backend; then random histories against a plain model of it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+import tempfile
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import wraps
+from pathlib import Path
+from typing import ParamSpec, Protocol
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from harvester.ledger.keys import from_key, to_key
+from harvester.ledger.protocol import Claimed, Enrolled, Extent, FoundLine, Ledger, Opening
+from harvester.ledger.sqlite import SqliteLedger
+from harvester.ledger.threaded import ThreadedLedger
+from harvester.model import Job, Outcome, State
+
+START = 1_700_000_000.0 - 1_700_000_000.0 % 60  # a whole minute
+LEASE = 100.0
+LONGEST = 120.0
+A, B, C, D = (f"67f32a94000000001d02eb{n:02x}" for n in range(4))
+P = ParamSpec("P")
+
+
+class Clock:
+    """Unix seconds that move only when told to."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Bench(Protocol):
+    """A ledger with a run begun, its clock, and its crashes."""
+
+    @property
+    def ledger(self) -> Ledger: ...
+
+    def now(self) -> float: ...
+
+    def advance(self, seconds: float) -> None:
+        """Move the ledger's clock; back, if negative."""
+
+    def crash(self) -> None:
+        """Die as by `kill -9`, and open what is left."""
+
+    def begin_run(self, longest_delay: float = LONGEST) -> Opening: ...
+
+
+def crashed_copy(path: Path) -> Path:
+    """What `kill -9` would leave of an open SQLite database, under another name."""
+    copy = path.with_name(path.name + "+")
+    for suffix in ("", "-wal"):
+        if path.with_name(path.name + suffix).exists():
+            shutil.copy(path.with_name(path.name + suffix), copy.with_name(copy.name + suffix))
+    return copy
+
+
+class SqliteBench:
+    """The embedded ledger, on its thread."""
+
+    def __init__(self, folder: Path, thread: ThreadPoolExecutor) -> None:
+        self._clock = Clock()
+        self._thread = thread
+        self._path = folder / "out.ledger"
+        self._open()
+        self.begin_run()
+
+    def _open(self) -> None:
+        self._direct = SqliteLedger(self._path, self._clock)
+        self._ledger = ThreadedLedger(self._direct, self._thread)
+
+    @property
+    def ledger(self) -> Ledger:
+        return self._ledger
+
+    def now(self) -> float:
+        return self._clock.now
+
+    def advance(self, seconds: float) -> None:
+        self._clock.now += seconds
+
+    def crash(self) -> None:
+        path = crashed_copy(self._path)
+        self._direct.close()
+        self._path = path
+        self._open()
+
+    def begin_run(self, longest_delay: float = LONGEST) -> Opening:
+        return self._direct.begin_run(longest_delay)
+
+    def close(self) -> None:
+        self._direct.close()
+
+
+@pytest.fixture(params=["sqlite"])
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with ThreadPoolExecutor(1) as thread, closing(SqliteBench(tmp_path, thread)) as bench:
+        yield bench
+
+
+def in_loop(test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
+    """Run an async test in a loop of its own."""
+
+    @wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        async def body() -> None:
+            await test(*args, **kwargs)
+
+        asyncio.run(body())
+
+    return run
+
+
+def save(job: Job, at: float = START) -> Outcome:
+    return Outcome(job, State.DONE, 0, "saved", line=b"{}\n", fetched_at=at)
+
+
+def again(job: Job, delay: float = 0.0, tries: tuple[int, int, int] = (1, 0, 0)) -> Outcome:
+    return Outcome(job, State.QUEUED, 301, "collection failed", tries=tries, delay=delay)
+
+
+def slow(job: Job) -> Outcome:
+    return Outcome(job, State.QUEUED, 302, "slow down", tries=job.tries, attempted=False)
+
+
+def give_up(job: Job, state: State = State.REJECTED) -> Outcome:
+    return Outcome(job, state, 404, "not found", tries=job.tries)
+
+
+def timed_out(job: Job) -> Outcome:
+    tries = (0, 0, 1)
+    return Outcome(job, State.QUEUED, None, "timeout", tries=tries, unanswered=True)
+
+
+async def record(ledger: Ledger, *outcomes: Outcome) -> list[Outcome]:
+    """Record outcomes; their lines end at 3, 6, ... in OUTPUT."""
+    saves = sum(outcome.line is not None for outcome in outcomes)
+    ends = [3 * (number + 1) for number in range(saves)]
+    return await ledger.record(outcomes, ends, Extent(3 * saves, b"{}\n" * saves))
+
+
+async def claim(ledger: Ledger, limit: int = 100, lease: float = LEASE) -> list[Job]:
+    return (await ledger.claim(limit, lease)).jobs
+
+
+async def claim_ids(ledger: Ledger, limit: int = 100) -> list[str]:
+    return [job.note_id for job in await claim(ledger, limit)]
+
+
+async def one(bench: Bench, note_id: str = A) -> Job:
+    """A note, enrolled and claimed."""
+    await bench.ledger.enrol([note_id], None)
+    (job,) = await claim(bench.ledger)
+    return job
+
+
+def found(note_id: str, attempts: int = 1, at: float = START, end: int = 3) -> FoundLine:
+    return FoundLine(note_id, attempts, at, end)
+
+
+# Enrolling
+
+
+@in_loop
+async def test_each_note_is_enrolled_once(bench: Bench) -> None:
+    assert await bench.ledger.enrol([A, B], None) == Enrolled(2, 0)
+    assert await bench.ledger.enrol([B, C], None) == Enrolled(1, 0)
+    assert (await bench.ledger.counts()).queued == 3
+
+
+@in_loop
+async def test_duplicates_in_one_page_cost_nothing(bench: Bench) -> None:
+    assert await bench.ledger.enrol([A, A, B, A], None) == Enrolled(2, 0)
+    assert await claim_ids(bench.ledger) == [A, B]
+    assert await claim_ids(bench.ledger) == []
+
+
+@in_loop
+async def test_a_note_that_is_done_or_failed_or_claimed_is_not_enrolled_again(bench: Bench) -> None:
+    await bench.ledger.enrol([A, B, C], None)
+    a, b, _ = await claim(bench.ledger)
+    await record(bench.ledger, save(a), give_up(b))
+    assert await bench.ledger.enrol([A, B, C], None) == Enrolled(0, 0)
+    assert await claim_ids(bench.ledger) == []
+
+
+@in_loop
+async def test_an_empty_page_is_fine(bench: Bench) -> None:
+    assert await bench.ledger.enrol([], None) == Enrolled(0, 0)
+    assert await bench.ledger.enrol([], START) == Enrolled(0, 0)
+    assert await bench.ledger.claim(10, LEASE) == Claimed([], None)
+    assert await bench.ledger.depart([], LEASE) == []
+    assert await bench.ledger.record([], [], Extent()) == []
+
+
+@pytest.mark.parametrize(
+    "note_id",
+    [
+        A,
+        A.upper(),
+        "67f32a94000000001d02eb4A",
+        "67f32a94000000001d02ebzz",
+        "67 f32a94 00000001d02eb4",
+        "二十四个字符的标识二十四个字符的标识二十四个字",
+        "日本語-é-🙂",
+        "٣" * 24,
+        "a",
+        "abc",
+        "a" * 500,
+        "0" * 24,
+        "'; DROP TABLE job; --",
+        '"quoted\\',
+        "123",
+    ],
+)
+@in_loop
+async def test_an_id_comes_back_as_it_went_in(bench: Bench, note_id: str) -> None:
+    job = await one(bench, note_id)
+    assert job.note_id == note_id
+    assert await bench.ledger.enrol([note_id], None) == Enrolled(0, 0)
+    assert from_key(to_key(note_id)) == note_id
+    bench.crash()
+    bench.begin_run()
+    assert await claim_ids(bench.ledger) == [note_id]
+
+
+@in_loop
+async def test_ids_of_different_case_are_different_ids(bench: Bench) -> None:
+    assert await bench.ledger.enrol([A, A.upper()], None) == Enrolled(2, 0)
+    assert await claim_ids(bench.ledger) == [A, A.upper()]
+
+
+# Refreshing
+
+
+@in_loop
+async def test_a_refresh_queues_what_is_done_and_older(bench: Bench) -> None:
+    await bench.ledger.enrol([A, B, C], None)
+    a, b, c = await claim(bench.ledger)
+    await record(bench.ledger, save(a, START - 50), save(b, START), give_up(c))
+    assert await bench.ledger.enrol([A, B, C, D, A], START - 10) == Enrolled(1, 1)
+    counts = await bench.ledger.counts()
+    assert (counts.queued, counts.done, counts.rejected) == (2, 1, 1)
+    assert await claim_ids(bench.ledger) == [A, D]
+
+
+@in_loop
+async def test_a_refreshed_note_that_is_saved_is_done_again(bench: Bench) -> None:
+    await record(bench.ledger, save(await one(bench), START - 50))
+    await bench.ledger.enrol([A], START - 10)
+    (job,) = await claim(bench.ledger)
+    assert job.attempts == 1
+    assert await record(bench.ledger, save(job, START)) == []
+    assert await bench.ledger.enrol([A], START - 10) == Enrolled(0, 0)
+    assert (await bench.ledger.counts()).done == 1
+
+
+# Claiming
+
+
+@in_loop
+async def test_new_jobs_are_claimed_in_input_order(bench: Bench) -> None:
+    await bench.ledger.enrol([D, "other", A], None)
+    await bench.ledger.enrol([C, D, B], None)
+    assert await claim_ids(bench.ledger, 2) == [D, "other"]
+    assert await claim_ids(bench.ledger, 2) == [A, C]
+    assert await claim_ids(bench.ledger, 2) == [B]
+
+
+@in_loop
+async def test_input_order_outlives_a_crash(bench: Bench) -> None:
+    await bench.ledger.enrol([D, C, B, A], None)
+    await claim(bench.ledger, 1)
+    bench.crash()
+    bench.begin_run()
+    assert await claim_ids(bench.ledger) == [D, C, B, A]
+
+
+@in_loop
+async def test_requeued_jobs_that_are_due_come_before_new_ones(bench: Bench) -> None:
+    await bench.ledger.enrol([A, B, C], None)
+    a, b = await claim(bench.ledger, 2)
+    await record(bench.ledger, again(a, 8), again(b, 4))
+    bench.advance(10)
+    assert await claim_ids(bench.ledger, 2) == [B, A]
+    assert await claim_ids(bench.ledger, 2) == [C]
+
+
+@in_loop
+async def test_a_requeued_job_waits_until_it_is_due(bench: Bench) -> None:
+    await record(bench.ledger, again(await one(bench), 7.5))
+    assert await bench.ledger.claim(10, LEASE) == Claimed([], 7.5)
+    bench.advance(7.25)
+    assert await bench.ledger.claim(10, LEASE) == Claimed([], 0.25)
+    bench.advance(0.25)
+    assert await claim_ids(bench.ledger) == [A]
+
+
+@in_loop
+async def test_next_due_is_the_soonest_and_none_when_nothing_waits(bench: Bench) -> None:
+    await bench.ledger.enrol([A, B, C], None)
+    a, b, _ = await claim(bench.ledger)
+    await record(bench.ledger, again(a, 60), again(b, 20))
+    assert await bench.ledger.claim(10, LEASE) == Claimed([], 20)
+    bench.advance(20)
+    claimed = await bench.ledger.claim(10, LEASE)
+    assert ([job.note_id for job in claimed.jobs], claimed.next_due) == ([B], 40)
+    bench.advance(40)
+    claimed = await bench.ledger.claim(10, LEASE)
+    assert ([job.note_id for job in claimed.jobs], claimed.next_due) == ([A], None)
+
+
+@in_loop
+async def test_a_full_claim_says_to_ask_again_at_once(bench: Bench) -> None:
+    await bench.ledger.enrol([A, B], None)
+    assert (await bench.ledger.claim(1, LEASE)).next_due == 0
+
+
+@in_loop
+async def test_no_job_is_claimed_by_two(bench: Bench) -> None:
+    await bench.ledger.enrol([A, B, C, D], None)
+    first, second = await asyncio.gather(bench.ledger.claim(3, LEASE), bench.ledger.claim(3, LEASE))
+    ids = [job.note_id for job in first.jobs + second.jobs]
+    assert sorted(ids) == [A, B, C, D]
+    assert {job.token for job in first.jobs}.isdisjoint(job.token for job in second.jobs)
+
+
+# Leases
+
+
+@in_loop
+async def test_an_unsent_job_whose_lease_lapsed_is_given_out_again_at_no_cost(bench: Bench) -> None:
+    await one(bench)
+    bench.advance(LEASE - 1)
+    assert await claim(bench.ledger) == []
+    bench.advance(1)
+    (job,) = await claim(bench.ledger)
+    assert job.attempts == 0
+    assert await bench.ledger.charged_since(0) == 0
+
+
+@in_loop
+async def test_a_sent_job_whose_lease_lapsed_is_an_unanswered_call(bench: Bench) -> None:
+    await bench.ledger.depart([await one(bench)], LEASE)
+    bench.advance(LEASE)
+    (job,) = await claim(bench.ledger)
+    assert job.attempts == 1
+    assert await bench.ledger.charged_since(0) == 1
+
+
+@in_loop
+async def test_departing_renews_the_lease(bench: Bench) -> None:
+    job = await one(bench)
+    bench.advance(LEASE - 1)
+    assert await bench.ledger.depart([job], LEASE) == [job]
+    bench.advance(LEASE - 1)
+    assert await claim(bench.ledger) == []
+    assert await record(bench.ledger, save(job)) == []
+
+
+@in_loop
+async def test_a_lost_claim_may_not_depart(bench: Bench) -> None:
+    await bench.ledger.enrol([A, B], None)
+    lost, kept = await claim(bench.ledger)
+    await bench.ledger.depart([kept], 3 * LEASE)
+    bench.advance(LEASE)
+    (new,) = await claim(bench.ledger)
+    assert await bench.ledger.depart([lost, kept], LEASE) == [kept]
+    assert await bench.ledger.depart([new], LEASE) == [new]
+
+
+@pytest.mark.parametrize("outcome", [save, again, slow, give_up, timed_out])
+@in_loop
+async def test_what_a_lost_claim_brings_is_given_back_and_changes_nothing(
+    bench: Bench, outcome: Callable[[Job], Outcome]
+) -> None:
+    lost = await one(bench)
+    bench.advance(LEASE)
+    (new,) = await claim(bench.ledger)
+    before = await bench.ledger.counts()
+    assert await record(bench.ledger, outcome(lost)) == [outcome(lost)]
+    assert await bench.ledger.counts() == before
+    assert await bench.ledger.charged_since(0) == 0
+    assert await record(bench.ledger, save(new)) == []
+    assert (await bench.ledger.counts()).done == 1
+
+
+@in_loop
+async def test_of_one_group_only_lost_claims_are_given_back(bench: Bench) -> None:
+    await bench.ledger.enrol([A, B, C], None)
+    a, b, c = await claim(bench.ledger)
+    await bench.ledger.depart([b], 3 * LEASE)
+    bench.advance(LEASE)
+    await claim(bench.ledger)
+    assert await record(bench.ledger, save(c), save(b), again(a)) == [save(c), again(a)]
+    counts = await bench.ledger.counts()
+    assert (counts.done, counts.claimed) == (1, 2)
+
+
+@in_loop
+async def test_an_outcome_is_recorded_once(bench: Bench) -> None:
+    job = await one(bench)
+    assert await record(bench.ledger, save(job)) == []
+    assert await record(bench.ledger, save(job)) == [save(job)]
+    assert (await bench.ledger.counts()).done == 1
+    assert await bench.ledger.charged_since(0) == 1
+
+
+# Giving back
+
+
+@in_loop
+async def test_a_released_job_is_due_at_once_and_cost_nothing(bench: Bench) -> None:
+    await bench.ledger.enrol([A, B, C], None)
+    a, b = await claim(bench.ledger, 2)
+    await bench.ledger.depart([b], LEASE)
+    await bench.ledger.release([a, b])
+    jobs = await claim(bench.ledger, 2)
+    assert [(job.note_id, job.attempts) for job in jobs] == [(A, 0), (B, 0)]
+    assert await bench.ledger.charged_since(0) == 0
+
+
+@in_loop
+async def test_a_lost_claim_releases_and_abandons_nothing(bench: Bench) -> None:
+    lost = await one(bench)
+    bench.advance(LEASE)
+    (new,) = await claim(bench.ledger)
+    await bench.ledger.depart([new], LEASE)
+    await bench.ledger.release([lost])
+    await bench.ledger.abandon([lost], "stopped at once")
+    assert await claim(bench.ledger) == []
+    assert await record(bench.ledger, save(new)) == []
+
+
+@in_loop
+async def test_an_abandoned_job_is_an_unanswered_call_and_queued(bench: Bench) -> None:
+    job = await one(bench)
+    await bench.ledger.depart([job], LEASE)
+    await bench.ledger.abandon([job], "stopped at once")
+    assert (await bench.ledger.counts()).claimed == 0
+    assert await bench.ledger.charged_since(0) == 1
+    bench.crash()
+    assert bench.begin_run().found_unanswered == 0
+    (job,) = await claim(bench.ledger)
+    assert job.attempts == 1
+
+
+# Recording
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state"),
+    [
+        (save, "done"),
+        (again, "queued"),
+        (slow, "queued"),
+        (give_up, "rejected"),
+        (lambda job: give_up(job, State.EXHAUSTED), "exhausted"),
+    ],
+)
+@in_loop
+async def test_a_recorded_job_is_counted_under_its_state(
+    bench: Bench, outcome: Callable[[Job], Outcome], state: str
+) -> None:
+    job = await one(bench)
+    await bench.ledger.depart([job], LEASE)
+    assert await record(bench.ledger, outcome(job)) == []
+    counts = await bench.ledger.counts()
+    assert getattr(counts, state) == counts.total == 1
+    assert counts.claimed == 0
+    assert len(await claim(bench.ledger)) == (state == "queued")
+
+
+@in_loop
+async def test_what_is_recorded_outlives_a_crash(bench: Bench) -> None:
+    await bench.ledger.enrol([A, B, C, D], None)
+    a, b, c, d = await claim(bench.ledger)
+    await record(bench.ledger, save(a), give_up(b), give_up(c, State.EXHAUSTED), again(d, 5))
+    before = await bench.ledger.counts()
+    bench.crash()
+    assert bench.begin_run().found_unanswered == 0
+    assert await bench.ledger.counts() == before
+    assert await bench.ledger.claim(10, LEASE) == Claimed([], 5)
+
+
+@in_loop
+async def test_tries_count_for_one_run_and_attempts_for_ever(bench: Bench) -> None:
+    await record(bench.ledger, again(await one(bench), tries=(1, 0, 0)))
+    (job,) = await claim(bench.ledger)
+    assert (job.attempts, job.tries) == (1, (1, 0, 0))
+    await record(bench.ledger, again(job, tries=(1, 2, 3)))
+    (job,) = await claim(bench.ledger)
+    assert (job.attempts, job.tries) == (2, (1, 2, 3))
+    bench.crash()
+    bench.begin_run()
+    (job,) = await claim(bench.ledger)
+    assert (job.attempts, job.tries) == (2, (0, 0, 0))
+
+
+@in_loop
+async def test_an_answer_that_costs_no_attempt_counts_none(bench: Bench) -> None:
+    await record(bench.ledger, again(await one(bench), tries=(1, 0, 0)))
+    (job,) = await claim(bench.ledger)
+    await record(bench.ledger, slow(job))
+    (job,) = await claim(bench.ledger)
+    assert (job.attempts, job.tries) == (1, (1, 0, 0))
+
+
+@in_loop
+async def test_only_failed_jobs_are_requeued(bench: Bench) -> None:
+    await bench.ledger.enrol([A, B, C, D], None)
+    a, b, c, d = jobs = await claim(bench.ledger)
+    await record(
+        bench.ledger, save(a), give_up(b), give_up(c, State.EXHAUSTED), again(d, 50, (3, 0, 0))
+    )
+    await bench.ledger.requeue([job.seq for job in jobs] + [99])
+    counts = await bench.ledger.counts()
+    assert (counts.queued, counts.waiting, counts.done, counts.failed) == (3, 1, 1, 0)
+    back = await claim(bench.ledger)
+    assert [(job.note_id, job.attempts, job.tries) for job in back] == [
+        (B, 1, (0, 0, 0)),
+        (C, 1, (0, 0, 0)),
+    ]
+
+
+# Adopting
+
+
+@in_loop
+async def test_an_adopted_line_makes_its_job_done_whatever_it_was(bench: Bench) -> None:
+    await bench.ledger.enrol([A, B, C, D], None)
+    a, b, c = await claim(bench.ledger, 3)
+    await record(bench.ledger, save(a), give_up(b), again(c, 30))
+    (d,) = await claim(bench.ledger)
+    await bench.ledger.depart([d], LEASE)
+    lines = [found(note_id) for note_id in (A, B, C, D, "new")]
+    assert await bench.ledger.adopt(lines, Extent(15, b"{}\n"), paid_now=False) == 4
+    counts = await bench.ledger.counts()
+    assert counts.done == counts.total == 5
+    assert await bench.ledger.claim(10, LEASE) == Claimed([], None)
+
+
+@in_loop
+async def test_an_adopted_job_is_no_longer_claimed(bench: Bench) -> None:
+    job = await one(bench)
+    await bench.ledger.depart([job], LEASE)
+    await bench.ledger.adopt([found(A)], Extent(3, b"{}\n"), paid_now=True)
+    assert await record(bench.ledger, again(job)) == [again(job)]
+    assert await bench.ledger.depart([job], LEASE) == []
+    assert (await bench.ledger.counts()).done == 1
+    bench.crash()
+    assert bench.begin_run().found_unanswered == 0
+
+
+@in_loop
+async def test_a_note_on_two_adopted_lines_is_one_job(bench: Bench) -> None:
+    lines = [found(A, end=3), found(A, at=START + 9, end=6)]
+    assert await bench.ledger.adopt(lines, Extent(6, b"{}\n"), paid_now=False) == 1
+    assert (await bench.ledger.counts()).total == 1
+    assert await bench.ledger.enrol([A], START + 5) == Enrolled(0, 0)
+
+
+@in_loop
+async def test_adopted_lines_are_counted_as_charged_when_they_were_paid_now(bench: Bench) -> None:
+    lines = [found(A, at=START - 600), found(B, at=START - 540)]
+    await bench.ledger.adopt(lines, Extent(6, b"{}\n"), paid_now=True)
+    await bench.ledger.adopt([found(C)], Extent(9, b"{}\n"), paid_now=False)
+    assert await bench.ledger.charged_since(0) == 2
+    assert await bench.ledger.charged_since(START - 540) == 1
+
+
+@in_loop
+async def test_an_adopted_job_keeps_the_attempts_of_its_line(bench: Bench) -> None:
+    await bench.ledger.adopt([found(A, attempts=4)], Extent(3, b"{}\n"), paid_now=False)
+    await bench.ledger.enrol([A], START + 1)
+    (job,) = await claim(bench.ledger)
+    assert job.attempts == 4
+
+
+# Counting
+
+
+@in_loop
+async def test_waiting_and_claimed_jobs_are_parts_of_the_queued(bench: Bench) -> None:
+    await bench.ledger.enrol([A, B, C, D], None)
+    a, _ = await claim(bench.ledger, 2)
+    await record(bench.ledger, again(a, 10))
+    counts = await bench.ledger.counts()
+    assert (counts.queued, counts.waiting, counts.claimed) == (4, 1, 1)
+    bench.advance(10)
+    assert (await bench.ledger.counts()).waiting == 0
+
+
+@in_loop
+async def test_charges_are_counted_by_the_minute(bench: Bench) -> None:
+    await bench.ledger.enrol([A, B, C], None)
+    a, b, c = await claim(bench.ledger)
+    bench.advance(59)
+    await record(bench.ledger, save(a))
+    bench.advance(1)
+    await record(bench.ledger, save(b), give_up(c))
+    assert await bench.ledger.charged_since(START) == 2
+    assert await bench.ledger.charged_since(START + 60) == 1
+    assert await bench.ledger.charged_since(START + 120) == 0
+
+
+@in_loop
+async def test_only_saves_and_unanswered_calls_may_be_charged(bench: Bench) -> None:
+    await bench.ledger.enrol([A, B, C, D, "e"], None)
+    a, b, c, d, e = await claim(bench.ledger)
+    await record(bench.ledger, save(a), again(b), slow(c), give_up(d))
+    assert await bench.ledger.charged_since(START) == 1
+    await record(bench.ledger, timed_out(e))
+    assert await bench.ledger.charged_since(START) == 2
+
+
+@in_loop
+async def test_charges_of_earlier_runs_count_too(bench: Bench) -> None:
+    await bench.ledger.enrol([A, B], None)
+    a, b = await claim(bench.ledger)
+    await bench.ledger.depart([a, b], LEASE)
+    await record(bench.ledger, save(a))
+    bench.crash()
+    bench.begin_run()
+    assert await bench.ledger.charged_since(START) == 2
+
+
+@in_loop
+async def test_settling_changes_nothing(bench: Bench) -> None:
+    await record(bench.ledger, save(await one(bench)))
+    before = await bench.ledger.counts()
+    await bench.ledger.settle(3)
+    assert await bench.ledger.counts() == before
+
+
+# Crashing
+
+
+@in_loop
+async def test_after_a_crash_exactly_what_had_departed_is_unanswered(bench: Bench) -> None:
+    await bench.ledger.enrol([A, B, C, D, "e"], None)
+    a, b, c, d = await claim(bench.ledger, 4)
+    await bench.ledger.depart([a, b, c], LEASE)
+    await record(bench.ledger, save(a))
+    await bench.ledger.release([d])
+    bench.crash()
+    assert bench.begin_run().found_unanswered == 2
+    jobs = await claim(bench.ledger)
+    assert [(job.note_id, job.attempts) for job in jobs] == [(B, 1), (C, 1), (D, 0), ("e", 0)]
+    assert await bench.ledger.charged_since(0) == 3
+
+
+@in_loop
+async def test_after_a_crash_claims_are_free_although_their_leases_are_not_over(
+    bench: Bench,
+) -> None:
+    job = await one(bench)
+    bench.crash()
+    assert bench.begin_run().found_unanswered == 0
+    assert (await bench.ledger.counts()).claimed == 0
+    assert await bench.ledger.depart([job], LEASE) == []
+    assert await claim_ids(bench.ledger) == [A]
+
+
+@in_loop
+async def test_unanswered_calls_are_found_once(bench: Bench) -> None:
+    await bench.ledger.depart([await one(bench)], LEASE)
+    first = bench.begin_run()
+    bench.crash()
+    second = bench.begin_run()
+    assert (first.found_unanswered, second.found_unanswered) == (1, 0)
+    assert second.run > first.run
+    assert await bench.ledger.charged_since(0) == 1
+
+
+@in_loop
+async def test_a_claim_of_a_dead_run_records_nothing_in_the_next(bench: Bench) -> None:
+    old = await one(bench)
+    bench.crash()
+    bench.begin_run()
+    (new,) = await claim(bench.ledger)
+    assert new.token != old.token
+    assert await record(bench.ledger, save(old)) == [save(old)]
+
+
+@pytest.mark.parametrize("step", [-10 * 365 * 86_400, -3600, -1, 3600])
+@in_loop
+async def test_a_clock_set_anew_between_runs_makes_no_job_wait_long(
+    bench: Bench, step: float
+) -> None:
+    await bench.ledger.enrol([A, B], None)
+    a, b = await claim(bench.ledger)
+    await record(bench.ledger, again(a, 100), again(b, 0))
+    bench.crash()
+    bench.advance(step)
+    bench.begin_run(longest_delay=30)
+    claimed = await bench.ledger.claim(10, LEASE)
+    assert claimed.next_due is None or claimed.next_due <= 30
+    bench.advance(30)
+    assert {A, B} == {job.note_id for job in claimed.jobs + await claim(bench.ledger)}
+
+
+@in_loop
+async def test_a_clock_set_back_frees_no_lease_and_holds_none_for_ever(bench: Bench) -> None:
+    await bench.ledger.depart([await one(bench)], LEASE)
+    bench.crash()
+    bench.advance(-86_400)
+    assert bench.begin_run().found_unanswered == 1
+    assert await claim_ids(bench.ledger) == [A]
+
+
+# Random histories of the embedded ledger, against a plain model
+
+_IDS = [A, B, C, A.upper(), "短", "x" * 24]
+_ids = st.lists(st.sampled_from(_IDS), max_size=4)
+_seconds = st.integers(0, 200).map(lambda quarters: quarters / 4)
+_leases = st.sampled_from([0.5, 10.0, 40.0])
+
+
+@dataclass
+class Row:
+    """What the model knows of a job."""
+
+    state: State = State.QUEUED
+    due: float | None = None
+    attempts: int = 0
+    token: int | None = None
+    until: float = 0.0
+    sent: bool = False
+    fetched_at: float = 0.0
+
+
+@dataclass
+class Model:
+    """The ledger in the plainest words."""
+
+    rows: dict[str, Row] = field(default_factory=dict)
+    unanswered: int = 0
+    charged: int = 0
+
+    def row(self, job: Job) -> Row:
+        return self.rows[job.note_id]
+
+    def holds(self, job: Job) -> bool:
+        return self.row(job).token == job.token
+
+    def lose(self, row: Row, now: float) -> None:
+        self.unanswered += row.sent
+        row.attempts += row.sent
+        row.token, row.sent, row.due = None, False, now
+
+    def claimable(self, now: float) -> list[str]:
+        """Ids in the order they are to be claimed: what is due, then what is new."""
+        free = {i: r for i, r in self.rows.items() if r.state == State.QUEUED and r.token is None}
+        due = sorted((r.due, n, i) for n, (i, r) in enumerate(free.items()) if r.due is not None)
+        new = [i for i, row in free.items() if row.due is None]
+        return [i for when, _, i in due if when <= now] + new
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Any sequence of calls leaves the ledger as the model says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = Path(self.folder.name) / "out.ledger"
+        self.clock = Clock()
+        self.ledger = SqliteLedger(self.path, self.clock)
+        self.model = Model()
+        self.jobs: list[Job] = []
+
+    @initialize(ids=_ids)
+    def begin(self, ids: list[str]) -> None:
+        self.ledger.begin_run(LONGEST)
+        self.enrol(ids)
+
+    def teardown(self) -> None:
+        self.ledger.close()
+        self.folder.cleanup()
+
+    def pick(self, picks: Sequence[int]) -> list[Job]:
+        """Some of the jobs ever claimed, at most one of each note."""
+        if not self.jobs:
+            return []
+        return list({job.note_id: job for job in (self.jobs[n] for n in picks)}.values())
+
+    picks = st.lists(st.integers(-6, -1), max_size=4)
+
+    def known(self, picks: Sequence[int]) -> list[Job]:
+        return self.pick([n for n in picks if -n <= len(self.jobs)])
+
+    # Enrolling
+
+    @rule(ids=_ids)
+    def enrol(self, ids: list[str]) -> None:
+        new = set(ids) - self.model.rows.keys()
+        assert self.ledger.enrol(ids, None) == Enrolled(len(new), 0)
+        for note_id in ids:
+            self.model.rows.setdefault(note_id, Row())
+
+    def _old(self, before: float) -> list[str]:
+        rows = self.model.rows.items()
+        return [i for i, r in rows if r.state == State.DONE and r.fetched_at < before]
+
+    def _refresh(self, note_ids: Sequence[str]) -> None:
+        for note_id in note_ids:
+            row = self.model.rows[note_id]
+            row.state, row.due = State.QUEUED, self.clock.now
+
+    @rule(ids=_ids, age=_seconds)
+    def enrol_with_refresh(self, ids: list[str], age: float) -> None:
+        before = self.clock.now - age
+        old = [note_id for note_id in self._old(before) if note_id in ids]
+        new = set(ids) - self.model.rows.keys()
+        assert self.ledger.enrol(ids, before) == Enrolled(len(new), len(old))
+        self._refresh(old)
+        for note_id in ids:
+            self.model.rows.setdefault(note_id, Row())
+
+    @rule(age=_seconds)
+    def refresh(self, age: float) -> None:
+        old = self._old(self.clock.now - age)
+        assert self.ledger.refresh(self.clock.now - age) == len(old)
+        self._refresh(old)
+
+    # Claims
+
+    @rule(seconds=_seconds)
+    def advance(self, seconds: float) -> None:
+        self.clock.now += seconds
+
+    @rule(limit=st.integers(1, 4), lease=_leases)
+    def claim(self, limit: int, lease: float) -> None:
+        now = self.clock.now
+        for row in self.model.rows.values():
+            if row.token is not None and row.until <= now:
+                self.model.lose(row, now)
+        expected = self.model.claimable(now)[:limit]
+        claimed = self.ledger.claim(limit, lease)
+        assert [job.note_id for job in claimed.jobs] == expected
+        for job in claimed.jobs:
+            row = self.model.row(job)
+            assert job.attempts == row.attempts
+            row.token, row.until, row.sent = job.token, now + lease, False
+        self.jobs += claimed.jobs
+        self._check_next_due(claimed, limit)
+
+    def _check_next_due(self, claimed: Claimed, limit: int) -> None:
+        if len(claimed.jobs) == limit:
+            assert claimed.next_due == 0
+            return
+        rows = self.model.rows.values()
+        waits = [r.due for r in rows if r.state == State.QUEUED and r.token is None and r.due]
+        assert claimed.next_due == (min(waits) - self.clock.now if waits else None)
+
+    @rule(picks=picks, lease=_leases)
+    def depart(self, picks: list[int], lease: float) -> None:
+        jobs = self.known(picks)
+        held = [job for job in jobs if self.model.holds(job)]
+        assert self.ledger.depart(jobs, lease) == held
+        for job in held:
+            row = self.model.row(job)
+            row.sent, row.until = True, self.clock.now + lease
+
+    @rule(picks=picks)
+    def release(self, picks: list[int]) -> None:
+        jobs = self.known(picks)
+        self.ledger.release(jobs)
+        for job in filter(self.model.holds, jobs):
+            row = self.model.row(job)
+            row.token, row.sent, row.due = None, False, self.clock.now
+
+    @rule(picks=picks)
+    def abandon(self, picks: list[int]) -> None:
+        jobs = self.known(picks)
+        self.ledger.abandon(jobs, "stopped at once")
+        for job in filter(self.model.holds, jobs):
+            self.model.lose(self.model.row(job), self.clock.now)
+
+    @rule(
+        picks=picks,
+        kinds=st.lists(st.sampled_from([save, again, slow, give_up, timed_out]), min_size=4),
+        delay=_seconds,
+    )
+    def record(self, picks: list[int], kinds: list[Callable[[Job], Outcome]], delay: float) -> None:
+        jobs = self.known(picks)
+        outcomes = [
+            again(job, delay) if kind is again else kind(job)
+            for job, kind in zip(jobs, kinds, strict=False)
+        ]
+        lost = [outcome for outcome in outcomes if not self.model.holds(outcome.job)]
+        ends = [3 for outcome in outcomes if outcome.line is not None]
+        assert self.ledger.record(outcomes, ends, Extent(3, b"{}\n")) == lost
+        for outcome in outcomes:
+            if self.model.holds(outcome.job):
+                self._recorded(outcome)
+
+    def _recorded(self, outcome: Outcome) -> None:
+        row = self.model.row(outcome.job)
+        row.token, row.sent, row.state = None, False, outcome.state
+        row.attempts += outcome.attempted
+        row.due = self.clock.now + outcome.delay if row.state == State.QUEUED else None
+        row.fetched_at = outcome.fetched_at or row.fetched_at
+        self.model.charged += outcome.state == State.DONE
+        self.model.unanswered += outcome.unanswered
+
+    # Failed jobs, found lines, crashes
+
+    def _failed(self) -> list[Row]:
+        rows = self.model.rows.values()
+        return [row for row in rows if row.state in (State.REJECTED, State.EXHAUSTED)]
+
+    @rule()
+    def retry(self) -> None:
+        failed = self._failed()
+        assert self.ledger.retry([State.REJECTED, State.EXHAUSTED]) == len(failed)
+        for row in failed:
+            row.state, row.due = State.QUEUED, self.clock.now
+
+    @rule(picks=picks)
+    def requeue(self, picks: list[int]) -> None:
+        jobs = self.known(picks)
+        self.ledger.requeue([job.seq for job in jobs])
+        for row in (self.model.row(job) for job in jobs):
+            if row.state in (State.REJECTED, State.EXHAUSTED):
+                row.state, row.due = State.QUEUED, self.clock.now
+
+    @rule(ids=_ids, paid_now=st.booleans())
+    def adopt(self, ids: list[str], *, paid_now: bool) -> None:
+        rows = self.model.rows
+        fresh = {i for i in ids if i not in rows or rows[i].state != State.DONE}
+        lines = [found(note_id, 1, self.clock.now) for note_id in ids]
+        assert self.ledger.adopt(lines, Extent(3, b"{}\n"), paid_now=paid_now) == len(fresh)
+        for note_id in ids:
+            attempts = max(1, rows.get(note_id, Row()).attempts)
+            # A job that is known keeps its place in the order.
+            rows[note_id] = Row(State.DONE, attempts=attempts, fetched_at=self.clock.now)
+        self.model.charged += len(lines) * paid_now
+
+    @precondition(lambda self: self.jobs)
+    @rule(step=st.sampled_from([-86_400.0, -10.0, 0.0, 10.0]))
+    def crash(self, step: float) -> None:
+        copy = crashed_copy(self.path)
+        self.ledger.close()
+        self.path = copy
+        self.clock.now += step
+        self.ledger = SqliteLedger(self.path, self.clock)
+        sent = sum(row.sent for row in self.model.rows.values())
+        assert self.ledger.begin_run(LONGEST).found_unanswered == sent
+        for row in self.model.rows.values():
+            if row.token is not None:
+                self.model.lose(row, self.clock.now)
+            if row.state == State.QUEUED and row.due is not None:
+                row.due = min(row.due, self.clock.now + LONGEST)
+
+    # What always holds
+
+    @invariant()
+    def tally_equals_a_recount_and_the_model(self) -> None:
+        rows = self.model.rows.values()
+        states = Counter(row.state for row in rows)
+        now = self.clock.now
+        counts = self.ledger.counts()
+        with closing(sqlite3.connect(self.path)) as db:
+            recount = dict(db.execute("SELECT state, count(*) FROM job GROUP BY state"))
+            stray = db.execute(
+                "SELECT count(*) FROM claim LEFT JOIN job USING (seq) WHERE state IS NOT 0"
+            ).fetchone()
+        assert recount == states
+        assert stray == (0,)
+        assert [counts.queued, counts.done, counts.rejected, counts.exhausted] == [
+            states[state] for state in State
+        ]
+        assert counts.total == len(rows)
+        assert counts.claimed == sum(row.token is not None for row in rows)
+        due = [row.due for row in rows if row.state == State.QUEUED and row.due is not None]
+        assert counts.waiting == sum(when > now for when in due)
+
+    @invariant()
+    def charges_are_known(self) -> None:
+        assert self.ledger.charged_since(0) == self.model.charged + self.model.unanswered
+
+    @rule()
+    def nothing_is_claimed_or_waiting_for_ever(self) -> None:
+        self.clock.now += 100_000
+        queued = sum(row.state == State.QUEUED for row in self.model.rows.values())
+        self.claim(len(_IDS) + 1, 0.5)
+        assert sum(row.token is not None for row in self.model.rows.values()) == queued
+
+
+LedgerMachine.TestCase.settings = settings(
+    max_examples=60, stateful_step_count=40, deadline=None, derandomize=True
+)
+TestRandomHistories = LedgerMachine.TestCase

@@ -1,0 +1,186 @@
+"""A virtual-time event loop, and a whole line on it: real rules, ledger and file, no waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import pytest
+
+from harvester.engine.opening import Opened, begin, open_harvest
+from harvester.engine.ports import Event, Ports
+from harvester.engine.run import Run
+from harvester.ledger.protocol import Identity
+from harvester.ledger.threaded import ThreadedLedger
+from harvester.model import Answer, Page, Summary
+from harvester.output.threaded import ThreadedSink
+from harvester.pace import Pace
+from harvester.settings import Backoff, Calling, RunSettings, parse_rate
+from harvester.simulator.brain import Brain
+
+T = TypeVar("T")
+P = ParamSpec("P")
+ENDPOINT = "xiaohongshu-pgy/note-detail/v1"
+PATH = "/api/xiaohongshu-pgy/get-note-detail/v1"
+# 2026-11-23 00:00 in Shanghai: where a test's clock begins.
+MIDNIGHT = 1_795_363_200.0
+_MOMENT = 1e-6
+
+
+class NothingScheduledError(Exception):
+    """The loop would wait for ever."""
+
+
+class _JumpingSelector(selectors.SelectSelector):
+    """Returns at once; the loop's clock jumps over the time it would have waited."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        events = super().select(0)
+        if not events and timeout is None:
+            raise NothingScheduledError
+        # Doing anything takes a moment; were it none, rounding could make a timer fire for ever.
+        self.now += _MOMENT + (0 if events else timeout or 0)
+        return events
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time only moves when nothing else is to do."""
+
+    def __init__(self) -> None:
+        self._jumping = _JumpingSelector()
+        super().__init__(self._jumping)
+
+    def time(self) -> float:
+        return self._jumping.now
+
+
+class InlineExecutor(Executor):
+    """Runs each call where it is made."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future: Future[T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 - handed on to whoever awaits it
+            future.set_exception(error)
+        return future
+
+
+def run_virtually(main: Coroutine[Any, Any, T]) -> T:
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(main)
+
+
+async def one_page(ids: list[str]) -> AsyncIterator[Page]:
+    yield Page(ids)
+
+
+@dataclass
+class Upstream:
+    """The simulator's brain, called without a socket; keeps when each call began."""
+
+    brain: Brain
+    latency: float = 0.05
+    starts: list[tuple[float, str]] = field(default_factory=list)
+    script: Callable[[str, int, float], Answer | None] = lambda _note, _nth, _now: None
+    calls: dict[str, int] = field(default_factory=dict)
+
+    async def fetch(self, note_id: str) -> Answer:
+        now = asyncio.get_running_loop().time()
+        self.starts.append((now, note_id))
+        nth = self.calls[note_id] = self.calls.get(note_id, 0) + 1
+        answer = self.script(note_id, nth, now)
+        if answer is None:
+            query: Mapping[str, str] = {"token": "t", "noteId": note_id}
+            reply = self.brain.answer(PATH, query, MIDNIGHT + now)
+            answer = Answer(reply.status, reply.body)
+        await asyncio.sleep(answer.elapsed or self.latency)
+        return replace(answer, elapsed=asyncio.get_running_loop().time() - now)
+
+
+SETTINGS = RunSettings(
+    calling=Calling(parse_rate("50/s")), endpoint=ENDPOINT, backoff=Backoff(1.0, 120.0)
+)
+
+
+@dataclass
+class Night:
+    """One OUTPUT over several runs; loop time goes on from run to run as nights do."""
+
+    folder: Path
+    events: list[Event] = field(default_factory=list)
+    clock: float = MIDNIGHT
+
+    def run(
+        self,
+        ids: list[str],
+        upstream: Upstream,
+        settings: RunSettings = SETTINGS,
+        meddle: Callable[[Run], Coroutine[Any, Any, None]] | None = None,
+    ) -> Summary:
+        async def main() -> Summary:
+            loop = asyncio.get_running_loop()
+            opened = self.open(lambda: self.clock + loop.time(), settings)
+            begin(opened, settings, self.clock, has_input=bool(ids))
+            try:
+                summary = await self._line(opened, ids, upstream, settings, meddle)
+            finally:
+                opened.close()
+            self.clock += loop.time()
+            return summary
+
+        return run_virtually(main())
+
+    def open(self, clock: Callable[[], float], settings: RunSettings) -> Opened:
+        identity = Identity(settings.endpoint, settings.simulated)
+        return open_harvest(self.output, identity, clock)
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "notes.jsonl"
+
+    async def _line(
+        self,
+        opened: Opened,
+        ids: list[str],
+        upstream: Upstream,
+        settings: RunSettings,
+        meddle: Callable[[Run], Coroutine[Any, Any, None]] | None,
+    ) -> Summary:
+        loop = asyncio.get_running_loop()
+        inline = InlineExecutor()
+        ports = Ports(
+            ThreadedLedger(opened.ledger, inline),
+            upstream,
+            ThreadedSink(opened.output, inline),
+            one_page(ids),
+            lambda: self.clock + loop.time(),
+            lambda: 0.5,
+            (self.events.append,),
+        )
+        run = Run(settings, ports, Pace(settings.calling.rate, settings.calling.burst))
+        async with asyncio.TaskGroup() as group:
+            if meddle is not None:
+                group.create_task(meddle(run))
+            return await run.run()
+
+    def lines(self) -> list[bytes]:
+        return self.output.read_bytes().splitlines()
+
+
+@pytest.fixture
+def night(tmp_path: Path) -> Night:
+    return Night(tmp_path)
+
+
+def note_ids(many: int) -> list[str]:
+    return [f"{0x67F32A94 + n:08x}{n:016x}" for n in range(many)]

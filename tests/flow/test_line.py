@@ -1,0 +1,312 @@
+"""The whole line on virtual time: what a night does in hours, here in moments."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from harvester.engine.run import Run
+from harvester.model import Answer, Fault, StopReason
+from harvester.settings import Backoff, Limits, Patience, parse_rate
+from harvester.simulator import SimulatorSettings
+from harvester.simulator.brain import Brain
+
+from .conftest import SETTINGS, Night, Upstream, note_ids
+
+
+def upstream(latency: float = 0.05, **settings: object) -> Upstream:
+    return Upstream(Brain(SimulatorSettings(**settings)), latency)  # type: ignore[arg-type]
+
+
+def code(number: int) -> Answer:
+    return Answer(200, b'{"code":%d,"message":"x","data":null}' % number)
+
+
+def saved_ids(night: Night) -> list[str]:
+    return sorted(json.loads(line)["noteId"] for line in night.lines())
+
+
+def test_every_note_is_on_one_line_although_a_fifth_of_the_calls_fail(night: Night) -> None:
+    api = upstream(fail={301: 0.1, 500: 0.1})
+    summary = night.run(note_ids(500), api)
+    assert (summary.exit_code, summary.done, summary.queued) == (0, 500, 0)
+    assert saved_ids(night) == sorted(note_ids(500))
+    assert api.brain.charges()["chargedTwice"] == []
+    assert summary.calls == len(api.starts) > 500
+
+
+def test_the_second_run_makes_no_call(night: Night) -> None:
+    night.run(note_ids(50), upstream())
+    again = upstream()
+    assert night.run(note_ids(50), again).exit_code == 0
+    assert again.starts == []
+
+
+def test_requeued_notes_do_not_hold_up_healthy_ones(night: Night) -> None:
+    ids = note_ids(200)
+    api = upstream()
+    api.script = lambda note, nth, _now: code(301) if note in ids[::5] and nth <= 3 else None
+    night.run(ids, api)
+    healthy = [when for when, note in api.starts if note not in ids[::5]]
+    # 160 healthy notes and 40 first tries, at 50/s: 4 s; the requeues share the rate.
+    assert max(healthy) < 6.5
+    assert len(api.starts) == 200 + 3 * 40
+
+
+def test_after_the_first_303_no_call_starts(night: Night) -> None:
+    api = upstream(daily_quota=100, latency=0.2)
+    summary = night.run(note_ids(300), api)
+    assert (summary.exit_code, summary.done, summary.queued) == (3, 100, 200)
+    first = api.starts[100][0]
+    assert max(when for when, _ in api.starts) <= first + 0.201
+
+
+def test_the_next_days_finish_what_a_quota_left(night: Night) -> None:
+    api = upstream(daily_quota=100)
+    codes = []
+    for _ in range(4):
+        codes.append(night.run(note_ids(300), api).exit_code)
+        api.brain.new_day()
+    assert codes == [3, 3, 0, 0]
+    assert api.brain.charges()["chargedTwice"] == []
+    assert saved_ids(night) == sorted(note_ids(300))
+
+
+@pytest.mark.parametrize(
+    ("number", "exit_code"),
+    [(303, 3), (601, 4), (602, 4), (100, 5), (101, 5), (300, 5), (600, 5)],
+)
+def test_a_stop_leaves_the_notes_queued(night: Night, number: int, exit_code: int) -> None:
+    api = upstream()
+    api.script = lambda _note, _nth, _now: code(number)
+    summary = night.run(note_ids(20), api)
+    assert (summary.exit_code, summary.queued, summary.failed) == (exit_code, 20, 0)
+
+
+@pytest.mark.parametrize("number", [202, 404])
+def test_a_rejected_note_is_never_sent_again(night: Night, number: int) -> None:
+    api = upstream()
+    api.script = lambda note, _nth, _now: code(number) if note == note_ids(1)[0] else None
+    assert night.run(note_ids(5), api).exit_code == 1
+    assert night.run(note_ids(5), api).exit_code == 1
+    assert api.calls[note_ids(1)[0]] == 1
+
+
+def test_an_exhausted_note_is_tried_again_by_the_next_run(night: Night) -> None:
+    settings = replace(SETTINGS, patience=Patience(3, 2))
+    api = upstream()
+    hopeless = note_ids(1)[0]
+    api.script = lambda note, nth, _now: code(301) if note == hopeless and nth <= 5 else None
+    first = night.run(note_ids(5), api, settings)
+    assert (first.exit_code, first.exhausted, api.calls[hopeless]) == (1, 1, 3)
+    second = night.run(note_ids(5), api, settings)
+    assert (second.exit_code, second.exhausted, api.calls[hopeless]) == (0, 0, 6)
+    assert json.loads(night.lines()[-1])["attempts"] == 6
+
+
+def test_a_302_costs_no_attempt_and_pauses_all_calls(night: Night) -> None:
+    api = upstream()
+    api.script = lambda note, nth, _now: code(302) if note == note_ids(1)[0] and nth == 1 else None
+    summary = night.run(note_ids(30), api, replace(SETTINGS, patience=Patience(1, 0)))
+    assert (summary.exit_code, summary.done) == (0, 30)
+    starts = [when for when, _ in api.starts]
+    assert max(b - a for a, b in pairwise(starts)) >= 0.9
+
+
+def test_retry_after_is_honoured(night: Night) -> None:
+    api = upstream()
+    limited = Answer(429, b'{"code":302}', retry_after="7")
+    api.script = lambda note, nth, _now: limited if note == note_ids(1)[0] and nth == 1 else None
+    night.run(note_ids(30), api)
+    starts = [when for when, _ in api.starts]
+    assert max(b - a for a, b in pairwise(starts)) >= 6.9
+
+
+def test_no_window_of_the_limit_holds_more_calls_than_allowed(night: Night) -> None:
+    api = upstream()
+    night.run(note_ids(600), api)
+    starts = [when for when, _ in api.starts]
+    window = max(sum(1 for t in starts if s <= t < s + 1) for s in starts)
+    assert window <= 50
+    assert starts[-1] - starts[0] <= 600 / 50 * 1.015
+
+
+def test_a_slow_api_does_not_slow_the_calls(night: Night) -> None:
+    api = upstream(latency=8.0)
+    night.run(note_ids(500), api)
+    starts = [when for when, _ in api.starts]
+    assert starts[-1] - starts[0] <= 500 / 50 * 1.015
+
+
+def test_the_breaker_stops_a_run_whose_upstream_is_down(night: Night) -> None:
+    api = upstream()
+    api.script = lambda _note, _nth, _now: code(500)
+    summary = night.run(note_ids(100), api)
+    assert (summary.exit_code, summary.queued) == (6, 100)
+    assert len(api.starts) <= 60
+
+
+def test_the_breaker_closes_when_the_upstream_is_back(night: Night) -> None:
+    api = upstream()
+    api.script = lambda _note, _nth, now: code(503) if now < 30 else None
+    summary = night.run(note_ids(100), api)
+    assert (summary.exit_code, summary.done) == (0, 100)
+
+
+def test_probes_go_one_at_a_time(night: Night) -> None:
+    api = upstream(latency=3.0)
+    api.script = lambda _note, _nth, _now: code(500)
+    night.run(note_ids(100), api)
+    probes = sorted(when for when, _ in api.starts)[-10:]
+    assert all(b - a >= 3.0 for a, b in pairwise(probes))
+
+
+def test_a_list_that_ends_in_a_few_hopeless_notes_finishes_with_1(night: Night) -> None:
+    api = upstream()
+    api.script = lambda note, _nth, _now: code(301) if note in note_ids(100)[-10:] else None
+    summary = night.run(note_ids(100), api)
+    assert (summary.exit_code, summary.done, summary.exhausted) == (1, 90, 10)
+
+
+def test_twenty_first_answers_of_400_are_the_requests_fault(night: Night) -> None:
+    api = upstream()
+    api.script = lambda _note, _nth, _now: code(400)
+    summary = night.run(note_ids(100), api)
+    assert (summary.exit_code, summary.queued, summary.failed) == (5, 100, 0)
+
+
+def test_a_400_after_another_answer_rejects_the_note(night: Night) -> None:
+    api = upstream()
+    api.script = lambda note, _nth, _now: code(400) if note != note_ids(1)[0] else None
+    summary = night.run(note_ids(40), api)
+    assert (summary.exit_code, summary.rejected) == (1, 39)
+
+
+def test_unanswered_calls_are_counted_and_retried_only_so_often(night: Night) -> None:
+    api = upstream()
+    lost = Answer(fault=Fault.TIMEOUT, elapsed=90.0)
+    api.script = lambda note, _nth, _now: lost if note == note_ids(1)[0] else None
+    summary = night.run(note_ids(5), api)
+    assert (summary.unanswered, summary.exhausted, api.calls[note_ids(1)[0]]) == (3, 1, 3)
+
+
+def test_each_cause_has_a_budget_of_its_own(night: Night) -> None:
+    api = upstream()
+    plan = [301, 301, 500, 500]
+    api.script = lambda _note, nth, _now: code(plan[nth - 1]) if nth <= 4 else None
+    summary = night.run(note_ids(1), api, replace(SETTINGS, patience=Patience(3, 2)))
+    assert (summary.exit_code, summary.done) == (0, 1)
+
+
+def test_a_run_that_nothing_answered_ends_as_upstream(night: Night) -> None:
+    api = upstream()
+    away = Answer(fault=Fault.NO_CONNECTION, detail="refused", elapsed=0.01)
+    api.script = lambda _note, _nth, _now: away
+    summary = night.run(note_ids(3), api)
+    assert (summary.exit_code, summary.unanswered) == (6, 0)
+
+
+@pytest.mark.parametrize(
+    ("limits", "charged"),
+    [
+        (Limits(max_notes=37), 37),
+        (Limits(max_charged=41), 41),
+        (Limits(max_charged_daily=29), 29),
+    ],
+)
+def test_own_limits_are_met_exactly_whatever_is_in_flight(
+    night: Night, limits: Limits, charged: int
+) -> None:
+    api = upstream(latency=2.0, fail={301: 0.2})
+    summary = night.run(note_ids(200), api, replace(SETTINGS, limits=limits))
+    assert (summary.exit_code, summary.charged) == (7, charged)
+    assert api.brain.charges()["charged"] == charged
+
+
+def test_max_calls_counts_every_call(night: Night) -> None:
+    api = upstream(latency=2.0, fail={301: 0.2})
+    limits = Limits(max_calls=50)
+    summary = night.run(note_ids(200), api, replace(SETTINGS, limits=limits))
+    assert (summary.exit_code, len(api.starts)) == (7, 50)
+
+
+def test_max_notes_met_by_the_last_note_is_all_done(night: Night) -> None:
+    settings = replace(SETTINGS, limits=Limits(max_notes=20))
+    assert night.run(note_ids(20), upstream(), settings).exit_code == 0
+
+
+def test_the_daily_cap_holds_over_runs_and_ends_at_midnight(night: Night) -> None:
+    settings = replace(SETTINGS, limits=Limits(max_charged_daily=60))
+    api = upstream()
+    assert night.run(note_ids(200), api, settings).charged == 60
+    assert night.run(note_ids(200), api, settings).charged == 0
+    night.clock += 86_400
+    assert night.run(note_ids(200), api, settings).charged == 60
+
+
+def test_max_runtime_ends_the_run(night: Night) -> None:
+    settings = replace(SETTINGS, limits=Limits(max_runtime=3.0))
+    summary = night.run(note_ids(1000), upstream(), settings)
+    assert summary.exit_code == 7
+    assert 140 <= summary.done <= 151
+
+
+def test_a_note_due_after_max_runtime_does_not_keep_the_run_alive(night: Night) -> None:
+    limits = Limits(max_runtime=1000.0)
+    api = upstream()
+    api.script = lambda note, _nth, _now: code(301) if note == note_ids(1)[0] else None
+    backoff = Backoff(5000.0, 5000.0)
+    summary = night.run(note_ids(5), api, replace(SETTINGS, limits=limits, backoff=backoff))
+    assert (summary.exit_code, summary.done, summary.queued) == (7, 4, 1)
+    assert summary.elapsed < 10
+
+
+def test_a_signal_drains_what_is_in_flight(night: Night) -> None:
+    async def meddle(run: Run) -> None:
+        await asyncio.sleep(1.0)
+        run.stop(StopReason.SIGTERM)
+
+    api = upstream(latency=0.5)
+    summary = night.run(note_ids(500), api, meddle=meddle)
+    assert summary.exit_code == 143
+    assert summary.done == len(api.starts)
+    assert max(when for when, _ in api.starts) <= 1.0
+
+
+def test_a_second_signal_stops_at_once_and_the_ledger_says_what_may_be_paid(
+    night: Night,
+) -> None:
+    async def meddle(run: Run) -> None:
+        await asyncio.sleep(1.0)
+        run.stop(StopReason.SIGINT)
+        await asyncio.sleep(0.1)
+        run.abort()
+
+    api = upstream(latency=40.0)
+    summary = night.run(note_ids(500), api, meddle=meddle)
+    assert (summary.exit_code, summary.unanswered) == (130, len(api.starts))
+    assert (summary.queued, summary.elapsed < 2) == (500, True)
+
+
+def test_refresh_fetches_again_what_is_older(night: Night) -> None:
+    api = upstream()
+    night.run(note_ids(10), api)
+    night.clock += 8 * 86_400
+    night.run(note_ids(20), api, replace(SETTINGS, refresh=7 * 86_400.0))
+    assert Counter(saved_ids(night)) == Counter(note_ids(10) + note_ids(20))
+    again = upstream()
+    night.run(note_ids(20), again, replace(SETTINGS, refresh=7 * 86_400.0))
+    assert again.starts == []
+
+
+def test_one_call_a_minute_is_paced_as_such(night: Night) -> None:
+    settings = replace(SETTINGS, calling=replace(SETTINGS.calling, rate=parse_rate("6/m")))
+    api = upstream()
+    night.run(note_ids(30), api, settings)
+    starts = [when for when, _ in api.starts]
+    assert starts[-1] - starts[0] == pytest.approx(290, rel=0.015)

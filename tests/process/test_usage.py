@@ -1,0 +1,211 @@
+"""What is read, and what is refused before a call is made."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from conftest import Tool
+
+NOWHERE = "http://127.0.0.1:9"
+
+
+def test_every_form_of_input_is_read(tool: Tool) -> None:
+    ids = tool.note_ids(16)
+    site = "https://www.xiaohongshu.com"
+    (tool.folder / "plain.txt").write_bytes(
+        "\ufeff# a comment\r\n\r\n{}\r\n{}\r\n{}/explore/{}?xsec_token=AB%3D&x=1\r\n".format(
+            ids[0], ids[1].upper(), site, ids[2]
+        ).encode()
+        + f"{site}/discovery/item/{ids[3]}\n{site}/search_result/{ids[4]}?a=b\n".encode()
+        + f"{site}/user/profile/5ff0e6410000000001008400/{ids[5]}?x=y\n".encode()
+        + f"58 小满发布了一篇笔记😆 {site}/explore/{ids[6]}?s=1 复制本条信息\n{ids[0]}".encode()
+    )
+    tool.write("a.csv", ["title,noteId", f'"a, ""b""\nc",{ids[7]}', f"d,{site}/explore/{ids[8]}"])
+    tool.write("b.tsv", ["note_id\ttitle", f"{ids[9]}\tx"])
+    tool.write(
+        "c.jsonl", [json.dumps({"title": "标题", "id": ids[10]}), "", f'{{"id":"{ids[11]}"}}']
+    )
+    tool.write("d.ndjson", [f'{{"noteId":"{ids[12]}","id":7}}'])
+    (tool.folder / "e.txt").write_bytes(gzip.compress(f"{ids[13]}\n".encode()))
+    (tool.folder / "f.csv.gz").write_bytes(gzip.compress(f"id\n{ids[14]}\n".encode()))
+    names = ("plain.txt", "a.csv", "b.tsv", "c.jsonl", "d.ndjson", "e.txt", "f.csv.gz", "-")
+    simulator = tool.simulate()
+    run = tool.harvest(simulator.url, *names, stdin=f"{ids[15]}\n{ids[15]}\n".encode())
+    assert run.code == 0, run.text
+    assert "named no note" not in run.out
+    assert sorted(tool.saved()) == ids
+    assert simulator.calls == 16
+
+
+def test_bad_lines_are_counted_and_named_or_refused_when_strict(tool: Tool) -> None:
+    ids = tool.note_ids(3)
+    notes = tool.write("late.txt", [*ids * 4000, "no note here", *ids])
+    simulator = tool.simulate()
+    strict = tool.harvest(simulator.url, notes, "--strict")
+    assert strict.code == 2, strict.text
+    assert f"{notes}:12001: " in strict.err
+    assert simulator.calls == 0
+    assert not tool.output.exists()
+    lax = tool.harvest(simulator.url, notes)
+    assert lax.code == 0, lax.text
+    assert "1 line of input named no note" in lax.out
+    assert f"{notes}:12001: names no note: no note here" in lax.out
+    assert simulator.calls == 3
+
+
+def test_unusable_input_is_refused(tool: Tool) -> None:
+    rubbish = tool.write("rubbish.txt", ["lorem", "ipsum \x1b[31mdolor"])
+    header = tool.write("header.csv", ["a,b", "1,2"])
+    runs = {
+        f"{rubbish}:1: ": tool.start_harvest(NOWHERE, rubbish),
+        "nothing-there.txt: no such file": tool.start_harvest(NOWHERE, "nothing-there.txt"),
+        f"{header}:1: no column": tool.start(
+            "run", header, "-o", "other.jsonl", "--base-url", NOWHERE
+        ),
+    }
+    for words, run in runs.items():
+        ended = run.finish()
+        assert ended.code == 2, ended.text
+        assert words in ended.text
+        assert "\x1b" not in ended.text
+
+
+def test_wrong_usage_is_refused_in_plain_words(tool: Tool) -> None:
+    notes = tool.notes(1)
+    cases = [
+        (("--timeout", "10"), "--allow-short-timeout"),
+        (("--rate", "fast"), "5/s"),
+        (("--rate", "0/s"), "rate"),
+        (("--endpoint", "xiaohongshu/note-detail/v77"), "did you mean xiaohongshu/note-detail/v"),
+        (("--base-url", "ftp://x"), "--base-url"),
+        (("--max-notes", "0"), "--max-notes"),
+        (("--frobnicate",), "--frobnicate"),
+    ]
+    runs = [
+        (tool.start("run", notes, "-o", f"{n}.jsonl", *options), words)
+        for n, (options, words) in enumerate(cases)
+    ]
+    runs.append((tool.start("run", notes, "-o", "t.jsonl", env=tool.env), "JUSTONEAPI_TOKEN"))
+    runs.append((tool.start("run", notes), "--output"))
+    runs.append((tool.start("status", "none.jsonl"), "none.jsonl.ledger"))
+    for run, words in runs:
+        ended = run.finish()
+        assert ended.code == 2, ended.text
+        assert words in ended.err
+        assert "Traceback" not in ended.text
+    assert list(tool.folder.glob("*.jsonl*")) == []
+
+
+def test_every_option_has_an_environment_variable(tool: Tool) -> None:
+    simulator = tool.simulate()
+    env = {
+        **tool.env,
+        "JUSTONEAPI_TOKEN": tool.token,
+        "JUSTONEAPI_BASE_URL": simulator.url,
+        "HARVESTER_RUN_RATE": "1000/s",
+        "HARVESTER_RUN_MAX_NOTES": "3",
+        "HARVESTER_RUN_OUTPUT": str(tool.output),
+        "HARVESTER_RUN_QUIET": "1",
+    }
+    run = tool.run("run", tool.notes(10), env=env)
+    assert run.code == 7, run.text
+    assert len(run.out.splitlines()) == 1
+    assert simulator.calls == 3
+
+
+def test_an_output_keeps_to_its_kind(tool: Tool) -> None:
+    notes = tool.notes(2)
+    simulator = tool.simulate()
+    practice = tool.folder / "practice.jsonl"
+    real = tool.start_harvest(simulator.url, notes)
+    simulated = tool.start("run", notes, "-o", practice, "--simulate", *tool.fast, env=tool.env)
+    assert (real.finish().code, simulated.finish().code) == (0, 0)
+    before = simulator.calls
+    texts = (tool.output.read_bytes(), practice.read_bytes())
+    more = tool.notes(4)
+    refused = {
+        "simulated": tool.start("run", more, "-o", practice, "--base-url", simulator.url),
+        "real": tool.start("run", more, "-o", tool.output, "--simulate"),
+        "xiaohongshu-pgy/note-detail/v1": tool.start_harvest(
+            simulator.url, more, "--endpoint", "xiaohongshu/note-detail/v7"
+        ),
+    }
+    for words, run in refused.items():
+        ended = run.finish()
+        assert ended.code == 2, ended.text
+        assert words in ended.err
+        assert "choose another --output" in ended.err
+        assert "Traceback" not in ended.text
+    assert simulator.calls == before
+    assert (tool.output.read_bytes(), practice.read_bytes()) == texts
+
+
+def test_a_truncated_output_is_not_paid_for_again_unless_told(tool: Tool) -> None:
+    notes = tool.notes(10)
+    simulator = tool.simulate()
+    assert tool.harvest(simulator.url, notes).code == 0
+    lines = tool.output.read_bytes().splitlines(keepends=True)
+    tool.output.write_bytes(b"".join(lines[:6]))
+    refused = tool.harvest(simulator.url, notes)
+    assert refused.code == 2, refused.text
+    assert "--rebuild" in refused.err
+    assert simulator.calls == 10
+    assert tool.verify().code == 1
+    rebuilt = tool.harvest(simulator.url, notes, "--rebuild")
+    assert rebuilt.code == 0, rebuilt.text
+    assert simulator.calls == 14
+    assert sorted(tool.saved()) == tool.note_ids(10)
+    assert tool.verify().code == 0
+
+
+def test_a_lost_ledger_is_rebuilt_without_a_call(tool: Tool) -> None:
+    notes = tool.notes(10)
+    simulator = tool.simulate()
+    assert tool.harvest(simulator.url, notes).code == 0
+    text = tool.output.read_bytes()
+    for part in tool.folder.glob("notes.jsonl.ledger*"):
+        part.unlink()
+    again = tool.harvest(simulator.url, notes)
+    assert again.code == 0, again.text
+    assert simulator.calls == 10
+    assert tool.output.read_bytes() == text
+    status = tool.status()
+    assert (status["done"], status["charged"], status["simulated"]) == (10, 10, False)
+
+
+def test_a_torn_last_line_is_cut_and_a_missing_output_is_told(tool: Tool) -> None:
+    notes = tool.notes(5)
+    simulator = tool.simulate()
+    assert tool.harvest(simulator.url, notes).code == 0
+    text = tool.output.read_bytes()
+    tool.output.write_bytes(text + text[:200])
+    assert tool.harvest(simulator.url, notes).code == 0
+    assert tool.output.read_bytes() == text
+    tool.output.unlink()
+    refused = tool.harvest(simulator.url, notes)
+    assert refused.code == 2, refused.text
+    assert "--rebuild" in refused.err
+    assert not tool.output.exists()
+    assert simulator.calls == 5
+
+
+def test_a_file_of_others_is_refused_and_untouched(tool: Tool) -> None:
+    notes = tool.notes(2)
+    simulator = tool.simulate()
+    poem = tool.write("poem.txt", ["Wanderers Nachtlied", "Über allen Gipfeln"])
+    table = tool.write("table.jsonl", ['{"noteId":"x","other":1}', '{"noteId":"y"}'])
+    before = (poem.read_bytes(), table.read_bytes())
+    runs = [
+        tool.start("run", notes, "-o", path, "--base-url", simulator.url) for path in (poem, table)
+    ]
+    runs.append(tool.start("run", notes, "-o", tool.folder, "--base-url", simulator.url))
+    for run in runs:
+        ended = run.finish()
+        assert ended.code == 2, ended.text
+        assert "Traceback" not in ended.text
+    assert (poem.read_bytes(), table.read_bytes()) == before
+    assert simulator.calls == 0
+    assert list(tool.folder.glob("*.ledger*")) == []

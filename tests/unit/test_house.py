@@ -1,0 +1,140 @@
+"""The house: lower rooms never import higher ones, and two libraries have one door each."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import harvester
+
+HOUSE = Path(harvester.__file__).parent
+LOWEST = frozenset({"model", "errors", "plain", "settings"})
+RULES = LOWEST | {"rules"}
+ENGINE = RULES | {"source", "api", "pace", "ledger", "output", "simulator", "engine"}
+# What each room may import of the house, itself included.
+MAY = {
+    **dict.fromkeys(LOWEST, LOWEST),
+    "rules": RULES,
+    "source": RULES | {"source"},
+    "api": RULES | {"api"},
+    "pace": RULES | {"pace"},
+    "ledger": RULES | {"ledger"},
+    "output": RULES | {"output", "ledger"},
+    "simulator": LOWEST | {"simulator"},
+    "engine": ENGINE,
+    "options": ENGINE | {"options"},
+    "views": ENGINE | {"options", "views"},
+    "cli": ENGINE | {"options", "views", "cli", "__init__"},
+    "__init__": ENGINE | {"options"},
+    "__main__": frozenset({"cli"}),
+}
+# The output's lines are what the ledger finds in them; how a ledger keeps anything is not its own.
+LEDGER_FOR_OUTPUT = {"harvester.ledger.protocol", "harvester.ledger.reader"}
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(HOUSE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(path): path for path in sorted(HOUSE.rglob("*.py"))}
+TREES = {name: ast.parse(path.read_bytes()) for name, path in MODULES.items()}
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def imports_of(module: str) -> Iterator[str]:
+    """The names of the modules that a module imports anywhere in it."""
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} imports relatively"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield full if full in MODULES else str(node.module)
+
+
+def of_house(module: str) -> set[str]:
+    return {name for name in imports_of(module) if name.split(".")[0] == "harvester"}
+
+
+def importers_of(library: str) -> dict[str, set[str]]:
+    """Who imports a library, and which of its modules."""
+    found = {
+        module: {name for name in imports_of(module) if name.split(".")[0] == library}
+        for module in MODULES
+    }
+    return {module: names for module, names in found.items() if names}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_room_imports_a_higher_one(module: str) -> None:
+    rooms = {room_of(name) for name in of_house(module)}
+    assert rooms <= MAY[room_of(module)]
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if room_of(name) == "output"])
+def test_output_knows_of_the_ledger_only_its_words(module: str) -> None:
+    of_ledger = {name for name in of_house(module) if room_of(name) == "ledger"}
+    assert of_ledger <= LEDGER_FOR_OUTPUT
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if room_of(name) in RULES])
+def test_the_lowest_rooms_do_no_input_or_output(module: str) -> None:
+    outside = {name.split(".")[0] for name in imports_of(module)}
+    assert not outside & {"os", "time", "random", "asyncio", "pathlib", "socket", "io", "sys"}
+
+
+def test_aiohttp_has_one_door_for_calling_and_one_for_serving() -> None:
+    for module, names in importers_of("aiohttp").items():
+        assert room_of(module) in {"api", "simulator"}
+        if room_of(module) == "simulator":
+            assert names == {"aiohttp"}
+            assert aiohttp_names(module) == {"web"}
+    assert {room_of(module) for module in importers_of("yarl")} <= {"api", "simulator"}
+
+
+def aiohttp_names(module: str) -> set[str]:
+    """What a module takes from aiohttp by name."""
+    return {
+        alias.name
+        for node in ast.walk(TREES[module])
+        if isinstance(node, ast.ImportFrom) and node.module == "aiohttp"
+        for alias in node.names
+    }
+
+
+@pytest.mark.parametrize(
+    ("library", "rooms"),
+    [
+        ("aiolimiter", {"pace"}),
+        ("sqlite3", {"ledger"}),
+        ("click", {"cli"}),
+        ("rich", {"views", "cli"}),
+        ("durationpy", {"settings"}),
+    ],
+)
+def test_a_library_stays_in_its_rooms(library: str, rooms: set[str]) -> None:
+    assert {room_of(module) for module in importers_of(library)} <= rooms
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_says_what_it_is(module: str) -> None:
+    assert ast.get_docstring(TREES[module])
+
+
+def test_no_imports_run_in_a_circle() -> None:
+    graph = {module: of_house(module) - {module} for module in MODULES}
+    assert set(TopologicalSorter(graph).static_order()) == set(MODULES)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_module_changes_state_of_its_own(module: str) -> None:
+    assert not [node for node in ast.walk(TREES[module]) if isinstance(node, ast.Global)]

@@ -1,0 +1,344 @@
+"""The options of a run as a person writes them, and what they mean."""
+
+from __future__ import annotations
+
+import io
+import traceback
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from harvester.api.client import Target, check_base_url
+from harvester.errors import InputError, UsageError
+from harvester.options import (
+    BASE_URL_VARIABLE,
+    NO_TOKEN,
+    TOKEN_VARIABLE,
+    Inputs,
+    Options,
+    base_url_of,
+    pages_of,
+    plan,
+    settings_of,
+    token_of,
+)
+from harvester.settings import Backoff, Limits, Patience, Rate
+
+ID = "67f32a94000000001d02eb4a"
+OTHER = "6a274ceb000000000803f157"
+SECRET = "s3cret-token-of-mine"  # noqa: S105 - the one that must not be shown
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
+    monkeypatch.delenv(BASE_URL_VARIABLE, raising=False)
+
+
+def refusal(act: Callable[[], object]) -> str:
+    """What the UsageError says."""
+    with pytest.raises(UsageError) as caught:
+        act()
+    return str(caught.value)
+
+
+def ids_of(inputs: Inputs, options: Options | None = None, stdin: bytes = b"") -> list[str]:
+    pages = pages_of(inputs, options or {}, io.BytesIO(stdin))
+    return [note_id for page in pages for note_id in page.ids]
+
+
+# The token
+
+
+def test_the_token_is_taken_from_the_file_before_anything_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TOKEN_VARIABLE, "from-env")
+    file = tmp_path / "token"
+    file.write_text("  from-file \n")
+    assert token_of({"token_file": file, "token": "given"}) == "from-file"
+    assert token_of({"token": "given"}) == "given"
+    assert token_of({"token": ""}) == "from-env"
+    assert token_of({}) == "from-env"
+
+
+def test_a_missing_token_is_told_with_where_to_get_one() -> None:
+    assert refusal(lambda: token_of({})) == NO_TOKEN
+    for words in ("justoneapi.com", TOKEN_VARIABLE, "--token-file", "--simulate"):
+        assert words in NO_TOKEN
+    assert UsageError.exit_code == 2
+
+
+def test_a_blank_token_is_a_missing_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TOKEN_VARIABLE, " \n")
+    assert refusal(lambda: token_of({})) == NO_TOKEN
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "cannot be read: No such file or directory."),
+        (b"\xff\xfe", "cannot be read: it is not text."),
+        (b" \n", f"is empty: {NO_TOKEN}"),
+    ],
+)
+def test_a_token_file_that_cannot_be_used_is_told(
+    tmp_path: Path, content: bytes | None, told: str
+) -> None:
+    file = tmp_path / "token"
+    if content is not None:
+        file.write_bytes(content)
+    assert refusal(lambda: token_of({"token_file": file})) == f"--token-file {file} {told}"
+
+
+@pytest.mark.parametrize(
+    "spoilt", [f"{SECRET} x", f"{SECRET}\nx", f"{SECRET}\x1b[31m", SECRET * 2 + "\t1"]
+)
+def test_a_spoilt_token_is_refused_and_not_shown(spoilt: str, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(spoilt)
+    for options in (Options(token=spoilt), Options(token_file=file)):
+        with pytest.raises(UsageError) as caught:
+            token_of(options)
+        assert SECRET not in "".join(traceback.format_exception(caught.value))
+        assert "spaces or unprintable characters" in str(caught.value)
+
+
+def test_a_target_shows_its_token_in_no_text() -> None:
+    target = Target("https://h", "/p", SECRET)
+    assert SECRET not in repr(target)
+    assert SECRET not in str(target)
+    assert SECRET not in f"{target}"
+
+
+def test_a_target_writes_token_and_id_so_that_neither_can_break_out() -> None:
+    url = Target("https://h", "/p", "a&b=c#/?", accept_cache=True).url("x&token=y z")
+    assert url.path == "/p"
+    assert dict(url.query) == {"token": "a&b=c#/?", "noteId": "x&token=y z", "acceptCache": "true"}
+    assert str(Target("https://h", "/p", "t").url("n")) == "https://h/p?token=t&noteId=n"
+
+
+# Where to call
+
+
+def test_the_base_url_is_the_one_given_the_environments_or_the_global_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert base_url_of({}) == "https://api.justoneapi.com"
+    assert base_url_of({"region": "global"}) == "https://api.justoneapi.com"
+    assert base_url_of({"region": "cn"}) == "http://47.117.133.51:30015"
+    monkeypatch.setenv(BASE_URL_VARIABLE, "https://from.env/")
+    assert base_url_of({}) == "https://from.env"
+    assert base_url_of({"base_url": "http://given:8080/x/"}) == "http://given:8080/x"
+    assert base_url_of({"region": "cn"}) == "http://47.117.133.51:30015"
+
+
+def test_a_region_beside_a_base_url_is_refused() -> None:
+    told = refusal(lambda: base_url_of({"base_url": "https://h", "region": "cn"}))
+    assert told == "--base-url and --region contradict each other: give one of them."
+
+
+def test_an_unknown_region_is_refused() -> None:
+    told = refusal(lambda: base_url_of({"region": "mars"}))
+    assert told == "--region 'mars' is not known: use global or cn."
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "api.justoneapi.com",
+        "ftp://h",
+        "file:///etc/passwd",
+        "https://",
+        "https:///x",
+        "https://h:0",
+        "https://h:99999",
+        "https://h:x",
+        "https://[::1",
+        "https://user@h",
+        "https://user:pw@h",
+        "https://h?a=b",
+        "https://h/#a",
+        "https://h/?",
+        "https://:pw@h",
+        "https://exa mple.com",
+        "https://ho\nst",
+        "https://h?token=SECRET",
+    ],
+)
+def test_what_cannot_be_a_base_url_is_refused(url: str) -> None:
+    told = refusal(lambda: check_base_url(url))
+    assert "is not like https://api.justoneapi.com" in told
+    assert "SECRET" not in told
+
+
+# Settings
+
+
+def test_options_left_out_mean_the_contracts_defaults() -> None:
+    settings = settings_of({})
+    assert settings.calling.rate == Rate(5, 1)
+    assert (settings.calling.burst, settings.calling.workers) == (1, None)
+    assert settings.calling.timeout == 90
+    assert settings.endpoint == "xiaohongshu-pgy/note-detail/v1"
+    assert (settings.patience, settings.backoff) == (Patience(6, 2), Backoff(1, 120))
+    assert settings.limits == Limits()
+    assert settings.day_zone.key == "Asia/Shanghai"
+    assert settings.refresh is None
+
+
+def test_every_option_reaches_its_setting() -> None:
+    settings = settings_of(
+        {
+            "endpoint": "/api/xiaohongshu/get-note-detail/v7",
+            "accept_cache": True,
+            "rate": "300/m",
+            "burst": 3,
+            "workers": "16",
+            "timeout": "2m",
+            "max_attempts": 4,
+            "max_unanswered": 0,
+            "backoff_base": "500ms",
+            "backoff_cap": 30,
+            "max_notes": 1,
+            "max_calls": 2,
+            "max_charged": 3,
+            "max_charged_daily": 4,
+            "max_runtime": "8h",
+            "day_timezone": "UTC",
+            "refresh": "7d",
+            "retry_failed": True,
+            "simulate": True,
+            "rebuild": True,
+            "sync": True,
+            "strict": True,
+        }
+    )
+    calling = settings.calling
+    assert settings.endpoint == "xiaohongshu/note-detail/v7"
+    assert (calling.rate, calling.burst, calling.workers) == (Rate(300, 60), 3, 16)
+    assert (calling.timeout, calling.accept_cache) == (120, True)
+    assert (settings.patience, settings.backoff) == (Patience(4, 0), Backoff(0.5, 30))
+    assert settings.limits == Limits(1, 2, 3, 4, 28800)
+    assert (settings.day_zone.key, settings.refresh) == ("UTC", 604800)
+    assert settings.retry_failed
+    assert settings.simulated
+    assert settings.rebuild
+    assert settings.sync
+    assert settings.strict
+
+
+@pytest.mark.parametrize("timeout", [59.9, "59s", "50ms", 1])
+def test_a_timeout_under_the_vendors_is_refused_unless_allowed(timeout: float | str) -> None:
+    told = refusal(lambda: settings_of({"timeout": timeout}))
+    assert "under the 60 seconds the vendor asks for" in told
+    assert "--allow-short-timeout" in told
+    allowed = settings_of({"timeout": timeout, "allow_short_timeout": True})
+    assert 0 < allowed.calling.timeout < 60
+
+
+def test_a_timeout_of_a_minute_needs_no_leave() -> None:
+    assert settings_of({"timeout": 60}).calling.timeout == 60
+    assert settings_of({"timeout": "1m"}).calling.timeout == 60
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"workers": "many"}, "--workers 'many' is neither a number nor auto."),
+        ({"workers": "0"}, "--workers must be at least 1, not 0."),
+        ({"burst": 0}, "--burst must be at least 1, not 0."),
+        ({"rate": "fast"}, "rate 'fast' is not like"),
+        ({"backoff_cap": "long"}, "duration 'long' is not like"),
+        ({"max_runtime": "-1h"}, "duration '-1h' is out of range."),
+        ({"refresh": "x"}, "duration 'x' is not like"),
+        ({"day_timezone": "Mars"}, "time zone 'Mars' is not known"),
+        ({"endpoint": "v1"}, "--endpoint 'v1' is neither a known name nor a path"),
+        ({"timeout": 0, "allow_short_timeout": True}, "--timeout must be more than 0 seconds."),
+    ],
+)
+def test_an_option_that_cannot_be_meant_is_refused(options: Options, told: str) -> None:
+    assert refusal(lambda: settings_of(options)).startswith(told)
+
+
+# Inputs
+
+
+def test_one_text_or_path_alone_is_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "ids.txt"
+    file.write_text(f"{ID}\n")
+    assert ids_of(str(file)) == ids_of(file) == ids_of([file]) == ids_of([str(file)]) == [ID]
+    with pytest.raises(InputError):
+        ids_of(ID)
+
+
+@pytest.mark.parametrize("kind", [list, tuple, iter])
+def test_an_iterable_of_ids_is_told_from_one_of_paths(
+    kind: Callable[[list[str]], Iterable[str]],
+) -> None:
+    assert ids_of(kind([ID, OTHER.upper()])) == [ID, OTHER]
+    assert ids_of(kind([f"https://www.xiaohongshu.com/explore/{ID}?x=1"])) == [ID]
+
+
+def test_a_file_that_is_there_is_a_path_even_if_its_name_is_an_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(ID).write_text(f"{OTHER}\n")
+    assert ids_of([ID]) == [OTHER]
+
+
+def test_a_dash_is_standard_input_even_if_the_pattern_would_take_it() -> None:
+    assert ids_of(["-"], stdin=f"{ID}\n".encode()) == [ID]
+    assert ids_of(["-"], {"id_pattern": r"[-\w]+"}, b"a-1\n") == ["a-1"]
+
+
+def test_no_input_is_no_pages() -> None:
+    assert ids_of([]) == ids_of(()) == ids_of(iter([])) == []
+
+
+def test_a_path_that_is_not_there_is_an_input_error() -> None:
+    with pytest.raises(InputError, match=r"no-such\.txt"):
+        ids_of(["no-such.txt"])
+
+
+def test_custom_ids_may_come_from_an_iterable() -> None:
+    assert ids_of(["a-1", "b-2"], {"id_pattern": r"[-\w]+"}) == ["a-1", "b-2"]
+
+
+@pytest.mark.parametrize("ids", [[ID, "nonsense"], (ID, "nonsense")])
+def test_strict_refuses_a_bad_id_of_an_iterable_before_the_first_page(ids: Iterable[str]) -> None:
+    assert ids_of(ids) == [ID]
+    with pytest.raises(InputError, match="nonsense"):
+        pages_of(ids, {"strict": True}, None)
+    assert ids_of(iter([ID, OTHER]), {"strict": True}) == [ID, OTHER]
+
+
+def test_strict_refuses_a_bad_line_of_a_file_before_the_first_page(tmp_path: Path) -> None:
+    file = tmp_path / "ids.txt"
+    file.write_text(f"{ID}\nnonsense\n")
+    with pytest.raises(InputError, match=r"ids\.txt:2: .*nonsense"):
+        pages_of([file], {"strict": True}, None)
+    assert ids_of([file]) == [ID]
+
+
+# The plan
+
+
+def test_a_plan_touches_no_output(tmp_path: Path) -> None:
+    output = tmp_path / "out.jsonl"
+    harvest = plan([ID], output, {"token": SECRET, "base_url": "https://h/"})
+    assert (harvest.output, harvest.base_url, harvest.token) == (output, "https://h", SECRET)
+    assert not output.exists()
+
+
+def test_a_simulated_plan_needs_no_token() -> None:
+    harvest = plan([ID], "out.jsonl", {"simulate": True})
+    assert (harvest.base_url, harvest.token) == ("", "")
+    assert harvest.settings.simulated
+
+
+@pytest.mark.parametrize(("inputs", "has_input"), [([], False), ((), False), ([ID], True)])
+def test_a_plan_knows_whether_it_was_given_input(inputs: Inputs, *, has_input: bool) -> None:
+    assert plan(inputs, "out.jsonl", {"simulate": True}).has_input == has_input

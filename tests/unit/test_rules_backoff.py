@@ -1,0 +1,141 @@
+"""When a job is tried again, when it is given up, and what is recorded of it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harvester.model import Answer, Cause, Fault, Job, Judgement, State, StopReason, Verdict
+from harvester.rules.backoff import backoff_delay, is_exhausted, tries_after
+from harvester.rules.outcomes import saved, unsaved
+from harvester.rules.verdicts import judge
+from harvester.settings import Backoff, Patience
+
+JOB = Job(7, "a", token=3, attempts=2)
+
+
+def full() -> float:
+    """The most that jitter can give, so that the ceiling shows."""
+    return 1.0
+
+
+@pytest.mark.parametrize(
+    ("nth", "ceiling"), [(1, 1.0), (2, 2.0), (3, 4.0), (7, 64.0), (8, 120.0), (9, 120.0)]
+)
+def test_the_ceiling_doubles_up_to_the_cap(nth: int, ceiling: float) -> None:
+    assert backoff_delay(nth, Backoff(), full) == ceiling
+
+
+@given(
+    st.integers(1, 10**9),
+    st.floats(0, 1e300),
+    st.floats(0, 1e300),
+    st.floats(0, 1, exclude_max=True),
+)
+def test_jitter_is_full_and_no_count_overflows(
+    nth: int, base: float, cap: float, lot: float
+) -> None:
+    backoff = Backoff(base, cap)
+    delay = backoff_delay(nth, backoff, lambda: lot)
+    assert 0 <= delay <= cap
+    assert delay == lot * backoff_delay(nth, backoff, full)
+    assert backoff_delay(nth, backoff, lambda: 0.0) == 0
+    assert backoff_delay(nth, backoff, full) <= backoff_delay(nth + 1, backoff, full)
+
+
+@pytest.mark.parametrize(
+    ("cause", "tries"),
+    [
+        (Cause.COLLECTION, (2, 2, 3)),
+        (Cause.SERVER, (1, 3, 3)),
+        (Cause.UNANSWERED, (1, 2, 4)),
+    ],
+)
+def test_a_failure_counts_for_its_own_cause(cause: Cause, tries: tuple[int, int, int]) -> None:
+    assert tries_after(Job(1, "a", tries=(1, 2, 3)), cause) == tries
+
+
+@pytest.mark.parametrize(
+    ("cause", "patience", "attempts"),
+    [
+        (Cause.COLLECTION, Patience(), 6),
+        (Cause.SERVER, Patience(), 6),
+        (Cause.UNANSWERED, Patience(), 3),
+        (Cause.COLLECTION, Patience(max_attempts=1), 1),
+        (Cause.UNANSWERED, Patience(max_attempts=1), 1),
+        (Cause.UNANSWERED, Patience(max_unanswered=0), 1),
+        (Cause.UNANSWERED, Patience(max_attempts=4, max_unanswered=9), 4),
+        (Cause.SERVER, Patience(max_attempts=4, max_unanswered=0), 4),
+    ],
+)
+def test_each_cause_has_so_many_attempts_in_a_run(
+    cause: Cause, patience: Patience, attempts: int
+) -> None:
+    job, made = JOB, 1
+    while not is_exhausted(job, cause, patience):
+        job = Job(1, "a", tries=tries_after(job, cause))
+        made += 1
+    assert made == attempts
+
+
+def test_a_save_is_done_and_carries_its_line() -> None:
+    answer = Answer(200, b'{"code":0}', elapsed=0.25)
+    outcome = saved(JOB, answer, judge(answer), b"{}\n", 12.5)
+    assert (outcome.job, outcome.state, outcome.code) == (JOB, State.DONE, 0)
+    assert (outcome.line, outcome.fetched_at, outcome.elapsed) == (b"{}\n", 12.5, 0.25)
+    assert outcome.attempted
+    assert not outcome.unanswered
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "attempted", "unanswered"),
+    [
+        (Answer(200, b'{"code":301}'), State.QUEUED, True, False),
+        (Answer(200, b'{"code":777}'), State.QUEUED, True, False),
+        (Answer(fault=Fault.NO_CONNECTION), State.QUEUED, True, False),
+        (Answer(fault=Fault.MALFORMED), State.QUEUED, True, False),
+        (Answer(fault=Fault.TIMEOUT), State.QUEUED, True, True),
+        (Answer(fault=Fault.BROKEN), State.QUEUED, True, True),
+        (Answer(fault=Fault.TOO_LARGE), State.QUEUED, True, True),
+        (Answer(200, b'{"code":404}'), State.REJECTED, True, False),
+        (Answer(429, b'{"code":302}'), State.QUEUED, False, False),
+        (Answer(429, b'{"code":303}'), State.QUEUED, False, False),
+        (Answer(200, b'{"code":601}'), State.QUEUED, False, False),
+        (Answer(401, b""), State.QUEUED, False, False),
+    ],
+)
+def test_only_a_retry_and_a_reject_cost_an_attempt(
+    answer: Answer, state: State, *, attempted: bool, unanswered: bool
+) -> None:
+    judgement = judge(answer)
+    outcome = unsaved(JOB, answer, judgement, Patience(), Backoff(), full)
+    assert (outcome.state, outcome.attempted) == (state, attempted)
+    assert outcome.unanswered == unanswered
+    assert (outcome.code, outcome.reason) == (judgement.code, judgement.reason)
+    assert outcome.line is None
+    is_retry = judgement.verdict is Verdict.RETRY
+    assert outcome.delay == (1.0 if is_retry else 0.0)
+    assert sum(outcome.tries) == is_retry
+
+
+def test_the_delay_grows_with_every_try_of_the_run_whatever_its_cause() -> None:
+    job = Job(1, "a", attempts=50, tries=(1, 1, 1))
+    answer = Answer(200, b'{"code":301}')
+    outcome = unsaved(job, answer, judge(answer), Patience(), Backoff(), full)
+    assert (outcome.tries, outcome.delay) == ((2, 1, 1), 8.0)
+
+
+def test_the_last_attempt_of_a_run_exhausts_the_job() -> None:
+    job = Job(1, "a", attempts=5, tries=(5, 0, 0))
+    answer = Answer(200, b'{"code":301}')
+    outcome = unsaved(job, answer, judge(answer), Patience(), Backoff(), full)
+    assert (outcome.state, outcome.tries, outcome.delay) == (State.EXHAUSTED, (6, 0, 0), 0.0)
+    assert outcome.attempted
+
+
+def test_a_stop_leaves_the_tries_as_they_were() -> None:
+    job = Job(1, "a", tries=(5, 4, 1))
+    stop = Judgement(Verdict.STOP, 303, "quota", stop=StopReason.QUOTA)
+    outcome = unsaved(job, Answer(429), stop, Patience(), Backoff(), full)
+    assert (outcome.state, outcome.tries) == (State.QUEUED, (5, 4, 1))

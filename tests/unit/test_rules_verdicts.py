@@ -1,0 +1,220 @@
+"""The judge: the contract's table, row by row."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harvester.model import Answer, Cause, Fault, Judgement, StopReason, Verdict
+from harvester.rules.verdicts import judge
+
+RETRY, STOP = Verdict.RETRY, Verdict.STOP
+# code, HTTP status of the newer deployments, verdict, cause, stop.
+TABLE = [
+    (0, 200, Verdict.SAVE, None, None),
+    (301, 500, RETRY, Cause.COLLECTION, None),
+    (500, 500, RETRY, Cause.SERVER, None),
+    (503, 503, RETRY, Cause.SERVER, None),
+    (777, 500, RETRY, Cause.SERVER, None),
+    (-1, 200, RETRY, Cause.SERVER, None),
+    (302, 429, Verdict.SLOW_DOWN, None, None),
+    (202, 400, Verdict.REJECT, None, None),
+    (400, 400, Verdict.REJECT, None, None),
+    (404, 400, Verdict.REJECT, None, None),
+    (303, 429, STOP, None, StopReason.QUOTA),
+    (601, 403, STOP, None, StopReason.BALANCE),
+    (602, 403, STOP, None, StopReason.BALANCE),
+    (100, 401, STOP, None, StopReason.REFUSED),
+    (101, 401, STOP, None, StopReason.REFUSED),
+    (300, 403, STOP, None, StopReason.REFUSED),
+    (600, 403, STOP, None, StopReason.REFUSED),
+]
+UNREADABLE = [
+    b"",
+    b"<html>",
+    b"null",
+    b"[]",
+    b"0",
+    b"{}",
+    b'{"message":"code"}',
+    b'{"code":null}',
+    b'{"code":"0"}',
+    b'{"code":"404"}',
+    b'{"code":false}',
+    b'{"code":true}',
+    b'{"code":[0]}',
+    b'{"code":{"code":0}}',
+    b'{"data":{"code":0}}',
+    b'{"code":0.5}',
+    b'{"code":NaN}',
+    b'{"code":-Infinity}',
+    b'{"code":1e400}',
+    b'{"code":99999999999999999999}',
+    b'{"code":0,"data":{"a":',
+    b'[{"code":0}]',
+    b'{"code":0}{"code":0}',
+    b'{"code":0} and more NaN',
+    b"\xff\xfe\x00",
+]
+
+
+def verdict_of(judgement: Judgement) -> tuple[Verdict, Cause | None, StopReason | None]:
+    return judgement.verdict, judgement.cause, judgement.stop
+
+
+@pytest.mark.parametrize("always_200", [False, True])
+@pytest.mark.parametrize(("code", "status", "verdict", "cause", "stop"), TABLE)
+def test_the_code_in_the_body_decides_whatever_the_http_status(
+    code: int,
+    status: int,
+    verdict: Verdict,
+    cause: Cause | None,
+    stop: StopReason | None,
+    *,
+    always_200: bool,
+) -> None:
+    body = json.dumps({"code": code, "message": "m", "data": {"a": 1}}).encode()
+    judgement = judge(Answer(200 if always_200 else status, body))
+    assert verdict_of(judgement) == (verdict, cause, stop)
+    assert judgement.code == code
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500, 302])
+def test_a_paid_answer_is_saved_whatever_the_http_status(status: int) -> None:
+    assert judge(Answer(status, b'{"code":0,"data":{}}')).verdict is Verdict.SAVE
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "verdict", "stop"),
+    [
+        (400, 400, Verdict.REJECT, None),
+        (401, 100, STOP, StopReason.REFUSED),
+        (403, 600, STOP, StopReason.REFUSED),
+        (404, 300, STOP, StopReason.REFUSED),
+        (429, 302, Verdict.SLOW_DOWN, None),
+        (500, 500, RETRY, None),
+        (502, 500, RETRY, None),
+        (599, 500, RETRY, None),
+        (200, None, RETRY, None),
+        (204, None, RETRY, None),
+        (301, None, RETRY, None),
+        (302, None, RETRY, None),
+        (418, None, RETRY, None),
+        (600, None, RETRY, None),
+        (0, None, RETRY, None),
+    ],
+)
+@pytest.mark.parametrize("body", UNREADABLE)
+def test_the_http_status_decides_only_where_the_body_holds_no_readable_code(
+    body: bytes, status: int, code: int | None, verdict: Verdict, stop: StopReason | None
+) -> None:
+    judgement = judge(Answer(status, body))
+    assert (judgement.verdict, judgement.code, judgement.stop) == (verdict, code, stop)
+
+
+@pytest.mark.parametrize("zero", ["0", "0.0", "-0", "-0.0", "0e5"])
+def test_only_the_number_zero_is_success_however_it_is_written(zero: str) -> None:
+    assert judge(Answer(200, f'{{"code":{zero},"data":1}}'.encode())).verdict is Verdict.SAVE
+
+
+@pytest.mark.parametrize("code", ["301.0", "3.01e2"])
+def test_a_code_written_as_a_float_is_the_same_code(code: str) -> None:
+    assert judge(Answer(200, f'{{"code":{code}}}'.encode())).code == 301
+
+
+def test_of_two_codes_the_last_counts_as_in_every_json_reader() -> None:
+    assert judge(Answer(200, b'{"code":0,"code":301}')).code == 301
+    assert judge(Answer(200, b'{"code":0,"data":NaN,"code":301}')).code == 301
+
+
+@pytest.mark.parametrize(
+    ("fault", "cause"),
+    [
+        (Fault.NO_CONNECTION, Cause.SERVER),
+        (Fault.MALFORMED, Cause.SERVER),
+        (Fault.TIMEOUT, Cause.UNANSWERED),
+        (Fault.BROKEN, Cause.UNANSWERED),
+        (Fault.TOO_LARGE, Cause.UNANSWERED),
+    ],
+)
+def test_every_fault_is_a_retry_and_tells_whether_it_may_have_been_charged(
+    fault: Fault, cause: Cause
+) -> None:
+    answer = Answer(fault=fault, detail="some words")
+    judgement = judge(answer)
+    assert verdict_of(judgement) == (RETRY, cause, None)
+    assert judgement.code is None
+    assert judgement.reason == f"{fault.value}: some words"
+    assert judge(Answer(fault=fault)).reason == fault.value
+    assert answer.unanswered == (cause is Cause.UNANSWERED)
+
+
+@pytest.mark.parametrize("fault", list(Fault))
+def test_a_fault_outweighs_a_status_that_did_arrive(fault: Fault) -> None:
+    assert judge(Answer(200, b'{"code":0}', fault=fault)).verdict is RETRY
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ("Not Found", "not found"),
+        ("", "not found"),
+        ("The note is gone", "not found: The note is gone"),
+        (7, "not found"),
+    ],
+)
+def test_the_reason_holds_the_servers_message_where_it_says_more(
+    message: object, reason: str
+) -> None:
+    body = json.dumps({"code": 404, "message": message}).encode()
+    assert judge(Answer(400, body)).reason == reason
+
+
+def test_the_reason_of_an_unreadable_answer_names_its_http_status() -> None:
+    assert judge(Answer(204, b"")).reason == "unreadable answer (HTTP 204)"
+    assert judge(Answer(429, b"")).reason == "rate limit exceeded: HTTP 429"
+    assert judge(Answer(200, b'{"code":777}')).reason == "unknown code"
+
+
+def test_only_a_save_carries_data() -> None:
+    judgement = judge(Answer(200, b'{"code":404,"recordTime":"r","requestId":"q","data":{"a":1}}'))
+    assert (judgement.data, judgement.record_time, judgement.request_id) == (b"null",) * 3
+    assert judgement.raw is None
+
+
+HEADS = st.sampled_from(
+    [b"", b'{"code":0', b'{"code":0,"data":', b'{"code":', b"{", b"\xef\xbb\xbf"]
+)
+ODD = st.sampled_from(
+    [b"NaN", b"}", b"{", b'"', b",", b":", b"0", b"\xff", b"[", b"]", b"\\", b" "]
+)
+BODIES = st.binary() | st.builds(
+    lambda head, parts: head + b"".join(parts), HEADS, st.lists(ODD, max_size=12)
+)
+
+
+@given(BODIES, st.none() | st.integers(-1, 1000))
+def test_garbage_never_raises_and_is_saved_only_if_its_code_is_zero(
+    body: bytes, status: int | None
+) -> None:
+    judgement = judge(Answer(status, body))
+    try:
+        read = json.loads(body)
+    except ValueError:
+        # Paid, but odd: only where it at least looks like the vendor's success.
+        assert judgement.verdict is not Verdict.SAVE or b'"code"' in body
+        return
+    code = read.get("code") if isinstance(read, dict) else None
+    is_success = isinstance(code, int | float) and not isinstance(code, bool) and code == 0
+    assert (judgement.verdict is Verdict.SAVE) == is_success
+
+
+@given(st.integers(-(2**40), 2**40), st.sampled_from([200, 400, 401, 403, 404, 429, 500]))
+def test_any_code_has_a_verdict_and_only_zero_is_charged(code: int, status: int) -> None:
+    judgement = judge(Answer(status, json.dumps({"code": code}).encode()))
+    assert (judgement.verdict is Verdict.SAVE) == (code == 0)
+    assert (judgement.verdict is Verdict.RETRY) == (judgement.cause is not None)
+    assert (judgement.verdict is Verdict.STOP) == (judgement.stop is not None)

@@ -1,0 +1,172 @@
+"""Settings are parsed and checked once, and every wrong one is told in plain words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harvester.errors import UsageError
+from harvester.settings import (
+    Calling,
+    Limits,
+    Patience,
+    Rate,
+    RunSettings,
+    parse_duration,
+    parse_rate,
+    parse_timezone,
+)
+
+GOOD = RunSettings(Calling(Rate(5, 1)), "xiaohongshu-pgy/note-detail/v1")
+
+
+@pytest.mark.parametrize(
+    ("text", "rate", "shown", "per_second"),
+    [
+        ("5/s", Rate(5, 1), "5/s", 5),
+        ("300/m", Rate(300, 60), "300/m", 5),
+        ("1000/h", Rate(1000, 3600), "1000/h", 1000 / 3600),
+        ("20000/d", Rate(20000, 86400), "20000/d", 20000 / 86400),
+        (" 5 / s ", Rate(5, 1), "5/s", 5),
+        ("5.0/s", Rate(5, 1), "5/s", 5),
+    ],
+)
+def test_a_rate_is_calls_in_a_period(text: str, rate: Rate, shown: str, per_second: float) -> None:
+    assert parse_rate(text) == rate
+    assert str(rate) == shown
+    assert rate.per_second == per_second
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("5", "is not like 5/s, 300/m, 1000/h or 20000/d."),
+        ("", "is not like"),
+        ("/s", "is not like"),
+        ("5/w", "is not like"),
+        ("-5/s", "is not like"),
+        ("1e3/s", "is not like"),
+        ("0/s", "is not like"),
+        ("0.0/s", "is not like"),
+        ("\u0665/s", "is not like"),
+        ("5/s\n6/s", "is not like"),
+        ("inf/s", "is not like"),
+        ("0.5/s", "write it with a longer unit, such as 30/m for 0.5/s."),
+        ("1.5/s", "write whole calls, such as 90/m for 1.5/s."),
+    ],
+)
+def test_a_rate_that_cannot_be_meant_is_refused(text: str, told: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_rate(text)
+    assert told in str(caught.value)
+    assert repr(text) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 90.0),
+        ("0", 0.0),
+        ("1.5", 1.5),
+        ("50ms", 0.05),
+        ("30m", 1800.0),
+        ("8h", 28800.0),
+        (" 8h ", 28800.0),
+        ("7d", 604800.0),
+        ("1h30m", 5400.0),
+        ("1.5h", 5400.0),
+    ],
+)
+def test_a_duration_is_seconds_or_has_units(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "is not like 90, 50ms, 30m, 8h or 7d."),
+        ("h", "is not like"),
+        ("soon", "is not like"),
+        ("5 m", "is not like"),
+        ("1mo", "is not like"),
+        ("999999999999h", "is not like"),
+        ("9" * 400 + "h", "is not like"),
+        ("-1", "is out of range."),
+        ("-5m", "is out of range."),
+        ("nan", "is out of range."),
+        ("inf", "is out of range."),
+        ("1e400", "is out of range."),
+    ],
+)
+def test_a_duration_that_cannot_be_meant_is_refused(text: str, told: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_duration(text)
+    assert str(caught.value).startswith(f"duration {text!r} {told}")
+
+
+@given(st.text() | st.text("0123456789.-+ehdms ", max_size=30))
+def test_any_text_is_a_duration_in_range_or_refused(text: str) -> None:
+    try:
+        seconds = parse_duration(text)
+    except UsageError:
+        return
+    assert 0 <= seconds < 1e14
+
+
+@pytest.mark.parametrize("name", ["Asia/Shanghai", "UTC", "Europe/Berlin"])
+def test_a_time_zone_is_found_by_its_name(name: str) -> None:
+    assert parse_timezone(name).key == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        ".",
+        "Asia",
+        "asia/shanghai",
+        "Mars/Base",
+        "../x",
+        "/etc/hosts",
+        "\0",
+        "\ud800",
+        "a" * 5000,
+    ],
+)
+def test_a_time_zone_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_timezone(name)
+    assert str(caught.value) == f"time zone {name!r} is not known: use a name like Asia/Shanghai."
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"calling": Calling(Rate(5, 1), burst=0)}, "--burst must be at least 1, not 0."),
+        ({"calling": Calling(Rate(5, 1), workers=0)}, "--workers must be at least 1, not 0."),
+        ({"calling": Calling(Rate(5, 1), timeout=0)}, "--timeout must be more than 0 seconds."),
+        ({"patience": Patience(0, 2)}, "--max-attempts must be at least 1, not 0."),
+        ({"patience": Patience(6, -1)}, "--max-unanswered must be at least 0, not -1."),
+        ({"limits": Limits(max_notes=0)}, "--max-notes must be at least 1, not 0."),
+        ({"limits": Limits(max_calls=-3)}, "--max-calls must be at least 1, not -3."),
+        ({"limits": Limits(max_charged=0)}, "--max-charged must be at least 1, not 0."),
+        ({"limits": Limits(max_charged_daily=0)}, "--max-charged-daily must be at least 1, not 0."),
+    ],
+)
+def test_a_setting_out_of_bounds_is_refused_by_its_options_name(
+    settings: dict[str, Calling | Patience | Limits], told: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        replace(GOOD, **settings)  # type: ignore[arg-type]
+    assert str(caught.value) == told
+
+
+def test_the_defaults_are_the_contracts() -> None:
+    assert (GOOD.calling.burst, GOOD.calling.workers, GOOD.calling.timeout) == (1, None, 90)
+    assert (GOOD.patience.max_attempts, GOOD.patience.max_unanswered) == (6, 2)
+    assert (GOOD.backoff.base, GOOD.backoff.cap) == (1, 120)
+    assert GOOD.limits == Limits(None, None, None, None, None)
+    assert GOOD.day_zone.key == "Asia/Shanghai"
