@@ -40,6 +40,7 @@ class Feeder:
         per_second = settings.calling.rate.per_second
         self._ahead = max(_LEAST_AHEAD, min(_MOST_AHEAD, int(per_second * _AHEAD_SECONDS)))
         self._deadline = float("inf")
+        self._renew_at = 0.0
 
     def took(self) -> None:
         """Say that a job was taken from the queue."""
@@ -82,9 +83,18 @@ class Feeder:
         try:
             while not self._is_finished(next_due := await self._claim()):
                 await self._wait(next_due)
-                await self._ports.ledger.renew(list(self._progress.unsent.values()), self._lease)
+                await self._renew()
         except HarvesterError as error:
             self._stop.set(StopReason.LOCAL_IO, str(error))
+
+    async def _renew(self) -> None:
+        """Keep our leases, in flight or not; after a process was stopped, before they are lost."""
+        now = asyncio.get_running_loop().time()
+        if now < self._renew_at:
+            return
+        self._renew_at = now + self._lease / 6
+        jobs = [*self._progress.unsent.values(), *self._progress.flying.values()]
+        await self._ports.ledger.renew(jobs, self._lease)
 
     async def _claim(self) -> float | None:
         """Fill the queue; gives when the next job is due, in seconds, None if none will ever be."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
 from harvester.engine.ports import Ports
 from harvester.engine.progress import Progress
 from harvester.engine.stop import Stop
 from harvester.errors import HarvesterError
-from harvester.ledger.protocol import FoundLine
+from harvester.ledger.protocol import Extent, FoundLine
 from harvester.model import Outcome, State, StopReason
 
 _LARGEST_GROUP = 500
@@ -16,11 +17,21 @@ _LARGEST_GROUP = 500
 _SETTLE_EVERY = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A group whose lines are in OUTPUT: where they end, and OUTPUT's extent then."""
+
+    outcomes: list[Outcome]
+    ends: list[int]
+    extent: Extent
+
+
 class Recorder:
     """Takes outcomes from the workers and records them in groups, in the order they came.
 
-    When the disk fails, the run stops and the outcomes are kept: they are tried once more when
-    all calls have landed, since a paid answer is not to be lost while there is hope.
+    When the disk fails the run stops, and what could not be done is kept: each group that still
+    lands tries it again, lines that are in OUTPUT are never written twice, and lines go on being
+    written though the ledger fails, since the next run adopts them.
     """
 
     def __init__(self, ports: Ports, progress: Progress, stop: Stop, *, sync: bool) -> None:
@@ -29,7 +40,8 @@ class Recorder:
         self._stop = stop
         self._sync = sync
         self._queue: asyncio.Queue[Outcome | None] = asyncio.Queue()
-        self._kept: list[Outcome] = []
+        self._unwritten: list[Outcome] = []
+        self._uncommitted: list[_Written] = []
         self._pending = 0
         self._is_dirty = False
         self.recorded = asyncio.Event()
@@ -51,15 +63,13 @@ class Recorder:
     async def run(self) -> None:
         """Record until finished."""
         while group := await self._take_group():
-            if self._kept:
-                self._kept += group
-                continue
-            try:
-                await self._record(group)
-            except HarvesterError as error:
-                self._kept = group
-                self._stop.set(StopReason.LOCAL_IO, str(error))
-        await self._record_kept()
+            self._unwritten += group
+            await self._record()
+        if self._unwritten or self._uncommitted:
+            await self._record()
+        lost = sum(outcome.state is State.DONE for outcome in self._unwritten)
+        if lost:
+            self._stop.detail += f" {lost} answers that were paid for could not be written."
 
     async def _take_group(self) -> list[Outcome]:
         """All outcomes there are, at least one; none when finished."""
@@ -74,39 +84,46 @@ class Recorder:
             self._queue.put_nowait(None)
         return group
 
-    async def _record(self, group: list[Outcome]) -> None:
-        lines = [outcome.line for outcome in group if outcome.line is not None]
+    async def _record(self) -> None:
+        """Write what is unwritten, then commit what is uncommitted, as far as the disk allows."""
+        try:
+            await self._write()
+        except HarvesterError as error:
+            self._stop.set(StopReason.LOCAL_IO, str(error))
+        try:
+            while self._uncommitted:
+                await self._commit(self._uncommitted[0])
+                del self._uncommitted[0]
+        except HarvesterError as error:
+            self._stop.set(StopReason.LOCAL_IO, str(error))
+
+    async def _write(self) -> None:
+        lines = [outcome.line for outcome in self._unwritten if outcome.line is not None]
         ends, extent = await self._ports.sink.append(lines)
+        self._uncommitted.append(_Written(self._unwritten, ends, extent))
+        self._unwritten = []
         if self._sync and lines:
             await self._ports.sink.sync()
-        late = await self._ports.ledger.record(group, ends, extent)
+
+    async def _commit(self, written: _Written) -> None:
+        late = await self._ports.ledger.record(written.outcomes, written.ends, written.extent)
         if late:
-            await self._adopt(group, ends, late)
-        for outcome in group:
+            await self._adopt(written, late)
+        for outcome in written.outcomes:
             self._progress.recorded(outcome)
         self._is_dirty = True
-        self._pending -= len(group)
+        self._pending -= len(written.outcomes)
         self.recorded.set()
 
-    async def _adopt(self, group: list[Outcome], ends: list[int], late: list[Outcome]) -> None:
+    async def _adopt(self, written: _Written, late: list[Outcome]) -> None:
         """A save whose lease lapsed is paid for and written all the same: it is done."""
-        saves = [outcome for outcome in group if outcome.state is State.DONE]
+        saves = [outcome for outcome in written.outcomes if outcome.state is State.DONE]
         lines = [
             FoundLine(o.job.note_id, o.job.attempts + 1, o.fetched_at, end)
-            for o, end in zip(saves, ends, strict=True)
+            for o, end in zip(saves, written.ends, strict=True)
             if o in late
         ]
-        _, extent = await self._ports.sink.append([])
-        await self._ports.ledger.adopt(lines, extent, paid_now=True)
-
-    async def _record_kept(self) -> None:
-        if not self._kept:
-            return
-        try:
-            await self._record(self._kept)
-        except HarvesterError as error:
-            lost = sum(outcome.state is State.DONE for outcome in self._kept)
-            self._stop.detail = f"{error} {lost} answers that were paid for could not be written."
+        await self._ports.ledger.adopt(lines, written.extent, paid_now=True)
 
     async def settle_often(self) -> None:
         """Make what is recorded durable every second, until cancelled."""

@@ -76,11 +76,12 @@ class SqliteLedger:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                self._db.execute("COMMIT")
             except BaseException:
+                # A COMMIT that fails may leave its transaction open; one the disk broke is gone.
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     def _now(self) -> int:
         return round(self._clock() * 1000)
