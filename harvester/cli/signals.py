@@ -42,10 +42,11 @@ class Signals:
         """Let signals act on this run from now on."""
         self._run = run
         for number in _REASONS:
-            # What a parent such as nohup chose to ignore stays ignored.
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                asyncio.get_running_loop().add_signal_handler(number, self._act, number)
-                self._handled.append(number)
+            # nohup means it; a shell's `&` ignores SIGINT too, but whoever sends one wants a stop.
+            if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue
+            asyncio.get_running_loop().add_signal_handler(number, self._act, number)
+            self._handled.append(number)
 
     def _act(self, number: signal.Signals) -> None:
         run = self._run
