@@ -27,6 +27,12 @@ class LedgerError(HarvesterError):
     """A ledger this version cannot use: newer, foreign or corrupt (exit 2)."""
 
 
+class DamagedLedgerError(LedgerError):
+    """A ledger whose file is broken: it is set aside and rebuilt from OUTPUT (exit 74)."""
+
+    exit_code = 74
+
+
 class LocalIOError(HarvesterError):
     """The disk or a file failed: full, read-only, unwritable (exit 74, as sysexits' EX_IOERR)."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from harvester.cli.options import existing_output
-from harvester.engine.harvest import steady_clock
+from harvester.engine.harvest import this_host
 from harvester.engine.opening import ledger_path, open_held
 from harvester.ledger.reader import reading
 from harvester.model import State
@@ -26,7 +26,7 @@ def retry(output: Path, codes: tuple[int, ...], ids: tuple[str, ...]) -> None:
         pass
     rule = IdRule()
     named = [rule.bare(note_id) or note_id for note_id in ids]
-    opened = open_held(path, steady_clock())
+    opened = open_held(path, this_host())
     try:
         many = opened.ledger.retry((State.REJECTED, State.EXHAUSTED), codes, named)
     finally:

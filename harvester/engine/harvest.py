@@ -12,7 +12,8 @@ from pathlib import Path
 
 from harvester.api.client import Target, calling
 from harvester.api.endpoints import endpoint_path
-from harvester.engine.opening import Opened, begin, open_harvest
+from harvester.disk import boot_id
+from harvester.engine.opening import Host, Opened, begin, open_harvest
 from harvester.engine.ports import Notice, Observer, Ports
 from harvester.engine.reading import pages_from
 from harvester.engine.run import Run
@@ -51,19 +52,24 @@ def steady_clock() -> Callable[[], float]:
     return lambda: offset + time.monotonic()
 
 
+def this_host() -> Host:
+    """The machine we run on."""
+    return Host(steady_clock(), boot=boot_id())
+
+
 async def run_harvest(harvest: Harvest, began: Callable[[Run], None]) -> Summary:
     """Run one harvest; `began` is given the run once it can be watched and stopped.
 
     Raises HarvesterError before the first call, if OUTPUT or its ledger cannot be used.
     """
-    clock = steady_clock()
+    host = this_host()
     settings = harvest.settings
     identity = Identity(settings.endpoint, settings.simulated)
     opened = open_harvest(
-        harvest.output, identity, clock, rebuild=settings.rebuild, sync=settings.sync
+        harvest.output, identity, host, rebuild=settings.rebuild, sync=settings.sync
     )
     try:
-        return await _run_opened(harvest, opened, clock, began)
+        return await _run_opened(harvest, opened, host, began)
     finally:
         opened.close()
 
@@ -71,11 +77,11 @@ async def run_harvest(harvest: Harvest, began: Callable[[Run], None]) -> Summary
 async def _run_opened(
     harvest: Harvest,
     opened: Opened,
-    clock: Callable[[], float],
+    host: Host,
     began: Callable[[Run], None],
 ) -> Summary:
     settings, ledger = harvest.settings, opened.ledger
-    found = begin(opened, settings, clock(), has_input=harvest.has_input)
+    found = begin(opened, settings, host, has_input=harvest.has_input)
     async with AsyncExitStack() as stack:
         thread = stack.enter_context(ThreadPoolExecutor(1, "harvester-ledger"))
         base_url = await stack.enter_async_context(_server(harvest))
@@ -89,9 +95,9 @@ async def _run_opened(
         ports = Ports(
             ThreadedLedger(ledger, thread),
             client,
-            ThreadedSink(opened.output, thread),
+            ThreadedSink(opened.output, opened.reserve, thread),
             pages_from(harvest.pages),
-            clock,
+            host.clock,
             random.random,
             harvest.observers,
         )
@@ -99,7 +105,9 @@ async def _run_opened(
         run = Run(settings, ports, Pace(settings.calling.rate, settings.calling.burst))
         began(run)
         summary = await run.run()
-    summary = replace(summary, found_unanswered=found.found_unanswered, adopted=opened.adopted)
+    summary = replace(
+        summary, found_unanswered=found.found_unanswered, adopted=opened.mended.adopted
+    )
     ledger.finish_run(summary.reason, summary.exit_code)
     return summary
 
@@ -115,13 +123,20 @@ async def _server(harvest: Harvest) -> AsyncIterator[str]:
 
 
 def _tell_found(ports: Ports, opened: Opened, unanswered: int) -> None:
-    if opened.is_rebuilt:
+    mended = opened.mended
+    if mended.set_aside is not None:
+        text = f"the ledger was damaged and is kept as {mended.set_aside}: name your INPUT again"
+        ports.tell(Notice("set aside", text))
+    if mended.is_rebuilt:
         ports.tell(Notice("rebuilt", f"the ledger was rebuilt from {opened.output.path}"))
-    elif opened.adopted:
-        text = f"adopted {opened.adopted} paid lines that the last run could not record"
+    elif mended.adopted:
+        text = f"adopted {mended.adopted} paid lines that the last run could not record"
         ports.tell(Notice("adopted", text))
-    if opened.cut:
-        ports.tell(Notice("cut", f"cut {opened.cut} bytes of a torn last line"))
+    if mended.cut:
+        ports.tell(Notice("cut", f"cut {mended.cut} bytes of a torn last line"))
+    if mended.lost:
+        text = f"the power was cut: {mended.lost} notes of the last second are fetched again"
+        ports.tell(Notice("lost", text))
     if unanswered:
         text = f"{unanswered} calls of the last run may have been charged without an answer"
         ports.tell(Notice("unanswered", text))

@@ -4,39 +4,66 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, field, replace
+from itertools import count, islice
 from pathlib import Path
 
-from harvester.errors import OutputMismatchError, UsageError
+from harvester.disk import Disk
+from harvester.errors import DamagedLedgerError, OutputMismatchError, UsageError
 from harvester.ledger.protocol import Extent, FoundLine, Identity, Opening
 from harvester.ledger.reader import reading
-from harvester.ledger.sqlite import SqliteLedger
+from harvester.ledger.sqlite import Connection, SqliteLedger
 from harvester.model import State
 from harvester.output.file import OutputFile
 from harvester.output.lines import head_endpoint, is_json, may_be_torn, read_head
+from harvester.output.reserve import Reserve
 from harvester.settings import RunSettings
 
 _LINES_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """OUTPUT and ledger, held; and what opening them had to do.
+class Host:
+    """The machine under a harvest: `clock` is Unix seconds, `boot` names this start of it."""
 
-    `adopted` lines were paid for and not yet known, `cut` bytes were a torn last line,
-    `is_rebuilt` tells that the ledger was made anew from OUTPUT.
+    clock: Callable[[], float]
+    disk: Disk = field(default_factory=Disk)
+    connection: type[Connection] = Connection
+    boot: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """What opening had to do.
+
+    `adopted` lines were paid for and not yet known, `cut` bytes were a torn last line, `lost` notes
+    were taken by a power cut, `is_rebuilt` tells that the ledger was made anew from OUTPUT, and
+    `set_aside` where a damaged one went.
     """
+
+    adopted: int = 0
+    cut: int = 0
+    lost: int = 0
+    is_rebuilt: bool = False
+    set_aside: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """OUTPUT, its ledger and its reserve, held."""
 
     output: OutputFile
     ledger: SqliteLedger
-    adopted: int = 0
-    cut: int = 0
-    is_rebuilt: bool = False
+    reserve: Reserve
+    mended: Mended = Mended()
 
     def close(self) -> None:
-        """Let go of both."""
+        """Let go of all; a ledger found damaged is set aside."""
         self.ledger.close()
+        if self.ledger.is_damaged:
+            _set_aside(ledger_path(self.output.path))
+        if not self.reserve.saved():
+            self.reserve.remove()
         self.output.close()
 
 
@@ -46,42 +73,58 @@ def ledger_path(output: Path) -> Path:
 
 
 def open_harvest(
-    path: Path,
-    identity: Identity,
-    clock: Callable[[], float],
-    *,
-    rebuild: bool = False,
-    sync: bool = False,
+    path: Path, identity: Identity, host: Host, *, rebuild: bool = False, sync: bool = False
 ) -> Opened:
-    """Open for a run, or to change jobs; `path` is OUTPUT's, and its links are followed.
+    """Open for a run; `path` is OUTPUT's, and its links are followed.
 
     Raises OutputLockedError, OutputMismatchError, UsageError, LedgerError, LocalIOError.
     """
     path = path.resolve()
     _check_not_lost(path, rebuild=rebuild)
     with ExitStack() as undo:
-        output, ledger, had_ledger = _open_both(path, clock, undo, sync=sync)
-        _check_identity(path, ledger, identity, output)
-        opened = _mend(output, ledger, had_ledger=had_ledger, rebuild=rebuild)
+        held = _open_all(path, host, undo, sync=sync)
+        _check_identity(path, held.ledger, identity, held.output)
+        mended = _mend(held, host.boot, rebuild=rebuild)
+        held.reserve.prepare()
         undo.pop_all()
-    return opened
+    return replace(held, mended=mended)
 
 
-def _open_both(
-    path: Path, clock: Callable[[], float], undo: ExitStack, *, sync: bool = False
-) -> tuple[OutputFile, SqliteLedger, bool]:
-    """OUTPUT, then its ledger, and whether there was one; `undo` leaves no file behind."""
+def _open_all(path: Path, host: Host, undo: ExitStack, *, sync: bool = False) -> Opened:
+    """OUTPUT, then its ledger; `undo` leaves no file behind."""
     ledger_file = ledger_path(path)
     had_output, had_ledger = path.exists(), ledger_file.exists()
-    output = OutputFile(path)
+    output = OutputFile(path, host.disk)
     if not had_output:
         undo.callback(path.unlink, missing_ok=True)
     undo.callback(output.close)
     if not had_ledger:
         undo.callback(_remove_ledger, ledger_file)
-    ledger = SqliteLedger(ledger_file, clock, sync=sync)
+    ledger, set_aside = _open_ledger(ledger_file, host, sync=sync)
     undo.callback(ledger.close)
-    return output, ledger, had_ledger
+    is_rebuilt = (not had_ledger or set_aside is not None) and output.length > 0
+    mended = Mended(is_rebuilt=is_rebuilt, set_aside=set_aside)
+    return Opened(output, ledger, Reserve(path, host.disk), mended)
+
+
+def _open_ledger(path: Path, host: Host, *, sync: bool) -> tuple[SqliteLedger, Path | None]:
+    """The ledger, and where a damaged one went that was there."""
+    try:
+        return SqliteLedger(path, host.clock, sync=sync, connection=host.connection), None
+    except DamagedLedgerError:
+        set_aside = _set_aside(path)
+    return SqliteLedger(path, host.clock, sync=sync, connection=host.connection), set_aside
+
+
+def _set_aside(path: Path) -> Path:
+    """Keep a damaged ledger under another name, out of the way."""
+    names = (path.with_name(f"{path.name}.damaged{n or ''}") for n in count())
+    aside = next(name for name in names if not name.exists())
+    for suffix in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + suffix))
+    return aside
 
 
 def _remove_ledger(path: Path) -> None:
@@ -89,26 +132,27 @@ def _remove_ledger(path: Path) -> None:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
-def begin(opened: Opened, settings: RunSettings, now: float, *, has_input: bool) -> Opening:
+def begin(opened: Opened, settings: RunSettings, host: Host, *, has_input: bool) -> Opening:
     """Begin a run: exhausted jobs are tried again, rejected and old ones if the run is told to.
 
-    What is old among the notes that an input names is found as it is read; `now` is Unix seconds.
+    What is old among the notes that an input names is found as it is read.
     """
+    opened.ledger.mark_boot(host.boot)
     opening = opened.ledger.begin_run(settings.backoff.cap)
     opened.ledger.retry([State.EXHAUSTED] + [State.REJECTED] * settings.retry_failed)
     if settings.refresh is not None and not has_input:
-        opened.ledger.refresh(now - settings.refresh)
+        opened.ledger.refresh(host.clock() - settings.refresh)
     return opening
 
 
-def open_held(path: Path, clock: Callable[[], float]) -> Opened:
+def open_held(path: Path, host: Host) -> Opened:
     """Open to change jobs, whatever the ledger holds; errors as `open_harvest`'s."""
     path = path.resolve()
     _check_not_lost(path, rebuild=False)
     with ExitStack() as undo:
-        output, ledger, _ = _open_both(path, clock, undo)
+        held = _open_all(path, host, undo)
         undo.pop_all()
-    return Opened(output, ledger)
+    return held
 
 
 def _check_not_lost(path: Path, *, rebuild: bool) -> None:
@@ -153,22 +197,65 @@ def _identity_of(output: OutputFile) -> Identity | None:
     return None
 
 
-def _mend(output: OutputFile, ledger: SqliteLedger, *, had_ledger: bool, rebuild: bool) -> Opened:
-    known = ledger.extent()
+def _mend(held: Opened, boot: str, *, rebuild: bool) -> Mended:
+    """Bring OUTPUT and ledger together again, whatever came between them."""
+    output, ledger = held.output, held.ledger
+    lost = cut = 0
     if rebuild:
         ledger.forget_lines()
-        known = Extent()
-    elif known.length > output.length or not output.holds(known):
-        what = "shorter than" if known.length > output.length else "not the file that"
-        raise OutputMismatchError(
-            f"{output.path} is {what} its ledger knows ({output.length} bytes, {known.length} "
-            "known): put the right file back, or run with --rebuild to take what is there as the "
-            "truth."
-        )
-    paid_now = not (rebuild and had_ledger)
-    adopted, cut = _adopt(output, ledger, known, paid_now=paid_now)
-    is_rebuilt = rebuild or (not had_ledger and output.length > 0)
-    return Opened(output, ledger, adopted, cut, is_rebuilt)
+    elif _lost_power(output, ledger, boot):
+        lost, cut = _mend_power(output, ledger)
+    known = ledger.extent()
+    if known.length > output.length or not output.holds(known):
+        raise _mismatch(output, known)
+    paid_now = not rebuild or held.mended.is_rebuilt
+    adopted, torn = _adopt(output, ledger, known, paid_now=paid_now)
+    adopted += _adopt_reserve(held)
+    return replace(
+        held.mended,
+        adopted=adopted,
+        cut=cut + torn,
+        lost=lost,
+        is_rebuilt=rebuild or held.mended.is_rebuilt,
+    )
+
+
+def _mismatch(output: OutputFile, known: Extent) -> OutputMismatchError:
+    what = "shorter than" if known.length > output.length else "not the file that"
+    return OutputMismatchError(
+        f"{output.path} is {what} its ledger knows ({output.length} bytes, {known.length} "
+        "known): put the right file back, or run with --rebuild to take what is there as the "
+        "truth."
+    )
+
+
+def _lost_power(output: OutputFile, ledger: SqliteLedger, boot: str) -> bool:
+    """Whether the system was started anew while something was not yet synced."""
+    before = ledger.boot()
+    if not before or not boot or before == boot:
+        return False
+    return ledger.synced() <= output.length and ledger.synced() < max(
+        output.length, ledger.extent().length
+    )
+
+
+def _mend_power(output: OutputFile, ledger: SqliteLedger) -> tuple[int, int]:
+    """Keep the whole lines behind what was synced, up to the first that the power cut broke.
+
+    Gives how many notes were lost, and how many bytes cut.
+    """
+    whole = ledger.synced()
+    for piece, end in output.pieces(whole):
+        if read_head(piece, end) is None or not is_json(piece):
+            break
+        whole = end
+    cut = output.length - whole
+    if cut:
+        output.cut(whole)
+    lost = 0
+    if whole < ledger.extent().length:
+        lost = ledger.lose_lines(output.extent_at(whole))
+    return lost, cut
 
 
 def _adopt(
@@ -184,6 +271,23 @@ def _adopt(
     if cut:
         output.cut(whole)
     return adopted, cut
+
+
+def _adopt_reserve(held: Opened) -> int:
+    """Put into OUTPUT what a full disk had kept out of it."""
+    output, ledger = held.output, held.ledger
+    lines = [
+        piece
+        for piece in held.reserve.saved().splitlines(keepends=True)
+        if (line := read_head(piece, 0)) is not None and not ledger.knows(line)
+    ]
+    known = Extent(output.length)
+    if lines:
+        output.append(lines)
+    adopted, _ = _adopt(output, ledger, known, paid_now=True)
+    output.sync()
+    held.reserve.remove()
+    return adopted
 
 
 def _found(output: OutputFile, start: int) -> Iterator[FoundLine]:

@@ -26,6 +26,9 @@ class Sink(Protocol):
     async def sync(self) -> int:
         """Make OUTPUT durable; gives its length. Raises LocalIOError."""
 
+    async def save(self, lines: Sequence[bytes]) -> bool:
+        """Keep lines beside OUTPUT, since it takes none; gives whether that was possible."""
+
 
 @dataclass(frozen=True, slots=True)
 class CallFinished:

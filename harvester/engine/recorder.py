@@ -67,9 +67,13 @@ class Recorder:
             await self._record()
         if self._unwritten or self._uncommitted:
             await self._record()
-        lost = sum(outcome.state is State.DONE for outcome in self._unwritten)
-        if lost:
-            self._stop.detail += f" {lost} answers that were paid for could not be written."
+        await self._save_unwritten()
+
+    async def _save_unwritten(self) -> None:
+        """Keep paid lines that OUTPUT would not take where the next run finds them."""
+        lines = [outcome.line for outcome in self._unwritten if outcome.line is not None]
+        if lines and not await self._ports.sink.save(lines):
+            self._stop.detail += f" {len(lines)} answers that were paid for could not be written."
 
     async def _take_group(self) -> list[Outcome]:
         """All outcomes there are, at least one; none when finished."""

@@ -9,16 +9,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from harvester.errors import LedgerError, LocalIOError
+from harvester.errors import DamagedLedgerError, LocalIOError
 from harvester.ledger.keys import from_key, to_key
 from harvester.ledger.protocol import Claimed, Enrolled, Extent, FoundLine, Identity, Opening
 from harvester.ledger.schema import migrate
 from harvester.model import Counts, Job, Outcome, State
 
+Connection = sqlite3.Connection
 # A reader such as `status` may hold the file for a moment; nobody holds it this long.
 _BUSY_SECONDS = 30.0
 # Answers without a business code are counted under this one.
 NO_CODE = -1
+# How an answer was lost that had been charged and written down already.
+_LOST = "lost in a power cut"
 _SEQS = "(SELECT value FROM json_each(?))"
 _JOB_COLUMNS = "seq, note_id, attempts, run, tries_collection, tries_server, tries_unanswered"
 
@@ -30,7 +33,15 @@ class SqliteLedger:
     All methods are the `Ledger` protocol's, called directly.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float], *, sync: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: Callable[[], float],
+        *,
+        sync: bool = False,
+        connection: type[Connection] = Connection,
+    ) -> None:
+        self.is_damaged = False
         self._path = path
         self._clock = clock
         self._run = 0
@@ -38,7 +49,11 @@ class SqliteLedger:
         self._frontier = 0
         with self._errors():
             self._db = sqlite3.connect(
-                path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+                path,
+                timeout=_BUSY_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,
+                factory=connection,
             )
         try:
             with self._errors():
@@ -65,9 +80,10 @@ class SqliteLedger:
                 "check free space and permissions, then run the same command again."
             ) from error
         except sqlite3.DatabaseError as error:
-            raise LedgerError(
-                f"the ledger {self._path} is damaged ({error}): move it away and run again; "
-                "it will be rebuilt from OUTPUT."
+            self.is_damaged = True
+            raise DamagedLedgerError(
+                f"the ledger {self._path} is damaged ({error}) and is set aside: run again and "
+                "name your INPUT; the ledger will be rebuilt from OUTPUT."
             ) from error
 
     @contextmanager
@@ -112,6 +128,60 @@ class SqliteLedger:
         with self._errors():
             row = self._db.execute("SELECT length, tail FROM output").fetchone()
         return Extent(*row)
+
+    def synced(self) -> int:
+        """How many bytes of OUTPUT were made durable, at least."""
+        with self._errors():
+            (length,) = self._db.execute("SELECT synced FROM output").fetchone()
+        return int(length)
+
+    def boot(self) -> str:
+        """The start of the system that the last run was under; empty if it is not known."""
+        with self._errors():
+            row = self._db.execute("SELECT value FROM meta WHERE key = 'boot'").fetchone()
+        return row[0] if row else ""
+
+    def mark_boot(self, boot: str) -> None:
+        """Write down which start of the system this run is under."""
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('boot', ?)", (boot,))
+
+    def lose_lines(self, extent: Extent) -> int:
+        """Queue again the jobs whose paid lines a power cut took; gives how many.
+
+        `extent` is what is left of OUTPUT.
+        """
+        with self._transaction() as db:
+            lost = db.execute(
+                "SELECT seq, fetched_at, state FROM job WHERE line_end > ?", (extent.length,)
+            ).fetchall()
+            run = self._last_run()
+            db.executemany(
+                "INSERT INTO unanswered (run, seq, sent_at, how) VALUES (?, ?, ?, ?)",
+                ((run, seq, fetched, _LOST) for seq, fetched, _ in lost),
+            )
+            db.executemany(
+                "UPDATE job SET state = 0, due = ?, line_end = NULL, lines = lines - 1"
+                " WHERE seq = ?",
+                ((self._now(), seq) for seq, _, _ in lost),
+            )
+            moves = Counter(
+                {State(state): -many for state, many in Counter(r[2] for r in lost).items()}
+            )
+            moves[State.QUEUED] += len(lost)
+            self._shift(moves)
+            db.execute("UPDATE output SET synced = min(synced, ?)", (extent.length,))
+            self._vouch(extent)
+        return len(lost)
+
+    def knows(self, line: FoundLine) -> bool:
+        """Whether a note is known to be fetched at the moment that a line tells."""
+        with self._errors():
+            row = self._db.execute(
+                "SELECT 1 FROM job WHERE note_id = ? AND fetched_at = ? AND lines > 0",
+                (to_key(line.note_id), round(line.fetched_at * 1000)),
+            ).fetchone()
+        return row is not None
 
     def begin_run(self, longest_delay: float) -> Opening:
         """Begin a run: what dead runs had claimed is released, what they had sent is unanswered.
@@ -468,7 +538,7 @@ class SqliteLedger:
                 (moment // 60_000,),
             ).fetchone()
             (unanswered,) = self._db.execute(
-                "SELECT count(*) FROM unanswered WHERE sent_at >= ?", (moment,)
+                "SELECT count(*) FROM unanswered WHERE sent_at >= ? AND how <> ?", (moment, _LOST)
             ).fetchone()
         return int(charged + unanswered)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 
+from harvester.disk import Disk
 from harvester.errors import LocalIOError, OutputLockedError, UsageError
 from harvester.ledger.protocol import Extent
 
@@ -23,8 +24,9 @@ class OutputFile:
     that ends. Raises OutputLockedError, LocalIOError, or UsageError for what is no regular file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, disk: Disk) -> None:
         self.path = path
+        self._disk = disk
         if path.exists() and not path.is_file():
             raise UsageError(f"--output {path} is not a regular file: name a file to append to.")
         try:
@@ -55,7 +57,7 @@ class OutputFile:
         written = 0
         try:
             while written < len(data):
-                written += os.write(self._fd, data[written:])
+                written += self._disk.write(self._fd, data[written:])
         except OSError as error:
             self._cut_quietly()
             raise _failed(self.path, error) from error
@@ -66,7 +68,7 @@ class OutputFile:
     def _cut_quietly(self) -> None:
         """Take a half-written group back; if even that fails, the next run cuts the torn line."""
         try:
-            os.ftruncate(self._fd, self.length)
+            self._disk.truncate(self._fd, self.length)
         except OSError:
             return
 
@@ -89,7 +91,7 @@ class OutputFile:
     def cut(self, length: int) -> None:
         """Cut OUTPUT to a length in bytes."""
         try:
-            os.ftruncate(self._fd, length)
+            self._disk.truncate(self._fd, length)
         except OSError as error:
             raise _failed(self.path, error) from error
         self.length = length
@@ -98,7 +100,7 @@ class OutputFile:
         """Make OUTPUT durable; gives the length that now is."""
         length = self.length
         try:
-            os.fdatasync(self._fd)
+            self._disk.sync(self._fd)
         except OSError as error:
             raise _failed(self.path, error) from error
         return length

@@ -8,13 +8,15 @@ from concurrent.futures import Executor
 
 from harvester.ledger.protocol import Extent
 from harvester.output.file import OutputFile
+from harvester.output.reserve import Reserve
 
 
 class ThreadedSink:
     """The engine's `Sink` over an `OutputFile`; `thread` runs one call at a time, in order."""
 
-    def __init__(self, output: OutputFile, thread: Executor) -> None:
+    def __init__(self, output: OutputFile, reserve: Reserve, thread: Executor) -> None:
         self._output = output
+        self._reserve = reserve
         self._thread = thread
 
     async def append(self, lines: Sequence[bytes]) -> tuple[list[int], Extent]:
@@ -28,3 +30,8 @@ class ThreadedSink:
     async def sync(self) -> int:
         """See `Sink.sync`."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._output.sync)
+
+    async def save(self, lines: Sequence[bytes]) -> bool:
+        """See `Sink.save`."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._reserve.save, lines)

@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import pytest
 
-from harvester.engine.opening import Opened, begin, open_harvest
+from harvester.engine.opening import Host, Opened, begin, open_harvest
 from harvester.engine.ports import Event, Ports
 from harvester.engine.run import Run
 from harvester.ledger.protocol import Identity
@@ -129,8 +129,9 @@ class Night:
     ) -> Summary:
         async def main() -> Summary:
             loop = asyncio.get_running_loop()
-            opened = self.open(lambda: self.clock + loop.time(), settings)
-            begin(opened, settings, self.clock, has_input=bool(ids))
+            host = Host(lambda: self.clock + loop.time())
+            opened = self.open(host, settings)
+            begin(opened, settings, host, has_input=bool(ids))
             try:
                 summary = await self._line(opened, ids, upstream, settings, meddle)
             finally:
@@ -140,9 +141,9 @@ class Night:
 
         return run_virtually(main())
 
-    def open(self, clock: Callable[[], float], settings: RunSettings) -> Opened:
+    def open(self, host: Host, settings: RunSettings) -> Opened:
         identity = Identity(settings.endpoint, settings.simulated)
-        return open_harvest(self.output, identity, clock)
+        return open_harvest(self.output, identity, host)
 
     @property
     def output(self) -> Path:
@@ -161,7 +162,7 @@ class Night:
         ports = Ports(
             ThreadedLedger(opened.ledger, inline),
             upstream,
-            ThreadedSink(opened.output, inline),
+            ThreadedSink(opened.output, opened.reserve, inline),
             one_page(ids),
             lambda: self.clock + loop.time(),
             lambda: 0.5,

@@ -14,16 +14,17 @@ import harvester
 HOUSE = Path(harvester.__file__).parent
 LOWEST = frozenset({"model", "errors", "plain", "settings"})
 RULES = LOWEST | {"rules"}
-ENGINE = RULES | {"source", "api", "pace", "ledger", "output", "simulator", "engine"}
+ENGINE = RULES | {"source", "api", "pace", "ledger", "output", "simulator", "engine", "disk"}
 # What each room may import of the house, itself included.
 MAY = {
     **dict.fromkeys(LOWEST, LOWEST),
+    "disk": frozenset({"disk"}),
     "rules": RULES,
     "source": RULES | {"source"},
     "api": RULES | {"api"},
     "pace": RULES | {"pace"},
     "ledger": RULES | {"ledger"},
-    "output": RULES | {"output", "ledger"},
+    "output": RULES | {"output", "ledger", "disk"},
     "simulator": LOWEST | {"simulator"},
     "engine": ENGINE,
     "options": ENGINE | {"options"},

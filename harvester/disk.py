@@ -1,0 +1,39 @@
+"""The door to the files that must outlive a crash."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Disk:
+    """What is done to OUTPUT and its reserve, one system call a method; all raise OSError."""
+
+    def write(self, fd: int, data: memoryview) -> int:
+        """Write at the file's place, or its end if opened to append; gives how many bytes."""
+        return os.write(fd, data)
+
+    def truncate(self, fd: int, length: int) -> None:
+        """Cut a file, or lengthen it with zeros, to a length in bytes."""
+        os.ftruncate(fd, length)
+
+    def allocate(self, fd: int, length: int) -> None:
+        """Make a file so long, its room on the disk taken."""
+        os.posix_fallocate(fd, 0, length)
+
+    def sync(self, fd: int) -> None:
+        """Make what a file holds durable."""
+        os.fdatasync(fd)
+
+
+def boot_id() -> str:
+    """Which start of the system this is; empty where it does not say.
+
+    What was written before another start may have been lost with the power, unless synced.
+    """
+    try:
+        return _BOOT_ID.read_text("ascii").strip()
+    except OSError:
+        return ""
