@@ -27,6 +27,10 @@ class Disk:
         """Make what a file holds durable."""
         os.fdatasync(fd)
 
+    def remove(self, path: Path) -> None:
+        """Remove a file, if it is there."""
+        path.unlink(missing_ok=True)
+
 
 def boot_id() -> str:
     """Which start of the system this is; empty where it does not say.

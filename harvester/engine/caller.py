@@ -136,8 +136,9 @@ class Caller:
     async def _depart(self, batch: list[Job], group: asyncio.TaskGroup) -> None:
         """Record the calls before they are sent, then send them."""
         held = await self._ports.ledger.depart(batch, self._lease)
+        self._recorder.touch()
         for job in set(batch).difference(held):
-            self._progress.unsent.pop(job.seq, None)
+            self._progress.given_back(job)
         for sent, job in enumerate(held):
             await self._pace.start()
             if self._stop.is_set or self._pace.is_paused:
@@ -148,7 +149,7 @@ class Caller:
     async def _take_back(self, jobs: list[Job]) -> None:
         await self._ports.ledger.release(jobs)
         for job in jobs:
-            self._progress.unsent.pop(job.seq, None)
+            self._progress.given_back(job)
 
     def _fly(self, job: Job, group: asyncio.TaskGroup) -> None:
         if self._watch.breaker.is_tripped:

@@ -88,20 +88,20 @@ class Feeder:
             self._stop.set(StopReason.LOCAL_IO, str(error))
 
     async def _renew(self) -> None:
-        """Keep our leases, in flight or not; after a process was stopped, before they are lost."""
+        """Keep the leases of all jobs that are with us, whatever is done with them just now."""
         now = asyncio.get_running_loop().time()
         if now < self._renew_at:
             return
         self._renew_at = now + self._lease / 6
-        jobs = [*self._progress.unsent.values(), *self._progress.flying.values()]
-        await self._ports.ledger.renew(jobs, self._lease)
+        await self._ports.ledger.renew(list(self._progress.held.values()), self._lease)
 
     async def _claim(self) -> float | None:
         """Fill the queue; gives when the next job is due, in seconds, None if none will ever be."""
         self._recorder.recorded.clear()
         self._wanted.clear()
         room = self._ahead - self.claimed.qsize()
-        claimed = await self._ports.ledger.claim(room, self._lease)
+        held = list(self._progress.held.values())
+        claimed = await self._ports.ledger.claim(room, self._lease, held)
         for job in claimed.jobs:
             self._progress.claimed(job)
             self.claimed.put_nowait(job)

@@ -96,10 +96,10 @@ def _open_all(path: Path, host: Host, undo: ExitStack, *, sync: bool = False) ->
     had_output, had_ledger = path.exists(), ledger_file.exists()
     output = OutputFile(path, host.disk)
     if not had_output:
-        undo.callback(path.unlink, missing_ok=True)
+        undo.callback(host.disk.remove, path)
     undo.callback(output.close)
     if not had_ledger:
-        undo.callback(_remove_ledger, ledger_file)
+        undo.callback(_remove_ledger, ledger_file, host.disk)
     ledger, set_aside = _open_ledger(ledger_file, host, sync=sync)
     undo.callback(ledger.close)
     is_rebuilt = (not had_ledger or set_aside is not None) and output.length > 0
@@ -127,9 +127,9 @@ def _set_aside(path: Path) -> Path:
     return aside
 
 
-def _remove_ledger(path: Path) -> None:
+def _remove_ledger(path: Path, disk: Disk) -> None:
     for suffix in ("", "-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+        disk.remove(path.with_name(path.name + suffix))
 
 
 def begin(opened: Opened, settings: RunSettings, host: Host, *, has_input: bool) -> Opening:
@@ -139,6 +139,8 @@ def begin(opened: Opened, settings: RunSettings, host: Host, *, has_input: bool)
     """
     opened.ledger.mark_boot(host.boot)
     opening = opened.ledger.begin_run(settings.backoff.cap)
+    # Durable before the first line is written, or a power cut could not be told from an edit.
+    opened.ledger.settle(opened.output.sync())
     opened.ledger.retry([State.EXHAUSTED] + [State.REJECTED] * settings.retry_failed)
     if settings.refresh is not None and not has_input:
         opened.ledger.refresh(host.clock() - settings.refresh)
@@ -279,7 +281,7 @@ def _adopt_reserve(held: Opened) -> int:
     lines = [
         piece
         for piece in held.reserve.saved().splitlines(keepends=True)
-        if (line := read_head(piece, 0)) is not None and not ledger.knows(line)
+        if is_json(piece) and (line := read_head(piece, 0)) is not None and not ledger.knows(line)
     ]
     known = Extent(output.length)
     if lines:

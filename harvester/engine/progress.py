@@ -15,13 +15,15 @@ _MOST_EXAMPLES = 10
 class Progress:
     """Counts of one run.
 
-    `flying` holds the jobs whose calls are in flight, by sequence number, and `unsent` those
-    claimed but not sent. `queued`, `done`, `rejected` and `exhausted` are of the whole ledger;
-    `waiting` of the queued ones were requeued and come again.
+    `held` are the jobs with us, by sequence number, from their claim until they are recorded or
+    given back; of those, `unsent` wait for their turn and `flying` have calls in flight. `queued`,
+    `done`, `rejected` and `exhausted` are of the whole ledger; `waiting` of the queued ones were
+    requeued and come again.
     """
 
     spent: Spent = field(default_factory=Spent)
     by_code: Counter[str] = field(default_factory=Counter)
+    held: dict[int, Job] = field(default_factory=dict)
     flying: dict[int, Job] = field(default_factory=dict)
     unsent: dict[int, Job] = field(default_factory=dict)
     queued: int = 0
@@ -65,7 +67,7 @@ class Progress:
 
     def claimed(self, job: Job) -> None:
         """A job is claimed; one that was tried before no longer waits."""
-        self.unsent[job.seq] = job
+        self.held[job.seq] = self.unsent[job.seq] = job
         self.waiting = max(0, self.waiting - bool(job.attempts))
 
     def sent(self, job: Job) -> None:
@@ -73,6 +75,11 @@ class Progress:
         self.unsent.pop(job.seq, None)
         self.flying[job.seq] = job
         self.spent.calls += 1
+
+    def given_back(self, job: Job) -> None:
+        """A job goes back unsent, or its claim no longer holds."""
+        self.unsent.pop(job.seq, None)
+        self.held.pop(job.seq, None)
 
     def landed(self, outcome: Outcome) -> None:
         """A call's outcome is known; it is recorded in a moment."""
@@ -87,6 +94,7 @@ class Progress:
 
     def recorded(self, outcome: Outcome) -> None:
         """An outcome is safe in the ledger."""
+        self.held.pop(outcome.job.seq, None)
         if outcome.state is State.QUEUED:
             self.waiting += 1
             return

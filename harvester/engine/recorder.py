@@ -56,6 +56,10 @@ class Recorder:
         self._pending += 1
         self._queue.put_nowait(outcome)
 
+    def touch(self) -> None:
+        """Say that the ledger changed by other hands, so that it is settled too."""
+        self._is_dirty = True
+
     def finish(self) -> None:
         """Say that no more outcomes will come."""
         self._queue.put_nowait(None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -72,8 +72,12 @@ class Ledger(Protocol):
         `refresh_before` is Unix seconds; None refreshes nothing.
         """
 
-    async def claim(self, limit: int, lease: float) -> Claimed:
-        """Take up to `limit` due jobs for `lease` seconds, requeued ones before new ones."""
+    async def claim(self, limit: int, lease: float, held: Collection[Job] = ()) -> Claimed:
+        """Take up to `limit` due jobs for `lease` seconds, requeued ones before new ones.
+
+        `held` are jobs the caller still works on: where their leases have lapsed but nobody took
+        them, as after a process was stopped for a while, they are renewed instead of lost.
+        """
 
     async def renew(self, jobs: Sequence[Job], lease: float) -> None:
         """Hold claimed jobs for `lease` seconds from now, where the claim still holds."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -289,13 +289,13 @@ class SqliteLedger:
             self._shift(moves)
         return total
 
-    def claim(self, limit: int, lease: float) -> Claimed:
+    def claim(self, limit: int, lease: float, held: Collection[Job] = ()) -> Claimed:
         """See `Ledger.claim`."""
         now = self._now()
         self._claims += 1
         token = (self._run << 32) + self._claims
         with self._transaction() as db:
-            self._lose_claims("until <= ?", (now,), "its lease lapsed")
+            self._lapse(now, lease, held)
             rows = db.execute(
                 f"SELECT {_JOB_COLUMNS} FROM job WHERE state = 0 AND due <= ?"
                 " AND seq NOT IN (SELECT seq FROM claim) ORDER BY due LIMIT ?",
@@ -312,6 +312,20 @@ class SqliteLedger:
         if len(rows) == limit:
             delay = 0.0
         return Claimed([self._job(row, token) for row in rows], delay)
+
+    def _lapse(self, now: int, lease: float, held: Collection[Job]) -> None:
+        """Lose the claims whose leases have lapsed, but renew those of jobs still worked on."""
+        rows = self._db.execute("SELECT seq, token FROM claim WHERE until <= ?", (now,))
+        if lapsed := set(rows):
+            self._extend([job for job in held if (job.seq, job.token) in lapsed], now, lease)
+            self._lose_claims("until <= ?", (now,), "its lease lapsed")
+
+    def _extend(self, jobs: Collection[Job], now: int, lease: float) -> None:
+        until = now + round(lease * 1000)
+        self._db.executemany(
+            "UPDATE claim SET until = ? WHERE seq = ? AND token = ?",
+            ((until, job.seq, job.token) for job in jobs),
+        )
 
     def _claim_new(self, limit: int) -> list[tuple[int, bytes, int, int | None, int, int, int]]:
         """Jobs never asked for, in input order; all before the frontier have been."""
@@ -339,12 +353,8 @@ class SqliteLedger:
 
     def renew(self, jobs: Sequence[Job], lease: float) -> None:
         """See `Ledger.renew`."""
-        until = self._now() + round(lease * 1000)
-        with self._transaction() as db:
-            db.executemany(
-                "UPDATE claim SET until = ? WHERE seq = ? AND token = ?",
-                ((until, job.seq, job.token) for job in jobs),
-            )
+        with self._transaction():
+            self._extend(jobs, self._now(), lease)
 
     def depart(self, jobs: Sequence[Job], lease: float) -> list[Job]:
         """See `Ledger.depart`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from typing import TypeVar
@@ -29,9 +29,9 @@ class ThreadedLedger:
         """See `Ledger.enrol`."""
         return await self._do(self._ledger.enrol, ids, refresh_before)
 
-    async def claim(self, limit: int, lease: float) -> Claimed:
+    async def claim(self, limit: int, lease: float, held: Collection[Job] = ()) -> Claimed:
         """See `Ledger.claim`."""
-        return await self._do(self._ledger.claim, limit, lease)
+        return await self._do(self._ledger.claim, limit, lease, held)
 
     async def renew(self, jobs: Sequence[Job], lease: float) -> None:
         """See `Ledger.renew`."""

@@ -65,4 +65,4 @@ class Reserve:
 
     def remove(self) -> None:
         """Give the room back."""
-        self.path.unlink(missing_ok=True)
+        self._disk.remove(self.path)

@@ -1,14 +1,12 @@
-"""A virtual-time event loop, and a whole line on it: real rules, ledger and file, no waiting."""
+"""A whole line on virtual time: real rules, ledger and file, no waiting."""
 
 from __future__ import annotations
 
 import asyncio
-import selectors
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import pytest
 
@@ -22,62 +20,12 @@ from harvester.output.threaded import ThreadedSink
 from harvester.pace import Pace
 from harvester.settings import Backoff, Calling, RunSettings, parse_rate
 from harvester.simulator.brain import Brain
+from tests.virtual import InlineExecutor, run_virtually
 
-T = TypeVar("T")
-P = ParamSpec("P")
 ENDPOINT = "xiaohongshu-pgy/note-detail/v1"
 PATH = "/api/xiaohongshu-pgy/get-note-detail/v1"
 # 2026-11-23 00:00 in Shanghai: where a test's clock begins.
 MIDNIGHT = 1_795_363_200.0
-_MOMENT = 1e-6
-
-
-class NothingScheduledError(Exception):
-    """The loop would wait for ever."""
-
-
-class _JumpingSelector(selectors.SelectSelector):
-    """Returns at once; the loop's clock jumps over the time it would have waited."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        events = super().select(0)
-        if not events and timeout is None:
-            raise NothingScheduledError
-        # Doing anything takes a moment; were it none, rounding could make a timer fire for ever.
-        self.now += _MOMENT + (0 if events else timeout or 0)
-        return events
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time only moves when nothing else is to do."""
-
-    def __init__(self) -> None:
-        self._jumping = _JumpingSelector()
-        super().__init__(self._jumping)
-
-    def time(self) -> float:
-        return self._jumping.now
-
-
-class InlineExecutor(Executor):
-    """Runs each call where it is made."""
-
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        future: Future[T] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001 - handed on to whoever awaits it
-            future.set_exception(error)
-        return future
-
-
-def run_virtually(main: Coroutine[Any, Any, T]) -> T:
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(main)
 
 
 async def one_page(ids: list[str]) -> AsyncIterator[Page]:

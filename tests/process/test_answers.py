@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
 
-if TYPE_CHECKING:
-    from conftest import Tool, Upstream
+from tests.process.tool import Tool, Upstream
 
 
 def noon_zone() -> str:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-if TYPE_CHECKING:
-    from conftest import Tool, Upstream
+from tests.process.tool import Tool, Upstream
 
 
 def test_5000_notes_are_saved_once_each_although_a_tenth_of_the_calls_fail(tool: Tool) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import random
 import re
 import signal
-from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from conftest import Started, Tool
+from tests.process.tool import Started, Tool
 
 
 def test_ten_kills_lose_nothing_and_pay_twice_only_what_was_unanswered(tool: Tool) -> None:

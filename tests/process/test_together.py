@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from conftest import Tool
+from tests.process.tool import Tool
 
 TWO_AND_ONE_LOCKED = """
 import asyncio, json, sys

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from conftest import Tool
+from tests.process.tool import Tool
 
 NOWHERE = "http://127.0.0.1:9"
 

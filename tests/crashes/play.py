@@ -1,0 +1,372 @@
+"""Plays a story: runs that crash and resume until all is done, then the promises, one by one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from harvester.engine.opening import Host, Opened, begin, ledger_path, open_harvest
+from harvester.engine.ports import Ports
+from harvester.engine.run import Run
+from harvester.errors import LocalIOError
+from harvester.ledger.keys import from_key
+from harvester.ledger.protocol import Identity
+from harvester.ledger.reader import reading
+from harvester.ledger.threaded import ThreadedLedger
+from harvester.model import Answer, Fault, Page, StopReason, Summary
+from harvester.output.threaded import ThreadedSink
+from harvester.output.verify import Checked, verify
+from harvester.pace import Pace
+from harvester.settings import Backoff, Calling, Patience, Rate, RunSettings
+from tests.crashes.story import Fate, Kind, Story
+from tests.crashes.world import LEDGER, OUTPUT, WAL, CrashError, World
+from tests.virtual import InlineExecutor, VirtualLoop
+
+ENDPOINT = "xiaohongshu-pgy/note-detail/v1"
+START = 1_795_363_200.0
+PATIENCE = Patience(max_attempts=3, max_unanswered=1)
+_ANSWERS = {
+    "301": Answer(200, b'{"code":301,"message":"again","data":null}'),
+    "302": Answer(429, b'{"code":302,"message":"slower"}', retry_after="1"),
+    "500": Answer(500, b'{"code":500}'),
+    "202": Answer(200, b'{"code":202}'),
+    "303": Answer(200, b'{"code":303,"message":"quota"}'),
+    "garbage": Answer(200, b"<html>"),
+    "unsent": Answer(fault=Fault.NO_CONNECTION),
+    "lost": Answer(fault=Fault.TIMEOUT),
+    "broken": Answer(fault=Fault.BROKEN),
+}
+# Where the answer got lost on its way, the call was charged, or not: here it always is.
+_CHARGED = ("lost", "broken")
+# A power cut takes no more than what was done since the ledger was last settled.
+_LAST_SECOND = 1.3
+
+
+def note_id(number: int) -> str:
+    return f"{0x67000000 + number:08x}{number:016x}"
+
+
+@dataclass
+class Call:
+    """One call as the server saw it; `at` is Unix seconds."""
+
+    note: int
+    run: int
+    at: float
+    answer: str
+    landed: bool = False
+
+
+@dataclass
+class Server:
+    """The API of a story: says for each note what the story says, then saves."""
+
+    story: Story
+    world: World | None = None
+    run: int = 0
+    now: float = 0.0
+    calls: list[Call] = field(default_factory=list)
+    said: Counter[int] = field(default_factory=Counter)
+
+    def charges(self, note: int) -> list[Call]:
+        return [c for c in self.calls if c.note == note and c.answer in ("0", *_CHARGED)]
+
+    def of(self, note: int, run: int | None = None) -> list[Call]:
+        return [c for c in self.calls if c.note == note and run in (None, c.run)]
+
+    async def fetch(self, wanted: str) -> Answer:
+        assert self.world is not None
+        self.world.check_alive()
+        note = int(wanted[8:], 16)
+        call = Call(note, self.run, self.now + asyncio.get_running_loop().time(), self._say(note))
+        self.calls.append(call)
+        # Different for each call, so that answers overtake each other.
+        await asyncio.sleep(0.01 + (len(self.calls) * 7919 % 97) / 97)
+        call.landed = True
+        if call.answer == "0":
+            return Answer(200, b'{"code":0,"data":{"n":%d,"x":"%s"}}' % (note, b"x" * 700))
+        return _ANSWERS[call.answer]
+
+    def _say(self, note: int) -> str:
+        charged = sum(c.run == self.run and c.answer in ("0", *_CHARGED) for c in self.calls)
+        if self.story.quota and charged >= self.story.quota:
+            return "303"
+        answers = self.story.notes[note]
+        self.said[note] += 1
+        return answers[self.said[note] - 1] if self.said[note] <= len(answers) else "0"
+
+
+@dataclass
+class Played:
+    """A story being played, and what was found wrong."""
+
+    story: Story
+    folder: Path
+    server: Server
+    clock: float = START
+    boot: int = 1
+    run: int = 0
+    problems: list[str] = field(default_factory=list)
+    power_cuts: list[float] = field(default_factory=list)
+    deaths: int = 0
+    lost_ledger: bool = False
+    kept: bytes = b""
+
+    @property
+    def place(self) -> Path:
+        return self.folder / str(self.run)
+
+    @property
+    def output(self) -> Path:
+        return self.place / OUTPUT
+
+
+def play(story: Story, folder: Path) -> list[str]:
+    """Everything that went against the promises."""
+    played = Played(story, folder, Server(story))
+    played.place.mkdir()
+    for fate in story.fates:
+        _run_once(played, fate)
+        if played.problems:
+            return played.problems
+    for _ in range(3 * len(story.notes) * 6 + 10):
+        summary = _run_once(played, Fate())
+        if played.problems:
+            return played.problems
+        if summary is not None and summary.exit_code in (0, 1) and not summary.exhausted:
+            return list(_broken_promises(played))
+    return ["it never ends"]
+
+
+def _run_once(played: Played, fate: Fate) -> Summary | None:
+    played.clock += 60 + fate.clock_step
+    if fate.loses_ledger and not played.power_cuts:
+        _lose_ledger(played)
+    summary = None
+    loop = VirtualLoop()
+    loop.set_exception_handler(lambda _loop, _context: None)
+    world = World(played.place, fate.fault, loop.elapse)
+    server = played.server
+    server.world, server.run, server.now = world, played.run, played.clock
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        try:
+            summary = runner.run(_live(played, fate, world))
+        except* CrashError:
+            pass
+        except* LocalIOError as errors:
+            if fate.fault is None or fate.fault.kind is not Kind.FULL:
+                played.problems.append(f"run {played.run + 1} raised {errors.exceptions}")
+        except* Exception as errors:  # noqa: BLE001 - told as what it is
+            played.problems.append(f"run {played.run + 1} raised {errors.exceptions}")
+    played.clock += loop.time()
+    _next_start(played, world)
+    return summary
+
+
+def _lose_ledger(played: Played) -> None:
+    played.lost_ledger = True
+    for name in (LEDGER, WAL):
+        (played.place / name).unlink(missing_ok=True)
+
+
+def _next_start(played: Played, world: World) -> None:
+    """Put what is left of the files where the next start finds them."""
+    files = world.remains()
+    world.bury()
+    played.deaths += world.is_dead
+    if world.died_of is Kind.POWER:
+        played.boot += 1
+        played.power_cuts.append(played.clock)
+        played.kept = b""
+    else:
+        _check_kept(played, files.get(OUTPUT, b""))
+    played.run += 1
+    played.place.mkdir()
+    for name, data in files.items():
+        (played.place / name).write_bytes(data)
+
+
+def _check_kept(played: Played, output: bytes) -> None:
+    if not output.startswith(played.kept):
+        played.problems.append(f"run {played.run + 1} lost lines that were there before it")
+    played.kept = output[: output.rfind(b"\n") + 1]
+
+
+async def _live(played: Played, fate: Fate, world: World) -> Summary:
+    loop = asyncio.get_running_loop()
+    clock = played.clock
+    host = Host(lambda: clock + loop.time(), world.disk, world.connection(), str(played.boot))
+    story = played.story
+    settings = RunSettings(
+        Calling(Rate(story.per_second, 1.0), workers=story.workers),
+        ENDPOINT,
+        PATIENCE,
+        Backoff(1.0, 30.0),
+        sync=story.sync,
+    )
+    opened = open_harvest(played.output, Identity(ENDPOINT, simulated=False), host, sync=story.sync)
+    begin(opened, settings, host, has_input=True)
+    waiting = _waiting(played, host.clock())
+    run = Run(settings, _ports(played, opened, host), Pace(settings.calling.rate))
+    async with asyncio.TaskGroup() as group:
+        for at, act in ((fate.stop_at, _stop), (fate.abort_at, Run.abort)):
+            if at is not None:
+                group.create_task(_later(at, act, run))
+        summary = await run.run()
+    opened.ledger.finish_run(summary.reason, summary.exit_code)
+    opened.close()
+    _check_run(played, waiting, summary)
+    return summary
+
+
+def _stop(run: Run) -> None:
+    run.stop(StopReason.SIGTERM)
+
+
+async def _later(seconds: float, act: Callable[[Run], None], run: Run) -> None:
+    await asyncio.sleep(seconds)
+    act(run)
+
+
+def _ports(played: Played, opened: Opened, host: Host) -> Ports:
+    inline = InlineExecutor()
+    return Ports(
+        ThreadedLedger(opened.ledger, inline),
+        played.server,
+        ThreadedSink(opened.output, opened.reserve, inline),
+        _pages(len(played.story.notes)),
+        host.clock,
+        lambda: 0.5,
+    )
+
+
+async def _pages(many: int) -> AsyncIterator[Page]:
+    """Two pages, the second with duplicates of the first."""
+    ids = [note_id(n) for n in range(many)]
+    yield Page(ids[: many // 2 + 1])
+    yield Page(ids)
+
+
+def _rows(played: Played, query: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(ledger_path(played.output))) as db:
+        return db.execute(query).fetchall()
+
+
+def _waiting(played: Played, now: float) -> dict[int, float]:
+    """The notes that wait for their next try when a run begins, with when they are due."""
+    query = "SELECT note_id, due FROM job WHERE state = 0 AND due > 0"
+    return {
+        int(from_key(key)[8:], 16): due / 1000
+        for key, due in _rows(played, query)
+        if due / 1000 > now
+    }
+
+
+# The promises
+
+
+def _check_run(played: Played, waiting: dict[int, float], summary: Summary) -> None:
+    """What holds for each run that ended by itself."""
+    server, run = played.server, played.run
+    for note in range(len(played.story.notes)):
+        calls = server.of(note, run)
+        tries = Counter(call.answer for call in calls)
+        if tries["301"] > PATIENCE.max_attempts or len(calls) - tries["302"] > 3 * 3:
+            played.problems.append(f"note {note} was tried {dict(tries)} in one run")
+        if tries["lost"] + tries["broken"] > PATIENCE.max_unanswered + 1:
+            played.problems.append(f"note {note} was unanswered too often: {dict(tries)}")
+        if calls and note in waiting and calls[0].at < waiting[note] - 0.01:
+            played.problems.append(f"note {note} was sent {waiting[note] - calls[0].at} s early")
+        played.problems += _hasty(note, calls)
+    if not summary.detail and summary.exit_code in (0, 1) and summary.queued:
+        played.problems.append(f"{summary.queued} left queued by {summary.reason}")
+
+
+def _hasty(note: int, calls: list[Call]) -> Iterator[str]:
+    for before, after in pairwise(calls):
+        if before.answer in ("301", "500", "garbage") and after.at - before.at < 0.5:
+            yield f"note {note} was tried again after {after.at - before.at} s"
+
+
+def _broken_promises(played: Played) -> Iterator[str]:
+    """What must hold once all is done, whatever went wrong on the way."""
+    yield from _of_output(played)
+    if not played.lost_ledger:
+        yield from _of_charges(played)
+        yield from _of_attempts(played)
+    (claims,) = _rows(played, "SELECT count(*) FROM claim")[0]
+    if claims:
+        yield f"{claims} jobs are claimed for ever"
+    tally = dict(_rows(played, "SELECT state, jobs FROM tally WHERE jobs <> 0"))
+    found = dict(_rows(played, "SELECT state, count(*) FROM job GROUP BY state"))
+    if tally != found:
+        yield f"the tally says {tally}, the jobs are {found}"
+
+
+def _of_output(played: Played) -> Iterator[str]:
+    text = played.output.read_bytes() if played.output.exists() else b""
+    lines = Counter(json.loads(line)["noteId"] for line in text.splitlines())
+    for note, answers in enumerate(played.story.notes):
+        rejected = any(call.answer == "202" for call in played.server.of(note))
+        most = 1
+        if lines[note_id(note)] > most or (not lines[note_id(note)] and not rejected):
+            yield f"note {note} ({answers}) is on {lines[note_id(note)]} lines"
+    with reading(ledger_path(played.output)) as reader:
+        for damage in verify(played.output, reader, Checked()):
+            yield f"verify: {damage}"
+
+
+def _of_charges(played: Played) -> Iterator[str]:
+    """Each charge is a line, or an unanswered call that is known."""
+    unanswered = Counter(
+        int(from_key(key)[8:], 16)
+        for (key,) in _rows(
+            played, "SELECT note_id FROM unanswered JOIN job ON job.seq = unanswered.seq"
+        )
+    )
+    text = played.output.read_bytes()
+    lines = Counter(int(json.loads(line)["noteId"][8:], 16) for line in text.splitlines())
+    for note in range(len(played.story.notes)):
+        charges = played.server.charges(note)
+        lost = sum(_in_last_second(played, call) for call in charges)
+        missing = len(charges) - lines[note] - unanswered[note]
+        if missing > (0 if played.story.sync else lost):
+            yield f"note {note}: {missing} of {len(charges)} charges are not known of"
+        cut_short = sum(not call.landed for call in played.server.of(note))
+        told = cut_short + sum(c.answer in _CHARGED for c in played.server.of(note))
+        if unanswered[note] > told + _cuts(played):
+            yield f"note {note}: {unanswered[note]} calls said to be unanswered, {told} were"
+    ((charged,),) = _rows(played, "SELECT coalesce(sum(calls), 0) FROM activity WHERE code = 0")
+    if not played.power_cuts and charged != lines.total():
+        yield f"{charged} calls counted as charged, {lines.total()} lines"
+
+
+def _in_last_second(played: Played, call: Call) -> bool:
+    """Whether a power cut may have taken all that was known of a call."""
+    return any(0 <= cut - call.at <= _LAST_SECOND + 1.1 for cut in played.power_cuts)
+
+
+def _cuts(played: Played) -> int:
+    """How often a run could not record all it knew: it died, was aborted, or the disk was full."""
+    fates = played.story.fates
+    full = sum(fate.fault is not None and fate.fault.kind is Kind.FULL for fate in fates)
+    return played.deaths + full + sum(fate.abort_at is not None for fate in fates)
+
+
+def _of_attempts(played: Played) -> Iterator[str]:
+    for line in played.output.read_bytes().splitlines():
+        told = json.loads(line)
+        calls = played.server.of(int(told["noteId"][8:], 16))
+        made = sum(call.answer not in ("302", "303") for call in calls)
+        if told["attempts"] > made + _cuts(played):
+            yield f"{told['noteId']} says {told['attempts']} attempts, there were {made}"
+        if not _cuts(played) and told["attempts"] < made:
+            yield f"{told['noteId']} says {told['attempts']} attempts, there were {made}"

@@ -1,0 +1,130 @@
+"""What goes wrong in one crash simulation: made from a seed, and cut short when it fails."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from enum import Enum
+
+
+class Kind(Enum):
+    """What happens to a run at one operation of its disk."""
+
+    KILL = "killed"
+    POWER = "power cut"
+    FULL = "disk full"
+    STALL = "stopped for a while"
+
+
+class Phase(Enum):
+    """When, seen from that operation."""
+
+    BEFORE = "before"
+    TORN = "in the middle of"
+    AFTER = "after"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """At the `at`th operation; FULL lasts for `length` operations, STALL for as many seconds."""
+
+    kind: Kind
+    at: int
+    phase: Phase = Phase.BEFORE
+    length: int = 1
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What happens to one run: a fault, signals (seconds after its start), what came before it."""
+
+    fault: Fault | None = None
+    stop_at: float | None = None
+    abort_at: float | None = None
+    clock_step: float = 0.0
+    loses_ledger: bool = False
+
+
+@dataclass(frozen=True)
+class Story:
+    """Notes with what they answer before they are saved, and the fates of the first runs."""
+
+    seed: int
+    notes: tuple[tuple[str, ...], ...]
+    fates: tuple[Fate, ...]
+    quota: int = 0
+    per_second: int = 20
+    workers: int = 4
+    sync: bool = False
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        yield f"seed {self.seed}: quota {self.quota}, {self.per_second}/s, {self.workers} workers"
+        yield f"  sync {self.sync}"
+        for number, answers in enumerate(self.notes):
+            yield f"  note {number} answers {', '.join([*answers, 'saved'])}"
+        for number, fate in enumerate(self.fates, 1):
+            yield f"  run {number}: {fate}"
+
+
+_ANSWERS = ("301", "301", "301", "500", "302", "garbage", "lost", "unsent", "broken", "202")
+_KINDS = (*[Kind.KILL] * 5, *[Kind.POWER] * 3, *[Kind.FULL] * 2, Kind.STALL)
+
+
+def story_of(seed: int) -> Story:
+    """The story of a seed."""
+    dice = random.Random(seed)
+    notes = tuple(
+        tuple(dice.choices(_ANSWERS, k=dice.choice((0, 0, 0, 1, 1, 2, 5))))
+        for _ in range(dice.randrange(1, 12))
+    )
+    fates = tuple(_fate(dice) for _ in range(dice.randrange(1, 5)))
+    return Story(
+        seed,
+        notes,
+        fates,
+        quota=dice.choice((0, 0, 0, dice.randrange(1, 6))),
+        per_second=dice.choice((2, 20, 200)),
+        workers=dice.choice((1, 3, 8)),
+        sync=dice.random() < 0.2,
+    )
+
+
+def _fate(dice: random.Random) -> Fate:
+    draw = dice.random()
+    step = dice.choice((0, 0, 0, -3600, 30, 86_400))
+    loses = dice.random() < 0.05
+    if draw < 0.1:
+        at = dice.uniform(0, 3)
+        return Fate(None, at, at + dice.uniform(0, 1), step, loses)
+    kind = dice.choice(_KINDS)
+    length = {Kind.FULL: dice.randrange(1, 30), Kind.STALL: dice.choice((1, 200, 4000))}
+    fault = Fault(kind, dice.randrange(1, 70), dice.choice(list(Phase)), length.get(kind, 1))
+    return Fate(fault, None, None, step, loses)
+
+
+def shrink(story: Story, fails: Callable[[Story], bool]) -> Story:
+    """The shortest story found that still fails: without what it does not need."""
+    while True:
+        shorter = next((less for less in _shorter(story) if fails(less)), None)
+        if shorter is None:
+            return story
+        story = shorter
+
+
+def _shorter(story: Story) -> Iterator[Story]:
+    for n in range(len(story.fates)):
+        yield replace(story, fates=story.fates[:n] + story.fates[n + 1 :])
+    for n in range(len(story.notes)):
+        yield replace(story, notes=story.notes[:n] + story.notes[n + 1 :])
+    for n, answers in enumerate(story.notes):
+        for m in range(len(answers)):
+            less = answers[:m] + answers[m + 1 :]
+            yield replace(story, notes=(*story.notes[:n], less, *story.notes[n + 1 :]))
+    if story.quota:
+        yield replace(story, quota=0)
+    if story.workers > 1:
+        yield replace(story, workers=1)
