@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: run test check bench clean
+.PHONY: run test check bench soak clean
 
 run: $(VENV)/.runtime
 	@mkdir -p out
@@ -20,6 +20,11 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench
+
+# Many more crash stories than `make test` plays, from another seed on each time: SEEDS=100000.
+SEEDS ?= 20000
+soak: $(VENV)/.dev
+	$(BIN)/python -m pytest -q tests/crashes --seeds $(SEEDS) --first-seed $$(date +%s)
 
 clean:
 	rm -rf $(VENV) out build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .cache

@@ -126,7 +126,9 @@ class Feeder:
         longest = self._lease / 3
         seconds = longest if is_full or next_due is None else min(next_due, longest)
         if seconds:
+            # Not wait_for: in Python 3.11 it can swallow the cancellation that ends this task.
             try:
-                await asyncio.wait_for(event.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await event.wait()
             except TimeoutError:
                 return

@@ -1,0 +1,61 @@
+"""Thousands of nights that go wrong, each from a seed; after each one every promise must hold.
+
+A seed that fails is shrunk to a short story. `pytest tests/crashes --seed N` plays it alone, and
+`make soak` plays many more.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.crashes.play import play
+from tests.crashes.story import Story, shrink, story_of
+
+_STORIES_AT_ONCE = 100
+
+
+def problems(story: Story, place: Path) -> list[str]:
+    """What went against the promises in one story, played in a folder of its own."""
+    folder = Path(tempfile.mkdtemp(dir=place))
+    try:
+        return play(story, folder)
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def place() -> Iterator[Path]:
+    """Where stories are played: in memory where the system has such a folder."""
+    memory = Path("/dev/shm")  # noqa: S108 - a fresh folder is made in it
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        yield Path(folder)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "seeds" not in metafunc.fixturenames:
+        return
+    one: int | None = metafunc.config.getoption("seed")
+    first: int = metafunc.config.getoption("first_seed")
+    many: int = metafunc.config.getoption("seeds")
+    seeds = range(first, first + many) if one is None else range(one, one + 1)
+    parts = [seeds[n : n + _STORIES_AT_ONCE] for n in range(0, len(seeds), _STORIES_AT_ONCE)]
+    metafunc.parametrize("seeds", parts, ids=[f"{part[0]}-{part[-1]}" for part in parts])
+
+
+def test_every_promise_holds_whatever_goes_wrong(seeds: range, place: Path) -> None:
+    for seed in seeds:
+        if problems(story_of(seed), place):
+            short = shrink(story_of(seed), lambda story: bool(problems(story, place)))
+            pytest.fail(f"seed {seed}, as a short story:\n{short}\n{problems(short, place)}")
+
+
+def test_a_seed_tells_the_same_story_every_time(place: Path) -> None:
+    for seed in range(50):
+        assert story_of(seed) == story_of(seed)
+        assert str(story_of(seed)).startswith(f"seed {seed}:")
+    assert len({str(story_of(seed)).partition("\n")[2] for seed in range(50)}) > 45
