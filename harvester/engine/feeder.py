@@ -54,6 +54,7 @@ class Feeder:
         try:
             async for page in self._ports.pages:
                 await self._enrol(page, before)
+            self._progress.enrolled(-await self._ports.ledger.end_input(), 0)
         except InputError as error:
             self._stop.set(StopReason.INPUT, str(error))
         except HarvesterError as error:
@@ -66,6 +67,7 @@ class Feeder:
         self._progress.read(len(page.ids), page.bad)
         if page.ids:
             enrolled = await self._ports.ledger.enrol(page.ids, refresh_before)
+            self._recorder.touch()
             self._progress.enrolled(enrolled.added, enrolled.refreshed)
             self._recorder.recorded.set()
 

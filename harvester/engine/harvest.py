@@ -83,7 +83,8 @@ async def _run_opened(
     settings, ledger = harvest.settings, opened.ledger
     found = begin(opened, settings, host, has_input=harvest.has_input)
     async with AsyncExitStack() as stack:
-        thread = stack.enter_context(ThreadPoolExecutor(1, "harvester-ledger"))
+        ledger_thread = stack.enter_context(ThreadPoolExecutor(1, "harvester-ledger"))
+        output_thread = stack.enter_context(ThreadPoolExecutor(1, "harvester-output"))
         base_url = await stack.enter_async_context(_server(harvest))
         target = Target(
             base_url,
@@ -93,9 +94,9 @@ async def _run_opened(
         )
         client = await stack.enter_async_context(calling(target, settings.calling.timeout))
         ports = Ports(
-            ThreadedLedger(ledger, thread),
+            ThreadedLedger(ledger, ledger_thread),
             client,
-            ThreadedSink(opened.output, opened.reserve, thread),
+            ThreadedSink(opened.output, opened.reserve, output_thread),
             pages_from(harvest.pages),
             host.clock,
             random.random,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from harvester.disk import Disk
 from harvester.errors import DamagedLedgerError, OutputMismatchError, UsageError
+from harvester.ledger.bulk import BULK_AFTER
 from harvester.ledger.protocol import Extent, FoundLine, Identity, Opening
 from harvester.ledger.reader import reading
 from harvester.ledger.sqlite import Connection, SqliteLedger
@@ -24,12 +25,16 @@ _LINES_AT_ONCE = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """The machine under a harvest: `clock` is Unix seconds, `boot` names this start of it."""
+    """The machine under a harvest: `clock` is Unix seconds, `boot` names this start of it.
+
+    After `bulk_after` new ids of an input, the ledger takes the rest in bulk.
+    """
 
     clock: Callable[[], float]
     disk: Disk = field(default_factory=Disk)
     connection: type[Connection] = Connection
     boot: str = ""
+    bulk_after: int = BULK_AFTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +115,16 @@ def _open_all(path: Path, host: Host, undo: ExitStack, *, sync: bool = False) ->
 def _open_ledger(path: Path, host: Host, *, sync: bool) -> tuple[SqliteLedger, Path | None]:
     """The ledger, and where a damaged one went that was there."""
     try:
-        return SqliteLedger(path, host.clock, sync=sync, connection=host.connection), None
+        return _ledger(path, host, sync=sync), None
     except DamagedLedgerError:
         set_aside = _set_aside(path)
-    return SqliteLedger(path, host.clock, sync=sync, connection=host.connection), set_aside
+    return _ledger(path, host, sync=sync), set_aside
+
+
+def _ledger(path: Path, host: Host, *, sync: bool) -> SqliteLedger:
+    return SqliteLedger(
+        path, host.clock, sync=sync, connection=host.connection, bulk_after=host.bulk_after
+    )
 
 
 def _set_aside(path: Path) -> Path:

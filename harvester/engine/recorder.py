@@ -29,7 +29,8 @@ class _Written:
 class Recorder:
     """Takes outcomes from the workers and records them in groups, in the order they came.
 
-    When the disk fails the run stops, and what could not be done is kept: each group that still
+    One task writes and one commits, so that a ledger that is busy keeps no answer from OUTPUT. When
+    the disk fails the run stops, and what could not be done is kept: each group that still
     lands tries it again, lines that are in OUTPUT are never written twice, and lines go on being
     written though the ledger fails, since the next run adopts them.
     """
@@ -41,6 +42,7 @@ class Recorder:
         self._sync = sync
         self._queue: asyncio.Queue[Outcome | None] = asyncio.Queue()
         self._unwritten: list[Outcome] = []
+        self._written: asyncio.Queue[_Written | None] = asyncio.Queue()
         self._uncommitted: list[_Written] = []
         self._pending = 0
         self._is_dirty = False
@@ -66,12 +68,26 @@ class Recorder:
 
     async def run(self) -> None:
         """Record until finished."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._write_all())
+            group.create_task(self._commit_all())
+        await self._save_unwritten()
+
+    async def _write_all(self) -> None:
         while group := await self._take_group():
             self._unwritten += group
-            await self._record()
-        if self._unwritten or self._uncommitted:
-            await self._record()
-        await self._save_unwritten()
+            await self._write()
+        if self._unwritten:
+            await self._write()
+        self._written.put_nowait(None)
+
+    async def _commit_all(self) -> None:
+        while (written := await self._written.get()) is not None:
+            self._uncommitted.append(written)
+            if self._written.empty():
+                await self._commit()
+        if self._uncommitted:
+            await self._commit()
 
     async def _save_unwritten(self) -> None:
         """Keep paid lines that OUTPUT would not take where the next run finds them."""
@@ -92,31 +108,41 @@ class Recorder:
             self._queue.put_nowait(None)
         return group
 
-    async def _record(self) -> None:
-        """Write what is unwritten, then commit what is uncommitted, as far as the disk allows."""
-        try:
-            await self._write()
-        except HarvesterError as error:
-            self._stop.set(StopReason.LOCAL_IO, str(error))
-        try:
-            while self._uncommitted:
-                await self._commit(self._uncommitted[0])
-                del self._uncommitted[0]
-        except HarvesterError as error:
-            self._stop.set(StopReason.LOCAL_IO, str(error))
-
     async def _write(self) -> None:
-        lines = [outcome.line for outcome in self._unwritten if outcome.line is not None]
-        ends, extent = await self._ports.sink.append(lines)
-        self._uncommitted.append(_Written(self._unwritten, ends, extent))
+        """Write what is unwritten, as far as the disk allows."""
+        group = self._unwritten
+        lines = [outcome.line for outcome in group if outcome.line is not None]
+        try:
+            ends, extent = await self._ports.sink.append(lines)
+        except HarvesterError as error:
+            self._stop.set(StopReason.LOCAL_IO, str(error))
+            return
         self._unwritten = []
         if self._sync and lines:
-            await self._ports.sink.sync()
+            await self._make_durable()
+        self._written.put_nowait(_Written(group, ends, extent))
 
-    async def _commit(self, written: _Written) -> None:
-        late = await self._ports.ledger.record(written.outcomes, written.ends, written.extent)
-        if late:
-            await self._adopt(written, late)
+    async def _make_durable(self) -> None:
+        try:
+            await self._ports.sink.sync()
+        except HarvesterError as error:
+            self._stop.set(StopReason.LOCAL_IO, str(error))
+
+    async def _commit(self) -> None:
+        """Commit what is uncommitted, in one transaction, as far as the ledger allows."""
+        written = _Written(
+            [outcome for group in self._uncommitted for outcome in group.outcomes],
+            [end for group in self._uncommitted for end in group.ends],
+            self._uncommitted[-1].extent,
+        )
+        try:
+            late = await self._ports.ledger.record(written.outcomes, written.ends, written.extent)
+            self._uncommitted = []
+            if late:
+                await self._adopt(written, late)
+        except HarvesterError as error:
+            self._stop.set(StopReason.LOCAL_IO, str(error))
+            return
         for outcome in written.outcomes:
             self._progress.recorded(outcome)
         self._is_dirty = True

@@ -69,8 +69,12 @@ class Ledger(Protocol):
     async def enrol(self, ids: Sequence[str], refresh_before: float | None) -> Enrolled:
         """Add the note ids that are not known yet; queue again what is done and older.
 
-        `refresh_before` is Unix seconds; None refreshes nothing.
+        `refresh_before` is Unix seconds; None refreshes nothing. Of a long input, ids may be found
+        to be known only later: `end_input` gives how many that were.
         """
+
+    async def end_input(self) -> int:
+        """Say that the input is enrolled; gives how many of the ids added were known after all."""
 
     async def claim(self, limit: int, lease: float, held: Collection[Job] = ()) -> Claimed:
         """Take up to `limit` due jobs for `lease` seconds, requeued ones before new ones.

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harvester.errors import DamagedLedgerError, LocalIOError
+from harvester.ledger.bulk import BULK_AFTER, Bulk
 from harvester.ledger.keys import from_key, to_key
 from harvester.ledger.protocol import Claimed, Enrolled, Extent, FoundLine, Identity, Opening
 from harvester.ledger.schema import migrate
@@ -30,6 +31,7 @@ class SqliteLedger:
     """The ledger of one OUTPUT.
 
     `clock` gives Unix seconds; it should not step while a run is on, since leases are kept by it.
+    After `bulk_after` new ids of an input, the rest is enrolled in bulk.
     All methods are the `Ledger` protocol's, called directly.
     """
 
@@ -40,6 +42,7 @@ class SqliteLedger:
         *,
         sync: bool = False,
         connection: type[Connection] = Connection,
+        bulk_after: int = BULK_AFTER,
     ) -> None:
         self.is_damaged = False
         self._path = path
@@ -47,6 +50,7 @@ class SqliteLedger:
         self._run = 0
         self._claims = 0
         self._frontier = 0
+        self._repeats = 0
         with self._errors():
             self._db = sqlite3.connect(
                 path,
@@ -57,17 +61,20 @@ class SqliteLedger:
             )
         try:
             with self._errors():
-                self._prepare(sync=sync)
+                self._prepare(bulk_after, sync=sync)
+            self._end_bulk()
         except BaseException:
             self._db.close()
             raise
 
-    def _prepare(self, *, sync: bool) -> None:
+    def _prepare(self, bulk_after: int, *, sync: bool) -> None:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
         # Checkpoints wait for `settle`, which comes after OUTPUT itself was made durable.
         self._db.execute("PRAGMA wal_autocheckpoint = 0")
+        self._db.execute("PRAGMA cache_size = -16000")  # in KiB
         migrate(self._db, str(self._path))
+        self._bulk = Bulk(self._db, bulk_after)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -239,9 +246,25 @@ class SqliteLedger:
                     " AND fetched_at < ?",
                     ((older[0], key, older[1]) for (key,) in keys),
                 ).rowcount
-            added = db.executemany("INSERT OR IGNORE INTO job (note_id) VALUES (?)", keys).rowcount
+            added = self._bulk.add(keys)
             self._shift(Counter({State.QUEUED: added + refreshed, State.DONE: -refreshed}))
+            if refresh_before is None:
+                self._bulk.begin()
         return Enrolled(added, refreshed)
+
+    def end_input(self) -> int:
+        """See `Ledger.end_input`."""
+        self._end_bulk()
+        repeats, self._repeats = self._repeats, 0
+        return repeats
+
+    def _end_bulk(self) -> None:
+        if not self._bulk.is_on:
+            return
+        with self._transaction():
+            repeats = self._bulk.end()
+            self._shift(Counter({State.QUEUED: -repeats}))
+        self._repeats += repeats
 
     def refresh(self, before: float) -> int:
         """Queue again all that is done and was fetched before a moment in Unix seconds."""
@@ -294,6 +317,8 @@ class SqliteLedger:
         now = self._now()
         self._claims += 1
         token = (self._run << 32) + self._claims
+        if self._bulk.is_on and self._frontier >= self._bulk.last_sure:
+            self._end_bulk()
         with self._transaction() as db:
             self._lapse(now, lease, held)
             rows = db.execute(
@@ -330,9 +355,9 @@ class SqliteLedger:
     def _claim_new(self, limit: int) -> list[tuple[int, bytes, int, int | None, int, int, int]]:
         """Jobs never asked for, in input order; all before the frontier have been."""
         rows = self._db.execute(
-            f"SELECT {_JOB_COLUMNS} FROM job WHERE seq > ? AND state = 0 AND due IS NULL"
-            " ORDER BY seq LIMIT ?",
-            (self._frontier, limit),
+            f"SELECT {_JOB_COLUMNS} FROM job WHERE seq > ? AND seq <= ? AND state = 0"
+            " AND due IS NULL ORDER BY seq LIMIT ?",
+            (self._frontier, self._bulk.last_sure, limit),
         ).fetchall()
         if rows:
             self._frontier = rows[-1][0]

@@ -29,6 +29,10 @@ class ThreadedLedger:
         """See `Ledger.enrol`."""
         return await self._do(self._ledger.enrol, ids, refresh_before)
 
+    async def end_input(self) -> int:
+        """See `Ledger.end_input`."""
+        return await self._do(self._ledger.end_input)
+
     async def claim(self, limit: int, lease: float, held: Collection[Job] = ()) -> Claimed:
         """See `Ledger.claim`."""
         return await self._do(self._ledger.claim, limit, lease, held)

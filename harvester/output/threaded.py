@@ -1,4 +1,4 @@
-"""OUTPUT behind the ledger's thread, so that writes and commits keep their order."""
+"""OUTPUT on a thread of its own, so that no slow disk blocks the event loop."""
 
 from __future__ import annotations
 

@@ -203,7 +203,13 @@ def _check_kept(played: Played, output: bytes) -> None:
 async def _live(played: Played, fate: Fate, world: World) -> Summary:
     loop = asyncio.get_running_loop()
     clock = played.clock
-    host = Host(lambda: clock + loop.time(), world.disk, world.connection(), str(played.boot))
+    host = Host(
+        lambda: clock + loop.time(),
+        world.disk,
+        world.connection(),
+        str(played.boot),
+        played.story.bulk_after,
+    )
     story = played.story
     settings = RunSettings(
         Calling(Rate(story.per_second, 1.0), workers=story.workers),

@@ -57,13 +57,14 @@ class Story:
     per_second: int = 20
     workers: int = 4
     sync: bool = False
+    bulk_after: int = 1000
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
 
     def _lines(self) -> Iterator[str]:
         yield f"seed {self.seed}: quota {self.quota}, {self.per_second}/s, {self.workers} workers"
-        yield f"  sync {self.sync}"
+        yield f"  sync {self.sync}, in bulk after {self.bulk_after} ids"
         for number, answers in enumerate(self.notes):
             yield f"  note {number} answers {', '.join([*answers, 'saved'])}"
         for number, fate in enumerate(self.fates, 1):
@@ -90,6 +91,7 @@ def story_of(seed: int) -> Story:
         per_second=dice.choice((2, 20, 200)),
         workers=dice.choice((1, 3, 8)),
         sync=dice.random() < 0.2,
+        bulk_after=dice.choice((0, 3, 1000)),
     )
 
 
