@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -33,6 +34,7 @@ from tests.virtual import InlineExecutor, VirtualLoop
 ENDPOINT = "xiaohongshu-pgy/note-detail/v1"
 START = 1_795_363_200.0
 PATIENCE = Patience(max_attempts=3, max_unanswered=1)
+BACKOFF = Backoff(1.0, 30.0)
 _ANSWERS = {
     "301": Answer(200, b'{"code":301,"message":"again","data":null}'),
     "302": Answer(429, b'{"code":302,"message":"slower"}', retry_after="1"),
@@ -147,7 +149,7 @@ def play(story: Story, folder: Path) -> list[str]:
 
 
 def _run_once(played: Played, fate: Fate) -> Summary | None:
-    played.clock += 60 + fate.clock_step
+    played.clock += fate.rest + fate.clock_step
     if fate.loses_ledger and not played.power_cuts:
         _lose_ledger(played)
     summary = None
@@ -215,12 +217,12 @@ async def _live(played: Played, fate: Fate, world: World) -> Summary:
         Calling(Rate(story.per_second, 1.0), workers=story.workers),
         ENDPOINT,
         PATIENCE,
-        Backoff(1.0, 30.0),
+        BACKOFF,
         sync=story.sync,
     )
+    waiting = _waiting(played, host.clock())
     opened = open_harvest(played.output, Identity(ENDPOINT, simulated=False), host, sync=story.sync)
     begin(opened, settings, host, has_input=True)
-    waiting = _waiting(played, host.clock())
     run = Run(settings, _ports(played, opened, host), Pace(settings.calling.rate))
     async with asyncio.TaskGroup() as group:
         for at, act in ((fate.stop_at, _stop), (fate.abort_at, Run.abort)):
@@ -267,11 +269,30 @@ def _rows(played: Played, query: str) -> list[tuple[Any, ...]]:
 
 
 def _waiting(played: Played, now: float) -> dict[int, float]:
-    """The notes that wait for their next try when a run begins, with when they are due."""
-    query = "SELECT note_id, due FROM job WHERE state = 0 AND due > 0"
+    """The notes that wait for their next try before a run begins, with when they are due.
+
+    Read from a copy: opening the ledger itself would mend it. No wait is longer than the cap.
+    """
+    copied = [
+        shutil.copy(played.place / name, played.folder / f"copy{name}")
+        for name in (LEDGER, WAL)
+        if (played.place / name).exists()
+    ]
+    query = (
+        "SELECT note_id, due FROM job WHERE state = 0 AND due > 0"
+        " AND seq NOT IN (SELECT seq FROM claim)"
+    )
+    try:
+        with closing(sqlite3.connect(played.folder / f"copy{LEDGER}")) as db:
+            rows = db.execute(query).fetchall()
+    except sqlite3.OperationalError:  # no ledger yet
+        return {}
+    finally:
+        for path in copied:
+            path.unlink(missing_ok=True)
     return {
-        int(from_key(key)[8:], 16): due / 1000
-        for key, due in _rows(played, query)
+        int(from_key(key)[8:], 16): min(due / 1000, now + BACKOFF.cap)
+        for key, due in rows
         if due / 1000 > now
     }
 

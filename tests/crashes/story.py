@@ -37,12 +37,17 @@ class Fault:
 
 @dataclass(frozen=True)
 class Fate:
-    """What happens to one run: a fault, signals (seconds after its start), what came before it."""
+    """What happens to one run: a fault, signals (seconds after its start), what came before it.
+
+    `rest` are the seconds between the run before and this one, `clock_step` what the wall clock was
+    set forward or back meanwhile.
+    """
 
     fault: Fault | None = None
     stop_at: float | None = None
     abort_at: float | None = None
     clock_step: float = 0.0
+    rest: float = 60.0
     loses_ledger: bool = False
 
 
@@ -99,13 +104,14 @@ def _fate(dice: random.Random) -> Fate:
     draw = dice.random()
     step = dice.choice((0, 0, 0, -3600, 30, 86_400))
     loses = dice.random() < 0.05
+    rest = dice.choice((0.1, 0.1, 60.0))
     if draw < 0.1:
         at = dice.uniform(0, 3)
-        return Fate(None, at, at + dice.uniform(0, 1), step, loses)
+        return Fate(None, at, at + dice.uniform(0, 1), step, rest, loses)
     kind = dice.choice(_KINDS)
     length = {Kind.FULL: dice.randrange(1, 30), Kind.STALL: dice.choice((1, 200, 4000))}
     fault = Fault(kind, dice.randrange(1, 70), dice.choice(list(Phase)), length.get(kind, 1))
-    return Fate(fault, None, None, step, loses)
+    return Fate(fault, None, None, step, rest, loses)
 
 
 def shrink(story: Story, fails: Callable[[Story], bool]) -> Story:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,14 +25,6 @@ def problems(story: Story, place: Path) -> list[str]:
         return play(story, folder)
     finally:
         shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="session")
-def place() -> Iterator[Path]:
-    """Where stories are played: in memory where the system has such a folder."""
-    memory = Path("/dev/shm")  # noqa: S108 - a fresh folder is made in it
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
-        yield Path(folder)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -1,0 +1,187 @@
+"""The crash simulation bites: each deliberate fault put into the product is caught by some seed."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harvester.engine import caller, opening
+from harvester.engine.ports import Ports
+from harvester.engine.recorder import Recorder
+from harvester.ledger.bulk import Bulk
+from harvester.ledger.protocol import Extent, FoundLine, Opening
+from harvester.ledger.sqlite import SqliteLedger
+from harvester.model import Job, Outcome
+from harvester.output.file import OutputFile
+from harvester.output.threaded import ThreadedSink
+from harvester.rules import outcomes
+from tests.crashes.play import play
+from tests.crashes.story import story_of
+
+_MOST_SEEDS = 1500
+Mutation = Callable[[pytest.MonkeyPatch], None]
+
+
+def commit_before_write(patch: pytest.MonkeyPatch) -> None:
+    write = Recorder._write  # noqa: SLF001 - what is mutated
+
+    async def committed_first(self: Recorder) -> None:
+        ports: Ports = self._ports
+        group = self._unwritten
+        lines = [outcome.line for outcome in group if outcome.line is not None]
+        extent = (await ports.sink.append([]))[1]
+        ends, length = [], extent.length
+        for line in lines:
+            length += len(line)
+            ends.append(length)
+        await ports.ledger.record(group, ends, Extent(length, b"".join(lines)[-64:]))
+        await write(self)
+
+    patch.setattr(Recorder, "_write", committed_first)
+
+
+def torn_tail_not_cut(patch: pytest.MonkeyPatch) -> None:
+    def cut_nothing(self: OutputFile, _length: int) -> None:
+        self.length = self.length
+
+    patch.setattr(OutputFile, "cut", cut_nothing)
+
+
+def nothing_adopted(patch: pytest.MonkeyPatch) -> None:
+    def adopt(
+        self: SqliteLedger, _lines: Sequence[FoundLine], extent: Extent, *, paid_now: bool
+    ) -> int:
+        with self._transaction():
+            self._vouch(extent)
+        return int(paid_now and False)
+
+    patch.setattr(SqliteLedger, "adopt", adopt)
+
+
+def claims_of_dead_runs_are_kept(patch: pytest.MonkeyPatch) -> None:
+    lose = SqliteLedger._lose_claims  # noqa: SLF001 - what is mutated
+
+    def lose_some(self: SqliteLedger, where: str, values: tuple[int | str, ...], how: str) -> int:
+        return 0 if where == "1" else lose(self, where, values, how)
+
+    patch.setattr(SqliteLedger, "_lose_claims", lose_some)
+
+
+def backoff_lost_on_resume(patch: pytest.MonkeyPatch) -> None:
+    begin = SqliteLedger.begin_run
+
+    def begin_at_once(self: SqliteLedger, _longest_delay: float) -> Opening:
+        return begin(self, 0.0)
+
+    patch.setattr(SqliteLedger, "begin_run", begin_at_once)
+
+
+def slow_down_costs_an_attempt(patch: pytest.MonkeyPatch) -> None:
+    unsaved = outcomes.unsaved
+
+    def costly(*args: Any) -> Outcome:  # noqa: ANN401 - handed on as they are
+        return replace(unsaved(*args), attempted=True)
+
+    patch.setattr(caller, "unsaved", costly)
+
+
+def departures_not_recorded(patch: pytest.MonkeyPatch) -> None:
+    def depart(self: SqliteLedger, jobs: Sequence[Job], _lease: float) -> list[Job]:
+        return self._held(jobs)
+
+    patch.setattr(SqliteLedger, "depart", depart)
+
+
+def no_backoff(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(outcomes, "backoff_delay", lambda *_: 0.0)
+
+
+def never_exhausted(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(outcomes, "is_exhausted", lambda *_: False)
+
+
+def half_written_group_left_on_a_full_disk(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(OutputFile, "_cut_quietly", lambda _self: None)
+
+
+def ledger_durable_before_output(patch: pytest.MonkeyPatch) -> None:
+    async def sync_nothing(self: ThreadedSink) -> int:
+        return self._output.length
+
+    patch.setattr(ThreadedSink, "sync", sync_nothing)
+
+
+def power_cuts_not_mended(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(opening, "_lost_power", lambda *_: False)
+
+
+def leases_of_stopped_processes_lost(patch: pytest.MonkeyPatch) -> None:
+    def lapse(self: SqliteLedger, now: int, _lease: float, _held: Collection[Job]) -> None:
+        self._lose_claims("until <= ?", (now,), "its lease lapsed")
+
+    patch.setattr(SqliteLedger, "_lapse", lapse)
+
+
+def written_again_when_the_ledger_fails(patch: pytest.MonkeyPatch) -> None:
+    commit = Recorder._commit  # noqa: SLF001 - what is mutated
+
+    async def commit_or_write_again(self: Recorder) -> None:
+        await commit(self)
+        for group in self._uncommitted:
+            self._unwritten += group.outcomes
+        self._uncommitted = []
+
+    patch.setattr(Recorder, "_commit", commit_or_write_again)
+
+
+def repeats_of_a_long_input_kept(patch: pytest.MonkeyPatch) -> None:
+    def end(self: Bulk) -> int:
+        self._db.execute("CREATE INDEX job_by_note ON job (note_id)")
+        self._db.execute("DELETE FROM meta WHERE key = 'last_sure'")
+        self.last_sure = 2**63 - 1
+        return 0
+
+    patch.setattr(Bulk, "end", end)
+
+
+MUTATIONS: list[Mutation] = [
+    commit_before_write,
+    torn_tail_not_cut,
+    nothing_adopted,
+    claims_of_dead_runs_are_kept,
+    backoff_lost_on_resume,
+    slow_down_costs_an_attempt,
+    departures_not_recorded,
+    no_backoff,
+    never_exhausted,
+    half_written_group_left_on_a_full_disk,
+    ledger_durable_before_output,
+    power_cuts_not_mended,
+    leases_of_stopped_processes_lost,
+    written_again_when_the_ledger_fails,
+    repeats_of_a_long_input_kept,
+]
+
+
+def is_caught(seed: int, place: Path) -> bool:
+    folder = Path(tempfile.mkdtemp(dir=place))
+    try:
+        return bool(play(story_of(seed), folder))
+    except Exception:  # noqa: BLE001 - whatever it is, it was noticed
+        return True
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.__name__)
+def test_a_fault_put_in_is_caught_by_some_seed(
+    mutation: Mutation, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mutation(monkeypatch)
+    assert any(is_caught(seed, place) for seed in range(_MOST_SEEDS))
