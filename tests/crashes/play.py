@@ -274,7 +274,7 @@ def _waiting(played: Played, now: float) -> dict[int, float]:
     Read from a copy: opening the ledger itself would mend it. No wait is longer than the cap.
     """
     copied = [
-        shutil.copy(played.place / name, played.folder / f"copy{name}")
+        Path(shutil.copy(played.place / name, played.folder / f"copy{name}"))
         for name in (LEDGER, WAL)
         if (played.place / name).exists()
     ]
