@@ -16,9 +16,6 @@ from pathlib import Path
 import aiohttp
 import orjson
 
-from harvester.ledger.sqlite import SqliteLedger
-from harvester.source import IdRule, read_pages
-
 from .notes import write_ids
 
 _NOTES = 3_000
@@ -29,9 +26,9 @@ _PATH = "/api/xiaohongshu-pgy/get-note-detail/v1"
 
 def main() -> None:
     """Print a table of figures."""
+    subprocess.run([sys.executable, "-m", "tests.bench.scale"], check=True)
     with tempfile.TemporaryDirectory() as folder:
         room = Path(folder)
-        bench_enrol(room, 300_000)
         with simulator() as url:
             bench_calls(room, url)
         bench_pace(room)
@@ -54,18 +51,6 @@ class simulator:  # noqa: N801 - reads as a verb in `with`
         self._process.wait(10)
         assert self._process.stdout is not None
         self._process.stdout.close()
-
-
-def bench_enrol(room: Path, many: int) -> None:
-    """Ids a second from a file into the ledger."""
-    ids = write_ids(room / "many.txt", many)
-    ledger = SqliteLedger(room / "enrol.ledger", time.time)
-    began = time.perf_counter()
-    with ids.open("rb") as unused:
-        for page in read_pages([str(ids)], rule=IdRule(), stdin=unused):
-            ledger.enrol(page.ids, None)
-    print(f"enrol: {many / (time.perf_counter() - began):,.0f} ids/s over {many:,} ids")
-    ledger.close()
 
 
 def bench_calls(room: Path, url: str) -> None:

@@ -1,4 +1,4 @@
-"""Long inputs: what is given out before the index is built, and what becomes of repeats."""
+"""Long inputs: what is given out before the index is built, repeats, and what they cost."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harvester.ledger.protocol import Enrolled
 from harvester.ledger.sqlite import SqliteLedger
-from harvester.model import Counts
+from harvester.model import Counts, State
 
 IDS = [f"67f32a94000000001d02eb{n:02x}" for n in range(20)]
 INDEXES = "SELECT name FROM sqlite_schema WHERE name = 'job_by_note'"
@@ -102,3 +103,37 @@ def test_after_a_crash_in_between_the_next_opening_builds_the_index(
     assert is_indexed(tmp_path)
     assert again.counts().queued == 9
     assert sorted(claimed(again, 20)) == sorted(IDS[:9])
+
+
+class Counting(sqlite3.Connection):
+    """Counts SQLite's steps, a hundred at a time."""
+
+    steps = 0
+
+    def count(self) -> None:
+        type(self).steps += 1
+
+
+@pytest.mark.parametrize("place", ["new", "waiting"])
+def test_going_on_costs_no_more_with_a_longer_ledger(tmp_path: Path, place: str) -> None:
+    steps = []
+    for many in (500, 20_000):
+
+        class Connection(Counting):
+            def __init__(self, *args: Any, **how: Any) -> None:  # noqa: ANN401 - sqlite3's own
+                super().__init__(*args, **how)
+                self.set_progress_handler(self.count, 100)
+
+        path = tmp_path / str(many)
+        with closing(SqliteLedger(path, now)) as ledger:
+            ledger.begin_run(100)
+            ledger.enrol([f"{n:024x}" for n in range(many)], None)
+            ledger.end_input()
+            if place == "waiting":
+                ledger.release(ledger.claim(many // 2, 100).jobs)
+        with closing(SqliteLedger(path, now, connection=Connection)) as ledger:
+            ledger.begin_run(100)
+            ledger.retry([State.EXHAUSTED])
+            assert len(ledger.claim(100, 100).jobs) == 100
+        steps.append(Connection.steps)
+    assert steps[1] < 2 * steps[0] + 10
