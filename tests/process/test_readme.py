@@ -124,15 +124,23 @@ def at_home(command: str, home: Path) -> str:
 
 
 def test_the_make_targets_are_there() -> None:
-    targets = [line.split()[1] for line in "".join(blocks("sh")).splitlines() if "make " in line]
-    assert targets == ["run", "test"]
+    lines = "".join(blocks("sh")).splitlines()
+    targets = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("make ")]
+    assert [target[0] for target in targets] == ["run", "test", "soak", "bench"]
     for target in targets:
         subprocess.run(
-            ["/usr/bin/env", "make", "-n", target],
+            ["/usr/bin/env", "make", "-n", *target],
             cwd=README.parent,
             check=True,
             capture_output=True,
         )
+
+
+def test_one_seed_of_the_crash_simulation_can_be_played(shell: dict[str, str]) -> None:
+    (line,) = [line for line in "".join(blocks("sh")).splitlines() if "--seed " in line]
+    command = line.replace(".venv/bin/python", shlex.quote(sys.executable))
+    told = run(f"{command} -p no:cacheprovider", shell, README.parent)
+    assert "passed" in told
 
 
 def test_every_exit_code_of_the_program_is_explained() -> None:
