@@ -1,6 +1,6 @@
 """Thousands of nights that go wrong, each from a seed; after each one every promise must hold.
 
-A seed that fails is shrunk to a short story. `pytest tests/crashes --seed N` plays it alone, and
+A seed that fails is shrunk to a short story. `pytest tests/crashes/test_crashes.py --seed N` plays it alone, and
 `make soak` plays many more.
 """
 

@@ -17,6 +17,7 @@ T = TypeVar("T")
 OUTPUT, LEDGER, WAL = "notes.jsonl", "notes.jsonl.ledger", "notes.jsonl.ledger-wal"
 RESERVE = "notes.jsonl.ledger-reserve"
 _PAGE = 4096
+_WAL_HEADER = 32
 # No story needs a tenth of this many; a run that does more goes round in circles.
 _MOST_OPERATIONS = 20_000
 
@@ -61,6 +62,15 @@ class World:
         """Those files are durable as they stand."""
         if self._fault is not None:
             self.durable.update((name, self.read(name)) for name in names)
+
+    def log_begun(self, header: bytes) -> None:
+        """If SQLite began its log anew, it made the new header durable before anything else.
+
+        Else old frames under their old header could come back over newer pages.
+        """
+        new = self.read(WAL)[:_WAL_HEADER]
+        if self._fault is not None and new != header:
+            self.durable[WAL] = new + self.durable.get(WAL, b"")[_WAL_HEADER:]
 
     def operate(
         self, do: Callable[[], T], tear: Callable[[random.Random], None], full: Callable[[], T]
@@ -200,7 +210,9 @@ class _FaultyConnection(sqlite3.Connection):
         world = self.world
 
         def do() -> sqlite3.Cursor:
+            before = world.read(WAL)[:_WAL_HEADER]
             cursor = super(_FaultyConnection, self).execute("COMMIT")
+            world.log_begun(before)
             if self._syncs_commits():
                 world.synced(WAL)
             return cursor
@@ -216,6 +228,8 @@ class _FaultyConnection(sqlite3.Connection):
             cut = dice.randrange(min(new, len(after)), len(after) + 1)
             # The rest is as it was: what the process had not handed over yet.
             (world.folder / WAL).write_bytes(after[:cut] + before[cut:])
+            if cut >= _WAL_HEADER:
+                world.log_begun(before[:_WAL_HEADER])
 
         def full() -> sqlite3.Cursor:
             raise sqlite3.OperationalError("database or disk is full")
