@@ -5,25 +5,32 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import socket
 import ssl
 import time
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from urllib.parse import quote, quote_plus, urlsplit
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 from yarl import URL
 
 from harvester.errors import UsageError
 from harvester.model import Answer, Fault
 
 # A real answer is about 3 KB; nothing a note can hold comes near this.
-MOST_BYTES = 4 << 20
+MOST_BYTES = 2 << 20
 # Bodies longer than this wait their turn, so that a thousand hostile ones cannot fill memory.
-_SMALL_BYTES = 64 << 10
+_SMALL_BYTES = 32 << 10
 _LARGE_AT_ONCE = 4
+# What a connection holds before it is read, in aiohttp and in the system: a thousand make little.
+_BUFFER_BYTES = 16 << 10
 # Reaching the server takes no longer than this, in seconds, or it cannot be reached.
 _CONNECT_TIMEOUT = 30.0
 # A token shorter than this could be a common word, which must not be cut from notes.
@@ -34,6 +41,8 @@ _BASE_URL = re.compile(
 )
 _LAST_PORT = 65535
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+# An answer may have some of HTTP's "100 Continue" before it, but never so many.
+_MOST_HEADS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +93,9 @@ class Client:
         began = time.perf_counter()
         try:
             answer = await self._ask(note_id)
+        except _UnaskedError:
+            detail = f"{self._target.host} spoke before it was asked"
+            answer = Answer(fault=Fault.NO_CONNECTION, detail=detail)
         except aiohttp.ConnectionTimeoutError:
             detail = f"connecting to {self._target.host} took too long"
             answer = Answer(fault=Fault.NO_CONNECTION, detail=detail)
@@ -96,8 +108,8 @@ class Client:
             answer = Answer(fault=Fault.MALFORMED, detail="not HTTP as it should be")
         except (aiohttp.ClientError, OSError) as error:
             answer = Answer(fault=Fault.BROKEN, detail=_plain_reason(error))
-        except (ValueError, zlib.error):
-            answer = Answer(fault=Fault.MALFORMED, detail="not encoded as it should be")
+        except ValueError:
+            answer = Answer(fault=Fault.MALFORMED, detail="not HTTP as it should be")
         return _timed(answer, time.perf_counter() - began)
 
     async def _ask(self, note_id: str) -> Answer:
@@ -145,11 +157,17 @@ class Client:
 
 
 def _decoded(body: bytes, response: aiohttp.ClientResponse) -> bytes | None:
-    """Undo a compression that was not asked for, within the same bound."""
+    """Undo a compression that was not asked for, within the same bound.
+
+    What only pretends to be compressed stays as it is: it may be an answer, and paid for.
+    """
     if response.headers.get("Content-Encoding", "identity").lower() not in ("gzip", "deflate"):
         return body
     inflater = zlib.decompressobj(_GZIP_OR_ZLIB)
-    plain = inflater.decompress(body, MOST_BYTES)
+    try:
+        plain = inflater.decompress(body, MOST_BYTES)
+    except zlib.error:
+        return body
     return None if inflater.unconsumed_tail else plain
 
 
@@ -164,7 +182,7 @@ def _plain_reason(error: BaseException) -> str:
         return "the host name cannot be resolved"
     if isinstance(cause, OSError) and cause.errno:
         return os.strerror(cause.errno)
-    return type(error).__name__
+    return type(cause).__name__
 
 
 def _timed(answer: Answer, elapsed: float) -> Answer:
@@ -173,15 +191,68 @@ def _timed(answer: Answer, elapsed: float) -> Answer:
     )
 
 
+class _UnaskedError(aiohttp.ClientConnectionError):
+    """The server said something before it was asked, so it would be taken for the answer."""
+
+
+class _Wire(ResponseHandler):
+    """A connection that ends when the server heaps up answers nobody asked for."""
+
+    def data_received(self, data: bytes) -> None:
+        """Take in what the server says."""
+        super().data_received(data)
+        if len(self._buffer) > _MOST_HEADS:
+            self._buffer.clear()
+            self.set_exception(aiohttp.ServerDisconnectedError("too many answers"))
+            if self.transport is not None:
+                self.transport.abort()
+
+
+def _narrow_socket(info: aiohttp.AddrInfoType) -> socket.socket:
+    """A socket that gives asyncio little at a time: it would read 256 KiB at once."""
+    family, kind, protocol, _, _ = info
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
+    return made
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Gives no connection on which something was said since the last answer.
+
+    aiohttp would take it for the answer to the next call: one note's data as another's.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            limit=0, ttl_dns_cache=300, keepalive_timeout=30, socket_factory=_narrow_socket
+        )
+        wire: Callable[..., ResponseHandler] = _Wire
+        self._factory = partial(wire, loop=self._loop)  # no public switch; tests hold this one
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - as aiohttp has it
+    ) -> Connection:
+        """Give a connection that is silent, and so fit for a call."""
+        connection = await super().connect(req, traces, timeout)
+        protocol = connection.protocol
+        if protocol is not None and protocol.should_close:
+            connection.close()
+            raise _UnaskedError
+        return connection
+
+
 @asynccontextmanager
 async def calling(target: Target, timeout: float) -> AsyncIterator[Client]:  # noqa: ASYNC109
     """A client with its connections; `timeout` in seconds bounds each call as a whole."""
-    connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=30)
     async with aiohttp.ClientSession(
-        connector=connector,
+        connector=_Connector(),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=timeout, connect=min(timeout, _CONNECT_TIMEOUT)),
         auto_decompress=False,
+        read_bufsize=_BUFFER_BYTES,
         headers={"Accept": "application/json", "Accept-Encoding": "identity"},
     ) as session:
         # aiohttp repeats a GET by itself when a kept-alive connection is reset; that could be a

@@ -68,6 +68,8 @@ class Caller:
         self._most = settings.calling.workers or _MOST_WORKERS
         self._sent: asyncio.Queue[Job | None] = asyncio.Queue()
         self._landed = asyncio.Event()
+        # One at a time: what JSON unfolds to can be thirty times as long.
+        self._judging = asyncio.Semaphore(1)
         self._workers = 0
         self._watch = Watch(Breaker(), FirstAnswers())
 
@@ -171,7 +173,8 @@ class Caller:
         while (job := await self._sent.get()) is not None:
             answer = await self._ports.fetcher.fetch(job.note_id)
             if len(answer.body or b"") > _LARGE_BODY:
-                judgement = await asyncio.to_thread(judge, answer)
+                async with self._judging:
+                    judgement = await asyncio.to_thread(judge, answer)
             else:
                 judgement = judge(answer)
             self._land(job, answer, judgement)

@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from harvester.engine.opening import Host, Opened, begin, open_harvest
 from harvester.engine.ports import Notice, Observer, Ports
 from harvester.engine.reading import pages_from
 from harvester.engine.run import Run
+from harvester.errors import LocalIOError
 from harvester.ledger.protocol import Identity
 from harvester.ledger.threaded import ThreadedLedger
 from harvester.model import Page, Summary
@@ -109,7 +110,9 @@ async def _run_opened(
     summary = replace(
         summary, found_unanswered=found.found_unanswered, adopted=opened.mended.adopted
     )
-    ledger.finish_run(summary.reason, summary.exit_code)
+    # On a full disk the summary matters more than its copy in the ledger.
+    with suppress(LocalIOError):
+        ledger.finish_run(summary.reason, summary.exit_code)
     return summary
 
 

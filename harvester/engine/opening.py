@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from itertools import count, islice
 from pathlib import Path
@@ -88,11 +88,41 @@ def open_harvest(
     _check_not_lost(path, rebuild=rebuild)
     with ExitStack() as undo:
         held = _open_all(path, host, undo, sync=sync)
-        _check_identity(path, held.ledger, identity, held.output)
-        mended = _mend(held, host.boot, rebuild=rebuild)
+        try:
+            if rebuild:
+                _check_whole(path)
+            mended = _fit(held, identity, host, rebuild=rebuild)
+        except DamagedLedgerError:
+            # Nothing was called for yet, so what OUTPUT holds is all there is to know.
+            held = _replace_ledger(held, host, undo, sync=sync)
+            mended = _fit(held, identity, host, rebuild=rebuild)
         held.reserve.prepare()
         undo.pop_all()
     return replace(held, mended=mended)
+
+
+def _fit(held: Opened, identity: Identity, host: Host, *, rebuild: bool) -> Mended:
+    """See that OUTPUT and ledger are of this kind, and bring them together."""
+    _check_identity(held.output.path, held.ledger, identity, held.output)
+    return _mend(held, host.boot, rebuild=rebuild)
+
+
+def _check_whole(path: Path) -> None:
+    """Find damage anywhere in a ledger; reads all of it, so not before every run."""
+    with reading(ledger_path(path)) as reader:
+        reader.check()
+
+
+def _replace_ledger(held: Opened, host: Host, undo: ExitStack, *, sync: bool) -> Opened:
+    """Set a ledger aside that turned out to be damaged, and begin another."""
+    with suppress(DamagedLedgerError):
+        held.ledger.close()
+    path = ledger_path(held.output.path)
+    set_aside = _set_aside(path)
+    ledger = _ledger(path, host, sync=sync)
+    undo.callback(ledger.close)
+    mended = Mended(is_rebuilt=held.output.length > 0, set_aside=set_aside)
+    return Opened(held.output, ledger, held.reserve, mended)
 
 
 def _open_all(path: Path, host: Host, undo: ExitStack, *, sync: bool = False) -> Opened:
@@ -159,9 +189,13 @@ def begin(opened: Opened, settings: RunSettings, host: Host, *, has_input: bool)
 
 
 def open_held(path: Path, host: Host) -> Opened:
-    """Open to change jobs, whatever the ledger holds; errors as `open_harvest`'s."""
+    """Open to change jobs, whatever the ledger holds; errors as `open_harvest`'s.
+
+    A damaged ledger is left where it is: only a run can rebuild it.
+    """
     path = path.resolve()
     _check_not_lost(path, rebuild=False)
+    _check_whole(path)
     with ExitStack() as undo:
         held = _open_all(path, host, undo)
         undo.pop_all()
@@ -172,11 +206,15 @@ def _check_not_lost(path: Path, *, rebuild: bool) -> None:
     """Refuse before OUTPUT would be made anew: its ledger says that it was paid for."""
     if path.exists() or rebuild or not ledger_path(path).exists():
         return
-    with reading(ledger_path(path)) as reader:
-        if not reader.length():
-            return
+    state = "there"
+    try:
+        with reading(ledger_path(path), allow_older=True) as reader:
+            if not reader.length():
+                return
+    except DamagedLedgerError:
+        state = "there, though damaged"
     raise OutputMismatchError(
-        f"{path} is missing, but its ledger {ledger_path(path)} is there: put the file back, or "
+        f"{path} is missing, but its ledger {ledger_path(path)} is {state}: put the file back, or "
         "run with --rebuild to fetch (and pay for) its notes again."
     )
 
@@ -214,6 +252,8 @@ def _mend(held: Opened, boot: str, *, rebuild: bool) -> Mended:
     """Bring OUTPUT and ledger together again, whatever came between them."""
     output, ledger = held.output, held.ledger
     lost = cut = 0
+    # A rebuild that was cut short goes on: its lines are known as charged already.
+    rebuild = rebuild or ledger.is_rebuilding()
     if rebuild:
         ledger.forget_lines()
     elif _lost_power(output, ledger, boot):
@@ -223,6 +263,8 @@ def _mend(held: Opened, boot: str, *, rebuild: bool) -> Mended:
         raise _mismatch(output, known)
     paid_now = not rebuild or held.mended.is_rebuilt
     adopted, torn = _adopt(output, ledger, known, paid_now=paid_now)
+    if rebuild:
+        ledger.end_rebuild()
     adopted += _adopt_reserve(held)
     return replace(
         held.mended,
@@ -308,13 +350,13 @@ def _found(output: OutputFile, start: int) -> Iterator[FoundLine]:
 
     Raises OutputMismatchError for a line that is not ours.
     """
-    for piece, end in output.pieces(start):
+    for number, (piece, end) in enumerate(output.pieces(start), 1):
         line = read_head(piece, end)
-        if line is not None and (start == 0 or is_json(piece)):
+        if line is not None and is_json(piece):
             yield line
         elif end != output.length or piece.endswith(b"\n") or not may_be_torn(piece):
-            begin = end - len(piece)
+            place = f"byte {end - len(piece)}" if start else f"line {number}"
             raise OutputMismatchError(
-                f"{output.path} has a line that is not harvester's at byte {begin}: take it out, "
-                "or choose another --output."
+                f"{output.path} has a line that is broken or not harvester's at {place}: take it "
+                "out, or choose another --output."
             )

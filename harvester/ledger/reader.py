@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -9,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from harvester.errors import LedgerError, UsageError
+from harvester.errors import DamagedLedgerError, LedgerError, LocalIOError, UsageError
 from harvester.ledger.keys import from_key, to_key
+from harvester.ledger.protocol import Extent
 from harvester.ledger.schema import NEWEST
 from harvester.ledger.sqlite import NO_CODE
 from harvester.model import Counts, State
@@ -38,11 +41,66 @@ class FailedJob:
     attempts: int
 
 
+@dataclass(frozen=True, slots=True)
+class KnownJob:
+    """What the ledger knows of a note and its lines.
+
+    `line_end` is where its current line ends in OUTPUT, None where that is not known; `lines` are
+    all it has, `fetched_at` is Unix seconds.
+    """
+
+    seq: int
+    state: State
+    line_end: int | None
+    lines: int
+    fetched_at: float | None
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedLines:
+    """The lines that OUTPUT should hold: current ones at known places, and older ones.
+
+    `older_sum` adds up the numbers of the older ones' jobs: counting alone would not see one line
+    taken out and another put in. `last_seq` is the highest number of a job.
+    """
+
+    current: int
+    older: int
+    older_sum: int
+    last_seq: int
+
+
 class LedgerReader:
     """Read-only queries; open one with `reading`."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: sqlite3.Connection, path: Path) -> None:
         self._db = db
+        self._path = path
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Let all queries within see one moment, whatever a run writes meanwhile."""
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("ROLLBACK")
+
+    def check(self) -> None:
+        """Raise DamagedLedgerError if the ledger's file is broken anywhere; reads all of it."""
+        (found,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise _damaged(self._path, found)
+
+    def require_index(self) -> None:
+        """Refuse to look up notes while the run that reads a long input keeps no index of them."""
+        index = "SELECT count(*) FROM sqlite_schema WHERE name = 'job_by_note'"
+        if not self._one(index):
+            raise UsageError(
+                f"{self._path} is being filled from a long input: wait until the run has read it; "
+                "if no run is on, start the last one again."
+            )
 
     def meta(self) -> dict[str, str | int]:
         """What the ledger was told of itself: endpoint, simulated."""
@@ -98,50 +156,126 @@ class LedgerReader:
         ):
             yield FailedJob(from_key(key), State(state), code, reason or "", attempts)
 
-    def line_of(self, note_id: str) -> tuple[State, int | None, int] | None:
-        """A job's state, where its current line ends in OUTPUT, and how many lines it has."""
+    def job_of(self, note_id: str) -> KnownJob | None:
+        """What is known of a note."""
         row = self._db.execute(
-            "SELECT state, line_end, lines FROM job WHERE note_id = ?", (to_key(note_id),)
+            "SELECT seq, state, line_end, lines, fetched_at, attempts FROM job WHERE note_id = ?",
+            (to_key(note_id),),
         ).fetchone()
-        return None if row is None else (State(row[0]), row[1], row[2])
+        if row is None:
+            return None
+        seq, state, line_end, lines, fetched_at, attempts = row
+        fetched = None if fetched_at is None else fetched_at / 1000
+        return KnownJob(seq, State(state), line_end, lines, fetched, attempts)
+
+    def extent(self) -> Extent:
+        """How much of OUTPUT the ledger vouches for."""
+        return Extent(*self._db.execute("SELECT length, tail FROM output").fetchone())
 
     def length(self) -> int:
         """How many bytes of OUTPUT the ledger vouches for."""
-        return self._one("SELECT length FROM output")
+        return self.extent().length
 
-    def expected_lines(self) -> tuple[int, int]:
-        """How many jobs have a line in OUTPUT, and how many lines there should be."""
-        row = self._db.execute(
-            "SELECT count(*), coalesce(sum(lines), 0) FROM job WHERE lines > 0"
+    def newest_length(self) -> int:
+        """The same by now, also from within a snapshot."""
+        with closing(_connect(self._path)) as db:
+            return LedgerReader(db, self._path).length()
+
+    def expected_lines(self) -> ExpectedLines:
+        """How many lines OUTPUT should hold."""
+        is_placed = "(line_end IS NOT NULL)"
+        current, older, older_sum = self._db.execute(
+            f"SELECT coalesce(sum({is_placed}), 0), coalesce(sum(lines - {is_placed}), 0),"
+            f" coalesce(sum((lines - {is_placed}) * seq), 0) FROM job WHERE lines > 0"
         ).fetchone()
-        return row[0], row[1]
+        last_seq = self._one("SELECT coalesce(max(seq), 0) FROM job")
+        return ExpectedLines(current, older, older_sum, last_seq)
+
+    def placed_lines(self) -> Iterator[tuple[int, str]]:
+        """The number and note id of each job whose current line has a known place."""
+        for seq, key in self._db.execute(
+            "SELECT seq, note_id FROM job WHERE lines > 0 AND line_end IS NOT NULL ORDER BY seq"
+        ):
+            yield seq, from_key(key)
 
     def known(self, note_ids: list[str]) -> dict[str, State]:
         """The states of those note ids that the ledger knows."""
-        found = {}
-        for note_id in note_ids:
-            row = self.line_of(note_id)
-            if row is not None:
-                found[note_id] = row[0]
-        return found
+        self.require_index()
+        jobs = ((note_id, self.job_of(note_id)) for note_id in note_ids)
+        return {note_id: job.state for note_id, job in jobs if job is not None}
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[LedgerReader]:
-    """A reader of the ledger at a path; raises UsageError, LedgerError."""
+def reading(path: Path, *, allow_older: bool = False) -> Iterator[LedgerReader]:
+    """A reader of the ledger at a path; raises UsageError, LedgerError, LocalIOError.
+
+    Of an older schema only `extent` can be read.
+    """
     if not path.exists():
-        raise UsageError(
-            f"there is no ledger {path}: name the OUTPUT of an earlier run, in the right folder."
-        )
+        raise UsageError(_no_ledger(path))
     try:
-        uri = f"file:{quote(str(path))}?mode=ro"
-        with closing(sqlite3.connect(uri, uri=True, timeout=30)) as db:
-            (version,) = db.execute("PRAGMA user_version").fetchone()
-            if version != NEWEST:
-                raise LedgerError(
-                    f"{path} has schema {version}, this harvester reads {NEWEST}: "
-                    "upgrade harvester, or start a run to bring an older ledger up to date."
-                )
-            yield LedgerReader(db)
+        with closing(_connect(path)) as db:
+            _check_version(db, path, allow_older=allow_older)
+            db.execute("PRAGMA cache_size = -16000")  # in KiB: notes are looked up in no order
+            yield LedgerReader(db, path)
+    except sqlite3.OperationalError as error:
+        raise LocalIOError(
+            f"the ledger {path} cannot be read ({error}): check the disk and the permissions of "
+            "the file and its folder, then try again."
+        ) from error
     except sqlite3.DatabaseError as error:
-        raise LedgerError(f"the ledger {path} cannot be read: {error}.") from error
+        raise _damaged(path, str(error)) from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    uri = f"file:{quote(str(path))}?mode=ro"
+    log = path.with_name(path.name + "-wal")
+    if not os.access(path.parent, os.W_OK) and not (log.exists() and log.stat().st_size):
+        # SQLite would make files beside the ledger. Where nobody can, nobody writes it either.
+        uri += "&immutable=1"
+    return sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)
+
+
+def _check_version(db: sqlite3.Connection, path: Path, *, allow_older: bool) -> None:
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version > NEWEST:
+        raise LedgerError(
+            f"{path} was written by a newer harvester (schema {version}, this one reads {NEWEST}): "
+            "upgrade harvester to go on with it."
+        )
+    if version == 0:
+        raise LedgerError(
+            f"{path} is no ledger of harvester's, or an empty one: name another OUTPUT, or "
+            "start a run."
+        )
+    if version < NEWEST and not allow_older:
+        raise LedgerError(
+            f"{path} was written by an older harvester (schema {version}, this one reads "
+            f"{NEWEST}): start a run, which brings it up to date."
+        )
+
+
+def _output_of(path: Path) -> Path:
+    return path.with_name(path.name.removesuffix(".ledger"))
+
+
+def _no_ledger(path: Path) -> str:
+    output = _output_of(path)
+    if output.exists():
+        return (
+            f"there is no ledger {path}, though {output} is there: put it back, or let a run "
+            f"rebuild it from OUTPUT: harvester run INPUT -o {shlex.quote(str(output))}"
+        )
+    return f"there is no ledger {path}: name the OUTPUT of an earlier run, in the right folder."
+
+
+def _damaged(path: Path, what: str) -> DamagedLedgerError:
+    output = shlex.quote(str(_output_of(path)))
+    return DamagedLedgerError(
+        f"the ledger {path} is damaged ({_one_line(what)}): let a run set it aside and rebuild it "
+        f"from OUTPUT: harvester run INPUT -o {output} --rebuild"
+    )
+
+
+def _one_line(what: str) -> str:
+    return " ".join(what.removeprefix("*** in database main ***").split())

@@ -212,12 +212,23 @@ class SqliteLedger:
     def forget_lines(self) -> None:
         """Take every done job as queued and vouch for nothing, before OUTPUT is read anew."""
         with self._transaction() as db:
-            many = db.execute(
-                "UPDATE job SET state = 0, due = ?, line_end = NULL, lines = 0 WHERE state = 1",
-                (self._now(),),
-            ).rowcount
+            now = self._now()
+            many = db.execute("UPDATE job SET state = 0, due = ? WHERE state = 1", (now,)).rowcount
+            db.execute("UPDATE job SET line_end = NULL, lines = 0 WHERE lines > 0")
             self._shift(Counter({State.DONE: -many, State.QUEUED: many}))
             self._vouch(Extent())
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('rebuilding', 1)")
+
+    def is_rebuilding(self) -> bool:
+        """Whether lines were forgotten, and not all read anew."""
+        with self._errors():
+            row = self._db.execute("SELECT 1 FROM meta WHERE key = 'rebuilding'").fetchone()
+        return row is not None
+
+    def end_rebuild(self) -> None:
+        """Say that OUTPUT was read to its end."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM meta WHERE key = 'rebuilding'")
 
     def finish_run(self, reason: str, exit_code: int) -> None:
         """Write down why the run ended."""

@@ -1,7 +1,7 @@
 """Thousands of nights that go wrong, each from a seed; after each one every promise must hold.
 
-A seed that fails is shrunk to a short story. `pytest tests/crashes/test_crashes.py --seed N` plays it alone, and
-`make soak` plays many more.
+A seed that fails is shrunk to a short story. `pytest tests/crashes/test_crashes.py --seed N` plays
+it alone, and `make soak` plays many more.
 """
 
 from __future__ import annotations

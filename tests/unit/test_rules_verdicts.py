@@ -218,3 +218,21 @@ def test_any_code_has_a_verdict_and_only_zero_is_charged(code: int, status: int)
     assert (judgement.verdict is Verdict.SAVE) == (code == 0)
     assert (judgement.verdict is Verdict.RETRY) == (judgement.cause is not None)
     assert (judgement.verdict is Verdict.STOP) == (judgement.stop is not None)
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=6,
+)
+
+
+@given(ANYTHING, ANYTHING, ANYTHING, st.sampled_from([200, 302, 500]))
+def test_members_of_any_type_are_judged_and_only_the_number_zero_is_saved(
+    code: object, message: object, data: object, status: int
+) -> None:
+    body = json.dumps({"code": code, "message": message, "data": data}).encode()
+    judgement = judge(Answer(status, body))
+    is_success = isinstance(code, int | float) and not isinstance(code, bool) and code == 0
+    assert (judgement.verdict is Verdict.SAVE) == is_success
+    assert judgement.reason

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from harvester.errors import InputError, UsageError
 from harvester.model import BadLine, Page
+from harvester.plain import has_unprintable, plain
 from harvester.source import IdRule, check, iterable_pages, read_pages, spool
 
 A = "67f32a94000000001d02eb4a"
@@ -402,6 +403,56 @@ def test_no_bytes_raise_anything_but_input_error_or_make_a_wrong_id(
         return
     assert all(re.fullmatch("[0-9a-f]{24}", note_id) for note_id in ids)
     assert all(1 <= line.line <= data.count(b"\n") + 1 for line in bad)
+
+
+class Trickle(io.RawIOBase):
+    """Gives its bytes a few at a time, as a slow pipe does."""
+
+    def __init__(self, data: bytes, step: int) -> None:
+        self._data, self._step = io.BytesIO(data), step
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]  # what io gives it
+        part = self._data.read(min(self._step, len(buffer)))
+        buffer[: len(part)] = part
+        return len(part)
+
+
+def trickling(data: bytes, step: int) -> io.BufferedReader:
+    return io.BufferedReader(Trickle(data, step))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(_PIECES | st.binary(max_size=3)).map(b"".join), st.integers(1, 9), st.booleans())
+def test_bytes_that_trickle_in_are_read_as_those_that_come_at_once(
+    data: bytes,
+    step: int,
+    packed: bool,  # noqa: FBT001 - drawn
+) -> None:
+    raw = gzip.compress(data) if packed else data
+    try:
+        expected = flat(pages("-", stdin=raw))
+    except InputError as error:
+        with pytest.raises(InputError, match=re.escape(str(error).rsplit(": ", 1)[-1])):
+            flat(pages("-", stdin=trickling(raw, step)))
+    else:
+        assert flat(pages("-", stdin=trickling(raw, step))) == expected
+
+
+@given(
+    st.lists(st.text(max_size=40) | st.sampled_from([A, URL + B, f"{URL}x-1?y"]) | st.integers()),
+    st.sampled_from([None, r"(?s).*", r"\w+-\d"]),
+    st.integers(1, 3),
+)
+def test_any_iterable_is_read_without_an_error_and_nothing_is_left_out(
+    ids: list[str], pattern: str | None, page_size: int
+) -> None:
+    found, bad = flat(iterable_pages(ids, rule=IdRule(pattern), page_size=page_size))
+    assert len(found) + len(bad) == len(ids)
+    assert all(0 < len(note_id) <= 512 and plain(note_id, 512) == note_id for note_id in found)
+    assert all(not has_unprintable(str(line)) for line in bad)
 
 
 def test_a_huge_field_is_a_bad_row_and_the_next_is_read(tmp_path: Path) -> None:

@@ -1,0 +1,116 @@
+"""How much of the allowed rate is used, and how many calls are too many, seen by the server."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.bench.notes import write_ids
+
+_SECONDS = 15
+# Start-up, the first connections and the last answers are no steady state.
+_MARGIN = 2.0
+
+
+@contextmanager
+def serving(latency: float, jitter: float, limit: int = 0) -> Iterator[str]:
+    """The benchmark's API in a process of its own; gives its URL."""
+    command = [sys.executable, "-m", "tests.bench.server", str(latency), str(jitter), str(limit)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
+
+
+def ask(url: str) -> list[list[float]]:
+    """One GET, read as JSON."""
+    with urllib.request.urlopen(url) as response:  # noqa: S310 - our own server
+        found: list[list[float]] = json.loads(response.read())
+    return found
+
+
+def harvest(url: str, ids: Path, output: Path, *options: str) -> str:
+    """The whole product, as it is run; gives what it printed."""
+    command = [sys.executable, "-m", "harvester", "run", str(ids), "-o", str(output), *options]
+    done = subprocess.run(
+        command,
+        env={**os.environ, "JUSTONEAPI_TOKEN": "benchmark-token", "JUSTONEAPI_BASE_URL": url},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode in (0, 7), done.stdout + done.stderr
+    return done.stdout
+
+
+def worst_window(starts: Sequence[float], length: float) -> int:
+    """The most calls in any half-open window of a length in seconds."""
+    worst = first = 0
+    for last, start in enumerate(starts):
+        while starts[first] <= start - length:
+            first += 1
+        worst = max(worst, last - first + 1)
+    return worst
+
+
+def fidelity(room: Path, rate: int, latency: float, jitter: float) -> None:
+    """Print the share of allowed calls that is made, and the worst window."""
+    ids = write_ids(room / f"pace{rate}.txt", rate * _SECONDS)
+    with serving(latency, jitter) as url:
+        harvest(url, ids, room / f"pace{rate}-{latency}.jsonl", "--rate", f"{rate}/s")
+        starts = [start for start, _ in ask(f"{url}/starts")]
+    steady = [start for start in starts if start - starts[0] >= _MARGIN]
+    used = (len(steady) - 1) / (steady[-1] - steady[0]) / rate
+    print(
+        f"pace {rate}/s, answers in {latency:g} s: {used:.1%} used, "
+        f"at most {worst_window(starts, 1.0)} in a second"
+    )
+
+
+def hidden(room: Path, rate: str, limits: Sequence[int], seconds: int) -> None:
+    """Print the share of 302s, and of the true limit used, while the limit changes."""
+    ids = write_ids(room / "hidden.txt", 400 * seconds)
+    with serving(0.05, 0.02, limits[0]) as url:
+        timers = [
+            threading.Timer(seconds * n / len(limits), ask, [f"{url}/limit?{limit}"])
+            for n, limit in enumerate(limits)
+        ]
+        for timer in timers:
+            timer.start()
+        output = room / f"hidden-{rate.replace('/', '-')}-{len(limits)}.jsonl"
+        harvest(url, ids, output, "--rate", rate, "--max-runtime", f"{seconds}s")
+        starts = ask(f"{url}/starts")
+    began = starts[0][0]
+    part = seconds / len(limits)
+    for n, limit in enumerate(limits):
+        # After a change, the first seconds are for finding the new limit.
+        calls = [r for at, r in starts if n * part + 5 <= at - began < (n + 1) * part]
+        refused = sum(map(bool, calls))
+        good = (len(calls) - refused) / (part - 5) / limit
+        print(
+            f"--rate {rate}, true limit {limit}/s: {refused / max(1, len(calls)):.2%} refused, "
+            f"{good:.1%} of the limit used"
+        )
+
+
+def main() -> None:
+    """Print a line for each rate."""
+    with tempfile.TemporaryDirectory() as folder:
+        for rate, latency in ((10, 0.02), (50, 0.2), (200, 2.0), (500, 0.1), (1000, 0.02)):
+            fidelity(Path(folder), rate, latency, latency / 2)
+        hidden(Path(folder), "100/s", [40], 40)
+        hidden(Path(folder), "100/s", [40, 80, 30], 120)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,434 @@
+"""A hostile or broken server costs an attempt, never the run, memory or data."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import ssl
+import subprocess
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.process.hostile import Behaviour, Hostile, Talk, body_of, head, whole
+from tests.process.tool import Finished, Tool
+
+MEBI = 1 << 20
+MOST_MEMORY = 150 * MEBI
+FEW = ("--max-attempts", "2", "--max-unanswered", "1")
+# The peak of this very program: what getrusage tells begins with the peak of the one that forked.
+MEASURED = """\
+import atexit, pathlib
+status = pathlib.Path("/proc/self/status")
+peak = lambda: pathlib.Path({place!r}).write_text(status.read_text() if status.exists() else "")
+atexit.register(peak)
+from harvester.cli import main
+main()
+"""
+
+
+def says(data: bytes) -> Behaviour:
+    """Says something and waits for what the client makes of it."""
+
+    async def behave(talk: Talk, _note_id: str) -> None:
+        await talk.say(data)
+
+    return behave
+
+
+def says_last(data: bytes) -> Behaviour:
+    """Says something and hangs up."""
+
+    async def behave(talk: Talk, _note_id: str) -> None:
+        await talk.say(data)
+        talk.hang_up()
+
+    return behave
+
+
+def resets_after(data: bytes) -> Behaviour:
+    async def behave(talk: Talk, _note_id: str) -> None:
+        await talk.say(data)
+        talk.reset()
+
+    return behave
+
+
+def floods(first: bytes, unit: bytes) -> Behaviour:
+    async def behave(talk: Talk, _note_id: str) -> None:
+        await talk.say(first)
+        await talk.flood(unit)
+
+    return behave
+
+
+def drips(first: bytes, unit: bytes) -> Behaviour:
+    async def behave(talk: Talk, _note_id: str) -> None:
+        await talk.say(first)
+        await talk.drip(unit)
+
+    return behave
+
+
+def says_json(text: str) -> Behaviour:
+    return says(whole(text.encode(), "Content-Type: application/json"))
+
+
+def zeros_packed(mebis: int) -> bytes:
+    return gzip.compress(bytes(mebis * MEBI), 9)
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+GZIPPED, CHUNKED = "Content-Encoding: gzip", "Transfer-Encoding: chunked"
+LARGE, UNREADABLE, MALFORMED, BROKEN = (
+    "answer too large",
+    "unreadable answer (HTTP 200)",
+    "malformed answer",
+    "connection broke",
+)
+GOOD = body_of("0" * 24)
+DEEP = b'{"code":0,"data":' + b"[" * (MEBI - 100)
+# What the server does, and how the reason of the failure begins.
+KINDS: dict[str, tuple[Behaviour, str]] = {
+    # Bodies without end or measure
+    "endless until closed": (floods(head(), b"x"), LARGE),
+    "endless in chunks": (floods(head(CHUNKED), chunk(b"x" * 1000)), LARGE),
+    "endless in tiny chunks": (floods(head(CHUNKED), chunk(b"x")), LARGE),
+    "100 MB announced": (floods(head(f"Content-Length: {100 * MEBI}"), b" "), LARGE),
+    "100 MB that begins well": (floods(head() + GOOD, b" "), LARGE),
+    "absurd length": (says(head("Content-Length: 99999999999999999999999")), MALFORMED),
+    "gzip bomb": (says(whole(zeros_packed(100), GZIPPED)), LARGE),
+    "deflate bomb": (
+        says(whole(zlib.compress(bytes(100 * MEBI)), "Content-Encoding: deflate")),
+        LARGE,
+    ),
+    "nested bomb": (
+        says(whole(gzip.compress(zeros_packed(100)), "Content-Encoding: gzip, gzip")),
+        UNREADABLE,
+    ),
+    "nested bomb, one named": (says(whole(gzip.compress(zeros_packed(100)), GZIPPED)), UNREADABLE),
+    "endless gzip": (floods(head(GZIPPED) + zeros_packed(1)[:500], b"\0"), LARGE),
+    "gzip cut off": (says(whole(gzip.compress(GOOD)[:-20], GZIPPED)), UNREADABLE),
+    "gzip that is none": (says(whole(b"\x1f\x8b\x08 no", GZIPPED)), UNREADABLE),
+    "unknown encoding": (says(whole(b"\x0b\x02\x80", "Content-Encoding: br")), UNREADABLE),
+    "a crowd of nothings": (
+        says_json('{"code":"0","data":[{}' + ",{}" * 349_000 + "]}"),
+        UNREADABLE,
+    ),
+    "endless depth": (says(whole(DEEP)), UNREADABLE),
+    # Lengths
+    "length too short": (says(head("Content-Length: 9") + GOOD), MALFORMED),
+    "length too long": (says_last(head("Content-Length: 900") + GOOD), BROKEN),
+    "length that is none": (says(head("Content-Length: many") + GOOD), MALFORMED),
+    "negative length": (says(head("Content-Length: -9") + GOOD), MALFORMED),
+    "two lengths": (says(head("Content-Length: 9", "Content-Length: 7") + GOOD), MALFORMED),
+    "chunks cut off": (says_last(head(CHUNKED) + chunk(GOOD)), BROKEN),
+    "chunk of no size": (says(head(CHUNKED) + b"zz\r\n" + GOOD), MALFORMED),
+    "end too early": (says_last(head() + GOOD[:-9]), UNREADABLE),
+    # Connections
+    "reset before the head": (resets_after(b""), BROKEN),
+    "reset in the head": (resets_after(b"HTTP/1.1 200 OK\r\nContent-"), BROKEN),
+    "reset in the body": (resets_after(head("Content-Length: 900") + GOOD), BROKEN),
+    "closed before the head": (says_last(b""), BROKEN),
+    # Heads
+    "garbage": (says(b"\x16\x03\x01\x00\xff\xfe garbage \r\n\r\n"), MALFORMED),
+    "another protocol": (says(b"SSH-2.0-OpenSSH_9.6\r\n"), MALFORMED),
+    "huge header": (floods(b"HTTP/1.1 200 OK\r\nX: ", b"x"), MALFORMED),
+    "endless headers": (floods(b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n"), MALFORMED),
+    "endless status line": (floods(b"HTTP/1.1 200 ", b"OK "), MALFORMED),
+    "endless trailers": (floods(head(CHUNKED) + b"0\r\n", b"X-A: b\r\n"), MALFORMED),
+    "endless continue": (floods(b"", head(status="100 Continue")), BROKEN),
+    "another protocol agreed": (
+        floods(head("Connection: upgrade", "Upgrade: x", status="101 Yes"), b"x"),
+        "unreadable answer (HTTP 101)",
+    ),
+    # Bodies that are no answer
+    "nothing": (says(whole(b"")), UNREADABLE),
+    "no content": (says(head(status="204 No Content")), "unreadable answer (HTTP 204)"),
+    "HTML": (says(whole(b"<html>busy</html>", "Content-Type: text/html")), UNREADABLE),
+    "HTML of a gateway": (says(whole(b"<html>", status="502 Bad")), "internal server error"),
+    "a list": (says_json('[{"code":0}]'), UNREADABLE),
+    "null": (says_json("null"), UNREADABLE),
+    "text as code": (says_json('{"code":"0","data":{}}'), UNREADABLE),
+    "false as code": (says_json('{"code":false,"data":{}}'), UNREADABLE),
+    "a list as code": (says_json('{"code":[0],"data":{}}'), UNREADABLE),
+    "no code": (says_json('{"data":{"code":0}}'), UNREADABLE),
+    "unknown code": (says_json('{"code":-7,"message":"\\u001b[2J"}'), "unknown code"),
+    "wrong types": (says_json('{"code":301,"message":{},"data":7}'), "collection failed"),
+}
+# What takes its time: each attempt lasts until the timeout.
+SLOW: dict[str, tuple[Behaviour, str]] = {
+    "never answering": (drips(b"", b""), "timeout"),
+    "never ending": (drips(head("Content-Length: 900") + GOOD, b""), "timeout"),
+    "slow head": (drips(b"HTTP/1.1 200 OK\r\nX: ", b"x"), "timeout"),
+    "slow body": (drips(head("Content-Length: 900"), b" "), "timeout"),
+    "slow chunks": (drips(head(CHUNKED), chunk(b" ")), "timeout"),
+    "slow continue": (drips(b"", head(status="100 Continue")), "timeout"),
+    "large, then silent": (drips(head() + b" " * (100 << 10), b""), "timeout"),
+}
+
+
+class Measured:
+    """The command with its peak of memory, checked."""
+
+    def __init__(self, tool: Tool) -> None:
+        self._tool = tool
+
+    def harvest(self, url: str, *args: str | Path) -> Finished:
+        place = self._tool.logs / "peak"
+        run = self._tool.harvest(url, *args, python=("-c", MEASURED.format(place=str(place))))
+        peaks = [line.split() for line in place.read_text().splitlines() if "VmHWM" in line]
+        for _, kibis, _ in peaks:
+            assert int(kibis) << 10 < MOST_MEMORY, f"{kibis} KiB at the peak"
+        return run
+
+
+@pytest.fixture
+def measured(tool: Tool) -> Measured:
+    return Measured(tool)
+
+
+@contextmanager
+def mixed(kinds: dict[str, tuple[Behaviour, str]]) -> Iterator[tuple[Hostile, dict[str, str]]]:
+    """A server that is good to two notes of three and has a kind for each other one."""
+    ids = Tool.note_ids(3 * len(kinds))
+    kind_of = dict(zip(ids[::3], kinds, strict=True))
+
+    async def behave(talk: Talk, note_id: str) -> None:
+        if note_id in kind_of:
+            await kinds[kind_of[note_id]][0](talk, note_id)
+        else:
+            await talk.say(whole(body_of(note_id)))
+
+    with Hostile(behave) as server:
+        yield server, kind_of
+
+
+def failures(tool: Tool) -> dict[str, tuple[int, str]]:
+    """Attempts and reason of each exhausted note."""
+    text = tool.run("failures", tool.output, "--format", "jsonl", env=tool.env).out
+    rows = [json.loads(line) for line in text.splitlines()]
+    assert {row["state"] for row in rows} <= {"exhausted"}
+    return {row["noteId"]: (row["attempts"], row["reason"]) for row in rows}
+
+
+def check_mixed(
+    tool: Tool,
+    run: Finished,
+    server: Hostile,
+    kind_of: dict[str, str],
+    kinds: dict[str, tuple[Behaviour, str]],
+) -> None:
+    """Hostile notes are exhausted after two calls each, for the reason of their kind; others in."""
+    assert run.code == 1, run.text
+    found = {kind_of[note_id]: what for note_id, what in failures(tool).items()}
+    expected = {kind: (2, reason) for kind, (_, reason) in kinds.items()}
+    shown = {
+        kind: (attempts, expected[kind][1] if text.startswith(expected[kind][1]) else text)
+        for kind, (attempts, text) in found.items()
+    }
+    assert shown == expected
+    ids = Tool.note_ids(3 * len(kinds))
+    healthy = sorted(set(ids) - set(kind_of))
+    assert sorted(tool.saved()) == healthy
+    assert dict(server.calls) == {note_id: 1 + (note_id in kind_of) for note_id in ids}
+    lines = [json.loads(line) for line in tool.output.read_bytes().splitlines()]
+    assert all(line["data"] == {"noteId": line["noteId"]} for line in lines)
+    assert tool.verify().code == 0
+    assert tool.holding(tool.token) == []
+    assert "Traceback" not in run.text
+    assert "\x1b" not in run.text
+
+
+def test_whatever_is_said_wrong_costs_attempts_and_nothing_else(
+    tool: Tool, measured: Measured
+) -> None:
+    with mixed(KINDS) as (server, kind_of):
+        notes, log = tool.notes(3 * len(KINDS)), tool.folder / "log.txt"
+        run = measured.harvest(server.url, notes, *FEW, "--workers", "8", "-v", "--log-file", log)
+    check_mixed(tool, run, server, kind_of, KINDS)
+
+
+def test_whatever_is_said_too_slowly_is_cut_short_by_the_timeout(
+    tool: Tool, measured: Measured
+) -> None:
+    with mixed(SLOW) as (server, kind_of):
+        short = ("--allow-short-timeout", "--timeout", "1", "-v")
+        run = measured.harvest(server.url, tool.notes(3 * len(SLOW)), *FEW, *short)
+    check_mixed(tool, run, server, kind_of, SLOW)
+    assert tool.status()["unanswered"] == 2 * len(SLOW)
+
+
+def in_a_row(tool: Tool, measured: Measured, server: Hostile, *args: str) -> Finished:
+    """Three notes, one call at a time, with verbose output; ends with nothing of the token left."""
+    run = measured.harvest(server.url, tool.notes(3), *FEW, "--workers", "1", "-v", *args)
+    assert tool.holding(tool.token) == []
+    return run
+
+
+@pytest.mark.parametrize(
+    "behave",
+    [
+        says(whole(GOOD, GZIPPED)),
+        says(whole(gzip.compress(GOOD), GZIPPED)),
+        says(whole(gzip.compress(GOOD), "Content-Encoding: deflate")),
+        says(head(status="100 Continue") + head(status="103 Early Hints") + whole(GOOD)),
+        says_last(head() + GOOD),
+        says(
+            head(CHUNKED) + b"".join(chunk(bytes([byte])) for byte in GOOD) + b"0\r\nX: y\r\n\r\n"
+        ),
+        says(whole(GOOD + b"\r\n" * 100_000)),
+        says(whole(GOOD, status="500 Not at all")),
+    ],
+)
+def test_a_paid_answer_is_kept_however_it_is_wrapped(tool: Tool, behave: Behaviour) -> None:
+    with Hostile(behave) as server:
+        run = tool.harvest(server.url, tool.notes(3), *FEW)
+    assert run.code == 0, run.text
+    assert sorted(tool.saved()) == sorted(server.calls) == tool.note_ids(3)
+    assert server.calls.total() == 3
+
+
+def test_a_call_is_never_repeated_unseen_when_a_kept_connection_is_reset(
+    tool: Tool, measured: Measured
+) -> None:
+    first, second, third = tool.note_ids(3)
+    reused = []
+
+    async def behave(talk: Talk, note_id: str) -> None:
+        if note_id == second:
+            reused.append(talk.requests > 1)
+            talk.reset()
+        else:
+            await talk.say(whole(body_of(note_id)))
+
+    with Hostile(behave) as server:
+        run = in_a_row(tool, measured, server)
+    assert run.code == 1, run.text
+    assert any(reused)
+    assert dict(server.calls) == {first: 1, second: 2, third: 1}
+    assert tool.saved() == [first, third]
+    assert tool.status()["unanswered"] == 2
+
+
+@pytest.mark.parametrize("is_endless", [False, True])
+def test_what_is_said_between_two_calls_is_never_taken_for_an_answer(
+    tool: Tool, measured: Measured, *, is_endless: bool
+) -> None:
+    first, second, third = tool.note_ids(3)
+    unasked = whole(body_of("another note"))
+
+    async def behave(talk: Talk, note_id: str) -> None:
+        await talk.say(whole(body_of(note_id)))
+        if note_id == first:
+            while not tool.saved():
+                await talk.gone(0.01)
+            await (talk.flood(unasked) if is_endless else talk.say(unasked))
+
+    with Hostile(behave) as server:
+        # Slow enough for the server to put in its word before the next call.
+        run = in_a_row(tool, measured, server, "--rate", "2/s")
+    assert run.code == 0, run.text
+    assert "another note" not in tool.output.read_text()
+    assert sorted(tool.saved()) == [first, second, third]
+    assert server.calls.total() == 3
+
+
+def test_a_server_that_never_answers_well_ends_the_run_as_out_of_reach(
+    tool: Tool, measured: Measured
+) -> None:
+    with Hostile(resets_after(b"HTTP/1.1 2")) as server:
+        run = in_a_row(tool, measured, server)
+    assert run.code == 6, run.text
+    assert "0 done" in run.closing_line
+    assert "Connection reset" in run.closing_line
+    assert server.calls.total() == 6
+    status = tool.status()
+    assert (status["exhausted"], status["unanswered"]) == (3, 6)
+
+
+def test_a_redirect_carries_the_token_nowhere(tool: Tool, measured: Measured) -> None:
+    statuses = ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"]
+    with Hostile() as other:
+        places = [f"{other.url}/?token={tool.token}", f"//127.0.0.1:{other.port}/", "/elsewhere"]
+        answers = [whole(b"", f"Location: {p}", status=s) for s in statuses for p in places]
+        answers.append(whole(b"", f"Refresh: 0; url={other.url}"))
+        kinds = {
+            f"{n}": (says(answer), f"unreadable answer (HTTP {answer.split()[1].decode()})")
+            for n, answer in enumerate(answers)
+        }
+        with mixed(kinds) as (server, kind_of):
+            run = measured.harvest(server.url, tool.notes(3 * len(kinds)), *FEW, "-v")
+        check_mixed(tool, run, server, kind_of, kinds)
+        assert other.connections == 0
+
+
+def test_tls_with_a_server_that_speaks_none_sends_nothing(tool: Tool, measured: Measured) -> None:
+    with Hostile() as server:
+        server.scheme = "https"
+        run = in_a_row(tool, measured, server)
+    check_untrusted(tool, run, server, "TLS failed")
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make a certificate")
+def test_a_certificate_nobody_vouches_for_is_sent_no_token(tool: Tool, measured: Measured) -> None:
+    key, certificate = tool.logs / "key.pem", tool.logs / "certificate.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+            *("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-keyout", str(key), "-out", str(certificate)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with Hostile(context=context) as server:
+        server.scheme = "https"
+        run = in_a_row(tool, measured, server)
+    check_untrusted(tool, run, server, "the server's certificate is not trusted")
+
+
+def check_untrusted(tool: Tool, run: Finished, server: Hostile, reason: str) -> None:
+    assert run.code == 6, run.text
+    assert reason in run.closing_line
+    assert server.calls.total() == 0
+    assert {attempts for attempts, _ in failures(tool).values()} == {2}
+    assert tool.status()["unanswered"] == 0
+
+
+CROWD = {
+    "endless bodies": floods(head(), b"x" * 1000),
+    "large and silent": says(head() + b"x" * (1 << 20)),
+    "endless answers": floods(b"", head(status="100 Continue")),
+    "bombs": says(whole(zeros_packed(100), GZIPPED)),
+}
+
+
+@pytest.mark.parametrize("kind", CROWD)
+def test_a_crowd_of_hostile_answers_at_once_does_not_fill_memory(
+    tool: Tool, measured: Measured, kind: str
+) -> None:
+    ids = tool.note_ids(400)
+
+    async def behave(talk: Talk, note_id: str) -> None:
+        if ids.index(note_id) % 4:
+            await CROWD[kind](talk, note_id)
+        else:
+            await talk.say(whole(body_of(note_id)))
+
+    with Hostile(behave) as server:
+        few = ("--max-attempts", "1", "--max-unanswered", "0")
+        slow = ("--allow-short-timeout", "--timeout", "5")
+        run = measured.harvest(server.url, tool.notes(400), *few, *slow)
+    assert run.code == 1, run.text
+    assert sorted(tool.saved()) == ids[::4]
+    assert server.calls.total() == 400
