@@ -217,6 +217,8 @@ class Caller:
             self._stop.set(judgement.stop, judgement.reason)
         if judgement.verdict is Verdict.SLOW_DOWN:
             self._slow_down(answer)
+        elif answer.fault is None:
+            self._pace.go_on(answer.elapsed)
         if answer.fault is None:
             self._watch_first(job, judgement)
         breaker = self._watch.breaker

@@ -7,7 +7,7 @@ import asyncio
 from aiolimiter import AsyncLimiter
 
 from harvester.pace.window import Window
-from harvester.rules.tempo import DEFAULT_PAUSE, Tempo
+from harvester.rules.tempo import Tempo
 from harvester.settings import Rate
 
 # A wake-up that comes late by up to this many seconds is caught up with; without it, buckets of
@@ -18,14 +18,18 @@ _STEP = 0.01
 
 
 class Pace:
-    """The pace of one run; one task takes the turns, so none is given twice."""
+    """The pace of one run; one task takes the turns, so none is given twice.
 
-    def __init__(self, rate: Rate, burst: int = 1) -> None:
-        self._tempo = Tempo(rate.per_second)
+    With `start`, in calls a second, it begins there and finds out what the server bears.
+    """
+
+    def __init__(self, rate: Rate, burst: int = 1, start: float | None = None) -> None:
+        self._tempo = Tempo(rate.per_second, start)
         self._burst = burst
         self._window = Window(rate, burst)
-        self._per_second = rate.per_second
-        self._limiter = self._spread(rate.per_second)
+        self._asked = rate.per_second
+        self._per_second = self._tempo.rate(0.0)
+        self._limiter = self._spread(self._per_second)
         self._open_at = 0.0
 
     def _spread(self, per_second: float) -> AsyncLimiter:
@@ -41,6 +45,11 @@ class Pace:
     def per_second(self) -> float:
         """The pace now, in calls a second."""
         return self._tempo.rate(asyncio.get_running_loop().time())
+
+    @property
+    def borne(self) -> float | None:
+        """What the server was found to bear, in calls a second; None if it refused no call."""
+        return self._tempo.borne(asyncio.get_running_loop().time())
 
     async def turn(self) -> None:
         """Wait for a turn to call."""
@@ -62,23 +71,28 @@ class Pace:
         while delay := self._window.delay(loop.time()):  # noqa: ASYNC110 - it is time we wait for
             await asyncio.sleep(delay)
         self._window.add(loop.time())
+        self._tempo.start(loop.time())
 
     def pause(self, seconds: float) -> None:
         """Pause all calls for at least so long from now."""
         self._open_at = max(self._open_at, asyncio.get_running_loop().time() + seconds)
 
+    def go_on(self, elapsed: float) -> None:
+        """Take note that a call was not refused; `elapsed` is how long ago it began."""
+        self._tempo.accept(asyncio.get_running_loop().time() - elapsed)
+
     def slow_down(self, retry_after: float | None, elapsed: float) -> bool:
         """Pause and drop the pace after a 302; `elapsed` is how long ago its call began.
 
-        Gives whether the pace dropped: one burst of 302s is one refusal.
+        Gives whether that is news: one burst of 302s is one refusal.
         """
         now = asyncio.get_running_loop().time()
-        dropped = self._tempo.refuse(now, now - elapsed)
+        is_news = self._tempo.refuse(now, now - elapsed)
         if retry_after is not None:
             self.pause(retry_after)
-        elif dropped:
-            self.pause(DEFAULT_PAUSE)
-        return dropped
+        elif is_news:
+            self.pause(self._tempo.pause)
+        return is_news
 
     async def _pass_gate(self) -> None:
         loop = asyncio.get_running_loop()
@@ -89,7 +103,7 @@ class Pace:
         """Make the limiter anew when the tempo has moved, with its bucket full as it was."""
         per_second = self.per_second
         if abs(per_second - self._per_second) > _STEP * self._per_second or (
-            per_second != self._per_second and not self._tempo.is_lowered
+            per_second != self._per_second and per_second == self._asked
         ):
             self._per_second = per_second
             self._limiter = self._spread(per_second)

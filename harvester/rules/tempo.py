@@ -1,55 +1,108 @@
-"""How fast to call when the server bears less than was asked for: drop at once, climb slowly."""
+"""How fast to call when the server bears less than was asked for: drop at once, climb slowly.
+
+The climb is TCP CUBIC's (RFC 9438): quick at first, flat about the pace that was refused, so that
+most of the time is spent just under the limit, then ever quicker, since a limit not met again has
+moved.
+"""
 
 from __future__ import annotations
 
-# After a 302 the pace falls to this share of what it was.
-_DROP = 0.75
-# It climbs quickly to just under the pace that was refused, then feels its way past it.
-_NEAR = 0.95
-_QUICK_CLIMB = 0.02
-_SLOW_CLIMB = 0.002
-_SLOWEST = 0.01
-# Without a Retry-After, calls rest for this long: the vendor's limit is counted by the second.
-DEFAULT_PAUSE = 1.0
+import math
+from collections import deque
+
+# After a 302 the pace falls to this share of what the server bore.
+_DROP = 0.85
+# It is back there after so many calls, and no sooner than so many seconds: one call refused in
+# some hundred is little.
+_CALLS_TO_PEAK = 300.0
+_SHORTEST_CLIMB, _LONGEST_CLIMB = 15.0, 300.0
+# From so much above the pace that was refused it grows by this share each second.
+_BEYOND = 1.02
+_GROWTH = 0.05
+# Where no pace was asked for, it begins with this one, in calls a second.
+START = 5.0
+_SLOWEST = 1 / 60
+# Without a Retry-After calls rest for so long, in seconds; twice that if the next one is refused.
+_PAUSE, _LONGEST_PAUSE = 0.25, 60.0
+_SECOND = 1.0
 
 
 class Tempo:
-    """The pace of a run, in calls a second, never above `asked`; moments are loop seconds."""
+    """The pace of a run, in calls a second, never above `asked`; moments are loop seconds.
 
-    def __init__(self, asked: float) -> None:
+    With `start` it begins there and grows until it is refused.
+    """
+
+    def __init__(self, asked: float, start: float | None = None) -> None:
         self._asked = asked
-        self._rate = asked
-        self._refused_rate: float | None = None
-        self._since = 0.0
+        self._start = start
+        self._peak: float | None = None
+        self._climb = _SHORTEST_CLIMB
+        self._since: float | None = None
         self._dropped_at = float("-inf")
-
-    @property
-    def is_lowered(self) -> bool:
-        """Whether the server has refused the asked pace and it was not reached again since."""
-        return self._refused_rate is not None
+        self._starts: deque[float] = deque()
+        self._refused_again = 0
 
     def rate(self, now: float) -> float:
         """Calls a second at this moment."""
-        if self._refused_rate is None:
-            return self._asked
-        elapsed, self._since = max(0.0, now - self._since), now
-        near = self._refused_rate * _NEAR
-        quick = min(elapsed, max(0.0, near - self._rate) / (_QUICK_CLIMB * self._asked))
-        self._rate += quick * _QUICK_CLIMB * self._asked
-        self._rate += (elapsed - quick) * _SLOW_CLIMB * self._asked
-        if self._rate >= self._asked:
-            self._rate, self._refused_rate = self._asked, None
-        return self._rate
+        age = 0.0 if self._since is None else max(0.0, now - self._since)
+        if self._peak is not None:
+            return min(self._asked, self._peak * self._climbed(age))
+        if self._start is not None:
+            return min(self._asked, self._start * _grown(age))
+        return self._asked
+
+    def _climbed(self, age: float) -> float:
+        """The pace as a share of the peak, so many seconds after the drop."""
+        depth = 1 - _DROP
+        beyond = self._climb * (1 + ((_BEYOND - 1) / depth) ** (1 / 3))
+        if age < beyond:
+            return 1 + depth * ((age - self._climb) / self._climb) ** 3
+        return _BEYOND * _grown(age - beyond)
+
+    def borne(self, now: float) -> float | None:
+        """The pace that the server was found to bear, or None if it never refused a call."""
+        return None if self._peak is None else max(min(self._asked, self._peak), self.rate(now))
+
+    def start(self, now: float) -> None:
+        """Take note of a call that starts now."""
+        if self._since is None:
+            self._since = now
+        self._starts.append(now)
+        while self._starts[0] < now - _SECOND:
+            self._starts.popleft()
+
+    def accept(self, began: float) -> None:
+        """Take note of any answer but a 302 for a call that began at a moment."""
+        if began > self._dropped_at:
+            self._refused_again = 0
 
     def refuse(self, now: float, began: float) -> bool:
-        """Take note of a 302 for a call that began at a moment; gives whether the pace dropped.
+        """Take note of a 302 for a call that began at a moment; gives whether it is news.
 
-        Calls that were already on their way at the last drop say nothing new.
+        Calls that were already on their way at the last drop say nothing new. One refused before
+        another was accepted says that the pause was too short, not that the pace was too fast.
         """
         if began <= self._dropped_at:
             return False
-        rate = self.rate(now)
-        self._refused_rate = rate
-        self._rate = max(rate * _DROP, self._asked * _SLOWEST)
+        if not self._refused_again:
+            self._drop(self.rate(now), began)
+        self._refused_again += 1
         self._since = self._dropped_at = now
         return True
+
+    def _drop(self, rate: float, began: float) -> None:
+        """Take what went out in the second before for the limit, within reason."""
+        borne = sum(began - _SECOND <= start < began for start in self._starts)
+        self._peak = max(min(rate, max(borne, rate / 2)), _SLOWEST)
+        self._climb = min(max(_CALLS_TO_PEAK / self._peak, _SHORTEST_CLIMB), _LONGEST_CLIMB)
+
+    @property
+    def pause(self) -> float:
+        """Seconds to rest after the latest refusal, where it says nothing of that itself."""
+        return min(_PAUSE * 2.0 ** (min(self._refused_again, 30) - 1), _LONGEST_PAUSE)
+
+
+def _grown(seconds: float) -> float:
+    # No pace doubles a thousand times; without a bound the power would overflow.
+    return math.exp(min(_GROWTH * seconds, 700.0))

@@ -7,6 +7,7 @@ import os
 import random
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -105,6 +106,11 @@ class World:
         """Close what the dead process held open."""
         for connection in self.connections:
             sqlite3.Connection.close(connection)
+        for link in list(Path("/proc/self/fd").iterdir()):
+            # The descriptor of the listing itself is gone by now.
+            with suppress(FileNotFoundError):
+                if link.readlink().parent == self.folder:
+                    os.close(int(link.name))
 
     def remains(self) -> dict[str, bytes]:
         """The files as the next start finds them."""

@@ -1,49 +1,96 @@
-"""The tempo drops at once when the server refuses it, and climbs back slowly."""
+"""The tempo drops at once when the server refuses it, and climbs back as TCP CUBIC does."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.rules.tempo import Tempo
+from harvester.rules.tempo import START, Tempo
 
 ASKED = st.floats(1 / 86400, 10_000)
 # Steps of time, each with whether a refusal comes at its end and how old its call is.
 STEPS = st.lists(st.tuples(st.floats(0, 600), st.booleans(), st.floats(0, 90)), max_size=60)
 
 
+def going(asked: float, per_second: int, seconds: int = 2) -> Tempo:
+    """A tempo after some seconds of calls."""
+    tempo = Tempo(asked)
+    for nth in range(per_second * seconds):
+        tempo.start(nth / per_second)
+    return tempo
+
+
 def test_the_tempo_is_what_was_asked_until_it_is_refused() -> None:
     tempo = Tempo(5)
     assert [tempo.rate(now) for now in (0, 1, 1e6)] == [5, 5, 5]
-    assert not tempo.is_lowered
+    assert tempo.borne(1e6) is None
 
 
-def test_a_refusal_drops_it_at_once() -> None:
-    tempo = Tempo(8)
-    assert tempo.refuse(100, began=99)
-    assert tempo.rate(100) == 6
-    assert tempo.is_lowered
+def test_a_refusal_drops_it_at_once_below_what_was_borne() -> None:
+    tempo = going(asked=100, per_second=80)
+    assert tempo.refuse(2, began=2)
+    assert tempo.rate(2) == pytest.approx(80 * 0.85)
+    assert tempo.borne(2) == 80
+
+
+def test_one_refusal_never_takes_more_than_half() -> None:
+    tempo = going(asked=100, per_second=1)
+    tempo.refuse(2, began=2)
+    assert tempo.borne(2) == 50
 
 
 def test_a_burst_of_refusals_drops_it_once() -> None:
-    tempo = Tempo(8)
-    assert tempo.refuse(100, began=99)
-    assert not any(tempo.refuse(100 + 0.1 * nth, began=99.5) for nth in range(10))
-    assert tempo.rate(100) == pytest.approx(6, abs=0.2)
-    assert tempo.refuse(102, began=101)
-    assert tempo.rate(102) < 5
+    tempo = going(asked=8, per_second=8)
+    assert tempo.refuse(2, began=2)
+    assert not any(tempo.refuse(2 + 0.1 * nth, began=1.9) for nth in range(10))
+    assert tempo.rate(2) == pytest.approx(8 * 0.85)
 
 
-def test_it_climbs_slower_past_the_pace_that_was_refused() -> None:
-    tempo = Tempo(10)
-    tempo.refuse(0, began=-1)
-    low = tempo.rate(0)
-    first_ten = tempo.rate(10) - low
-    near = tempo.rate(12)
-    next_ten = tempo.rate(22) - near
-    assert 9.5 <= near < 10
-    assert next_ten < first_ten / 5
+def test_a_refusal_right_after_the_pause_makes_the_next_one_longer_and_the_pace_no_lower() -> None:
+    tempo = going(asked=8, per_second=8)
+    pauses = []
+    for nth in range(12):
+        assert tempo.refuse(2 + nth, began=1.99 + nth)
+        pauses.append(tempo.pause)
+    assert pauses[:4] == [0.25, 0.5, 1, 2]
+    assert pauses[-1] == 60
+    assert tempo.borne(14) == 8
+    tempo.accept(began=14)
+    tempo.refuse(15, began=15)
+    assert tempo.pause == 0.25
+
+
+def test_the_climb_is_flat_about_the_pace_that_was_refused() -> None:
+    tempo = going(asked=100, per_second=60)
+    tempo.refuse(2, began=2)
+    rates = [tempo.rate(2 + second) for second in range(100)]
+    assert all(before < after for before, after in pairwise(rates) if after < 100)
+    near = [second for second, rate in enumerate(rates) if abs(rate / 60 - 1) < 0.02]
+    assert near[0] <= 8
+    assert len(near) > 12
+    assert sum(rates[:15]) / 15 > 0.95 * 60
+    # Not refused there, it goes on to what was asked, quicker and quicker.
+    assert rates[60] == 100
+
+
+def test_the_slower_the_calls_the_longer_the_climb() -> None:
+    slow, fast = going(asked=5, per_second=5), going(asked=50, per_second=50)
+    for tempo in (slow, fast):
+        tempo.refuse(2, began=2)
+    assert slow.rate(22) / 5 < fast.rate(22) / 50
+
+
+def test_with_no_pace_asked_for_it_grows_from_the_start_until_refused() -> None:
+    tempo = Tempo(1000, START)
+    assert tempo.rate(100) == START
+    tempo.start(100)
+    rates = [tempo.rate(100 + second) for second in range(200)]
+    assert rates == sorted(rates)
+    assert rates[-1] == 1000
+    assert tempo.borne(300) is None
 
 
 @given(ASKED, STEPS)
@@ -53,9 +100,13 @@ def test_it_is_never_above_what_was_asked_and_never_stops(
     tempo, now = Tempo(asked), 0.0
     for step, is_refused, age in steps:
         now += step
+        tempo.start(now)
         if is_refused:
             tempo.refuse(now, now - age)
-        assert asked * 0.0099 <= tempo.rate(now) <= asked
+            assert 0 < tempo.pause <= 60
+        else:
+            tempo.accept(now - age)
+        assert min(asked, 1 / 60) * 0.84 <= tempo.rate(now) <= asked
 
 
 @given(ASKED, st.integers(1, 40))
@@ -63,8 +114,7 @@ def test_it_climbs_back_to_what_was_asked(asked: float, refusals: int) -> None:
     tempo = Tempo(asked)
     for nth in range(refusals):
         tempo.refuse(float(nth), began=nth - 0.5)
-    last, climbed = tempo.rate(refusals), [tempo.rate(refusals + 10 * t) for t in range(60)]
+        tempo.accept(nth + 0.1)
+    climbed = [tempo.rate(refusals + 20 * t) for t in range(100)]
     assert climbed == sorted(climbed)
-    assert climbed[0] == last
     assert climbed[-1] == asked
-    assert not tempo.is_lowered
