@@ -210,7 +210,8 @@ class Summary:
 
     `done`, `queued` and `failed` are of the whole ledger; the others of this run. `unanswered`
     counts calls that may have been charged without an answer, `by_code` answers by business code
-    ("none" where no answer arrived), `elapsed` is in seconds.
+    ("none" where no answer arrived), `elapsed` is in seconds. `borne` is the pace, in calls a
+    second, that the server was found to bear, where it refused the one asked for.
     """
 
     reason: str
@@ -230,5 +231,6 @@ class Summary:
     elapsed: float = 0.0
     found_unanswered: int = 0
     adopted: int = 0
+    borne: float | None = None
     bad_lines: int = 0
     bad_examples: tuple[BadLine, ...] = ()

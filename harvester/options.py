@@ -18,6 +18,7 @@ from harvester.errors import InputError, UsageError
 from harvester.model import Page
 from harvester.settings import (
     DEFAULT_DAY_ZONE,
+    FASTEST,
     REGIONS,
     SHORTEST_TIMEOUT,
     Backoff,
@@ -32,6 +33,7 @@ from harvester.settings import (
 from harvester.source import IdRule, NoNoteError, check, iterable_pages, read_pages, spool
 
 TOKEN_VARIABLE = "JUSTONEAPI_TOKEN"  # noqa: S105 - a variable's name
+_FIND_RATE = "auto"
 BASE_URL_VARIABLE = "JUSTONEAPI_BASE_URL"
 NO_TOKEN = (
     f"no token: get one at justoneapi.com, then put it in the environment variable "
@@ -44,8 +46,8 @@ Inputs = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 class Options(TypedDict, total=False):
     """What `harvester run` takes, under the same names; all may be left out.
 
-    `rate` is like "5/s"; `timeout`, `backoff_base`, `backoff_cap`, `max_runtime` and `refresh` are
-    seconds, or text like "8h"; `workers` is a number or "auto".
+    `rate` is like "5/s", or "auto"; `timeout`, `backoff_base`, `backoff_cap`, `max_runtime` and
+    `refresh` are seconds, or text like "8h"; `workers` is a number or "auto".
     """
 
     token: str | None
@@ -137,12 +139,15 @@ def _calling(options: Options) -> Calling:
             f"--timeout {timeout:g} is under the {SHORTEST_TIMEOUT:g} seconds the vendor asks for: "
             "a call cut short may be charged all the same. Say --allow-short-timeout to do it."
         )
+    rate = options.get("rate", "5/s")
+    is_rate_found = rate.strip() == _FIND_RATE
     return Calling(
-        parse_rate(options.get("rate", "5/s")),
+        FASTEST if is_rate_found else parse_rate(rate),
         options.get("burst", 1),
         _workers(options.get("workers", "auto")),
         timeout,
         options.get("accept_cache", False),
+        is_rate_found,
     )
 
 

@@ -44,7 +44,7 @@ def parse_rate(text: str) -> Rate:
     """Read "5/s", "300/m", "1000/h" or "20000/d"; raises UsageError."""
     match = _RATE.fullmatch(text.strip())
     if match is None or float(match[1]) <= 0:
-        raise UsageError(f"rate {text!r} is not like 5/s, 300/m, 1000/h or 20000/d.")
+        raise UsageError(f"rate {text!r} is not like 5/s, 300/m, 1000/h or 20000/d, nor auto.")
     calls, period = float(match[1]), _UNIT_SECONDS[match[2]]
     if calls < 1:
         # "0.5/s" and "30/m" are the same pace; a window must hold at least one whole call.
@@ -108,15 +108,23 @@ class Patience:
     max_unanswered: int = 2
 
 
+# What `--rate auto` never goes beyond: the fastest pace that was measured to be held.
+FASTEST = Rate(1000, 1.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Calling:
-    """How calls are made: `workers` None follows rate and latency, `timeout` is in seconds."""
+    """How calls are made: `workers` None follows rate and latency, `timeout` is in seconds.
+
+    With `is_rate_found` the run finds out the pace that the server bears, up to `rate`.
+    """
 
     rate: Rate
     burst: int = 1
     workers: int | None = None
     timeout: float = 90.0
     accept_cache: bool = False
+    is_rate_found: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,9 @@ class Screen:
 @click.option("--region", type=click.Choice(list(REGIONS)), help="Where the API is, by name.")
 @click.option("--endpoint", default=DEFAULT_ENDPOINT, show_default=True, help="Name or path.")
 @click.option("--accept-cache", is_flag=True, help="Let the API answer from its cache.")
-@click.option("--rate", default="5/s", show_default=True, help="Most calls per s, m, h or d.")
+@click.option(
+    "--rate", default="5/s", show_default=True, help="Most calls per s, m, h or d; or auto."
+)
 @click.option("--burst", default=1, show_default=True, type=_POSITIVE, help="Calls at once.")
 @click.option("--workers", default="auto", show_default=True, help="Calls in flight at most.")
 @click.option("--timeout", default="90", show_default=True, help="Seconds a call may take.")

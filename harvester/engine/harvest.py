@@ -19,11 +19,13 @@ from harvester.engine.reading import pages_from
 from harvester.engine.run import Run
 from harvester.errors import LocalIOError
 from harvester.ledger.protocol import Identity
+from harvester.ledger.sqlite import SqliteLedger
 from harvester.ledger.threaded import ThreadedLedger
 from harvester.model import Page, Summary
 from harvester.output.lines import SIMULATED_PREFIX
 from harvester.output.threaded import ThreadedSink
 from harvester.pace import Pace
+from harvester.rules.tempo import START
 from harvester.settings import RunSettings
 from harvester.simulator import SimulatorSettings, serving
 
@@ -31,6 +33,8 @@ from harvester.simulator import SimulatorSettings, serving
 _EMBEDDED = SimulatorSettings(
     latency=0.05, jitter=0.02, fail={301: 0.1}, request_id_prefix=SIMULATED_PREFIX
 )
+# Begun at once with what was borne last time, a night would begin with a refusal.
+_NEAR = 0.9
 _SIMULATED_TOKEN = "simulated"  # noqa: S105 - any word will do there
 
 
@@ -104,7 +108,7 @@ async def _run_opened(
             harvest.observers,
         )
         _tell_found(ports, opened, found.found_unanswered)
-        run = Run(settings, ports, Pace(settings.calling.rate, settings.calling.burst))
+        run = Run(settings, ports, pace_of(settings, ledger))
         began(run)
         summary = await run.run()
     summary = replace(
@@ -112,8 +116,20 @@ async def _run_opened(
     )
     # On a full disk the summary matters more than its copy in the ledger.
     with suppress(LocalIOError):
+        if settings.calling.is_rate_found and summary.calls:
+            ledger.remember_borne(run.pace.found)
         ledger.finish_run(summary.reason, summary.exit_code)
     return summary
+
+
+def pace_of(settings: RunSettings, ledger: SqliteLedger) -> Pace:
+    """The pace asked for, or one that finds itself from where the last run found it."""
+    calling = settings.calling
+    if not calling.is_rate_found:
+        return Pace(calling.rate, calling.burst)
+    borne = ledger.borne()
+    start = START if borne is None else borne * _NEAR
+    return Pace(calling.rate, calling.burst, start)
 
 
 @asynccontextmanager

@@ -157,6 +157,7 @@ class Run:
             exhausted=counts.exhausted,
             detail=self._stop.detail,
             elapsed=elapsed,
+            borne=self.pace.borne,
             bad_lines=progress.bad_lines,
             bad_examples=tuple(progress.bad_examples),
         )

@@ -230,6 +230,17 @@ class SqliteLedger:
         with self._transaction() as db:
             db.execute("DELETE FROM meta WHERE key = 'rebuilding'")
 
+    def borne(self) -> float | None:
+        """The pace that the server was last found to bear, in calls a second."""
+        with self._errors():
+            row = self._db.execute("SELECT value FROM meta WHERE key = 'borne'").fetchone()
+        return row[0] if row else None
+
+    def remember_borne(self, per_second: float) -> None:
+        """Keep the pace that the server was found to bear for the next run."""
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('borne', ?)", (per_second,))
+
     def finish_run(self, reason: str, exit_code: int) -> None:
         """Write down why the run ended."""
         with self._transaction() as db:

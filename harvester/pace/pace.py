@@ -51,6 +51,11 @@ class Pace:
         """What the server was found to bear, in calls a second; None if it refused no call."""
         return self._tempo.borne(asyncio.get_running_loop().time())
 
+    @property
+    def found(self) -> float:
+        """The pace to begin the next run with, in calls a second."""
+        return self.borne or self.per_second
+
     async def turn(self) -> None:
         """Wait for a turn to call."""
         await self._pass_gate()

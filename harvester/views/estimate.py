@@ -14,6 +14,8 @@ from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import BadLine, State
 from harvester.options import Inputs, Options, pages_of, settings_of
 from harvester.plain import plain
+from harvester.rules.tempo import START
+from harvester.settings import Rate
 from harvester.views.words import count, duration, money
 
 
@@ -32,11 +34,14 @@ def estimate_lines(
     if counts is not None and settings.retry_failed:
         queued += counts.rejected
     total = added + queued
-    seconds = total / settings.calling.rate.per_second
+    calling = settings.calling
+    # A pace to be found begins with this one.
+    rate = Rate(START, 1.0) if calling.is_rate_found else calling.rate
+    seconds = total / rate.per_second
     yield f"{count(added, 'new note')}, {held:,} already known, {queued:,} queued before"
     yield (
         f"would make at least {count(total, 'call')}{money(total, price)}, in at least "
-        f"{duration(seconds)} at {settings.calling.rate}"
+        f"{duration(seconds)} at {rate}"
     )
     if bad:
         yield f"{count(len(bad), 'line')} of input name no note:"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harvester.model import StopReason, Summary
 from harvester.plain import plain
-from harvester.views.words import codes, count, duration, money
+from harvester.views.words import codes, count, duration, money, pace
 
 # Longer than any path or command line that people type, so that nothing to copy is cut.
 _LONGEST = 8192
@@ -67,6 +67,11 @@ def summary_lines(summary: Summary, output: Path, price: float | None) -> Iterat
         f"{count(summary.saved, 'note')} saved to {plain(str(output), _LONGEST)}; "
         f"{count(summary.charged, 'call')} charged{money(summary.charged, price)}"
     )
+    if summary.borne is not None:
+        yield (
+            f"{count(summary.by_code.get('302', 0), 'call')} refused by the rate limit: the server "
+            f"bore about {pace(summary.borne)}; suggested: --rate {pace(summary.borne)}"
+        )
     if summary.adopted:
         yield f"{count(summary.adopted, 'paid line')} of an earlier run adopted"
     if summary.unanswered or summary.found_unanswered:

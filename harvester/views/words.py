@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+_TELLING_CALLS = 10
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
@@ -33,6 +34,16 @@ def money(calls: int, price: float | None) -> str:
 def codes(by_code: dict[str, int]) -> str:
     """Answers by code: 0: 950, 301: 50."""
     return ", ".join(f"{code}: {many:,}" for code, many in by_code.items()) or "none"
+
+
+def pace(per_second: float) -> str:
+    """A pace in calls a second as `--rate` takes it, rounded down: 39/s, 90/m, 2/h."""
+    for unit, seconds in (("s", 1), ("m", _MINUTE), ("h", _HOUR)):
+        calls = per_second * seconds
+        # Where rounding down would cost much, a longer unit says it better.
+        if calls >= _TELLING_CALLS:
+            return f"{int(calls)}/{unit}"
+    return f"{max(1, int(per_second * _DAY))}/d"
 
 
 def moment(seconds: float) -> str:

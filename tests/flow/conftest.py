@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from harvester.engine.harvest import pace_of
 from harvester.engine.opening import Host, Opened, begin, open_harvest
 from harvester.engine.ports import Event, Ports
 from harvester.engine.run import Run
@@ -17,7 +18,6 @@ from harvester.ledger.protocol import Identity
 from harvester.ledger.threaded import ThreadedLedger
 from harvester.model import Answer, Page, Summary
 from harvester.output.threaded import ThreadedSink
-from harvester.pace import Pace
 from harvester.settings import Backoff, Calling, RunSettings, parse_rate
 from harvester.simulator.brain import Brain
 from tests.virtual import InlineExecutor, run_virtually
@@ -41,6 +41,7 @@ class Upstream:
     starts: list[tuple[float, str]] = field(default_factory=list)
     script: Callable[[str, int, float], Answer | None] = lambda _note, _nth, _now: None
     calls: dict[str, int] = field(default_factory=dict)
+    refused: set[float] = field(default_factory=set)
 
     async def fetch(self, note_id: str) -> Answer:
         now = asyncio.get_running_loop().time()
@@ -51,6 +52,8 @@ class Upstream:
             query: Mapping[str, str] = {"token": "t", "noteId": note_id}
             reply = self.brain.answer(PATH, query, MIDNIGHT + now)
             answer = Answer(reply.status, reply.body)
+        if b'"code":302' in (answer.body or b""):
+            self.refused.add(now)
         await asyncio.sleep(answer.elapsed or self.latency)
         return replace(answer, elapsed=asyncio.get_running_loop().time() - now)
 
@@ -116,11 +119,14 @@ class Night:
             lambda: 0.5,
             (self.events.append,),
         )
-        run = Run(settings, ports, Pace(settings.calling.rate, settings.calling.burst))
+        run = Run(settings, ports, pace_of(settings, opened.ledger))
         async with asyncio.TaskGroup() as group:
             if meddle is not None:
                 group.create_task(meddle(run))
-            return await run.run()
+            summary = await run.run()
+        if settings.calling.is_rate_found:
+            opened.ledger.remember_borne(run.pace.found)
+        return summary
 
     def lines(self) -> list[bytes]:
         return self.output.read_bytes().splitlines()
