@@ -23,7 +23,7 @@ from harvester.options import (
     settings_of,
     token_of,
 )
-from harvester.settings import Backoff, Limits, Patience, Rate
+from harvester.settings import FASTEST, Backoff, Limits, Patience, Rate
 
 ID = "67f32a94000000001d02eb4a"
 OTHER = "6a274ceb000000000803f157"
@@ -342,3 +342,9 @@ def test_a_simulated_plan_needs_no_token() -> None:
 @pytest.mark.parametrize(("inputs", "has_input"), [([], False), ((), False), ([ID], True)])
 def test_a_plan_knows_whether_it_was_given_input(inputs: Inputs, *, has_input: bool) -> None:
     assert plan(inputs, "out.jsonl", {"simulate": True}).has_input == has_input
+
+
+def test_the_rate_may_be_left_to_be_found() -> None:
+    calling = settings_of({"rate": "auto"}).calling
+    assert (calling.is_rate_found, calling.rate) == (True, FASTEST)
+    assert not settings_of({"rate": "5/s"}).calling.is_rate_found

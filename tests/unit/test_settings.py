@@ -43,7 +43,7 @@ def test_a_rate_is_calls_in_a_period(text: str, rate: Rate, shown: str, per_seco
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("5", "is not like 5/s, 300/m, 1000/h or 20000/d."),
+        ("5", "is not like 5/s, 300/m, 1000/h or 20000/d, nor auto."),
         ("", "is not like"),
         ("/s", "is not like"),
         ("5/w", "is not like"),

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.views.words import codes, count, duration, moment, money
+from harvester.settings import parse_rate
+from harvester.views.words import codes, count, duration, moment, money, pace
 
 
 @pytest.mark.parametrize(
@@ -56,3 +57,12 @@ def test_codes_are_listed_or_none() -> None:
 def test_a_moment_is_utc_to_the_millisecond() -> None:
     assert moment(0) == "1970-01-01T00:00:00.000Z"
     assert moment(1795395723.456) == "2026-11-23T01:02:03.456Z"
+
+
+@pytest.mark.parametrize(
+    ("per_second", "said"),
+    [(39.8, "39/s"), (10, "10/s"), (4.99, "299/m"), (0.05, "180/h"), (1e-3, "86/d"), (1e-6, "1/d")],
+)
+def test_a_pace_is_said_as_the_rate_option_takes_it(per_second: float, said: str) -> None:
+    assert pace(per_second) == said
+    assert parse_rate(said).per_second == pytest.approx(per_second, rel=0.1) or said == "1/d"
