@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import shlex
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -112,6 +113,9 @@ def run(
             click.echo(line)
         return 0
     screen = Screen(output, price, progress, verbose, quiet, log_file, log_format)
+    # A run makes few cycles and many short-lived objects: looking for cycles after every 700 of
+    # them costs 7 % of a fast run's CPU time.
+    gc.set_threshold(20_000, 20, 50)
     with ExitStack() as stack:
         harvest = plan(inputs, output, chosen, _observers(screen, stack))
         _warn(chosen, harvest)

@@ -14,7 +14,7 @@ from harvester.settings import RunSettings
 
 # Claimed ahead: what can be sent in so many seconds, within these bounds.
 _AHEAD_SECONDS = 10.0
-_LEAST_AHEAD, _MOST_AHEAD = 4, 500
+_LEAST_AHEAD, _MOST_AHEAD = 4, 1000
 
 
 class Feeder:

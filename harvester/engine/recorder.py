@@ -13,6 +13,10 @@ from harvester.ledger.protocol import Extent, FoundLine
 from harvester.model import Outcome, State, StopReason
 
 _LARGEST_GROUP = 500
+# When answers come in thousands a second, those of so many seconds are written, and committed,
+# together: handing work to a thread costs as much as a call does. When they come slowly, at once.
+_WRITE_EVERY = 0.01
+_COMMIT_EVERY = 0.05
 # A power cut loses at most what was not settled: about a second, as the contract says.
 _SETTLE_EVERY = 1.0
 
@@ -24,6 +28,23 @@ class _Written:
     outcomes: list[Outcome]
     ends: list[int]
     extent: Extent
+
+
+class Rhythm:
+    """Keeps steps of `seconds`: what was done long enough after the last time need not wait."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._clock = asyncio.get_running_loop().time
+        self._last = float("-inf")
+
+    async def keep(self) -> None:
+        """Wait, if it is too soon for the next step."""
+        now = self._clock()
+        wait = self._last + self._seconds - now
+        self._last = max(now, now + wait)
+        if wait > 0:
+            await asyncio.sleep(wait)
 
 
 class Recorder:
@@ -74,18 +95,22 @@ class Recorder:
         await self._save_unwritten()
 
     async def _write_all(self) -> None:
+        rhythm = Rhythm(_WRITE_EVERY)
         while group := await self._take_group():
             self._unwritten += group
             await self._write()
+            await rhythm.keep()
         if self._unwritten:
             await self._write()
         self._written.put_nowait(None)
 
     async def _commit_all(self) -> None:
+        rhythm = Rhythm(_COMMIT_EVERY)
         while (written := await self._written.get()) is not None:
             self._uncommitted.append(written)
             if self._written.empty():
                 await self._commit()
+                await rhythm.keep()
         if self._uncommitted:
             await self._commit()
 
