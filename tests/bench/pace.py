@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -14,10 +13,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.bench.notes import write_ids
+from tests.bench.product import harvest
+from tests.bench.table import show
 
 _SECONDS = 15
 # Start-up, the first connections and the last answers are no steady state.
 _MARGIN = 2.0
+_RATES = ((10, 0.02), (50, 0.2), (200, 2.0), (500, 0.1), (1000, 0.02))
+# Limits that follow one another, and the seconds for all of them, at the pace asked for.
+_HIDDEN = (((40,), 40), ((40, 80, 30), 120))
+_ASKED = "100/s"
+# After a change, the first seconds are for finding the new limit.
+_FINDING = 5
 
 
 @contextmanager
@@ -39,20 +46,6 @@ def ask(url: str) -> list[list[float]]:
     return found
 
 
-def harvest(url: str, ids: Path, output: Path, *options: str) -> str:
-    """The whole product, as it is run; gives what it printed."""
-    command = [sys.executable, "-m", "harvester", "run", str(ids), "-o", str(output), *options]
-    done = subprocess.run(
-        command,
-        env={**os.environ, "JUSTONEAPI_TOKEN": "benchmark-token", "JUSTONEAPI_BASE_URL": url},
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode in (0, 7), done.stdout + done.stderr
-    return done.stdout
-
-
 def worst_window(starts: Sequence[float], length: float) -> int:
     """The most calls in any half-open window of a length in seconds."""
     worst = first = 0
@@ -63,22 +56,19 @@ def worst_window(starts: Sequence[float], length: float) -> int:
     return worst
 
 
-def fidelity(room: Path, rate: int, latency: float, jitter: float) -> None:
-    """Print the share of allowed calls that is made, and the worst window."""
+def fidelity(room: Path, rate: int, latency: float, jitter: float) -> Sequence[str]:
+    """The share of allowed calls that is made, and the worst window."""
     ids = write_ids(room / f"pace{rate}.txt", rate * _SECONDS)
     with serving(latency, jitter) as url:
         harvest(url, ids, room / f"pace{rate}-{latency}.jsonl", "--rate", f"{rate}/s")
         starts = [start for start, _ in ask(f"{url}/starts")]
     steady = [start for start in starts if start - starts[0] >= _MARGIN]
     used = (len(steady) - 1) / (steady[-1] - steady[0]) / rate
-    print(
-        f"pace {rate}/s, answers in {latency:g} s: {used:.1%} used, "
-        f"at most {worst_window(starts, 1.0)} in a second"
-    )
+    return f"{rate}/s", f"{latency:g} s", f"{used:.1%}", f"{worst_window(starts, 1.0):,}"
 
 
-def hidden(room: Path, rate: str, limits: Sequence[int], seconds: int) -> None:
-    """Print the share of 302s, and of the true limit used, while the limit changes."""
+def hidden(room: Path, rate: str, limits: Sequence[int], seconds: int) -> Iterator[Sequence[str]]:
+    """The share of 302s, and of the true limit used, for each limit that is in force in turn."""
     ids = write_ids(room / "hidden.txt", 400 * seconds)
     with serving(0.05, 0.02, limits[0]) as url:
         timers = [
@@ -93,23 +83,36 @@ def hidden(room: Path, rate: str, limits: Sequence[int], seconds: int) -> None:
     began = starts[0][0]
     part = seconds / len(limits)
     for n, limit in enumerate(limits):
-        # After a change, the first seconds are for finding the new limit.
-        calls = [r for at, r in starts if n * part + 5 <= at - began < (n + 1) * part]
+        calls = [r for at, r in starts if n * part + _FINDING <= at - began < (n + 1) * part]
         refused = sum(map(bool, calls))
-        good = (len(calls) - refused) / (part - 5) / limit
-        print(
-            f"--rate {rate}, true limit {limit}/s: {refused / max(1, len(calls)):.2%} refused, "
-            f"{good:.1%} of the limit used"
-        )
+        good = (len(calls) - refused) / (part - _FINDING) / limit
+        share = f"{refused / max(1, len(calls)):.2%}"
+        yield rate, f"{limit}/s", f"{seconds / len(limits):g} s", share, f"{good:.1%}"
 
 
 def main() -> None:
-    """Print a line for each rate."""
+    """Print a table of both."""
     with tempfile.TemporaryDirectory() as folder:
-        for rate, latency in ((10, 0.02), (50, 0.2), (200, 2.0), (500, 0.1), (1000, 0.02)):
-            fidelity(Path(folder), rate, latency, latency / 2)
-        hidden(Path(folder), "100/s", [40], 40)
-        hidden(Path(folder), "100/s", [40, 80, 30], 120)
+        room = Path(folder)
+        show(
+            "Pace, seen by the server",
+            [
+                ("--rate", "answers in", "of it used", "most in a second"),
+                *(fidelity(room, rate, latency, latency / 2) for rate, latency in _RATES),
+            ],
+        )
+        show(
+            "A hidden limit of the server below --rate",
+            [
+                ("--rate", "true limit", "for", "refused (302)", "of the limit used"),
+                *(
+                    row
+                    for limits, seconds in _HIDDEN
+                    for row in hidden(room, _ASKED, limits, seconds)
+                ),
+            ],
+            f"Without the first {_FINDING} s of each limit, which are for finding it.",
+        )
 
 
 if __name__ == "__main__":

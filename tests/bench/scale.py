@@ -19,7 +19,9 @@ from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import Outcome, State
 from harvester.settings import Calling, Rate, RunSettings
 from harvester.source import IdRule, read_pages
+from tests.bench.memory import peak
 from tests.bench.notes import write_ids
+from tests.bench.table import show
 
 _ENDPOINT = "xiaohongshu-pgy/note-detail/v1"
 _IDENTITY = Identity(_ENDPOINT, simulated=False)
@@ -32,26 +34,25 @@ _DATA = '"' + "上海落户" * 240 + '"'
 
 
 def main() -> None:
-    """Print a line for each step; each step is a process of its own, so that its peak is its own.
+    """Print a table of all steps; each is a process of its own, so that its peak is its own.
 
-    With the name of a step and a folder, do that step.
+    With the name of a step and a folder, do that step and print its figures, then its peak.
     """
     many = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     if len(sys.argv) > 2:
         STEPS[sys.argv[2]](Path(sys.argv[3]), many)
-        print(f"    peak {peak() / 1024:.0f} MB")
+        print(f"{peak() / 1024:.0f}")
         return
+    rows = [("", "figure", "peak MB")]
     with tempfile.TemporaryDirectory() as folder:
         write_ids(Path(folder) / "ids.txt", many)
         for step in STEPS:
             command = [sys.executable, "-m", "tests.bench.scale", str(many), step, folder]
-            subprocess.run(command, check=True)
-
-
-def peak() -> int:
-    """The most memory this process held, in KiB; getrusage would tell its parent's as well."""
-    lines = Path("/proc/self/status").read_text("ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+            *figures, most = done.stdout.splitlines()
+            for what, _, figure in (line.partition(": ") for line in figures):
+                rows.append((what, figure, most))
+    show("Large ledgers: enrolling, going on, recovery", rows)
 
 
 def enrol(room: Path, many: int) -> None:
