@@ -7,7 +7,15 @@ import os
 from typing import Unpack
 
 from harvester.engine.harvest import run_harvest
-from harvester.engine.ports import CallFinished, Event, Notice, Observer
+from harvester.engine.ports import (
+    CallFinished,
+    Event,
+    Notice,
+    Observer,
+    RunBegan,
+    RunEnded,
+    Stopping,
+)
 from harvester.engine.run import Run
 from harvester.errors import HarvesterError
 from harvester.model import StopReason, Summary
@@ -19,7 +27,11 @@ __all__ = [
     "Event",
     "HarvesterError",
     "Notice",
+    "Observer",
     "Options",
+    "RunBegan",
+    "RunEnded",
+    "Stopping",
     "Summary",
     "harvest",
 ]

@@ -87,7 +87,8 @@ class Job:
     """One note id, claimed.
 
     `token` names the claim; `attempts` counts all requests ever made for the job, `tries` those of
-    this run by `Cause` (collection, server, unanswered).
+    this run by `Cause` (collection, server, unanswered). `carried` is the text of a JSON object
+    with what came along from the input.
     """
 
     seq: int
@@ -95,6 +96,7 @@ class Job:
     token: int = 0
     attempts: int = 0
     tries: tuple[int, int, int] = (0, 0, 0)
+    carried: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,10 +200,14 @@ class BadLine:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some lines of INPUT: the note ids they name, in order, and the bad lines among them."""
+    """Some lines of INPUT: the note ids they name, in order, and the bad lines among them.
+
+    `carried` holds, by note id, the text of a JSON object with what travels along.
+    """
 
     ids: list[str]
     bad: list[BadLine] = field(default_factory=list)
+    carried: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

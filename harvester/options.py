@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
@@ -30,14 +30,24 @@ from harvester.settings import (
     parse_rate,
     parse_timezone,
 )
-from harvester.source import IdRule, NoNoteError, check, iterable_pages, read_pages, spool
+from harvester.source import (
+    Carry,
+    IdRule,
+    NoNoteError,
+    check,
+    iterable_pages,
+    parse_carry,
+    read_pages,
+    spool,
+)
 
 TOKEN_VARIABLE = "JUSTONEAPI_TOKEN"  # noqa: S105 - a variable's name
 _FIND_RATE = "auto"
 BASE_URL_VARIABLE = "JUSTONEAPI_BASE_URL"
 NO_TOKEN = (
-    f"no token: get one at justoneapi.com, then put it in the environment variable "
-    f"{TOKEN_VARIABLE} or in a file named by --token-file (or practise with --simulate)."
+    "no token. Sign up at justoneapi.com and copy the token from your account, then\n"
+    f"  give it: `export {TOKEN_VARIABLE}=...`, or `--token-file FILE` that only you can read;\n"
+    "  or practise without one: `--simulate`."
 )
 
 Inputs = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -46,11 +56,11 @@ Inputs = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 class Options(TypedDict, total=False):
     """What `harvester run` takes, under the same names; all may be left out.
 
-    `rate` is like "5/s", or "auto"; `timeout`, `backoff_base`, `backoff_cap`, `max_runtime` and
-    `refresh` are seconds, or text like "8h"; `workers` is a number or "auto".
+    `rate` is like "5/s", or "auto"; `timeout`, `backoff_base`, `backoff_cap`, `max_runtime`,
+    `refresh` and `wait_for_lock` are seconds, or text like "8h"; `workers` is a number or "auto".
     """
 
-    token: str | None
+    token: str | Sequence[str] | None
     token_file: str | os.PathLike[str] | None
     base_url: str | None
     region: str | None
@@ -79,6 +89,8 @@ class Options(TypedDict, total=False):
     strict: bool
     id_pattern: str | None
     id_field: str | None
+    wait_for_lock: float | str
+    carry: str | Sequence[str] | None
 
 
 def plan(
@@ -99,9 +111,10 @@ def plan(
         Path(output),
         pages_of(inputs, options, stdin),
         base_url="" if simulated else base_url_of(options),
-        token="" if simulated else token_of(options),
+        tokens=() if simulated else tokens_of(options),
         observers=observers,
         has_input=not (isinstance(inputs, Sized) and len(inputs) == 0),
+        wait_for_lock=_seconds(options.get("wait_for_lock", 0)),
     )
 
 
@@ -177,20 +190,27 @@ def base_url_of(options: Options) -> str:
     return check_base_url(url)
 
 
-def token_of(options: Options) -> str:
-    """The token, from a file or the environment; raises UsageError that says where to put it."""
-    token_file = options.get("token_file")
-    token = options.get("token") or ""
+def tokens_of(options: Options) -> tuple[str, ...]:
+    """The tokens, one a line, from a file or the environment.
+
+    Raises UsageError that says where to put one.
+    """
+    token_file, given = options.get("token_file"), options.get("token") or ""
     if token_file is not None:
-        token = _read_token(token_file)
-    elif not token:
-        token = os.environ.get(TOKEN_VARIABLE, "")
-    token = token.strip()
-    if not token:
+        text = _read_token(token_file)
+    elif given:
+        text = given if isinstance(given, str) else "\n".join(given)
+    else:
+        text = os.environ.get(TOKEN_VARIABLE, "")
+    tokens = tuple(dict.fromkeys(line.strip() for line in text.split("\n") if line.strip()))
+    if not tokens:
         raise UsageError(NO_TOKEN)
-    if not token.isprintable() or " " in token:
-        raise UsageError("the token holds spaces or unprintable characters: copy it again.")
-    return token
+    if not all(token.isprintable() and " " not in token for token in tokens):
+        raise UsageError(
+            "the token holds spaces or unprintable characters: copy it again; of several, each "
+            "stands on a line of its own."
+        )
+    return tokens
 
 
 def _read_token(path: str | os.PathLike[str]) -> str:
@@ -208,17 +228,18 @@ def pages_of(inputs: Inputs, options: Options, stdin: BinaryIO | None) -> Iterat
     """The pages of note ids that inputs name; raises UsageError, InputError."""
     rule = IdRule(options.get("id_pattern"))
     strict, field = options.get("strict", False), options.get("id_field")
+    carry = parse_carry(options.get("carry"))
     paths, ids = _told_apart(inputs, rule)
     if ids is not None:
         pages = iterable_pages(ids, rule=rule)
         return _all_good(pages) if strict else pages
     source = stdin if stdin is not None else _standard_input()
     if not strict:
-        return read_pages(paths, rule=rule, id_field=field, stdin=source)
+        return read_pages(paths, rule=rule, id_field=field, carry=carry, stdin=source)
     if "-" not in paths:
-        check(paths, rule=rule, id_field=field, stdin=source)
-        return read_pages(paths, rule=rule, id_field=field, stdin=source)
-    return _spooled_pages(paths, rule, field, source)
+        check(paths, rule=rule, id_field=field, carry=carry, stdin=source)
+        return read_pages(paths, rule=rule, id_field=field, carry=carry, stdin=source)
+    return _spooled_pages(paths, rule, field, carry, source)
 
 
 def _standard_input() -> BinaryIO:
@@ -227,13 +248,17 @@ def _standard_input() -> BinaryIO:
 
 
 def _spooled_pages(
-    paths: list[str], rule: IdRule, id_field: str | None, stdin: BinaryIO
+    paths: list[str],
+    rule: IdRule,
+    id_field: str | None,
+    carry: Carry | None,
+    stdin: BinaryIO,
 ) -> Iterator[Page]:
     """Check everything, standard input in a copy of it; then the pages, and the copy is gone."""
     copy = spool(stdin)
     try:
-        check(paths, rule=rule, id_field=id_field, stdin=copy)
-        pages = read_pages(paths, rule=rule, id_field=id_field, stdin=copy)
+        check(paths, rule=rule, id_field=id_field, carry=carry, stdin=copy)
+        pages = read_pages(paths, rule=rule, id_field=id_field, carry=carry, stdin=copy)
     except BaseException:
         copy.close()
         raise

@@ -1,11 +1,13 @@
-"""Sends claimed jobs as their turns come, and judges what comes back."""
+"""Sends claimed jobs as the turns of a lane come, and judges what comes back."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
 
+from harvester.engine.audience import Audience
 from harvester.engine.feeder import Feeder
+from harvester.engine.lane import Lane, Lanes
 from harvester.engine.ports import CallFinished, Notice, Ports
 from harvester.engine.progress import Progress
 from harvester.engine.recorder import Recorder
@@ -13,7 +15,6 @@ from harvester.engine.stop import Stop
 from harvester.errors import HarvesterError
 from harvester.model import Answer, Job, Judgement, Outcome, StopReason, Verdict
 from harvester.output.lines import make_line
-from harvester.pace import Pace
 from harvester.rules.backoff import backoff_delay
 from harvester.rules.breaker import Breaker, FirstAnswers
 from harvester.rules.budget import calls_allowed, is_reached
@@ -34,124 +35,141 @@ _TOGETHER = 0.001
 
 @dataclass(slots=True)
 class Watch:
-    """The rules that watch a run's answers, in the order they come.
+    """What the callers of all lanes share: the rules that watch the answers, in their order.
 
     `refused` are the jobs rejected while all answers were code 400, `probing` is the job whose call
-    is a probe.
+    is a probe, `landed` is set whenever a call has ended.
     """
 
-    breaker: Breaker
-    first_answers: FirstAnswers
+    breaker: Breaker = field(default_factory=Breaker)
+    first_answers: FirstAnswers = field(default_factory=FirstAnswers)
     refused: list[int] = field(default_factory=list)
     probing: int | None = None
+    landed: asyncio.Event = field(default_factory=asyncio.Event)
+    # One at a time: what JSON unfolds to can be thirty times as long.
+    judging: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
 
 class Caller:
-    """One task takes the turns and records departures; workers make the calls."""
+    """The calls of one lane: one task takes the turns and records departures; workers call."""
 
     def __init__(
         self,
+        lane: Lane,
+        lanes: Lanes,
+        watch: Watch,
         ports: Ports,
         progress: Progress,
         feeder: Feeder,
         recorder: Recorder,
         stop: Stop,
-        pace: Pace,
+        audience: Audience,
         settings: RunSettings,
         lease: float,
     ) -> None:
+        self._lane = lane
+        self._lanes = lanes
+        self._pace = lane.pace
+        self._watch = watch
         self._ports = ports
         self._progress = progress
         self._feeder = feeder
         self._recorder = recorder
         self._stop = stop
-        self._pace = pace
+        self._audience = audience
         self._settings = settings
         self._lease = lease
         self._most = settings.calling.workers or _MOST_WORKERS
         self._sent: asyncio.Queue[Job | None] = asyncio.Queue()
-        self._landed = asyncio.Event()
-        # One at a time: what JSON unfolds to can be thirty times as long.
-        self._judging = asyncio.Semaphore(1)
         self._workers = 0
-        self._watch = Watch(Breaker(), FirstAnswers())
-
-    @property
-    def refused(self) -> list[int]:
-        """Jobs rejected by code 400 while nothing else was ever answered."""
-        return self._watch.refused if self._watch.first_answers.is_suspicious else []
 
     # Sending
 
     async def send(self, group: asyncio.TaskGroup) -> None:
-        """Send claimed jobs until cancelled; workers belong to the group."""
+        """Send claimed jobs until cancelled, or the lane rests; workers belong to the group."""
         try:
-            while True:
-                first = await self._feeder.claimed.get()
-                self._feeder.took()
-                room = await self._permission()
+            while self._lane.resting is None:
+                first = await self._feeder.take()
+                await self._permission()
                 await self._pace.turn()
-                batch = await self._gather(first, room)
+                batch = await self._gather(first)
                 await self._depart(batch, group)
         except HarvesterError as error:
             self._stop.set(StopReason.LOCAL_IO, str(error))
 
-    async def _permission(self) -> int:
-        """Wait until the run may start a call; gives how many it may."""
-        limits, spent = self._settings.limits, self._progress.spent
+    async def _permission(self) -> None:
+        """Wait until the run may start a call."""
+        landed = self._watch.landed
         while True:
-            self._landed.clear()
-            flying = len(self._progress.flying)
-            room = self._most - flying
-            allowed = calls_allowed(limits, spent, flying)
-            if allowed is not None:
-                room = min(room, allowed)
-                self._note_limit()
-            if self._watch.breaker.is_tripped:
-                room = await self._probe_room(flying)
-            if room > 0:
-                return room
-            await self._landed.wait()
-            if self._most - len(self._progress.flying) < self._most // 4:
+            landed.clear()
+            self._note_limit()
+            if self._watch.breaker.is_tripped and not self._progress.busy:
+                await self._before_probe()
+            if self._room() > 0:
+                return
+            await landed.wait()
+            if self._most - self._lane.flying < self._most // 4:
                 await asyncio.sleep(_TOGETHER)
+
+    def _room(self) -> int:
+        """How many calls may start at this moment."""
+        busy = self._progress.busy
+        room = self._most - self._lane.flying
+        allowed = calls_allowed(self._settings.limits, self._progress.spent, busy)
+        if allowed is not None:
+            room = min(room, allowed)
+        return min(room, 1 - busy) if self._watch.breaker.is_tripped else room
 
     def _note_limit(self) -> None:
         name = is_reached(self._settings.limits, self._progress.spent)
         if name is not None:
             self._stop.set(StopReason.LIMIT, f"{name} is reached")
 
-    async def _probe_room(self, flying: int) -> int:
+    async def _before_probe(self) -> None:
         """With the breaker tripped, one call at a time after a growing pause."""
-        if flying:
-            return 0
         failed = self._watch.breaker.failed_probes
         delay = backoff_delay(failed + 1, self._settings.backoff, self._ports.jitter)
-        self._ports.tell(Notice("probe", f"upstream is failing: probing in {delay:.1f} s"))
+        self._audience.tell(Notice("probe", f"upstream is failing: probing in {delay:.1f} s"))
         await asyncio.sleep(delay)
-        return 1
 
-    async def _gather(self, first: Job, room: int) -> list[Job]:
-        """All jobs whose turns have come, so that one commit serves them all."""
+    async def _gather(self, first: Job) -> list[Job]:
+        """All jobs whose turns have come, so that one commit serves them all.
+
+        None where another lane has taken what was allowed in the meantime.
+        """
+        most = min(self._room(), _LARGEST_BATCH)
+        if most <= 0 or self._lane.resting is not None:
+            self._feeder.put_back(first)
+            return []
         batch = [first]
-        claimed = self._feeder.claimed
-        most = min(room, _LARGEST_BATCH)
-        while len(batch) < most and not claimed.empty() and await self._pace.try_turn():
-            batch.append(claimed.get_nowait())
-            self._feeder.took()
+        while len(batch) < most and self._feeder.has_more and await self._pace.try_turn():
+            batch.append(await self._feeder.take())
         return batch
 
     async def _depart(self, batch: list[Job], group: asyncio.TaskGroup) -> None:
         """Record the calls before they are sent, then send them."""
-        held = await self._ports.ledger.depart(batch, self._lease)
-        self._recorder.touch()
-        for job in set(batch).difference(held):
-            self._progress.given_back(job)
-        for sent, job in enumerate(held):
-            await self._pace.start()
-            if self._stop.is_set or self._pace.is_paused:
-                await self._take_back(held[sent:])
-                return
-            self._fly(job, group)
+        progress = self._progress
+        progress.departing += len(batch)
+        left = len(batch)
+        try:
+            held = await self._ports.ledger.depart(batch, self._lease) if batch else []
+            self._recorder.touch()
+            for job in set(batch).difference(held):
+                progress.given_back(job)
+            for sent, job in enumerate(held):
+                if not await self._may_start():
+                    await self._take_back(held[sent:])
+                    return
+                progress.departing -= 1
+                left -= 1
+                self._fly(job, group)
+        finally:
+            progress.departing -= left
+
+    async def _may_start(self) -> bool:
+        """Wait until one more call may start; gives whether it still may then."""
+        is_open = await self._pace.start()
+        return is_open and not self._stop.is_set and self._lane.resting is None
 
     async def _take_back(self, jobs: list[Job]) -> None:
         await self._ports.ledger.release(jobs)
@@ -162,7 +180,8 @@ class Caller:
         if self._watch.breaker.is_tripped:
             self._watch.probing = job.seq
         self._progress.sent(job)
-        if self._workers < len(self._progress.flying):
+        self._lane.flying += 1
+        if self._workers < self._lane.flying:
             self._workers += 1
             group.create_task(self._work())
         self._sent.put_nowait(job)
@@ -176,9 +195,9 @@ class Caller:
 
     async def _work(self) -> None:
         while (job := await self._sent.get()) is not None:
-            answer = await self._ports.fetcher.fetch(job.note_id)
+            answer = await self._lane.fetcher.fetch(job.note_id)
             if len(answer.body or b"") > _LARGE_BODY:
-                async with self._judging:
+                async with self._watch.judging:
                     judgement = await asyncio.to_thread(judge, answer)
             else:
                 judgement = judge(answer)
@@ -188,18 +207,19 @@ class Caller:
         outcome = self._outcome(job, answer, judgement)
         probe = self._watch.probing == job.seq
         self._progress.landed(outcome)
+        self._lane.flying -= 1
         if answer.fault is None:
             self._progress.answered += 1
         else:
             self._progress.last_fault = judgement.reason
         self._heed(job, answer, judgement, probe=probe)
         self._recorder.put(outcome)
-        self._landed.set()
-        if self._ports.observers:
+        self._watch.landed.set()
+        if self._audience.is_there:
             self._tell(job, answer, judgement)
 
     def _tell(self, job: Job, answer: Answer, judgement: Judgement) -> None:
-        self._ports.tell(
+        self._audience.tell(
             CallFinished(
                 job.note_id,
                 judgement.verdict.value,
@@ -207,6 +227,8 @@ class Caller:
                 judgement.reason,
                 job.attempts + 1,
                 answer.elapsed,
+                charged=judgement.verdict is Verdict.SAVE,
+                unanswered=answer.unanswered,
             )
         )
 
@@ -223,7 +245,7 @@ class Caller:
     def _heed(self, job: Job, answer: Answer, judgement: Judgement, *, probe: bool) -> None:
         """Let the answer act on the run: stop it, slow it down, trip or close the breaker."""
         if judgement.stop is not None:
-            self._stop.set(judgement.stop, judgement.reason)
+            self._lanes.rest(self._lane, judgement.stop, judgement.reason)
         if judgement.verdict is Verdict.SLOW_DOWN:
             self._slow_down(answer)
         elif answer.fault is None:
@@ -236,7 +258,7 @@ class Caller:
             self._stop.set(StopReason.UPSTREAM, f"{breaker.failed_probes} probes in a row failed")
         elif breaker.is_tripped and not probe:
             text = f"the answers of many notes in a row say: {judgement.reason}"
-            self._ports.tell(Notice("breaker", text))
+            self._audience.tell(Notice("breaker", text))
 
     def _watch_first(self, job: Job, judgement: Judgement) -> None:
         watch = self._watch
@@ -252,6 +274,6 @@ class Caller:
         self._progress.slow_downs += 1
         wait = parse_retry_after(answer.retry_after, self._ports.clock())
         if self._pace.slow_down(wait, answer.elapsed):
-            self._ports.tell(
+            self._audience.tell(
                 Notice("slow down", f"rate limit: {self._pace.per_second:.3g} calls/s from here")
             )

@@ -35,17 +35,28 @@ class Feeder:
         self._stop = stop
         self._settings = settings
         self._lease = lease
-        self.claimed: asyncio.Queue[Job] = asyncio.Queue()
+        self._claimed: asyncio.Queue[Job] = asyncio.Queue()
         self._wanted = asyncio.Event()
         per_second = settings.calling.rate.per_second
         self._ahead = max(_LEAST_AHEAD, min(_MOST_AHEAD, int(per_second * _AHEAD_SECONDS)))
         self._deadline = float("inf")
         self._renew_at = 0.0
 
-    def took(self) -> None:
-        """Say that a job was taken from the queue."""
-        if self.claimed.qsize() <= self._ahead // 2:
+    async def take(self) -> Job:
+        """Take the next claimed job, as soon as there is one."""
+        job = await self._claimed.get()
+        if self._claimed.qsize() <= self._ahead // 2:
             self._wanted.set()
+        return job
+
+    def put_back(self, job: Job) -> None:
+        """Give a job back that was taken and is not sent."""
+        self._claimed.put_nowait(job)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether another job can be taken at once."""
+        return not self._claimed.empty()
 
     async def read(self) -> None:
         """Enrol the whole input, page by page."""
@@ -66,7 +77,7 @@ class Feeder:
     async def _enrol(self, page: Page, refresh_before: float | None) -> None:
         self._progress.read(len(page.ids), page.bad)
         if page.ids:
-            enrolled = await self._ports.ledger.enrol(page.ids, refresh_before)
+            enrolled = await self._ports.ledger.enrol(page.ids, refresh_before, page.carried)
             self._recorder.touch()
             self._progress.enrolled(enrolled.added, enrolled.refreshed)
             self._recorder.recorded.set()
@@ -101,12 +112,12 @@ class Feeder:
         """Fill the queue; gives when the next job is due, in seconds, None if none will ever be."""
         self._recorder.recorded.clear()
         self._wanted.clear()
-        room = self._ahead - self.claimed.qsize()
+        room = self._ahead - self._claimed.qsize()
         held = list(self._progress.held.values())
         claimed = await self._ports.ledger.claim(room, self._lease, held)
         for job in claimed.jobs:
             self._progress.claimed(job)
-            self.claimed.put_nowait(job)
+            self._claimed.put_nowait(job)
         return claimed.next_due
 
     def _is_finished(self, next_due: float | None) -> bool:
@@ -123,7 +134,7 @@ class Feeder:
 
     async def _wait(self, next_due: float | None) -> None:
         """Wait for room or for jobs, but never so long that a lease could lapse."""
-        is_full = self.claimed.qsize() > self._ahead // 2
+        is_full = self._claimed.qsize() > self._ahead // 2
         event = self._wanted if is_full else self._recorder.recorded
         longest = self._lease / 3
         seconds = longest if is_full or next_due is None else min(next_due, longest)

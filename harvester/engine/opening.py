@@ -11,7 +11,7 @@ from pathlib import Path
 from harvester.disk import Disk
 from harvester.errors import DamagedLedgerError, OutputMismatchError, UsageError
 from harvester.ledger.bulk import BULK_AFTER
-from harvester.ledger.protocol import Extent, FoundLine, Identity, Opening
+from harvester.ledger.protocol import Asked, Extent, FoundLine, Identity, Opening
 from harvester.ledger.reader import reading
 from harvester.ledger.sqlite import Connection, SqliteLedger
 from harvester.model import State
@@ -179,7 +179,12 @@ def begin(opened: Opened, settings: RunSettings, host: Host, *, has_input: bool)
     What is old among the notes that an input names is found as it is read.
     """
     opened.ledger.mark_boot(host.boot)
-    opening = opened.ledger.begin_run(settings.backoff.cap)
+    calling = settings.calling
+    asked = Asked(
+        None if calling.is_rate_found else calling.rate.per_second,
+        settings.limits.max_charged_daily,
+    )
+    opening = opened.ledger.begin_run(settings.backoff.cap, asked)
     # Durable before the first line is written, or a power cut could not be told from an edit.
     opened.ledger.settle(opened.output.sync())
     opened.ledger.retry([State.EXHAUSTED] + [State.REJECTED] * settings.retry_failed)

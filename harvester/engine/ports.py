@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from harvester.ledger.protocol import Extent, Ledger
-from harvester.model import Answer, Page
+from harvester.model import Answer, Page, Summary
 
 
 class Fetcher(Protocol):
@@ -31,8 +31,25 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class RunBegan:
+    """An event: OUTPUT and its ledger are open; `done`, `queued` and `failed` are of the ledger."""
+
+    output: str
+    endpoint: str
+    simulated: bool
+    done: int
+    queued: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
 class CallFinished:
-    """An event: a call's outcome; `verdict` is the verdict's word, `elapsed` in seconds."""
+    """An event: a call's outcome.
+
+    `verdict` is the verdict's word, `code` the business code (None where no answer arrived),
+    `attempt` counts all requests ever made for the note, `elapsed` is in seconds. `charged` says
+    that it was paid for, `unanswered` that it may have been.
+    """
 
     note_id: str
     verdict: str
@@ -40,6 +57,8 @@ class CallFinished:
     reason: str
     attempt: int
     elapsed: float
+    charged: bool = False
+    unanswered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +69,23 @@ class Notice:
     text: str
 
 
-Event = CallFinished | Notice
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """An event: nothing new is sent; `in_flight` calls are awaited. `reason` is a stop's word."""
+
+    reason: str
+    detail: str
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """An event, the last one: how the run ended."""
+
+    summary: Summary
+
+
+Event = RunBegan | CallFinished | Notice | Stopping | RunEnded
 Observer = Callable[[Event], None]
 
 
@@ -59,14 +94,8 @@ class Ports:
     """All that one run is given: `clock` is Unix seconds, `jitter` even numbers from 0 up to 1."""
 
     ledger: Ledger
-    fetcher: Fetcher
     sink: Sink
     pages: AsyncIterator[Page]
     clock: Callable[[], float]
     jitter: Callable[[], float]
     observers: tuple[Observer, ...] = ()
-
-    def tell(self, event: Event) -> None:
-        """Tell every observer."""
-        for observer in self.observers:
-            observer(event)

@@ -16,7 +16,8 @@ class Progress:
     """Counts of one run.
 
     `held` are the jobs with us, by sequence number, from their claim until they are recorded or
-    given back; of those, `unsent` wait for their turn and `flying` have calls in flight. `queued`,
+    given back; of those, `unsent` wait for their turn, `departing` of them are being recorded
+    as about to be sent, and `flying` have calls in flight. `queued`,
     `done`, `rejected` and `exhausted` are of the whole ledger; `waiting` of the queued ones were
     requeued and come again.
     """
@@ -26,6 +27,7 @@ class Progress:
     held: dict[int, Job] = field(default_factory=dict)
     flying: dict[int, Job] = field(default_factory=dict)
     unsent: dict[int, Job] = field(default_factory=dict)
+    departing: int = 0
     queued: int = 0
     done: int = 0
     rejected: int = 0
@@ -43,6 +45,11 @@ class Progress:
     def failed(self) -> int:
         """Jobs given up, in the whole ledger."""
         return self.rejected + self.exhausted
+
+    @property
+    def busy(self) -> int:
+        """Calls in flight, and those that are about to be."""
+        return len(self.flying) + self.departing
 
     @property
     def total(self) -> int:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
-from harvester.engine.caller import Caller
+from harvester.engine.audience import Audience
+from harvester.engine.caller import Caller, Watch
 from harvester.engine.day import Day
 from harvester.engine.feeder import Feeder
-from harvester.engine.ports import Ports
+from harvester.engine.lane import Lane, Lanes
+from harvester.engine.ports import Event, Ports, Stopping
 from harvester.engine.progress import Progress
 from harvester.engine.recorder import Recorder
 from harvester.engine.stop import Stop
 from harvester.errors import HarvesterError
 from harvester.model import Counts, StopReason, Summary
-from harvester.pace import Pace
 from harvester.settings import RunSettings
 
 # A lease outlives the call it covers by this many seconds.
@@ -23,25 +25,33 @@ _LEASE_MARGIN = 60.0
 class Run:
     """The line of one harvest; `stop` and `abort` are its handles from outside."""
 
-    def __init__(self, settings: RunSettings, ports: Ports, pace: Pace) -> None:
+    def __init__(self, settings: RunSettings, ports: Ports, lanes: Sequence[Lane]) -> None:
         self._settings = settings
         self._ports = ports
-        self.pace = pace
         self.progress = Progress()
         self._stop = Stop()
+        self._audience = Audience(ports.observers, self._fail)
         lease = settings.calling.timeout + _LEASE_MARGIN
         self._recorder = Recorder(ports, self.progress, self._stop, sync=settings.sync)
         self._feeder = Feeder(ports, self.progress, self._recorder, self._stop, settings, lease)
-        self._caller = Caller(
-            ports,
-            self.progress,
-            self._feeder,
-            self._recorder,
-            self._stop,
-            pace,
-            settings,
-            lease,
-        )
+        self.lanes = Lanes(lanes, self._stop, self._audience)
+        self._watch = Watch()
+        self._callers = [
+            Caller(
+                lane,
+                self.lanes,
+                self._watch,
+                ports,
+                self.progress,
+                self._feeder,
+                self._recorder,
+                self._stop,
+                self._audience,
+                settings,
+                lease,
+            )
+            for lane in lanes
+        ]
         self._calls: asyncio.Task[None] | None = None
         self._is_aborted = False
 
@@ -49,6 +59,18 @@ class Run:
     def stop_reason(self) -> StopReason | None:
         """Why the run is stopping, if it is."""
         return self._stop.reason
+
+    @property
+    def failure(self) -> Exception | None:
+        """What an observer raised, if one did; the run drained for it."""
+        return self._audience.failure
+
+    def tell(self, event: Event) -> None:
+        """Tell the observers."""
+        self._audience.tell(event)
+
+    def _fail(self) -> None:
+        self._stop.set(StopReason.CANCELLED, "an observer of the run failed")
 
     def stop(self, reason: StopReason) -> None:
         """Send nothing new; await and save what is in flight."""
@@ -87,14 +109,15 @@ class Run:
         """The part of the run that a second signal cuts short."""
         async with asyncio.TaskGroup() as workers:
             await self._take_in(workers)
-            self._caller.dismiss()
+            for caller in self._callers:
+                caller.dismiss()
 
     async def _take_in(self, workers: asyncio.TaskGroup) -> None:
         """Read, claim and send, until all is done or the run is stopping."""
         async with asyncio.TaskGroup() as group:
             reading = group.create_task(self._feeder.read())
             feeding = group.create_task(self._feeder.feed())
-            sending = group.create_task(self._caller.send(workers))
+            sending = [group.create_task(caller.send(workers)) for caller in self._callers]
             timing = [
                 group.create_task(self._end_in_time()),
                 group.create_task(self._follow_day()),
@@ -102,11 +125,17 @@ class Run:
             stopped = group.create_task(self._stop.wait())
             hurried = group.create_task(self._stop.wait_hurried())
             await asyncio.wait([feeding, stopped], return_when=asyncio.FIRST_COMPLETED)
-            for task in (feeding, sending, stopped, *timing):
+            self._tell_stopping()
+            for task in (feeding, stopped, *sending, *timing):
                 task.cancel()
             await asyncio.wait([reading, hurried], return_when=asyncio.FIRST_COMPLETED)
             reading.cancel()
             hurried.cancel()
+
+    def _tell_stopping(self) -> None:
+        stop = self._stop
+        if stop.reason is not None:
+            self.tell(Stopping(stop.reason.value, stop.detail, len(self.progress.flying)))
 
     async def _end_in_time(self) -> None:
         seconds = self._settings.limits.max_runtime
@@ -132,8 +161,8 @@ class Run:
                 jobs = list(progress.flying.values())
                 await self._ports.ledger.abandon(jobs, "stopped at once")
                 progress.spent.unanswered += len(jobs)
-            if self._caller.refused:
-                await self._ports.ledger.requeue(self._caller.refused)
+            if self._watch.first_answers.is_suspicious:
+                await self._ports.ledger.requeue(self._watch.refused)
         except HarvesterError as error:
             self._stop.set(StopReason.LOCAL_IO, str(error))
 
@@ -157,7 +186,7 @@ class Run:
             exhausted=counts.exhausted,
             detail=self._stop.detail,
             elapsed=elapsed,
-            borne=self.pace.borne,
+            borne=self.lanes.borne,
             bad_lines=progress.bad_lines,
             bad_examples=tuple(progress.bad_examples),
         )

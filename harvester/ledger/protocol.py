@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from harvester.model import Counts, Job, Outcome
+from harvester.model import Counts, Job, Outcome, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,14 @@ class Enrolled:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """Jobs under a lease, and when to ask again: seconds until another is due, None if never."""
+    """Jobs under a lease, and when to ask again: seconds until another is due, None if never.
+
+    `limit` names a cap of the fleet that is used up, whatever is still in flight.
+    """
 
     jobs: list[Job] = field(default_factory=list)
     next_due: float | None = None
+    limit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +56,23 @@ class FoundLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What a run was asked to keep to: calls a second (None: to be found), charged calls a day."""
+
+    rate: float | None = None
+    daily_cap: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Opening:
-    """What a beginning run met: its number, and the unanswered calls that a dead run left."""
+    """What a beginning run met: its number, and the unanswered calls that a dead run left.
+
+    `joined` says that other hosts' runs were on: then it goes along with what they began.
+    """
 
     run: int
     found_unanswered: int
+    joined: bool = False
 
 
 class Ledger(Protocol):
@@ -66,11 +82,17 @@ class Ledger(Protocol):
     ledger itself is unusable.
     """
 
-    async def enrol(self, ids: Sequence[str], refresh_before: float | None) -> Enrolled:
+    async def enrol(
+        self,
+        ids: Sequence[str],
+        refresh_before: float | None,
+        carried: Mapping[str, str] | None = None,
+    ) -> Enrolled:
         """Add the note ids that are not known yet; queue again what is done and older.
 
-        `refresh_before` is Unix seconds; None refreshes nothing. Of a long input, ids may be found
-        to be known only later: `end_input` gives how many that were.
+        `refresh_before` is Unix seconds; None refreshes nothing. `carried` is what travels along,
+        by note id; queued jobs take it over from what was named last. Of a long input, ids may be
+        found to be known only later: `end_input` gives how many that were.
         """
 
     async def end_input(self) -> int:
@@ -123,3 +145,121 @@ class Ledger(Protocol):
 
     async def settle(self, synced: int) -> None:
         """Make what was committed durable; `synced` bytes of OUTPUT are durable already."""
+
+
+class DirectLedger(Protocol):
+    """What a backend offers on its own thread: the `Ledger`'s methods called directly, and more.
+
+    Opening, beginning and ending a run are called before and after the event loop needs it.
+    Errors as `Ledger`'s; UsageError where what is asked contradicts what the ledger holds.
+    """
+
+    is_damaged: bool
+
+    def identity(self) -> Identity | None:
+        """What this ledger holds, or None if it was never told."""
+
+    def identify(self, identity: Identity) -> None:
+        """Tell the ledger what it holds."""
+
+    def extent(self) -> Extent:
+        """How much of OUTPUT the ledger vouches for."""
+
+    def synced(self) -> int:
+        """How many bytes of OUTPUT were made durable, at least."""
+
+    def boot(self) -> str:
+        """The start of the system that the last run was under; empty if it is not known."""
+
+    def mark_boot(self, boot: str) -> None:
+        """Write down which start of the system this run is under."""
+
+    def lose_lines(self, extent: Extent) -> int:
+        """Queue again the jobs whose paid lines a power cut took; gives how many.
+
+        `extent` is what is left of OUTPUT.
+        """
+
+    def knows(self, line: FoundLine) -> bool:
+        """Whether a note is known to be fetched at the moment that a line tells."""
+
+    def begin_run(self, longest_delay: float, asked: Asked = ...) -> Opening:
+        """Begin a run: what dead runs had claimed is released, what they had sent is unanswered.
+
+        No requeued job waits longer than `longest_delay` seconds, whatever the clock did meanwhile.
+        """
+
+    def forget_lines(self) -> None:
+        """Take every done job as queued and vouch for nothing, before OUTPUT is read anew."""
+
+    def is_rebuilding(self) -> bool:
+        """Whether lines were forgotten, and not all read anew."""
+
+    def end_rebuild(self) -> None:
+        """Say that OUTPUT was read to its end."""
+
+    def borne(self) -> float | None:
+        """The pace that the server was last found to bear, in calls a second."""
+
+    def remember_borne(self, per_second: float) -> None:
+        """Keep the pace that the server was found to bear for the next run."""
+
+    def finish_run(self, reason: str, exit_code: int) -> None:
+        """Write down why the run ended."""
+
+    def close(self) -> None:
+        """Let go of what holds the ledger."""
+
+    def enrol(
+        self,
+        ids: Sequence[str],
+        refresh_before: float | None,
+        carried: Mapping[str, str] | None = None,
+    ) -> Enrolled:
+        """See `Ledger.enrol`."""
+
+    def end_input(self) -> int:
+        """See `Ledger.end_input`."""
+
+    def refresh(self, before: float) -> int:
+        """Queue again all that is done and was fetched before a moment in Unix seconds."""
+
+    def retry(
+        self, states: Sequence[State], codes: Sequence[int] = (), ids: Sequence[str] = ()
+    ) -> int:
+        """Put failed jobs back in the queue; empty `codes` or `ids` mean any. Gives how many."""
+
+    def requeue(self, seqs: Sequence[int]) -> None:
+        """See `Ledger.requeue`."""
+
+    def claim(self, limit: int, lease: float, held: Collection[Job] = ()) -> Claimed:
+        """See `Ledger.claim`."""
+
+    def renew(self, jobs: Sequence[Job], lease: float) -> None:
+        """See `Ledger.renew`."""
+
+    def depart(self, jobs: Sequence[Job], lease: float) -> list[Job]:
+        """See `Ledger.depart`."""
+
+    def record(
+        self, outcomes: Sequence[Outcome], ends: Sequence[int], extent: Extent
+    ) -> list[Outcome]:
+        """See `Ledger.record`."""
+
+    def release(self, jobs: Sequence[Job]) -> None:
+        """See `Ledger.release`."""
+
+    def abandon(self, jobs: Sequence[Job], how: str) -> None:
+        """See `Ledger.abandon`."""
+
+    def adopt(self, lines: Sequence[FoundLine], extent: Extent, *, paid_now: bool) -> int:
+        """See `Ledger.adopt`."""
+
+    def counts(self) -> Counts:
+        """See `Ledger.counts`."""
+
+    def charged_since(self, since: float) -> int:
+        """See `Ledger.charged_since`."""
+
+    def settle(self, synced: int) -> None:
+        """See `Ledger.settle`."""

@@ -69,6 +69,26 @@ _MIGRATIONS = (
     );
     INSERT INTO output VALUES (1, 0, 0, x'');
     """,
+    # What travels along from the input is the text of a JSON object. `rate` is in calls a second,
+    # NULL where it was to be found; `bucket` is that of rules/latency.py, of calls with an answer.
+    """
+    ALTER TABLE job ADD COLUMN carried TEXT;
+    ALTER TABLE run ADD COLUMN rate REAL;
+    ALTER TABLE run ADD COLUMN daily_cap INTEGER;
+    CREATE TABLE latency (
+        run INTEGER NOT NULL,
+        minute INTEGER NOT NULL,
+        bucket INTEGER NOT NULL,
+        calls INTEGER NOT NULL,
+        PRIMARY KEY (run, minute, bucket)
+    ) WITHOUT ROWID;
+    CREATE TABLE backlog (
+        run INTEGER NOT NULL,
+        minute INTEGER NOT NULL,
+        queued INTEGER NOT NULL,
+        PRIMARY KEY (run, minute)
+    ) WITHOUT ROWID;
+    """,
 )
 NEWEST = len(_MIGRATIONS)
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from harvester.errors import DamagedLedgerError, LocalIOError
 from harvester.ledger.bulk import BULK_AFTER, Bulk
 from harvester.ledger.keys import from_key, to_key
-from harvester.ledger.protocol import Claimed, Enrolled, Extent, FoundLine, Identity, Opening
+from harvester.ledger.protocol import Asked, Claimed, Enrolled, Extent, FoundLine, Identity, Opening
 from harvester.ledger.schema import migrate
 from harvester.model import Counts, Job, Outcome, State
+from harvester.rules.latency import bucket_of
 
 Connection = sqlite3.Connection
 # A reader such as `status` may hold the file for a moment; nobody holds it this long.
@@ -23,8 +24,12 @@ _BUSY_SECONDS = 30.0
 NO_CODE = -1
 # How an answer was lost that had been charged and written down already.
 _LOST = "lost in a power cut"
+_NOTHING_ASKED = Asked()
 _SEQS = "(SELECT value FROM json_each(?))"
-_JOB_COLUMNS = "seq, note_id, attempts, run, tries_collection, tries_server, tries_unanswered"
+_JOB_COLUMNS = (
+    "seq, note_id, attempts, run, tries_collection, tries_server, tries_unanswered, carried"
+)
+_JobRow = tuple[int, bytes | str, int, int | None, int, int, int, str | None]
 
 
 class SqliteLedger:
@@ -190,7 +195,7 @@ class SqliteLedger:
             ).fetchone()
         return row is not None
 
-    def begin_run(self, longest_delay: float) -> Opening:
+    def begin_run(self, longest_delay: float, asked: Asked = _NOTHING_ASKED) -> Opening:
         """Begin a run: what dead runs had claimed is released, what they had sent is unanswered.
 
         Only one run at a time can hold OUTPUT, so every claim found is a dead one. No requeued
@@ -205,7 +210,10 @@ class SqliteLedger:
             )
             row = db.execute("SELECT value FROM meta WHERE key = 'frontier'").fetchone()
             self._frontier = row[0] if row else 0
-            cursor = db.execute("INSERT INTO run (started_at) VALUES (?)", (now,))
+            cursor = db.execute(
+                "INSERT INTO run (started_at, rate, daily_cap) VALUES (?, ?, ?)",
+                (now, asked.rate, asked.daily_cap),
+            )
             self._run = cursor.lastrowid or 0
         return Opening(self._run, lost)
 
@@ -256,8 +264,16 @@ class SqliteLedger:
 
     # The run
 
-    def enrol(self, ids: Sequence[str], refresh_before: float | None) -> Enrolled:
+    def enrol(
+        self,
+        ids: Sequence[str],
+        refresh_before: float | None,
+        carried: Mapping[str, str] | None = None,
+    ) -> Enrolled:
         """See `Ledger.enrol`."""
+        if carried:
+            # Which job it goes to can only be told with the index.
+            self._end_bulk()
         keys = [(to_key(note_id),) for note_id in ids]
         refreshed = 0
         with self._transaction() as db:
@@ -270,7 +286,12 @@ class SqliteLedger:
                 ).rowcount
             added = self._bulk.add(keys)
             self._shift(Counter({State.QUEUED: added + refreshed, State.DONE: -refreshed}))
-            if refresh_before is None:
+            if carried:
+                db.executemany(
+                    "UPDATE job SET carried = ? WHERE note_id = ? AND state = 0",
+                    ((text, to_key(note_id)) for note_id, text in carried.items()),
+                )
+            elif refresh_before is None:
                 self._bulk.begin()
         return Enrolled(added, refreshed)
 
@@ -375,7 +396,7 @@ class SqliteLedger:
             ((until, job.seq, job.token) for job in jobs),
         )
 
-    def _claim_new(self, limit: int) -> list[tuple[int, bytes, int, int | None, int, int, int]]:
+    def _claim_new(self, limit: int) -> list[_JobRow]:
         """Jobs never asked for, in input order; all before the frontier have been."""
         rows = self._db.execute(
             f"SELECT {_JOB_COLUMNS} FROM job WHERE seq > ? AND seq <= ? AND state = 0"
@@ -394,10 +415,10 @@ class SqliteLedger:
         ).fetchone()
         return row[0] if row else None
 
-    def _job(self, row: tuple[int, bytes | str, int, int | None, int, int, int], token: int) -> Job:
-        seq, key, attempts, run, collection, server, unanswered = row
+    def _job(self, row: _JobRow, token: int) -> Job:
+        seq, key, attempts, run, collection, server, unanswered, carried = row
         tries = (collection, server, unanswered) if run == self._run else (0, 0, 0)
-        return Job(seq, from_key(key), token, attempts, tries)
+        return Job(seq, from_key(key), token, attempts, tries, carried)
 
     def renew(self, jobs: Sequence[Job], lease: float) -> None:
         """See `Ledger.renew`."""
@@ -491,6 +512,19 @@ class SqliteLedger:
             calls[code] += 1
             elapsed[code] += round(outcome.elapsed * 1000)
         self._add_activity((self._run, minute, code, calls[code], elapsed[code]) for code in calls)
+        self._count_latencies(minute, outcomes)
+        self._db.execute(
+            "INSERT OR REPLACE INTO backlog SELECT ?, ?, jobs FROM tally WHERE state = 0",
+            (self._run, minute),
+        )
+
+    def _count_latencies(self, minute: int, outcomes: Sequence[Outcome]) -> None:
+        buckets = Counter(bucket_of(o.elapsed) for o in outcomes if o.code is not None)
+        self._db.executemany(
+            "INSERT INTO latency VALUES (?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET calls = calls + excluded.calls",
+            ((self._run, minute, bucket, calls) for bucket, calls in buckets.items()),
+        )
 
     def _add_activity(self, rows: Iterator[tuple[int, int, int, int, int]]) -> None:
         self._db.executemany(

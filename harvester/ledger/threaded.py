@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from typing import TypeVar
 
-from harvester.ledger.protocol import Claimed, Enrolled, Extent, FoundLine
-from harvester.ledger.sqlite import SqliteLedger
+from harvester.ledger.protocol import Claimed, DirectLedger, Enrolled, Extent, FoundLine
 from harvester.model import Counts, Job, Outcome
 
 T = TypeVar("T")
 
 
 class ThreadedLedger:
-    """The `Ledger` protocol over a `SqliteLedger`; `thread` runs one call at a time, in order."""
+    """The `Ledger` protocol over a direct one; `thread` runs one call at a time, in order."""
 
-    def __init__(self, ledger: SqliteLedger, thread: Executor) -> None:
+    def __init__(self, ledger: DirectLedger, thread: Executor) -> None:
         self._ledger = ledger
         self._thread = thread
 
     async def _do(self, call: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
 
-    async def enrol(self, ids: Sequence[str], refresh_before: float | None) -> Enrolled:
+    async def enrol(
+        self,
+        ids: Sequence[str],
+        refresh_before: float | None,
+        carried: Mapping[str, str] | None = None,
+    ) -> Enrolled:
         """See `Ledger.enrol`."""
-        return await self._do(self._ledger.enrol, ids, refresh_before)
+        return await self._do(self._ledger.enrol, ids, refresh_before, carried)
 
     async def end_input(self) -> int:
         """See `Ledger.end_input`."""

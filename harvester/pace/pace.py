@@ -6,6 +6,7 @@ import asyncio
 
 from aiolimiter import AsyncLimiter
 
+from harvester.pace.grant import Grant
 from harvester.pace.window import Window
 from harvester.rules.tempo import Tempo
 from harvester.settings import Rate
@@ -15,20 +16,27 @@ from harvester.settings import Rate
 _CATCH_UP = 0.02
 # The limiter is made anew when the tempo has moved by this share.
 _STEP = 0.01
+# The calls of several hosts reach the server with more jitter (seconds) than those of one.
+_SHARED_MARGIN = 0.02
 
 
 class Pace:
     """The pace of one run; one task takes the turns, so none is given twice.
 
-    With `start`, in calls a second, it begins there and finds out what the server bears.
+    With `start`, in calls a second, it begins there and finds out what the server bears. With
+    `is_shared` the rate is that of a fleet, in as few calls as can be said, and nothing is ours
+    until it is granted.
     """
 
-    def __init__(self, rate: Rate, burst: int = 1, start: float | None = None) -> None:
+    def __init__(
+        self, rate: Rate, burst: int = 1, start: float | None = None, *, is_shared: bool = False
+    ) -> None:
         self._tempo = Tempo(rate.per_second, start)
         self._burst = burst
-        self._window = Window(rate, burst)
+        self._grant = Grant(int(rate.calls)) if is_shared else None
+        self._window = Window(rate, margin=_SHARED_MARGIN) if is_shared else Window(rate, burst)
         self._asked = rate.per_second
-        self._per_second = self._tempo.rate(0.0)
+        self._per_second = self._tempo.rate(0.0) / (rate.calls if is_shared else 1)
         self._limiter = self._spread(self._per_second)
         self._open_at = 0.0
 
@@ -39,12 +47,13 @@ class Pace:
     @property
     def is_paused(self) -> bool:
         """Whether all calls are paused now."""
-        return asyncio.get_running_loop().time() < self._open_at
+        now = asyncio.get_running_loop().time()
+        return now < self._open_at or (self._grant is not None and not self._grant.is_held(now))
 
     @property
     def per_second(self) -> float:
         """The pace now, in calls a second."""
-        return self._tempo.rate(asyncio.get_running_loop().time())
+        return self._tempo.rate(asyncio.get_running_loop().time()) * self._share
 
     @property
     def borne(self) -> float | None:
@@ -54,7 +63,17 @@ class Pace:
     @property
     def found(self) -> float:
         """The pace to begin the next run with, in calls a second."""
-        return self.borne or self.per_second
+        return self.borne or self._tempo.rate(asyncio.get_running_loop().time())
+
+    @property
+    def _share(self) -> float:
+        return 1.0 if self._grant is None else self._grant.share
+
+    def grant(self, calls: int, until: float) -> None:
+        """Let so many calls a period be ours until a moment in loop seconds."""
+        if self._grant is not None:
+            self._grant.set(calls, until)
+            self._window.allow(calls)
 
     async def turn(self) -> None:
         """Wait for a turn to call."""
@@ -70,13 +89,20 @@ class Pace:
         await self._limiter.acquire()
         return True
 
-    async def start(self) -> None:
-        """Wait until the window allows one more call, which then starts."""
+    async def start(self) -> bool:
+        """Wait until the window allows one more call, which then starts.
+
+        Gives False, and starts none, where all calls are paused by then.
+        """
         loop = asyncio.get_running_loop()
-        while delay := self._window.delay(loop.time()):  # noqa: ASYNC110 - it is time we wait for
+        # It is time that we wait for.
+        while not self.is_paused and (delay := self._window.delay(loop.time())):  # noqa: ASYNC110
             await asyncio.sleep(delay)
+        if self.is_paused:
+            return False
         self._window.add(loop.time())
         self._tempo.start(loop.time())
+        return True
 
     def pause(self, seconds: float) -> None:
         """Pause all calls for at least so long from now."""
@@ -92,7 +118,7 @@ class Pace:
         Gives whether that is news: one burst of 302s is one refusal.
         """
         now = asyncio.get_running_loop().time()
-        is_news = self._tempo.refuse(now, now - elapsed)
+        is_news = self._tempo.refuse(now, now - elapsed, self._share or 1.0)
         if retry_after is not None:
             self.pause(retry_after)
         elif is_news:
@@ -103,12 +129,15 @@ class Pace:
         loop = asyncio.get_running_loop()
         while (delay := self._open_at - loop.time()) > 0:  # noqa: ASYNC110 - the same
             await asyncio.sleep(delay)
+        if self._grant is not None:
+            await self._grant.wait()
 
     async def _follow_tempo(self) -> None:
         """Make the limiter anew when the tempo has moved, with its bucket full as it was."""
         per_second = self.per_second
+        asked = self._asked * self._share
         if abs(per_second - self._per_second) > _STEP * self._per_second or (
-            per_second != self._per_second and per_second == self._asked
+            per_second != self._per_second and per_second == asked
         ):
             self._per_second = per_second
             self._limiter = self._spread(per_second)

@@ -10,24 +10,35 @@ from harvester.settings import Rate
 _MOST_ENTRIES = 4096
 # Calls reach the server with some jitter (seconds), so the window here is that much longer.
 _MARGIN = 0.005
+_NEVER = float("inf")
 
 
 class Window:
-    """The starts of the latest calls; moments are loop seconds."""
+    """The starts of the latest calls; moments are loop seconds.
 
-    def __init__(self, rate: Rate, burst: int) -> None:
+    `margin` (seconds) is what calls may be late by on their way.
+    """
+
+    def __init__(self, rate: Rate, burst: int = 1, margin: float = _MARGIN) -> None:
         # Parts whose lengths add up to the period and whose calls add up to no more than allowed
         # hold the limit for every window of the period.
         allowed = int(rate.calls) + burst - 1
         parts = -(-allowed // _MOST_ENTRIES)
-        self._length = rate.period / parts + _MARGIN
-        self._starts: deque[float] = deque(maxlen=allowed // parts)
+        self._length = rate.period / parts + margin
+        self._allowed = allowed // parts
+        self._starts: deque[float] = deque(maxlen=self._allowed)
+
+    def allow(self, calls: int) -> None:
+        """From here on let so many calls start in a window, at most those it was made for."""
+        self._allowed = calls
 
     def delay(self, now: float) -> float:
         """Seconds until one more call may start."""
-        if len(self._starts) < (self._starts.maxlen or 0):
+        if len(self._starts) < self._allowed:
             return 0.0
-        return max(0.0, self._starts[0] + self._length - now)
+        if not self._allowed:
+            return _NEVER
+        return max(0.0, self._starts[-self._allowed] + self._length - now)
 
     def add(self, now: float) -> None:
         """Take note of a call that starts now."""

@@ -77,8 +77,10 @@ class Tempo:
         if began > self._dropped_at:
             self._refused_again = 0
 
-    def refuse(self, now: float, began: float) -> bool:
+    def refuse(self, now: float, began: float, share: float = 1.0) -> bool:
         """Take note of a 302 for a call that began at a moment; gives whether it is news.
+
+        `share` of all calls are made here, so what started here is that part of what was borne.
 
         Calls that were already on their way at the last drop say nothing new. One refused before
         another was accepted says that the pause was too short, not that the pace was too fast.
@@ -86,14 +88,14 @@ class Tempo:
         if began <= self._dropped_at:
             return False
         if not self._refused_again:
-            self._drop(self.rate(now), began)
+            self._drop(self.rate(now), began, share)
         self._refused_again += 1
         self._since = self._dropped_at = now
         return True
 
-    def _drop(self, rate: float, began: float) -> None:
+    def _drop(self, rate: float, began: float, share: float) -> None:
         """Take what went out in the second before for the limit, within reason."""
-        borne = sum(began - _SECOND <= start < began for start in self._starts)
+        borne = sum(began - _SECOND <= start < began for start in self._starts) / share
         self._peak = max(min(rate, max(borne, rate / 2)), _SLOWEST)
         self._climb = min(max(_CALLS_TO_PEAK / self._peak, _SHORTEST_CLIMB), _LONGEST_CLIMB)
 

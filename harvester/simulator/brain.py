@@ -14,8 +14,9 @@ from itertools import accumulate
 from json import JSONEncoder
 from types import MappingProxyType
 
+from harvester.simulator.account import Account
 from harvester.simulator.chance import hex_digits, share
-from harvester.simulator.charges import Charges, ChargesPage, SlidingWindow
+from harvester.simulator.charges import Charges, ChargesPage
 from harvester.simulator.data import note_data
 from harvester.simulator.settings import SimulatorSettings
 
@@ -67,12 +68,13 @@ class Reply:
 
 
 class Brain:
-    """The API's account and its luck.
+    """The API's accounts and its luck.
 
-    All tokens share one account. The rate limit counts every call that shows a good token, but
-    those it refuses do not prolong the window: who keeps hammering still gets `rate_limit` calls
-    a second. What a note answers hangs on seed, note id and how many of its calls were charged or
-    failed before, on that endpoint: never on the calls of other notes, nor on calls refused.
+    Each token has an account of its own. The rate limit counts every call that shows a good token,
+    but those it refuses do not prolong the window: who keeps hammering still gets `rate_limit`
+    calls a second. What a note answers hangs on seed, note id and how many of its calls were
+    charged or failed before, on that endpoint: never on the calls of other notes, nor on calls
+    refused.
     """
 
     def __init__(self, settings: SimulatorSettings) -> None:
@@ -81,25 +83,25 @@ class Brain:
             zip(settings.fail, accumulate(settings.fail.values()), strict=True),
         )
         self._charges = Charges()
-        self._admitted = SlidingWindow()
+        self._accounts: dict[str, Account] = {}
         self._topped_up = 0
         self._day: int | None = None
-        self._charged_before_today = 0
 
     def answer(self, path: str, query: Mapping[str, str], now: float) -> Reply:
         """Decide and charge one call that arrives at `now` (Unix seconds, never going back)."""
         self._charges.arrive(now)
         code = self._refusal(path, query, now)
         if code is None:
-            return self._collect(path, query["noteId"].lower(), now)
+            return self._collect(path, query, now)
         return self._reply(code, f"call/{self._charges.calls}", now, known=path in ENDPOINTS)
 
     def new_day(self) -> None:
         """Start a new quota day: nothing is charged to it yet."""
-        self._charged_before_today = self._charges.charged
+        for account in self._accounts.values():
+            account.new_day()
 
     def top_up(self, calls: int) -> None:
-        """Add `calls` charged calls to the balance; an unlimited balance stays unlimited."""
+        """Add `calls` charged calls to each balance; an unlimited balance stays unlimited."""
         self._topped_up += calls
 
     def charges(self) -> ChargesPage:
@@ -112,30 +114,19 @@ class Brain:
             return 300
         if query.get("token", "") in ("", "invalid"):
             return 100
-        if not self._admit(now):
+        account = self._account(query["token"])
+        if not account.admit(now):
             return 302
         if not _NOTE_ID.fullmatch(query.get("noteId", "")):
             return 400
-        return self._unpaid(now)
-
-    def _admit(self, now: float) -> bool:
-        limit = self._settings.rate_limit
-        if limit and self._admitted.count(now) >= limit:
-            return False
-        if limit:
-            self._admitted.add(now)
-        return True
-
-    def _unpaid(self, now: float) -> int | None:
-        """The code for a used up quota or balance, or None while both last."""
         self._turn_calendar(now)
-        charged = self._charges.charged
-        quota, balance = self._settings.daily_quota, self._settings.balance
-        if quota and charged - self._charged_before_today >= quota:
-            return 303
-        if balance and charged >= balance + self._topped_up:
-            return 601
-        return None
+        return account.unpaid(self._topped_up)
+
+    def _account(self, token: str) -> Account:
+        account = self._accounts.get(token)
+        if account is None:
+            account = self._accounts[token] = Account(self._settings)
+        return account
 
     def _turn_calendar(self, now: float) -> None:
         day = datetime.fromtimestamp(now, _SHANGHAI).toordinal()
@@ -143,8 +134,9 @@ class Brain:
             self._day = day
             self.new_day()
 
-    def _collect(self, path: str, note_id: str, now: float) -> Reply:
+    def _collect(self, path: str, query: Mapping[str, str], now: float) -> Reply:
         """Answer a call that nothing refuses: by chance a failure, else the note, charged."""
+        note_id = query["noteId"].lower()
         subject = bytes([ENDPOINTS.index(path)]) + bytes.fromhex(note_id)
         tried = self._charges.tried(subject)
         code = self._luck(note_id, tried)
@@ -152,6 +144,7 @@ class Brain:
             self._charges.fail(subject)
             return self._reply(code, f"{path}/{note_id}/{tried}", now)
         self._charges.charge(subject)
+        self._account(query["token"]).charge()
         return self._reply(0, f"{path}/{note_id}/{tried}", now, data=note_data(note_id))
 
     def _luck(self, note_id: str, tried: int) -> int:

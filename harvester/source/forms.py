@@ -9,8 +9,10 @@ from typing import cast
 
 import orjson
 
+from harvester.errors import InputError
 from harvester.model import BadLine, Page
 from harvester.plain import plain
+from harvester.source.carry import Carry
 from harvester.source.ids import IdRule, NoNoteError
 from harvester.source.lines import TOO_LONG, Chunk
 
@@ -20,11 +22,15 @@ _IDLE = (b"", b"#")
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How to read one input: its name for people, the id rule, the fields that may hold the id."""
+    """How to read one input: its name for people, the id rule, the fields that may hold the id.
+
+    `carry` tells what travels along, if anything does.
+    """
 
     name: str
     rule: IdRule
     fields: tuple[str, ...]
+    carry: Carry | None = None
 
     def bad(self, line: int, reason: str, text: str | bytes) -> BadLine:
         """Return the report of a bad line, fit to print."""
@@ -33,23 +39,28 @@ class Form:
         return BadLine(self.name, line, plain(reason), plain(text.strip(), _SHOWN))
 
     def page(self, chunk: Chunk, find: Finder) -> Page:
-        """Return what `find` makes of each line: an id, None, or NoNoteError for a bad one."""
+        """Return what `find` makes of each line: it adds to the page, or raises NoNoteError."""
         if chunk.too_long:
             return Page([], [self.bad(chunk.first, TOO_LONG, chunk.data)])
         page = Page([])
         for number, line in enumerate(chunk.data.split(b"\n"), chunk.first):
             try:
-                note_id = find(line, self)
+                find(line, self, page)
             except NoNoteError as error:
                 page.bad.append(self.bad(number, str(error), line))
-            else:
-                if note_id is not None:
-                    page.ids.append(note_id)
         return page
 
 
 def text_pages(chunks: Iterable[Chunk], form: Form) -> Iterator[Page]:
-    """Yield a page for each chunk of plain text, one note a line."""
+    """Yield a page for each chunk of plain text, one note a line.
+
+    Raises InputError where columns are to be carried, which it has none of.
+    """
+    if form.carry is not None and not form.carry.is_all:
+        raise InputError(
+            f"{form.name}: plain text has no columns to carry: give a .csv, .tsv or .jsonl file, "
+            "or leave --carry out"
+        )
     for chunk in chunks:
         ids = form.rule.all_bare(chunk.data)
         yield form.page(chunk, _text_id) if ids is None else Page(ids)
@@ -78,24 +89,35 @@ def found_in(value: str, field: str, rule: IdRule) -> str:
     return rule.find(value)
 
 
-def _text_id(line: bytes, form: Form) -> str | None:
-    if _is_idle(line):
-        return None
-    return form.rule.find(line.decode(errors="replace"))
+def _text_id(line: bytes, form: Form, page: Page) -> None:
+    if not _is_idle(line):
+        page.ids.append(form.rule.find(line.decode(errors="replace")))
 
 
-def _mixed_id(line: bytes, form: Form) -> str | None:
+def _mixed_id(line: bytes, form: Form, page: Page) -> None:
     record = _parsed(line)
-    return _id_in(record, form) if isinstance(record, dict) else _text_id(line, form)
+    if isinstance(record, dict):
+        _add(record, line, form, page)
+    else:
+        _text_id(line, form, page)
 
 
-def _json_id(line: bytes, form: Form) -> str | None:
+def _json_id(line: bytes, form: Form, page: Page) -> None:
     if _is_idle(line):
-        return None
+        return
     record = _parsed(line)
     if not isinstance(record, dict):
         raise NoNoteError("not a JSON object")
-    return _id_in(record, form)
+    _add(record, line, form, page)
+
+
+def _add(record: dict[str, object], line: bytes, form: Form, page: Page) -> None:
+    """Add the note id that a JSON object holds, and what it carries."""
+    field = _field_in(record, form)
+    note_id = _id_of(record[field], field, form)
+    if form.carry is not None:
+        page.carried[note_id] = form.carry.of_record(line, field)
+    page.ids.append(note_id)
 
 
 def _is_idle(line: bytes) -> bool:
@@ -118,10 +140,10 @@ def _parsed(line: bytes) -> object:
         return None
 
 
-def _id_in(record: dict[str, object], form: Form) -> str:
+def _field_in(record: dict[str, object], form: Form) -> str:
     for field in form.fields:
         if field in record:
-            return _id_of(record[field], field, form)
+            return field
     raise NoNoteError(f"no field {' or '.join(form.fields)}")
 
 
@@ -131,4 +153,4 @@ def _id_of(value: object, field: str, form: Form) -> str:
     return found_in(value, field, form.rule)
 
 
-Finder = Callable[[bytes, Form], str | None]
+Finder = Callable[[bytes, Form, Page], None]

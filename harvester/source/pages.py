@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from harvester.errors import InputError, UsageError
 from harvester.model import BadLine, Page
 from harvester.plain import plain
+from harvester.source.carry import Carry
 from harvester.source.forms import Form
 from harvester.source.ids import IdRule, NoNoteError
 from harvester.source.inputs import Input
@@ -29,6 +30,7 @@ def read_pages(
     *,
     rule: IdRule,
     id_field: str | None = None,
+    carry: Carry | None = None,
     stdin: BinaryIO,
     page_size: int = PAGE_SIZE,
 ) -> Iterator[Page]:
@@ -36,11 +38,12 @@ def read_pages(
 
     All files are checked, and the beginnings of regular ones read, before this returns; the pages
     then come as a stream, what a pipe gives at once. `id_field` names the column or JSON field that
-    holds the note ids. Raises InputError, naming the file, for what is missing or cannot be read,
-    and UsageError where `-` comes twice; while the pages are read, InputError for broken input.
+    holds the note ids, `carry` what travels along with them. Raises InputError, naming the file,
+    for what is missing or cannot be read, and UsageError where `-` comes twice; while the pages are
+    read, InputError for broken input.
     """
     pager = _Pager(page_size)
-    listed = _listed(inputs, rule, id_field, stdin)
+    listed = _listed(inputs, rule, id_field, carry, stdin)
     for source in listed:
         source.check()
     return _streamed(listed, pager)
@@ -63,6 +66,7 @@ def check(
     *,
     rule: IdRule,
     id_field: str | None = None,
+    carry: Carry | None = None,
     stdin: BinaryIO,
 ) -> None:
     """Read all `inputs` through; raises InputError that lists the first bad lines, at most ten.
@@ -70,11 +74,11 @@ def check(
     `stdin` must be seekable, as from `spool`, and stands at its beginning again afterwards. Raises
     UsageError for a pipe among the files, which could not be read a second time.
     """
-    listed = _listed(inputs, rule, id_field, stdin)
+    listed = _listed(inputs, rule, id_field, carry, stdin)
     for source in listed:
         source.check_rereadable()
     found: list[BadLine] = []
-    for page in read_pages(inputs, rule=rule, id_field=id_field, stdin=stdin):
+    for page in read_pages(inputs, rule=rule, id_field=id_field, carry=carry, stdin=stdin):
         found += page.bad
         if len(found) >= _BAD_LINES_SHOWN:
             break
@@ -101,6 +105,7 @@ class _Pager:
         """Take a piece in; yields the pages that are full now."""
         self._held.ids.extend(piece.ids)
         self._held.bad.extend(piece.bad)
+        self._held.carried.update(piece.carried)
         while len(self._held.ids) + len(self._held.bad) >= self._limit:
             yield self._cut()
 
@@ -110,9 +115,12 @@ class _Pager:
             yield self._cut()
 
     def _cut(self) -> Page:
-        ids, bad = self._held.ids, self._held.bad
+        ids, bad, carried = self._held.ids, self._held.bad, self._held.carried
         page = Page(ids[: self._limit], bad[: max(0, self._limit - len(ids))])
         self._held = Page(ids[len(page.ids) :], bad[len(page.bad) :])
+        if carried:
+            page.carried.update((key, carried[key]) for key in page.ids if key in carried)
+            self._held.carried.update((key, carried[key]) for key in self._held.ids)
         self._limit = self._size
         return page
 
@@ -130,16 +138,20 @@ def _streamed(inputs: Iterable[Input], pager: _Pager) -> Iterator[Page]:
 
 
 def _listed(
-    inputs: Sequence[str | os.PathLike[str]], rule: IdRule, id_field: str | None, stdin: BinaryIO
+    inputs: Sequence[str | os.PathLike[str]],
+    rule: IdRule,
+    id_field: str | None,
+    carry: Carry | None,
+    stdin: BinaryIO,
 ) -> list[Input]:
     paths = [os.fspath(path) for path in inputs]
     if paths.count(_STDIN) > 1:
         raise UsageError("standard input (-) can be read only once: give - once")
     fields = _ID_FIELDS if id_field is None else (id_field,)
     return [
-        Input(path, Form("<stdin>", rule, fields), stdin)
+        Input(path, Form("<stdin>", rule, fields, carry), stdin)
         if path == _STDIN
-        else Input(path, Form(plain(path), rule, fields))
+        else Input(path, Form(plain(path), rule, fields, carry))
         for path in paths
     ]
 

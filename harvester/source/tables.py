@@ -20,18 +20,24 @@ if TYPE_CHECKING:
 def table_pages(chunks: Iterator[Chunk], form: Form, *, delimiter: str) -> Iterator[Page]:
     """Yield a page for each chunk of rows, as soon as its last row is whole; the header is needed.
 
-    Raises InputError where the header has no column for the note ids.
+    Raises InputError where the header has no column for the note ids, or none of one to carry.
     """
     feed = _Feed(chunks)
     rows = csv.reader(feed, delimiter=delimiter)
-    column, field = _id_column(rows, feed, form)
+    header = _header(rows, form)
+    column, field = _id_column(header, feed, form)
+    carry = form.carry
+    columns = [] if carry is None else carry.columns(header, column, form.name)
     page = Page([])
     while not feed.ended:
         first = feed.start_row()
         try:
             if row := next(rows, None):
                 feed.check_closed()
-                page.ids.append(_id_of(row, column, field, form))
+                note_id = _id_of(row, column, field, form)
+                if carry is not None:
+                    page.carried[note_id] = carry.of_row(columns, row)
+                page.ids.append(note_id)
         except (csv.Error, NoNoteError) as error:
             page.bad.append(form.bad(first, str(error), feed.text))
         if feed.used_up:
@@ -100,12 +106,15 @@ class _Feed:
             raise NoNoteError(TOO_LONG)
 
 
-def _id_column(rows: Iterator[list[str]], feed: _Feed, form: Form) -> tuple[int, str]:
-    """Read the header; returns the index and the name of the column that holds the note ids."""
+def _header(rows: Iterator[list[str]], form: Form) -> list[str]:
     try:
-        header = [name.strip() for name in next((row for row in rows if row), [])]
+        return [name.strip() for name in next((row for row in rows if row), [])]
     except (csv.Error, NoNoteError) as error:
         raise InputError(f"{form.name}:1: the header cannot be read: {error}") from None
+
+
+def _id_column(header: list[str], feed: _Feed, form: Form) -> tuple[int, str]:
+    """The index and the name of the column that holds the note ids."""
     field = next((field for field in form.fields if field in header), None)
     if field is None:
         found = plain(", ".join(header)) or "none"

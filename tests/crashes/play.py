@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from harvester.engine.lane import Lane
 from harvester.engine.opening import Host, Opened, begin, ledger_path, open_harvest
 from harvester.engine.ports import Ports
 from harvester.engine.run import Run
@@ -223,7 +224,8 @@ async def _live(played: Played, fate: Fate, world: World) -> Summary:
     waiting = _waiting(played, host.clock())
     opened = open_harvest(played.output, Identity(ENDPOINT, simulated=False), host, sync=story.sync)
     begin(opened, settings, host, has_input=True)
-    run = Run(settings, _ports(played, opened, host), Pace(settings.calling.rate))
+    lane = Lane("token", played.server, Pace(settings.calling.rate))
+    run = Run(settings, _ports(played, opened, host), [lane])
     async with asyncio.TaskGroup() as group:
         for at, act in ((fate.stop_at, _stop), (fate.abort_at, Run.abort)):
             if at is not None:
@@ -248,7 +250,6 @@ def _ports(played: Played, opened: Opened, host: Host) -> Ports:
     inline = InlineExecutor()
     return Ports(
         ThreadedLedger(opened.ledger, inline),
-        played.server,
         ThreadedSink(opened.output, opened.reserve, inline),
         _pages(len(played.story.notes)),
         host.clock,

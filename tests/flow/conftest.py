@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from harvester.engine.harvest import pace_of
+from harvester.engine.lane import Lane
 from harvester.engine.opening import Host, Opened, begin, open_harvest
 from harvester.engine.ports import Event, Ports
 from harvester.engine.run import Run
@@ -70,6 +71,7 @@ class Night:
     folder: Path
     events: list[Event] = field(default_factory=list)
     clock: float = MIDNIGHT
+    more_upstreams: tuple[Upstream, ...] = ()
 
     def run(
         self,
@@ -112,20 +114,23 @@ class Night:
         inline = InlineExecutor()
         ports = Ports(
             ThreadedLedger(opened.ledger, inline),
-            upstream,
             ThreadedSink(opened.output, opened.reserve, inline),
             one_page(ids),
             lambda: self.clock + loop.time(),
             lambda: 0.5,
             (self.events.append,),
         )
-        run = Run(settings, ports, pace_of(settings, opened.ledger))
+        lanes = [
+            Lane(f"token {number}", fetcher, pace_of(settings, opened.ledger))
+            for number, fetcher in enumerate((upstream, *self.more_upstreams), 1)
+        ]
+        run = Run(settings, ports, lanes)
         async with asyncio.TaskGroup() as group:
             if meddle is not None:
                 group.create_task(meddle(run))
             summary = await run.run()
         if settings.calling.is_rate_found:
-            opened.ledger.remember_borne(run.pace.found)
+            opened.ledger.remember_borne(run.lanes.found)
         return summary
 
     def lines(self) -> list[bytes]:

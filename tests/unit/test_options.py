@@ -21,7 +21,7 @@ from harvester.options import (
     pages_of,
     plan,
     settings_of,
-    token_of,
+    tokens_of,
 )
 from harvester.settings import FASTEST, Backoff, Limits, Patience, Rate
 
@@ -57,14 +57,21 @@ def test_the_token_is_taken_from_the_file_before_anything_else(
     monkeypatch.setenv(TOKEN_VARIABLE, "from-env")
     file = tmp_path / "token"
     file.write_text("  from-file \n")
-    assert token_of({"token_file": file, "token": "given"}) == "from-file"
-    assert token_of({"token": "given"}) == "given"
-    assert token_of({"token": ""}) == "from-env"
-    assert token_of({}) == "from-env"
+    assert tokens_of({"token_file": file, "token": "given"}) == ("from-file",)
+    assert tokens_of({"token": "given"}) == ("given",)
+    assert tokens_of({"token": ""}) == ("from-env",)
+    assert tokens_of({}) == ("from-env",)
+
+
+def test_several_tokens_stand_on_lines_of_their_own(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("first\r\n\n  second\nfirst\n")
+    assert tokens_of({"token_file": file}) == ("first", "second")
+    assert tokens_of({"token": ["first", "second"]}) == ("first", "second")
 
 
 def test_a_missing_token_is_told_with_where_to_get_one() -> None:
-    assert refusal(lambda: token_of({})) == NO_TOKEN
+    assert refusal(lambda: tokens_of({})) == NO_TOKEN
     for words in ("justoneapi.com", TOKEN_VARIABLE, "--token-file", "--simulate"):
         assert words in NO_TOKEN
     assert UsageError.exit_code == 2
@@ -72,7 +79,7 @@ def test_a_missing_token_is_told_with_where_to_get_one() -> None:
 
 def test_a_blank_token_is_a_missing_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TOKEN_VARIABLE, " \n")
-    assert refusal(lambda: token_of({})) == NO_TOKEN
+    assert refusal(lambda: tokens_of({})) == NO_TOKEN
 
 
 @pytest.mark.parametrize(
@@ -89,18 +96,19 @@ def test_a_token_file_that_cannot_be_used_is_told(
     file = tmp_path / "token"
     if content is not None:
         file.write_bytes(content)
-    assert refusal(lambda: token_of({"token_file": file})) == f"--token-file {file} {told}"
+    assert refusal(lambda: tokens_of({"token_file": file})) == f"--token-file {file} {told}"
 
 
 @pytest.mark.parametrize(
-    "spoilt", [f"{SECRET} x", f"{SECRET}\nx", f"{SECRET}\x1b[31m", SECRET * 2 + "\t1"]
+    "spoilt",
+    [f"{SECRET} x", f"ok\n{SECRET}\x0bx", f"{SECRET}\x1b[31m", SECRET * 2 + "\t1"],
 )
 def test_a_spoilt_token_is_refused_and_not_shown(spoilt: str, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(spoilt)
     for options in (Options(token=spoilt), Options(token_file=file)):
         with pytest.raises(UsageError) as caught:
-            token_of(options)
+            tokens_of(options)
         assert SECRET not in "".join(traceback.format_exception(caught.value))
         assert "spaces or unprintable characters" in str(caught.value)
 
@@ -329,13 +337,13 @@ def test_strict_refuses_a_bad_line_of_a_file_before_the_first_page(tmp_path: Pat
 def test_a_plan_touches_no_output(tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
     harvest = plan([ID], output, {"token": SECRET, "base_url": "https://h/"})
-    assert (harvest.output, harvest.base_url, harvest.token) == (output, "https://h", SECRET)
+    assert (harvest.output, harvest.base_url, harvest.tokens) == (output, "https://h", (SECRET,))
     assert not output.exists()
 
 
 def test_a_simulated_plan_needs_no_token() -> None:
     harvest = plan([ID], "out.jsonl", {"simulate": True})
-    assert (harvest.base_url, harvest.token) == ("", "")
+    assert (harvest.base_url, harvest.tokens) == ("", ())
     assert harvest.settings.simulated
 
 

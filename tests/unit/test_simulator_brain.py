@@ -289,3 +289,17 @@ def test_charges_count_every_call_by_its_code() -> None:
         "chargedTwice": [NOTE],
         "maxPerSecond": 7,
     }
+
+
+def test_each_token_has_a_quota_a_balance_and_a_rate_of_its_own() -> None:
+    brain = Brain(SimulatorSettings(daily_quota=2, rate_limit=3))
+    ids = [f"{number:024x}" for number in range(8)]
+
+    def ask(token: str, note_id: str, now: float = 0.0) -> int:
+        return brain.answer(ENDPOINTS[0], {"token": token, "noteId": note_id}, now).code
+
+    assert [ask("one", note_id) for note_id in ids[:4]] == [0, 0, 303, 302]
+    assert [ask("two", note_id) for note_id in ids[2:5]] == [0, 0, 303]
+    brain.new_day()
+    assert ask("one", ids[5], 2.0) == ask("two", ids[6], 2.0) == 0
+    assert brain.charges()["charged"] == 6

@@ -1,0 +1,65 @@
+"""The lanes of a run, one for each token: a client and a pace of its own, until it has to rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harvester.engine.audience import Audience
+from harvester.engine.ports import Fetcher, Notice
+from harvester.engine.stop import Stop
+from harvester.model import StopReason
+from harvester.pace import Pace
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """One token's way to the API.
+
+    `name` tells it from the others without showing it, `flying` counts its calls in flight, and
+    `resting` is why nothing more is sent on it.
+    """
+
+    name: str
+    fetcher: Fetcher
+    pace: Pace
+    flying: int = 0
+    resting: StopReason | None = None
+
+
+class Lanes:
+    """All lanes of a run: when the last of them rests, the run stops."""
+
+    def __init__(self, lanes: Sequence[Lane], stop: Stop, audience: Audience) -> None:
+        self._lanes = tuple(lanes)
+        self._stop = stop
+        self._audience = audience
+
+    def rest(self, lane: Lane, reason: StopReason, detail: str) -> None:
+        """Send nothing more on a lane: what its token was told holds for that token alone."""
+        if lane.resting is not None:
+            return
+        lane.resting = reason
+        awake = sum(other.resting is None for other in self._lanes)
+        if awake:
+            text = f"{lane.name} rests ({reason.value}: {detail}); {awake} left"
+            self._audience.tell(Notice("token rests", text))
+            return
+        many = len(self._lanes)
+        self._stop.set(reason, detail if many == 1 else f"all {many} tokens rest; last: {detail}")
+
+    @property
+    def per_second(self) -> float:
+        """The pace now, in calls a second, of all lanes that do not rest."""
+        return sum(lane.pace.per_second for lane in self._lanes if lane.resting is None)
+
+    @property
+    def borne(self) -> float | None:
+        """The least pace, in calls a second, that the server was found to bear on any lane."""
+        found = [borne for lane in self._lanes if (borne := lane.pace.borne) is not None]
+        return min(found, default=None)
+
+    @property
+    def found(self) -> float:
+        """The pace to begin the next run with, in calls a second on each lane."""
+        return min(lane.pace.found for lane in self._lanes)

@@ -1,0 +1,112 @@
+"""Several tokens in one run: each with a pace, a quota and a balance of its own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from harvester.engine.ports import Notice, Stopping
+from harvester.model import Answer
+from harvester.settings import Limits
+from harvester.simulator import SimulatorSettings
+from harvester.simulator.brain import Brain
+
+from .conftest import SETTINGS, Night, Upstream, note_ids
+
+
+def upstream(latency: float = 0.05, **settings: object) -> Upstream:
+    return Upstream(Brain(SimulatorSettings(**settings)), latency)  # type: ignore[arg-type]
+
+
+def code(number: int) -> Answer:
+    return Answer(200, b'{"code":%d,"message":"x","data":null}' % number)
+
+
+def saved_ids(night: Night) -> list[str]:
+    return sorted(json.loads(line)["noteId"] for line in night.lines())
+
+
+def charged(*upstreams: Upstream) -> list[int]:
+    return [api.brain.charges()["charged"] for api in upstreams]
+
+
+def test_two_tokens_are_twice_as_fast_and_each_keeps_to_the_rate(night: Night) -> None:
+    one, two = upstream(), upstream()
+    night.more_upstreams = (two,)
+    summary = night.run(note_ids(400), one)
+    assert (summary.exit_code, summary.done) == (0, 400)
+    assert saved_ids(night) == sorted(note_ids(400))
+    assert summary.elapsed == pytest.approx(4.0, abs=0.4)
+    for api in (one, two):
+        starts = [when for when, _ in api.starts]
+        assert all(b - a >= 1.0 for a, b in zip(starts, starts[50:], strict=False))
+
+
+def test_a_token_whose_quota_is_used_up_rests_while_the_other_goes_on(night: Night) -> None:
+    one, two = upstream(daily_quota=30, latency=0.5), upstream()
+    night.more_upstreams = (two,)
+    summary = night.run(note_ids(200), one)
+    assert (summary.exit_code, summary.done, summary.queued) == (0, 200, 0)
+    assert charged(one, two) == [30, 170]
+    refused_at = one.starts[30][0]
+    assert max(when for when, _ in one.starts) <= refused_at + 0.501
+    (notice,) = [event for event in night.events if isinstance(event, Notice)]
+    assert notice.text.startswith("token 1 rests (quota")
+
+
+def test_the_run_stops_when_every_token_rests(night: Night) -> None:
+    one, two = upstream(daily_quota=30), upstream(balance=50)
+    night.more_upstreams = (two,)
+    summary = night.run(note_ids(200), one)
+    assert (summary.exit_code, summary.done, summary.queued) == (4, 80, 120)
+    assert "all 2 tokens rest" in summary.detail
+    assert sum(isinstance(event, Stopping) for event in night.events) == 1
+    assert len(set(saved_ids(night))) == 80
+    assert charged(one, two) == [30, 50]
+
+
+def test_a_token_that_is_refused_rests_at_its_first_call(night: Night) -> None:
+    one, two = upstream(), upstream()
+    one.script = lambda _note, _nth, _now: code(100)
+    night.more_upstreams = (two,)
+    summary = night.run(note_ids(100), one)
+    assert (summary.exit_code, summary.done) == (0, 100)
+    assert len(one.starts) <= 4
+
+
+@pytest.mark.parametrize("limit", ["max_notes", "max_calls", "max_charged", "max_charged_daily"])
+def test_limits_hold_over_all_tokens(night: Night, limit: str) -> None:
+    apis = [upstream(latency) for latency in (0.9, 0.4, 0.05)]
+    night.more_upstreams = (apis[1], apis[2])
+    settings = replace(SETTINGS, limits=Limits(**{limit: 97}))
+    summary = night.run(note_ids(300), apis[0], settings)
+    assert (summary.exit_code, sum(charged(*apis))) == (7, 97)
+    assert sum(len(api.starts) for api in apis) == 97
+
+
+def test_probes_go_one_at_a_time_over_all_tokens(night: Night) -> None:
+    apis = [upstream(), upstream()]
+    for api in apis:
+        api.script = lambda _note, _nth, _now: code(500)
+    night.more_upstreams = (apis[1],)
+    summary = night.run(note_ids(300), apis[0])
+    assert summary.exit_code == 6
+    starts = sorted(when for api in apis for when, _ in api.starts)
+    probes = starts[-10:]
+    assert all(b - a >= 0.05 for a, b in pairwise(probes))
+    assert len(starts) < 30 + 2 * 50 + 10
+
+
+def test_a_302_on_one_token_slows_that_token_alone(night: Night) -> None:
+    one, two = upstream(rate_limit=20), upstream()
+    night.more_upstreams = (two,)
+    summary = night.run(note_ids(1000), one)
+    assert summary.exit_code == 0
+    in_ten_seconds = [sum(when < 10 for when, _ in api.starts) for api in (one, two)]
+    assert in_ten_seconds[0] < 260
+    assert in_ten_seconds[1] > 480
+    assert summary.borne is not None
+    assert summary.borne < 30
