@@ -2,37 +2,70 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
 from pathlib import Path
 
 import click
+import cloup
 import orjson
 
-from harvester.cli.options import existing_output, price
-from harvester.engine.day import Day
-from harvester.engine.opening import ledger_path
-from harvester.ledger.reader import reading
-from harvester.settings import DEFAULT_DAY_ZONE, parse_timezone
-from harvester.views.status import status_lines, status_of
+from harvester.cli.options import Command, day_timezone, existing_output, price
+from harvester.errors import UsageError
+from harvester.settings import parse_rate, parse_timezone
+from harvester.views.status import Question, look
+from harvester.views.status_page import status_lines
 
 
-@click.command(epilog="Example: harvester status notes.jsonl --price 0.05")
+@cloup.command(
+    cls=Command,
+    examples=(
+        "harvester status notes.jsonl --price 0.05",
+        "harvester status notes.jsonl --rate 10/s --max-charged-daily 20000",
+    ),
+)
 @existing_output
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-@click.option("--day-timezone", default=DEFAULT_DAY_ZONE, show_default=True)
+@cloup.option("--json", "as_json", is_flag=True, help="All of it as JSON, for programs.")
+@cloup.option(
+    "--rate",
+    metavar="RATE",
+    help="Forecast at this rate, such as 5/s, instead of the last run's.",
+)
+@cloup.option(
+    "--max-charged-daily",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Forecast with this daily cap instead of the last run's.",
+)
+@day_timezone
 @price
 def status(
     output: Path,
     as_json: bool,  # noqa: FBT001 - click passes flags
+    rate: str | None,
+    max_charged_daily: int | None,
     day_timezone: str,
     price: float | None,
 ) -> None:
-    """Say what is done, waiting and failed, the runs so far, and what is left."""
-    day_began = Day(time.time, parse_timezone(day_timezone)).began()
-    with reading(ledger_path(output.resolve())) as reader:
-        found = status_of(reader, time.time(), day_began)
+    """Say what is done, waiting and failed, the runs so far, and when the rest is done."""
+    question = Question(
+        now=time.time(),
+        zone=parse_timezone(day_timezone),
+        price=price,
+        rate=None if rate is None else _per_second(rate),
+        daily_cap=max_charged_daily,
+    )
+    found = look(output.resolve(), question)
     if as_json:
         click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2))
         return
-    for line in status_lines(found, price):
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in status_lines(found, price, width):
         click.echo(line)
+
+
+def _per_second(rate: str) -> float:
+    if rate.strip() == "auto":
+        raise UsageError("a forecast needs a rate it can count with, such as --rate 5/s, not auto.")
+    return parse_rate(rate).per_second

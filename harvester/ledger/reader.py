@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shlex
 import sqlite3
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,19 +16,41 @@ from harvester.errors import DamagedLedgerError, LedgerError, LocalIOError, Usag
 from harvester.ledger.keys import from_key, to_key
 from harvester.ledger.protocol import Extent
 from harvester.ledger.schema import NEWEST
+from harvester.ledger.sqlite import _LOST as LOST
 from harvester.ledger.sqlite import NO_CODE
 from harvester.model import Counts, State
 
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """One run as the ledger knows it; times are Unix seconds, `by_code` None is no answer."""
+    """One run as the ledger knows it; times are Unix seconds, `by_code` None is no answer.
+
+    `rate` (calls a second, None if it was to be found) and `daily_cap` are what was asked for.
+    `latencies` counts answered calls by bucket, as rules/latency.py has them. `seen_at` is the last
+    sign of the run, to the minute where nothing tells it closer.
+    """
 
     started_at: float
     finished_at: float | None
     reason: str | None
     exit_code: int | None
     by_code: dict[int | None, int]
+    number: int = 0
+    rate: float | None = None
+    daily_cap: int | None = None
+    latencies: dict[int, int] = field(default_factory=dict)
+    unanswered: int = 0
+    seen_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FailedGroup:
+    """Jobs given up for one reason; `code` None is no answer."""
+
+    state: State
+    code: int | None
+    reason: str
+    jobs: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,21 +155,99 @@ class LedgerReader:
         """Calls that may have been charged without an answer, in all runs."""
         return self._one("SELECT count(*) FROM unanswered")
 
-    def _one(self, query: str, *values: int) -> int:
+    def _one(self, query: str, *values: int | str) -> int:
         return int(self._db.execute(query, values).fetchone()[0])
+
+    def used(self, since: float) -> int:
+        """Calls that count against a daily cap since a moment in Unix seconds.
+
+        Those are the charged ones, and the unanswered ones that may have been.
+        """
+        return self.charged(since) + self._one(
+            "SELECT count(*) FROM unanswered WHERE sent_at >= ? AND how <> ?",
+            round(since * 1000),
+            LOST,
+        )
+
+    def sent(self) -> int:
+        """Calls that were sent and have no answer yet, or belong to a run that was killed."""
+        return self._one("SELECT count(*) FROM claim WHERE sent_at IS NOT NULL")
+
+    def is_leased(self, now: float) -> bool:
+        """Whether any job is claimed under a lease that holds at `now` (Unix seconds)."""
+        return self._one("SELECT count(*) FROM claim WHERE until > ?", round(now * 1000)) > 0
+
+    def open_run(self) -> int | None:
+        """The number of the last run if it has no end: it goes on, or was killed."""
+        row = self._db.execute(
+            "SELECT id, finished_at FROM run ORDER BY id DESC LIMIT 1"
+        ).fetchone()
+        return None if row is None or row[1] is not None else int(row[0])
 
     def runs(self) -> list[RunRow]:
         """All runs, oldest first."""
-        by_code: dict[int, dict[int | None, int]] = {}
-        for run, code, calls in self._db.execute(
-            "SELECT run, code, sum(calls) FROM activity GROUP BY run, code ORDER BY code"
-        ):
-            by_code.setdefault(run, {})[None if code == NO_CODE else code] = calls
+        codes = self._by_run("SELECT run, code, sum(calls) FROM activity GROUP BY run, code")
+        latencies = self._by_run("SELECT run, bucket, sum(calls) FROM latency GROUP BY run, bucket")
+        unanswered = dict(self._db.execute("SELECT run, count(*) FROM unanswered GROUP BY run"))
+        seen = self._last_seen()
         return [
-            RunRow(started / 1000, finished and finished / 1000, reason, code, by_code.get(run, {}))
-            for run, started, finished, reason, code in self._db.execute(
-                "SELECT id, started_at, finished_at, reason, exit_code FROM run ORDER BY id"
+            RunRow(
+                started / 1000,
+                None if finished is None else finished / 1000,
+                reason,
+                code,
+                {None if c == NO_CODE else c: many for c, many in codes.get(run, {}).items()},
+                run,
+                rate,
+                cap,
+                latencies.get(run, {}),
+                unanswered.get(run, 0),
+                max(started, finished or seen.get(run, 0)) / 1000,
             )
+            for run, started, finished, reason, code, rate, cap in self._db.execute(
+                "SELECT id, started_at, finished_at, reason, exit_code, rate, daily_cap FROM run"
+                " ORDER BY id"
+            )
+        ]
+
+    def _by_run(self, query: str) -> dict[int, dict[int, int]]:
+        """Rows of run, key and number as numbers by key by run, in the order of the keys."""
+        found: dict[int, dict[int, int]] = {}
+        for run, key, number in self._db.execute(f"{query} ORDER BY 1, 2"):
+            found.setdefault(run, {})[key] = number
+        return found
+
+    def _last_seen(self) -> dict[int, int]:
+        """The last sign of each run that made calls, in Unix milliseconds.
+
+        An unanswered call tells it to the millisecond, an answer only that it came in a minute.
+        """
+        ends = self._db.execute("SELECT run, (max(minute) + 1) * 60000 FROM activity GROUP BY run")
+        seen = dict(ends)
+        for run, sent_at in self._db.execute(
+            "SELECT run, max(sent_at) FROM (SELECT run, sent_at FROM unanswered UNION ALL"
+            " SELECT token >> 32, sent_at FROM claim WHERE sent_at IS NOT NULL) GROUP BY run"
+        ):
+            if sent_at >= seen.get(run, 0) - 60_000:
+                seen[run] = sent_at
+        return seen
+
+    def failed_groups(self, kind_of: Callable[[str], str], most: int) -> list[FailedGroup]:
+        """Jobs given up by state, code and kind of reason, the largest group first.
+
+        Of more than `most` groups, the rest is told by state and code alone, with no reason.
+        """
+        groups: Counter[tuple[int, int | None, str]] = Counter()
+        for state, code, reason, jobs in self._db.execute(
+            "SELECT state, code, coalesce(reason, ''), count(*) FROM job WHERE state >= 2"
+            " GROUP BY state, code, reason"
+        ):
+            group = (state, code, kind_of(reason))
+            is_full = group not in groups and len(groups) >= most
+            groups[(state, code, "") if is_full else group] += jobs
+        return [
+            FailedGroup(State(state), code, reason, jobs)
+            for (state, code, reason), jobs in groups.most_common()
         ]
 
     def failures(self) -> Iterator[FailedJob]:

@@ -1,0 +1,196 @@
+"""Reads the story of all runs out of a ledger, added up so that months stay small."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from itertools import groupby, pairwise
+from operator import itemgetter
+from zoneinfo import ZoneInfo
+
+from harvester.ledger.reader import FailedGroup, LedgerReader
+from harvester.ledger.sqlite import NO_CODE
+from harvester.model import Answer, Fault, State, Verdict
+from harvester.rules.latency import quantile
+from harvester.rules.verdicts import judge
+
+# A chart with more steps than this shows nothing more; in minutes, each a part of a day.
+_MOST_STEPS = 240
+_WIDTHS = (1, 2, 5, 10, 15, 30, 60, 120, 240, 720, 1440)
+# No time zone begins its days at another minute than a multiple of this.
+_QUARTER = 15
+# Servers that put something new into each message must not fill the memory.
+_MOST_KINDS = 1000
+# Notes tried more often than this are counted together.
+MOST_ATTEMPTS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A stretch of minutes in which calls were made.
+
+    `begins` is in Unix seconds; `busy` counts its minutes that had calls; `median` and `p95` are
+    latencies in seconds, None without any answer.
+    """
+
+    begins: float
+    busy: int
+    calls: dict[Verdict, int]
+    median: float | None
+    p95: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """Calls over time in steps of `width` seconds.
+
+    `backlog` is what was queued by the end of a minute, by Unix seconds; `pauses` are stretches
+    (from and to in Unix seconds) of whole steps without any call.
+    """
+
+    width: float
+    steps: list[Step]
+    backlog: list[tuple[float, int]]
+    pauses: list[tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class FailedFor:
+    """Notes given up for one kind of reason; `ids` are the first of them, in input order."""
+
+    group: FailedGroup
+    ids: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """Notes given up, the largest group first; `others` counts those of no group told."""
+
+    told: list[FailedFor]
+    others: int
+
+
+class History:
+    """Queries over all runs; to be asked within the reader's snapshot, so that they agree."""
+
+    def __init__(self, reader: LedgerReader) -> None:
+        self._reader = reader
+        # One room, and one snapshot for both.
+        self._db: sqlite3.Connection = reader._db  # noqa: SLF001
+
+    def timeline(self, zone: ZoneInfo) -> Timeline:
+        """Calls, latencies and backlog over time; long steps begin with the days of a zone."""
+        first, busy = self._db.execute(
+            "SELECT coalesce(min(minute), 0), count(DISTINCT minute) FROM activity"
+        ).fetchone()
+        width = step_width(busy)
+        bucket = _Bucket(width, _offset(first, zone))
+        steps = list(self._steps(bucket))
+        return Timeline(width * 60.0, steps, self._backlog(bucket), _pauses(steps, width * 60.0))
+
+    def _steps(self, bucket: _Bucket) -> Iterator[Step]:
+        calls: dict[int, Counter[Verdict]] = {}
+        for begins, code, many in self._db.execute(
+            f"SELECT {bucket.sql}, code, sum(calls) FROM activity GROUP BY 1, 2"
+        ):
+            calls.setdefault(begins, Counter())[verdict_of(code)] += many
+        busy = dict(
+            self._db.execute(
+                f"SELECT {bucket.sql}, count(DISTINCT minute) FROM activity GROUP BY 1"
+            )
+        )
+        latencies = {begins: (median, p95) for begins, median, p95 in self._latencies(bucket.sql)}
+        for begins in sorted(calls):
+            median, p95 = latencies.get(begins, (None, None))
+            yield Step(begins * 60.0, busy[begins], dict(calls[begins]), median, p95)
+
+    def _latencies(self, key: str) -> Iterator[tuple[int, float | None, float | None]]:
+        """Median and 95th percentile by what an expression over columns says."""
+        rows = self._db.execute(
+            f"SELECT {key}, bucket, sum(calls) FROM latency GROUP BY 1, 2 ORDER BY 1"
+        )
+        for found, group in groupby(rows, itemgetter(0)):
+            calls = {bucket: many for _, bucket, many in group}
+            yield found, quantile(calls, 0.5), quantile(calls, 0.95)
+
+    def _backlog(self, bucket: _Bucket) -> list[tuple[float, int]]:
+        """The very first number, and the last one of each step."""
+        query = f"SELECT minute, queued, {bucket.sql} FROM backlog ORDER BY run, minute"
+        last: dict[int | None, tuple[int, int]] = {}
+        for minute, queued, begins in self._db.execute(query):
+            last.setdefault(None, (minute, queued))
+            last[begins] = (minute, queued)
+        return sorted(((minute + 1) * 60.0, queued) for minute, queued in set(last.values()))
+
+    def charged_by_day(self, zone: ZoneInfo) -> dict[date, int]:
+        """Charged calls by calendar day of a time zone, oldest first."""
+        days: Counter[date] = Counter()
+        for quarter, calls in self._db.execute(
+            "SELECT minute / ?1, sum(calls) FROM activity WHERE code = 0 GROUP BY 1 ORDER BY 1",
+            (_QUARTER,),
+        ):
+            days[datetime.fromtimestamp(quarter * _QUARTER * 60, zone).date()] += calls
+        return dict(days)
+
+    def attempts(self) -> dict[int, dict[State, int]]:
+        """Notes by how often they were asked for and by state; the last number means or more."""
+        found: dict[int, dict[State, int]] = {}
+        for attempts, state, notes in self._db.execute(
+            "SELECT min(attempts, ?), state, count(*) FROM job WHERE attempts > 0"
+            " GROUP BY 1, 2 ORDER BY 1, 2",
+            (MOST_ATTEMPTS,),
+        ):
+            found.setdefault(attempts, {})[State(state)] = notes
+        return found
+
+    def failures(self, kind_of: Callable[[str], str], kinds: int, ids: int) -> Failures:
+        """The most frequent kinds of reasons, each with its first ids."""
+        groups = self._reader.failed_groups(kind_of, _MOST_KINDS)
+        told = {(g.state, g.code, g.reason): FailedFor(g) for g in groups[:kinds]}
+        for job in self._reader.failures():
+            found = told.get((job.state, job.code, kind_of(job.reason)))
+            if found is not None and len(found.ids) < ids:
+                found.ids.append(job.note_id)
+        return Failures(list(told.values()), sum(group.jobs for group in groups[kinds:]))
+
+    def latency(self) -> tuple[float | None, float | None]:
+        """Median and 95th percentile of all answers, in seconds."""
+        return next(((median, p95) for _, median, p95 in self._latencies("0")), (None, None))
+
+
+@dataclass(frozen=True, slots=True)
+class _Bucket:
+    """Stretches of `width` minutes; `offset` is the zone's, in minutes east of UTC."""
+
+    width: int
+    offset: int
+
+    @property
+    def sql(self) -> str:
+        """The minute in which a row's stretch begins."""
+        return f"(minute + {self.offset}) / {self.width} * {self.width} - {self.offset}"
+
+
+def step_width(busy: int) -> int:
+    """How many minutes go into one step, so that not too many steps hold all busy minutes."""
+    return next((width for width in _WIDTHS if busy <= width * _MOST_STEPS), _WIDTHS[-1])
+
+
+def verdict_of(code: int) -> Verdict:
+    """What the judge says of a code; NO_CODE is a call without a readable answer."""
+    if code == NO_CODE:
+        return judge(Answer(fault=Fault.BROKEN)).verdict
+    return judge(Answer(200, b'{"code":%d}' % code)).verdict
+
+
+def _offset(minute: int, zone: ZoneInfo) -> int:
+    shift = datetime.fromtimestamp(minute * 60, zone).utcoffset()
+    return 0 if shift is None else round(shift.total_seconds()) // 60
+
+
+def _pauses(steps: list[Step], width: float) -> list[tuple[float, float]]:
+    ends = ((earlier.begins + width, later.begins) for earlier, later in pairwise(steps))
+    return [(end, begins) for end, begins in ends if begins > end]

@@ -1,0 +1,134 @@
+"""When the rest will be done and what it will cost, were calls to go on from now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+from typing import Literal
+
+# Nobody plans for longer, in days.
+_HORIZON = 3660
+
+Source = Literal["option", "asked", "reached"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """A pace to expect, in calls a second, and where it was taken from."""
+
+    per_second: float
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class Experience:
+    """What came of earlier calls: `saves` were charged, `rejects` gave their notes up."""
+
+    calls: int = 0
+    saves: int = 0
+    rejects: int = 0
+
+    @property
+    def save_share(self) -> float | None:
+        """The share of calls that were saves; None where nothing was saved yet."""
+        return self.saves / self.calls if self.saves else None
+
+
+@dataclass(frozen=True, slots=True)
+class DailyCap:
+    """Calls that may be charged in a calendar day, and those that were today."""
+
+    charged: int
+    used_today: int = 0
+
+    @property
+    def left_today(self) -> int:
+        """What may still be charged today."""
+        return max(0, self.charged - self.used_today)
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What is left: calls, those of them that will be charged, and until when they take.
+
+    `ends_at` is Unix seconds, `seconds` the time until then, `days` the calendar days on which
+    calls are made. All three are None where no pace is known, or where it takes over ten years.
+    """
+
+    calls: int
+    charged: int
+    seconds: float | None = None
+    ends_at: float | None = None
+    days: int | None = None
+
+
+def pace_to_expect(option: float | None, asked: float | None, reached: float | None) -> Pace | None:
+    """The pace told, else the slower of what was asked for and what was reached; calls a second."""
+    if option is not None:
+        return Pace(option, "option")
+    if reached is not None and (asked is None or reached < asked):
+        return Pace(reached, "reached")
+    return None if asked is None else Pace(asked, "asked")
+
+
+def forecast(
+    queued: int,
+    past: Experience,
+    pace: float | None,
+    cap: DailyCap | None,
+    now: float,
+    zone: tzinfo,
+) -> Forecast:
+    """How `queued` notes will fare from `now` (Unix seconds) on, at a pace in calls a second.
+
+    Calls go as they went so far; without any save so far, each is taken to be one. A day of the
+    cap is a calendar day in `zone`.
+    """
+    known = past if past.saves else Experience(1, 1)
+    settled = known.saves + known.rejects
+    calls = queued * known.calls / settled
+    counts = Forecast(_up(calls), round(queued * known.saves / settled))
+    if pace is None or pace <= 0:
+        return counts
+    a_day = None if cap is None else cap.charged * known.calls / known.saves
+    today = None if cap is None else cap.left_today * known.calls / known.saves
+    end = _end(calls, pace, today, a_day, now, zone)
+    if end is None:
+        return counts
+    ends_at, days = end
+    return Forecast(counts.calls, counts.charged, ends_at - now, ends_at, days)
+
+
+def _end(
+    calls: float,
+    pace: float,
+    today: float | None,
+    a_day: float | None,
+    now: float,
+    zone: tzinfo,
+) -> tuple[float, int] | None:
+    """When so many calls are made, and on how many days; `today` and `a_day` are calls allowed."""
+    at, allowed, days = now, today, 0
+    for _ in range(_HORIZON):
+        if calls <= 0:
+            return at, days
+        midnight = _next_midnight(at, zone)
+        possible = (midnight - at) * pace
+        if allowed is not None:
+            possible = min(possible, allowed)
+        days += possible > 0
+        if calls <= possible:
+            return at + calls / pace, days
+        calls -= possible
+        at, allowed = midnight, a_day
+    return None
+
+
+def _next_midnight(at: float, zone: tzinfo) -> float:
+    tomorrow = datetime.fromtimestamp(at, zone).date() + timedelta(days=1)
+    return datetime(tomorrow.year, tomorrow.month, tomorrow.day, tzinfo=zone).timestamp()
+
+
+def _up(calls: float) -> int:
+    """Up to whole calls; what only rounding added does not count."""
+    return -int(-round(calls, 6) // 1)

@@ -1,0 +1,66 @@
+"""Puts a page in its place whole or not at all, and never over anything but an earlier page."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from harvester.errors import LocalIOError, UsageError
+
+# What `page.html` begins with; an earlier page is known by it.
+MARK = b'<meta name="generator" content="harvester report">'
+_HEAD = 1024
+
+
+def check_place(page: Path, output: Path) -> None:
+    """Raise UsageError unless a page may be written there; `output` is the harvest's OUTPUT."""
+    place, harvest = page.resolve(), output.resolve()
+    if place == harvest or place.name.startswith(f"{harvest.name}.ledger"):
+        raise UsageError(
+            f"{page} is the harvest itself, or its ledger: name another file for the page, such as "
+            f"-o {harvest.stem}.html"
+        )
+    if place.exists() and not _is_ours(place):
+        raise UsageError(
+            f"{page} is there and is no page of this command's: name another file for the page, or "
+            "move that one away."
+        )
+    if not place.parent.is_dir():
+        raise UsageError(f"there is no folder {page.parent}: make it, or name another file.")
+
+
+def _is_ours(place: Path) -> bool:
+    """Whether a file is an earlier page; an empty one holds nothing to lose."""
+    if not place.is_file():
+        return False
+    try:
+        with place.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError as error:
+        raise LocalIOError(_unwritable(place, error)) from error
+    return not head or MARK in head
+
+
+def put(page: Path, text: str) -> None:
+    """Write the page; raises LocalIOError."""
+    place = page.resolve()
+    fresh = place.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        try:
+            with fresh.open("x", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(place)
+        finally:
+            fresh.unlink(missing_ok=True)
+    except OSError as error:
+        raise LocalIOError(_unwritable(page, error)) from error
+
+
+def _unwritable(page: Path, error: OSError) -> str:
+    return (
+        f"the page {page} cannot be written ({error.strerror}): make room, check the permissions "
+        "of its folder, or name another file with -o."
+    )

@@ -1,0 +1,247 @@
+"""What a ledger holds, as lines for people: as wide as their terminal, aligned in any script."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from harvester.plain import plain
+from harvester.views.words import codes, count, duration, money
+
+_MOST_GROUPS = 10
+_MOST_RUNS = 10
+# Where nobody looks, lines are as long as they come.
+_UNBROKEN = 10_000
+_NARROWEST = 20
+_INDENT = 2
+_SLOW, _HUNDRED = 1.0, 100.0
+_MINUTE, _HOUR = 60, 3600
+_STATES = {"running": "going on", "killed": "killed", "unknown": "going on, or killed"}
+_IN_FLIGHT = {
+    "finished": "",
+    "running": "",
+    "killed": "the next run counts them as unanswered",
+    "unknown": "",
+}
+_FROM = {
+    "option": "as --rate says",
+    "asked": "the rate asked for",
+    "reached": "the rate that was reached",
+}
+# What the last run met, and no forecast can know.
+_CAVEATS = {
+    "quota": (
+        "the API's daily quota ended the last run: --max-charged-daily lets it be reckoned with",
+    ),
+    "balance": ("the balance was used up: top it up first",),
+    "refused": ("the API refused the last run: see to that first",),
+}
+
+Status = Mapping[str, Any]
+# A name, a number, and what is to be said of it.
+_Row = tuple[str, str, str]
+
+
+def status_lines(status: Status, price: float | None, width: int | None = None) -> Iterator[str]:
+    """Lines of what `status_of` gave, of at most `width` cells; None breaks none."""
+    zone = ZoneInfo(status["dayTimezone"])
+    parts = [
+        *_head(status, zone),
+        *_section("Notes", [_table(_notes(status, zone))]),
+        *_section("Failed", [_table(_failures(status))] if status["failures"] else []),
+        *_section("Calls", [_table(_calls(status, price))]),
+        *_section("Forecast", map(_line, _forecast(status, price, zone))),
+        *_section(_runs_title(status["runs"]), _runs(status["runs"], price, zone)),
+    ]
+    page = io.StringIO()
+    console = Console(
+        file=page,
+        width=max(_NARROWEST, width or _UNBROKEN),
+        color_system=None,
+        force_terminal=False,
+        legacy_windows=False,
+    )
+    console.print(Group(*parts))
+    yield from (line.rstrip() for line in page.getvalue().splitlines())
+
+
+def _line(text: str) -> Text:
+    return Text(text, overflow="fold")
+
+
+def _section(title: str, body: Iterable[RenderableType]) -> Iterator[RenderableType]:
+    """A title and what stands under it; nothing where there is nothing."""
+    inside = [Padding(part, (0, 0, 0, _INDENT)) for part in body]
+    if inside:
+        yield Text("")
+        yield _line(title)
+        yield from inside
+
+
+def _table(rows: Iterable[_Row]) -> Table:
+    table = Table.grid(padding=(0, _INDENT, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, justify="right")
+    table.add_column(overflow="fold")
+    for row in rows:
+        table.add_row(*map(_line, row))
+    return table
+
+
+def _head(status: Status, zone: ZoneInfo) -> Iterator[Text]:
+    kind = " (simulated)" if status["simulated"] else ""
+    yield _line(f"{plain(str(status['endpoint'] or 'endpoint not known yet'))}{kind}")
+    yield _line(f"{_when(status['asOf'], zone)}, like all times here in {zone}")
+
+
+def _notes(status: Status, zone: ZoneInfo) -> Iterator[_Row]:
+    yield "done", f"{status['done']:,}", ""
+    yield "queued", f"{status['queued']:,}", ""
+    if status["waiting"]:
+        yield "· waiting", f"{status['waiting']:,}", f"next due {_due(status, zone)}"
+    if status["inFlight"]:
+        yield "· in flight", f"{status['inFlight']:,}", _IN_FLIGHT[status["runs"][-1]["state"]]
+    yield "rejected", f"{status['rejected']:,}", ""
+    tried = "tried again by the next run" if status["exhausted"] else ""
+    yield "exhausted", f"{status['exhausted']:,}", tried
+
+
+def _due(status: Status, zone: ZoneInfo) -> str:
+    """When the next waiting note is due: the hour alone if that is today."""
+    due, now = (_local(status[key], zone) for key in ("nextDue", "asOf"))
+    return f"{due:%H:%M:%S}" if due.date() == now.date() else f"{due:%Y-%m-%d %H:%M:%S}"
+
+
+def _failures(status: Status) -> Iterator[_Row]:
+    groups = status["failures"]
+    for group in groups[:_MOST_GROUPS]:
+        code = "no code" if group["code"] is None else str(group["code"])
+        yield f"{group['state']} {code}", f"{group['notes']:,}", group["reason"] or "other reasons"
+    if rest := groups[_MOST_GROUPS:]:
+        notes = sum(group["notes"] for group in rest)
+        yield "and more", f"{notes:,}", f"and {count(len(rest), 'more reason')} (--json has all)"
+
+
+def _calls(status: Status, price: float | None) -> Iterator[_Row]:
+    yield "charged", f"{status['charged']:,}", money(status["charged"], price).strip(" ()")
+    today = money(status["chargedToday"], price).strip(" ()")
+    yield "· today", f"{status['chargedToday']:,}", today
+    doubt = "may have been charged" if status["unanswered"] else ""
+    yield "unanswered", f"{status['unanswered']:,}", doubt
+
+
+def _forecast(status: Status, price: float | None, zone: ZoneInfo) -> Iterator[str]:
+    ahead = status["forecast"]
+    if not ahead["notes"]:
+        yield "nothing is queued"
+        return
+    yield _cost(ahead, price)
+    yield _end(status, zone)
+    if ahead["rate"] is not None:
+        yield f"at {_pace(ahead['rate'])}, {_FROM[ahead['rateFrom']]}{_share(ahead)}"
+    if ahead["dailyCap"] is not None:
+        days = "" if ahead["days"] is None else f": calls on {count(ahead['days'], 'day')}"
+        yield (
+            f"at most {ahead['dailyCap']:,} charged a day, "
+            f"{ahead['leftToday']:,} of them left today{days}"
+        )
+    if runs := status["runs"]:
+        yield from _CAVEATS.get(runs[-1]["reason"], ())
+
+
+def _cost(ahead: Status, price: float | None) -> str:
+    about = "at least" if ahead["saveShare"] is None else "about"
+    return (
+        f"{count(ahead['notes'], 'note')} left: {about} {count(ahead['calls'], 'call')}, "
+        f"{ahead['charged']:,} charged{money(ahead['charged'], price)}"
+    )
+
+
+def _end(status: Status, zone: ZoneInfo) -> str:
+    ahead = status["forecast"]
+    if ahead["rate"] is None:
+        return "when it is done cannot be told yet: no run made enough calls (name a --rate)"
+    if ahead["endsAt"] is None:
+        return "done in more than ten years"
+    is_on = bool(status["runs"]) and status["runs"][-1]["state"] == "running"
+    condition = "" if is_on else ", if it goes on now"
+    end = _local(ahead["endsAt"], zone)
+    return f"done {end:%a %Y-%m-%d %H:%M} ({zone}), in {duration(ahead['seconds'])}{condition}"
+
+
+def _share(ahead: Status) -> str:
+    if ahead["saveShare"] is None:
+        return ", if each call saves a note"
+    return f"; {ahead['saveShare']:.1%} of the calls so far saved a note"
+
+
+def _runs_title(runs: Sequence[Status]) -> str:
+    shown = f", the last {_MOST_RUNS} of them" if len(runs) > _MOST_RUNS else ""
+    return f"{count(len(runs), 'run')}{shown}"
+
+
+def _runs(runs: Sequence[Status], price: float | None, zone: ZoneInfo) -> Iterator[RenderableType]:
+    if earlier := runs[:-_MOST_RUNS]:
+        calls, charged = (sum(run[key] for run in earlier) for key in ("calls", "charged"))
+        yield _line(
+            f"{count(len(earlier), 'run')} before: {count(calls, 'call')}, {charged:,} charged"
+        )
+    for run in runs[-_MOST_RUNS:]:
+        yield _line(_run_title(run, zone))
+        for text in _run_details(run, price):
+            yield Padding(_line(text), (0, 0, 0, _INDENT))
+
+
+def _run_title(run: Status, zone: ZoneInfo) -> str:
+    ended = _STATES.get(run["state"]) or f"{run['reason']} (exit {run['exitCode']})"
+    about = "about " if run["state"] in {"killed", "unknown"} else ""
+    took = f"{about}{duration(run['seconds'])}"
+    return f"{_when(run['startedAt'], zone)}, {took}: {plain(ended)}"
+
+
+def _run_details(run: Status, price: float | None) -> Iterator[str]:
+    lost = f", {run['unanswered']:,} unanswered" if run["unanswered"] else ""
+    cost = "" if price is None else f" ({run['charged'] * price:,.2f})"
+    yield f"{count(run['calls'], 'call')}, {run['charged']:,} charged{cost}{lost}"
+    if run["calls"]:
+        # Without a blank between them, a code and its number stay on one line.
+        yield f"by code: {codes(run['byCode']).replace(': ', ':')}"
+    asked = "rate to be found" if run["askedRate"] is None else f"of {_pace(run['askedRate'])}"
+    facts = [] if run["rate"] is None else [f"{_pace(run['rate'])} {asked}"]
+    if run["medianSeconds"] is not None:
+        facts.append(f"median {_latency(run['medianSeconds'])}, p95 {_latency(run['p95Seconds'])}")
+    if facts:
+        yield "; ".join(facts)
+
+
+def _latency(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= _SLOW else f"{seconds * 1000:.0f} ms"
+
+
+def _pace(per_second: float) -> str:
+    """Calls a second, or a minute or an hour where those are few."""
+    for unit, seconds in (("s", 1), ("m", _MINUTE)):
+        if per_second * seconds >= 1:
+            return f"{_number(per_second * seconds)}/{unit}"
+    return f"{_number(per_second * _HOUR)}/h"
+
+
+def _number(value: float) -> str:
+    """Three digits are enough."""
+    return f"{value:,.0f}" if value >= _HUNDRED else f"{value:.3g}"
+
+
+def _local(moment: str, zone: ZoneInfo) -> datetime:
+    return datetime.fromisoformat(moment).astimezone(zone)
+
+
+def _when(moment: str, zone: ZoneInfo) -> str:
+    return f"{_local(moment, zone):%Y-%m-%d %H:%M}"
