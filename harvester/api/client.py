@@ -11,9 +11,9 @@ import time
 import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -22,6 +22,7 @@ from aiohttp.tracing import Trace
 from yarl import URL
 
 from harvester.api.deadline import Deadline
+from harvester.api.redaction import Redaction
 from harvester.errors import UsageError
 from harvester.model import Answer, Fault
 
@@ -34,9 +35,8 @@ _LARGE_AT_ONCE = 4
 _BUFFER_BYTES = 16 << 10
 # Reaching the server takes no longer than this, in seconds, or it cannot be reached.
 _CONNECT_TIMEOUT = 30.0
-# A token shorter than this could be a common word, which must not be cut from notes.
-_SHORTEST_MASKED = 12
-_MASK = b"***"
+# Looking for the token in more than this could hold the event loop up for longer than a turn.
+_LONG_TO_REDACT = 256 << 10
 _BASE_URL = re.compile(
     r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([1-9]\d{0,4}))?(?:/[A-Za-z0-9._~/%-]*)?"
 )
@@ -93,8 +93,7 @@ class Client:
         self._deadline = deadline
         self._target = target
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
-        secrets = {target.token, quote(target.token, safe=""), quote_plus(target.token)}
-        self._secrets = [s.encode() for s in secrets if len(s) >= _SHORTEST_MASKED]
+        self._redaction = Redaction(target.token)
 
     async def fetch(self, note_id: str) -> Answer:
         """Ask for one note."""
@@ -103,16 +102,18 @@ class Client:
         assert task is not None  # noqa: S101 - a coroutine always runs in one
         self._deadline.begin(task)
         try:
-            return await self._ask(note_id, began)
+            answer = await self._ask(note_id, began)
         except asyncio.CancelledError:
             if not self._deadline.is_late(task):
                 raise
-            fault, detail = Fault.TIMEOUT, ""
+            answer = Answer(fault=Fault.TIMEOUT, elapsed=time.perf_counter() - began)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             fault, detail = _fault_of(error, self._target.host)
+            answer = Answer(fault=fault, detail=detail, elapsed=time.perf_counter() - began)
         finally:
             self._deadline.end(task)
-        return Answer(fault=fault, detail=detail, elapsed=time.perf_counter() - began)
+        # No deadline holds for this: the answer is here, and may be paid for.
+        return await self._redacted(answer)
 
     async def _ask(self, note_id: str, began: float) -> Answer:
         # Redirects are never followed: they would carry the token to another host.
@@ -123,7 +124,7 @@ class Client:
                 response.close()
                 return Answer(response.status, fault=Fault.TOO_LARGE, elapsed=elapsed)
             retry_after = response.headers.get("Retry-After")
-            return Answer(response.status, self._masked(body), retry_after, elapsed=elapsed)
+            return Answer(response.status, body, retry_after, elapsed=elapsed)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes | None:
         """The whole body, decoded; None if it is longer than any note."""
@@ -152,12 +153,15 @@ class Client:
                 return False
         return True
 
-    def _masked(self, body: bytes) -> bytes:
-        """A body in which the token, if the server sent it back, is no longer to be read."""
-        for secret in self._secrets:
-            if secret in body:
-                body = body.replace(secret, _MASK)
-        return body
+    async def _redacted(self, answer: Answer) -> Answer:
+        """An answer in which the token, if the server sent it back, is no longer to be read."""
+        if answer.body is None:
+            return answer
+        if len(answer.body) <= _LONG_TO_REDACT:
+            body = self._redaction.body(answer.body)
+        else:
+            body = await asyncio.to_thread(self._redaction.body, answer.body)
+        return answer if body is answer.body else replace(answer, body=body)
 
 
 def _decoded(body: bytes, response: aiohttp.ClientResponse) -> bytes | None:

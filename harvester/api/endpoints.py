@@ -28,9 +28,18 @@ def endpoint_name(text: str) -> str:
         return text
     if _PATH.fullmatch(text):
         return next((name for name, path in ENDPOINTS.items() if path == text), text)
-    near = difflib.get_close_matches(text, ENDPOINTS, n=1)
-    hint = f"did you mean {near[0]}?" if near else "known: " + ", ".join(ENDPOINTS)
+    near = _nearest(text)
+    hint = f"did you mean {near}?" if near else "known: " + ", ".join(ENDPOINTS)
     raise UsageError(f"--endpoint {text!r} is neither a known name nor a path: {hint}")
+
+
+def _nearest(text: str) -> str | None:
+    """The known name or path that was probably meant: close to it, or its only end as typed."""
+    typed = text.strip().casefold()
+    known = [*ENDPOINTS, *ENDPOINTS.values()]
+    ending = [name for name in ENDPOINTS if typed and name.endswith("/" + typed)]
+    near = ending or difflib.get_close_matches(typed, known, n=1)
+    return near[0] if len(near) == 1 else None
 
 
 def endpoint_path(name: str) -> str:

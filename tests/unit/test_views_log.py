@@ -2,42 +2,93 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.engine.ports import CallFinished, Event, Notice
+from harvester.engine.ports import CallFinished, Event, Notice, RunBegan, RunEnded, Stopping
 from harvester.errors import LocalIOError
+from harvester.model import Summary
 from harvester.plain import has_unprintable
 from harvester.views.log import as_json, as_text, notices_to, open_log, writer
 
 ID = "67f32a94000000001d02eb4a"
 CALL = CallFinished(ID, "retry", 301, "collection failed", 2, 0.25)
+BEGAN = RunBegan(
+    "/data/notes.jsonl", "x/note-detail/v1", simulated=False, done=1, queued=2, failed=0
+)
+STOPPING = Stopping("quota", "daily quota exceeded", 3)
+SUMMARY = Summary(
+    "quota", 3, done=5, queued=7, failed=1, charged=4, unanswered=1, calls=9,
+    by_code={"0": 4, "303": 5}, saved=4, rejected=1, elapsed=2.5,
+)  # fmt: skip
+ENDED = RunEnded(SUMMARY)
+EVERY = (BEGAN, CALL, Notice("cut", "x"), STOPPING, ENDED)
 TEXTS = st.text(st.characters())
 CODES = st.none() | st.integers(-(2**31), 2**31)
-EVENTS: st.SearchStrategy[Event] = st.builds(
-    CallFinished, st.just(ID), st.just("retry"), CODES, TEXTS, st.integers(1, 99), st.floats(0, 90)
-) | st.builds(Notice, st.just("probe"), TEXTS)
+COUNTS = st.integers(0, 10**9)
+EVENTS: st.SearchStrategy[Event] = st.one_of(
+    st.builds(
+        *(CallFinished, TEXTS, st.just("retry"), CODES, TEXTS, st.integers(1, 99)),
+        *(st.floats(0, 90), st.booleans(), st.booleans()),
+    ),
+    st.builds(Notice, st.just("probe"), TEXTS),
+    st.builds(RunBegan, TEXTS, TEXTS, st.booleans(), COUNTS, COUNTS, COUNTS),
+    st.builds(Stopping, st.just("quota"), TEXTS, COUNTS),
+    st.builds(
+        lambda detail: RunEnded(Summary("quota", 3, 1, 1, 1, 1, 1, 1, {"0": 1}, detail=detail)),
+        TEXTS,
+    ),
+)
 
 
-def test_a_call_is_one_line_for_people() -> None:
-    assert as_text(CALL) == f"{ID} retry code=301 attempt=2 0.250 s collection failed"
-    timeout = CallFinished(ID, "retry", None, "timeout", 1, 90.0)
-    assert as_text(timeout) == f"{ID} retry code=- attempt=1 90.000 s timeout"
-    assert as_text(Notice("probe", "upstream is failing")) == "probe: upstream is failing"
+def test_each_event_is_one_line_for_people() -> None:
+    assert [as_text(event) for event in EVERY] == [
+        "begin: /data/notes.jsonl x/note-detail/v1 done=1 queued=2 failed=0",
+        f"{ID} retry code=301 attempt=2 0.250 s collection failed",
+        "cut: x",
+        "stopping: quota: daily quota exceeded in_flight=3",
+        (
+            "end: quota exit=3 done=5 queued=7 failed=1 saved=4 charged=4 unanswered=1 calls=9 "
+            "2.500 s by code 0: 4, 303: 5"
+        ),
+    ]
 
 
-def test_a_call_is_one_json_object_with_fixed_names() -> None:
-    read = json.loads(as_json(CALL))
-    assert list(read) == [
-        "at", "event", "noteId", "verdict", "code", "reason", "attempt", "elapsed",
-    ]  # fmt: skip
-    assert (read["event"], read["noteId"], read["code"]) == ("call", ID, 301)
-    assert list(json.loads(as_json(Notice("cut", "x")))) == ["at", "event", "text"]
+def test_a_call_without_an_answer_says_that_it_may_have_been_charged() -> None:
+    timeout = CallFinished(ID, "retry", None, "timeout", 1, 90.0, unanswered=True)
+    assert as_text(timeout) == f"{ID} retry code=- attempt=1 90.000 s unanswered timeout"
+
+
+def test_each_event_is_one_json_object_with_fixed_names() -> None:
+    common = ["at", "run", "event"]
+    names = {
+        "begin": ["output", "endpoint", "simulated", "done", "queued", "failed"],
+        "call": ["noteId", "verdict", "code", "reason", "attempt", "elapsed", "charged"],
+        "notice": ["kind", "text"],
+        "stopping": ["reason", "detail", "inFlight"],
+        "end": [
+            *("reason", "detail", "exitCode", "done", "queued", "waiting", "rejected"),
+            *("exhausted", "saved", "charged", "unanswered", "calls", "byCode", "badLines"),
+            "elapsed",
+        ],
+    }
+    names["call"].append("unanswered")
+    read = [json.loads(as_json(event, "5f", 0.0)) for event in EVERY]
+    assert {line["event"]: list(line) for line in read} == {
+        event: common + fields for event, fields in names.items()
+    }
+    assert {(line["at"], line["run"]) for line in read} == {("1970-01-01T00:00:00.000Z", "5f")}
+    assert (read[1]["noteId"], read[1]["code"], read[4]["exitCode"]) == (ID, 301, 3)
 
 
 @given(EVENTS)
@@ -61,19 +112,115 @@ def test_the_log_holds_calls_only_where_they_are_wanted(form: str) -> None:
 def test_people_are_told_what_is_notable_only() -> None:
     stream = io.StringIO()
     tell = notices_to(stream)
-    tell(CALL)
-    tell(Notice("cut", "12 bytes"))
-    assert stream.getvalue() == "harvester: cut: 12 bytes\n"
+    for event in EVERY:
+        tell(event)
+    assert stream.getvalue() == "harvester: cut: x\n"
+
+
+def test_lines_that_nobody_reads_any_more_end_no_run() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    stream = os.fdopen(writing, "w", buffering=1)
+    for observer in (writer(stream, "text", calls=True), notices_to(stream)):
+        observer(Notice("cut", "x"))
+    with suppress(BrokenPipeError):
+        stream.close()
+
+
+# The log file
+
+
+def silent(text: str) -> None:
+    pytest.fail(text)
+
+
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """Files grow to `size` bytes and no more, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_log_file_is_appended_to(tmp_path: Path) -> None:
     path = tmp_path / "log"
     for line in ("春\n", "b\n"):
-        with open_log(path) as log:
+        with open_log(path, silent) as log:
             log.write(line)
     assert path.read_text(encoding="utf-8") == "春\nb\n"
 
 
+def test_each_line_is_in_the_file_as_soon_as_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with open_log(path, silent) as log:
+        for many in range(1, 4):
+            log.write("line\n")
+            assert path.read_text() == "line\n" * many
+
+
 def test_a_log_file_that_cannot_be_written_is_a_local_error(tmp_path: Path) -> None:
-    with pytest.raises(LocalIOError, match=r"--log-file .*: Is a directory"):
-        open_log(tmp_path)
+    with (
+        pytest.raises(LocalIOError, match=r"--log-file .*: Is a directory"),
+        open_log(tmp_path, silent),
+    ):
+        pass
+
+
+def test_a_full_disk_costs_lines_not_the_run_and_is_told_once(tmp_path: Path) -> None:
+    path, told = tmp_path / "log", list[str]()
+    with open_log(path, told.append) as log:
+        log.write("whole\n")
+        with room_for(10):
+            for _ in range(3):
+                log.write("torn line\n")
+        log.write("whole again\n")
+    assert path.read_text() == "whole\ntorn\nwhole again\n"
+    assert len(told) == 1
+    assert "--log-file" in told[0]
+    assert "run goes on" in told[0]
+
+
+def test_a_line_that_an_earlier_run_left_torn_is_ended_first(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text("torn")
+    with open_log(path, silent) as log:
+        log.write("whole\n")
+    assert path.read_text() == "torn\nwhole\n"
+
+
+def test_a_log_that_was_moved_away_is_begun_anew(tmp_path: Path) -> None:
+    path, moved = tmp_path / "log", tmp_path / "log.1"
+    with open_log(path, silent) as log:
+        log.write("a\n")
+        path.rename(moved)
+        log.write("b\n")
+        path.unlink()
+        path.touch()
+        log.write("c\n")
+    assert (moved.read_text(), path.read_text()) == ("a\n", "c\n")
+
+
+def test_a_log_that_was_copied_and_truncated_goes_on_at_its_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with open_log(path, silent) as log:
+        log.write("a\n")
+        os.truncate(path, 0)
+        log.write("b\n")
+    assert path.read_bytes() == b"b\n"
+
+
+def test_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:
+    folder, told = tmp_path / "logs", list[str]()
+    folder.mkdir()
+    with open_log(folder / "log", told.append) as log:
+        (folder / "log").unlink()
+        folder.rmdir()
+        log.write("lost\n")
+        folder.mkdir()
+        log.write("kept\n")
+    assert (folder / "log").read_text() == "kept\n"
+    assert len(told) == 1
+    assert os.strerror(errno.ENOENT) in told[0]
