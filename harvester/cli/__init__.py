@@ -6,32 +6,40 @@ import sys
 import traceback
 
 import click
+import cloup
 
 from harvester import __version__
+from harvester.cli.completion import completion
 from harvester.cli.failures import failures
+from harvester.cli.options import SETTINGS
+from harvester.cli.report import report
 from harvester.cli.retry import retry
 from harvester.cli.run import run
+from harvester.cli.schedule import schedule
 from harvester.cli.simulate import simulate
 from harvester.cli.status import status
+from harvester.cli.terminated import Terminated
 from harvester.cli.verify import verify
 from harvester.errors import HarvesterError
 from harvester.plain import plain
 
 # As sysexits' EX_SOFTWARE: an error of ours, not of the user.
 _INTERNAL = 70
-_INTERRUPTED = 130
+_INTERRUPTED = ("Ctrl-C (SIGINT)", 130)
+_TERMINATED = ("SIGTERM", 143)
 _BROKEN_PIPE = 141
 _LONGEST_LINE = 2000
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="harvester")
+@cloup.group(context_settings=SETTINGS)
+@cloup.version_option(__version__, prog_name="harvester", help="Show the version and exit.")
 def cli() -> None:
     """Bulk-fetch notes from Just One API overnight: each note once, nothing paid twice."""
 
 
-for command in (run, status, failures, retry, verify, simulate):
-    cli.add_command(command)
+cli.section("Fetch", run, retry)
+cli.section("Look", status, report, failures, verify)
+cli.section("Prepare", schedule, simulate, completion)
 
 
 def main() -> None:
@@ -45,16 +53,15 @@ def _guarded() -> int:
             standalone_mode=False, auto_envvar_prefix="HARVESTER", prog_name="harvester"
         )
     except click.ClickException as error:
-        if isinstance(error, click.UsageError) and error.ctx is not None:
-            click.echo(error.ctx.get_usage(), err=True)
-        _say(error.format_message())
+        _refuse(error)
         return error.exit_code
     except HarvesterError as error:
         _say(str(error))
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("harvester: stopped by Ctrl-C (SIGINT) before the first call.", err=True)
-        return _INTERRUPTED
+    except (Terminated, click.Abort, KeyboardInterrupt) as error:
+        name, code = _TERMINATED if isinstance(error, Terminated) else _INTERRUPTED
+        click.echo(f"harvester: stopped by {name} before the first call.", err=True)
+        return code
     except BrokenPipeError:
         # Whoever read our output has gone; writing on would only fail again.
         sys.stdout = None
@@ -63,6 +70,16 @@ def _guarded() -> int:
         click.echo(_internal(error), err=True)
         return _INTERNAL
     return int(code or 0)
+
+
+def _refuse(error: click.ClickException) -> None:
+    """Say what is wrong with the words typed, and where the right ones are; alone, the help."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+    elif isinstance(error, click.UsageError) and error.ctx is not None:
+        _say(f"{error.format_message()} See `{error.ctx.command_path} --help`.")
+    else:
+        _say(error.format_message())
 
 
 def _say(message: str) -> None:

@@ -2,46 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 
 import click
+import cloup
 import orjson
+from rich.console import Console
 
-from harvester.cli.options import existing_output
+from harvester.cli.completion import Named
+from harvester.cli.options import Command, existing_output
 from harvester.engine.opening import ledger_path
 from harvester.ledger.reader import FailedJob, reading
 from harvester.plain import plain
+from harvester.views.failures import failure_lines
 
 
-@click.command(epilog="Example: harvester failures notes.jsonl --format ids")
+@cloup.command(
+    cls=Command,
+    examples=(
+        "harvester failures notes.jsonl",
+        "harvester failures notes.jsonl --format ids > failed.txt",
+    ),
+)
 @existing_output
-@click.option(
+@cloup.option(
     "--format",
     "form",
+    metavar="FORM",
     default="table",
-    show_default=True,
-    type=click.Choice(["table", "jsonl", "ids"]),
+    type=Named(["table", "jsonl", "ids"]),
+    help="table for people, jsonl for programs, ids to give to `run`.",
 )
 def failures(output: Path, form: str) -> None:
     """List the notes that failed: id, code, reason, attempts."""
     with reading(ledger_path(output.resolve())) as reader:
         if form == "table":
-            for line in _table(reader.failures()):
+            width = Console().width if sys.stdout.isatty() else None
+            for line in failure_lines(reader.failures(), width):
                 click.echo(line)
             return
         for job in reader.failures():
             click.echo(job.note_id if form == "ids" else _json(job))
-
-
-def _table(jobs: Iterator[FailedJob]) -> Iterator[str]:
-    yield f"{'note id':<24}  {'state':<9}  {'code':>4}  {'attempts':>8}  reason"
-    for job in jobs:
-        code = "-" if job.code is None else str(job.code)
-        yield (
-            f"{plain(job.note_id):<24}  {job.state.name.lower():<9}  {code:>4}  "
-            f"{job.attempts:>8}  {plain(job.reason)}"
-        )
 
 
 def _json(job: FailedJob) -> bytes:

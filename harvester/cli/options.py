@@ -1,11 +1,143 @@
-"""Options that several commands share."""
+"""What all commands are made with: their help, their examples, and the options they share."""
 
 from __future__ import annotations
 
+import math
+import shlex
+import zoneinfo
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
+import cloup
+from click.shell_completion import CompletionItem
+from cloup.formatting import HelpSection
 
+from harvester.settings import DEFAULT_DAY_ZONE
+
+SETTINGS = cloup.Context.settings(
+    help_option_names=["-h", "--help"],
+    show_default=True,
+    formatter_settings=cloup.HelpFormatter.settings(col1_max_width=28, col2_min_width=30),
+)
 OUTPUT = click.Path(dir_okay=False, path_type=Path)
-existing_output = click.argument("output", type=OUTPUT)
-price = click.option("--price", type=click.FloatRange(min=0), help="Price of one charged call.")
+_INDENT = 2
+
+
+class Command(cloup.Command):
+    """A command whose help ends with examples: real commands, broken so that a shell takes them."""
+
+    def __init__(
+        self,
+        *args: Any,  # noqa: ANN401 - click's own
+        examples: Sequence[str] = (),
+        **kwargs: Any,  # noqa: ANN401 - the same
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = tuple(examples)
+
+    def get_short_help_str(self, limit: int = 0) -> str:  # noqa: ARG002 - the list wraps
+        """The first paragraph of the help, whole."""
+        return " ".join((self.help or "").partition("\n\n")[0].split())
+
+    def get_arguments_help_section(self, ctx: click.Context) -> HelpSection | None:
+        """The arguments under a shorter heading."""
+        section = super().get_arguments_help_section(ctx)
+        return None if section is None else HelpSection("Arguments", section.definitions)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples, then whatever else ends the help."""
+        if self.examples:
+            formatter.write_paragraph()
+            formatter.write_heading("Examples")
+            for example in self.examples:
+                for line in broken(example, formatter.width - _INDENT):
+                    formatter.write(f"{' ' * _INDENT}{line}\n")
+        super().format_epilog(ctx, formatter)
+
+
+class Number(click.types.FloatParamType):
+    """A number from `least` to `most`; a whole number where `least` is one."""
+
+    name = "number"
+
+    def __init__(self, least: float, most: float = math.inf) -> None:
+        self.least = least
+        self.most = most
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 - click's own
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Any:  # noqa: ANN401 - the same
+        """Read the number; fails in plain words."""
+        kind = type(self.least)
+        number: float | None
+        try:
+            number = kind(value)
+        except ValueError:
+            number = None
+        # Written so that NaN fails too.
+        if number is None or not self.least <= number <= self.most:
+            what = "a whole number" if isinstance(self.least, int) else "a number"
+            least, most = f"{self.least:g}", f"{self.most:g}"
+            wanted = f"of {least} or more" if math.isinf(self.most) else f"from {least} to {most}"
+            self.fail(f"{value!r} is not {what} {wanted}.", param, ctx)
+        return number
+
+
+def zone_items(
+    _ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """The time zones that begin as typed."""
+    zones = sorted(zoneinfo.available_timezones())
+    return [CompletionItem(name) for name in zones if name.startswith(incomplete)]
+
+
+def broken(command: str, width: int) -> Iterator[str]:
+    r"""Lines of a shell command, broken with a `\` where a shell allows it."""
+    line = ""
+    for piece in _pieces(command):
+        if line and len(line) + 1 + len(piece) + len(" \\") > width:
+            yield line + " \\"
+            line = "  " + piece
+        else:
+            line = f"{line} {piece}" if line else piece
+    yield line
+
+
+def _pieces(command: str) -> Iterator[str]:
+    """The words of a command as they are written; an option and a redirection keep their value."""
+    held = ""
+    for word in shlex.split(command, posix=False):
+        if held and not word.startswith("-"):
+            yield f"{held} {word}"
+            held = ""
+            continue
+        if held:
+            yield held
+            held = ""
+        if word.startswith(("-", ">")):
+            held = word
+        else:
+            yield word
+    if held:
+        yield held
+
+
+existing_output = cloup.argument("output", type=OUTPUT, help="The file that `run -o` wrote.")
+price = cloup.option(
+    "--price",
+    metavar="PRICE",
+    type=Number(0.0),
+    help="Price of one charged call, to tell costs.",
+)
+day_timezone = cloup.option(
+    "--day-timezone",
+    metavar="ZONE",
+    default=DEFAULT_DAY_ZONE,
+    shell_complete=zone_items,
+    help="Time zone in which a day begins.",
+)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+import cloup
 
-from harvester.cli.options import existing_output
+from harvester.cli.options import Command, existing_output
 from harvester.engine.harvest import this_host
 from harvester.engine.opening import ledger_path, open_held
 from harvester.ledger.reader import reading
@@ -15,10 +16,12 @@ from harvester.source import IdRule
 from harvester.views.words import count
 
 
-@click.command(epilog="Example: harvester retry notes.jsonl --code 404")
+@cloup.command(cls=Command, examples=("harvester retry notes.jsonl --code 404",))
 @existing_output
-@click.option("--code", "codes", type=int, multiple=True, help="Only this code; repeatable.")
-@click.option("--id", "ids", multiple=True, help="Only this note; repeatable.")
+@cloup.option(
+    "--code", "codes", metavar="CODE", type=int, multiple=True, help="Only this code; repeatable."
+)
+@cloup.option("--id", "ids", metavar="ID", multiple=True, help="Only this note; repeatable.")
 def retry(output: Path, codes: tuple[int, ...], ids: tuple[str, ...]) -> None:
     """Put failed notes back in the queue: all of them, or by code or id."""
     path = output.resolve()

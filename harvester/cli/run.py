@@ -4,91 +4,200 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import shlex
+import stat
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
+import cloup
 
 from harvester.api.endpoints import DEFAULT_ENDPOINT
-from harvester.cli.options import OUTPUT, price
+from harvester.cli.completion import Named, endpoint_items
+from harvester.cli.on_finish import OnFinish
+from harvester.cli.options import OUTPUT, Command, Number, day_timezone, price
+from harvester.cli.screen import Screen, measured, observers_of, print_summary, shown
 from harvester.cli.signals import Signals
+from harvester.cli.terminated import terminating
 from harvester.engine.harvest import Harvest, run_harvest
-from harvester.engine.ports import Event
 from harvester.engine.run import Run
 from harvester.model import Summary
 from harvester.options import Options, base_url_of, plan
-from harvester.settings import DEFAULT_DAY_ZONE, REGIONS
+from harvester.plain import plain
+from harvester.settings import REGIONS
 from harvester.views.estimate import estimate_lines
-from harvester.views.log import notices_to, open_log, writer
-from harvester.views.progress import json_line, plain_line, show_bar, show_lines
-from harvester.views.summary import closing_line, summary_lines
+from harvester.views.summary import closing_line
 
-_POSITIVE = click.IntRange(min=1)
+if TYPE_CHECKING:
+    from harvester.views.metrics import MetricsFile
 
-
-@dataclass(frozen=True, slots=True)
-class Screen:
-    """What the person wants to see of a run."""
-
-    output: Path
-    price: float | None
-    progress: str
-    verbose: bool
-    quiet: bool
-    log_file: Path | None
-    log_format: str
+_POSITIVE = Number(1)
 
 
-@click.command(epilog="Example: harvester run ids.txt -o notes.jsonl --rate 5/s --max-charged 1000")
-@click.argument("inputs", metavar="[INPUT]...", nargs=-1, type=click.Path(allow_dash=True))
-@click.option("-o", "--output", required=True, type=OUTPUT, help="JSONL file to append to.")
-@click.option("--token-file", type=click.Path(), help="File holding the token.")
-@click.option("--base-url", help="Where the API is [default: the global region].")
-@click.option("--region", type=click.Choice(list(REGIONS)), help="Where the API is, by name.")
-@click.option("--endpoint", default=DEFAULT_ENDPOINT, show_default=True, help="Name or path.")
-@click.option("--accept-cache", is_flag=True, help="Let the API answer from its cache.")
-@click.option(
-    "--rate", default="5/s", show_default=True, help="Most calls per s, m, h or d; or auto."
+@cloup.command(
+    cls=Command,
+    examples=(
+        "harvester run ids.txt -o notes.jsonl --rate 5/s --max-charged 1000",
+        "harvester run ids.csv more.txt.gz -o notes.jsonl --token-file token.txt --max-runtime 8h",
+        "harvester run ids.txt -o practice.jsonl --simulate",
+        "harvester run -o notes.jsonl",
+    ),
 )
-@click.option("--burst", default=1, show_default=True, type=_POSITIVE, help="Calls at once.")
-@click.option("--workers", default="auto", show_default=True, help="Calls in flight at most.")
-@click.option("--timeout", default="90", show_default=True, help="Seconds a call may take.")
-@click.option("--allow-short-timeout", is_flag=True, help="Let --timeout be under 60 seconds.")
-@click.option("--max-attempts", default=6, show_default=True, type=_POSITIVE, help="Per note.")
-@click.option("--max-unanswered", default=2, show_default=True, type=click.IntRange(min=0))
-@click.option("--backoff-base", default="1", show_default=True, help="First backoff, seconds.")
-@click.option("--backoff-cap", default="120", show_default=True, help="Longest, seconds.")
-@click.option("--max-notes", type=_POSITIVE, help="Stop after so many notes saved.")
-@click.option("--max-calls", type=_POSITIVE, help="Stop after so many calls.")
-@click.option("--max-charged", type=_POSITIVE, help="Stop after so many charged calls.")
-@click.option("--max-charged-daily", type=_POSITIVE, help="The same per calendar day, over runs.")
-@click.option("--max-runtime", help="Stop after so long: 8h, 90m.")
-@click.option("--day-timezone", default=DEFAULT_DAY_ZONE, show_default=True)
-@price
-@click.option("--refresh", help="Also fetch again what is older: 7d.")
-@click.option("--retry-failed", is_flag=True, help="Also try rejected notes again.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and send nothing.")
-@click.option("--strict", is_flag=True, help="Refuse input with bad lines, before any call.")
-@click.option("--id-pattern", help="Regular expression for ids that are not 24 hex digits.")
-@click.option("--id-field", help="Field of CSV or JSONL input that holds the id.")
-@click.option("--simulate", is_flag=True, help="Run against an embedded simulator; no token.")
-@click.option("--rebuild", is_flag=True, help="Take OUTPUT as the truth; mend the ledger.")
-@click.option("--sync", is_flag=True, help="Make every line durable at once; slower.")
-@click.option(
-    "--progress",
-    default="auto",
-    show_default=True,
-    type=click.Choice(["auto", "bar", "plain", "json", "none"]),
+@cloup.argument(
+    "inputs",
+    metavar="[INPUT]...",
+    nargs=-1,
+    type=click.Path(allow_dash=True),
+    help="Files with note ids or links (text, .csv, .tsv, .jsonl, gzipped or not), or - for "
+    "standard input. Without any, go on with what is still queued.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="One line a call.")
-@click.option("-q", "--quiet", is_flag=True, help="Only the closing line.")
-@click.option("--log-file", type=OUTPUT, help="Append what happens, a line a call.")
-@click.option("--log-format", default="text", type=click.Choice(["text", "json"]))
+@cloup.option_group(
+    "Input and output",
+    cloup.option("-o", "--output", required=True, type=OUTPUT, help="JSONL file to append to."),
+    cloup.option("--id-field", metavar="NAME", help="Field of CSV or JSONL that holds the id."),
+    cloup.option(
+        "--carry",
+        metavar="NAMES",
+        help="Columns of CSV or JSONL that travel along into the line: campaign,owner; or all.",
+    ),
+    cloup.option("--id-pattern", metavar="REGEX", help="For ids that are not 24 hex digits."),
+    cloup.option("--strict", is_flag=True, help="Refuse input with bad lines, before any call."),
+    cloup.option("--rebuild", is_flag=True, help="Take OUTPUT as the truth; mend the ledger."),
+    cloup.option("--sync", is_flag=True, help="Make every line durable at once; slower."),
+)
+@cloup.option_group(
+    "Token and endpoint",
+    cloup.option("--token-file", type=click.Path(), help="File that holds the token."),
+    cloup.option(
+        "--endpoint",
+        metavar="NAME",
+        default=DEFAULT_ENDPOINT,
+        shell_complete=endpoint_items,
+        help="Which API to call, by name or path.",
+    ),
+    cloup.option("--region", type=Named(REGIONS), help="Where the API is, by name."),
+    cloup.option(
+        "--base-url",
+        metavar="URL",
+        help="Where the API is.  [default: the global region]",
+    ),
+    cloup.option("--accept-cache", is_flag=True, help="Let the API answer from its cache."),
+    cloup.option("--simulate", is_flag=True, help="Call a simulator inside; no token, no costs."),
+)
+@cloup.option_group(
+    "Pace",
+    cloup.option(
+        "--rate",
+        metavar="RATE",
+        default="5/s",
+        help="Most calls in a second, minute, hour or day: 5/s, 300/m, 1000/h, 20000/d; or auto, "
+        "to find what the server bears.",
+    ),
+    cloup.option(
+        "--burst", metavar="N", default=1, type=_POSITIVE, help="Most calls at the same moment."
+    ),
+    cloup.option(
+        "--workers",
+        metavar="N",
+        default="auto",
+        help="Most calls in flight; auto follows rate and latency.",
+    ),
+    cloup.option(
+        "--timeout",
+        metavar="TIME",
+        default="90s",
+        help="Longest that a call may take.",
+    ),
+    cloup.option("--allow-short-timeout", is_flag=True, help="Let --timeout be under 60 seconds."),
+)
+@cloup.option_group(
+    "Patience",
+    cloup.option(
+        "--max-attempts", metavar="N", default=6, type=_POSITIVE, help="Most calls for one note."
+    ),
+    cloup.option(
+        "--max-unanswered",
+        metavar="N",
+        default=2,
+        type=Number(0),
+        help="Most calls for one note that end without an answer: each may be charged.",
+    ),
+    cloup.option(
+        "--backoff-base",
+        metavar="TIME",
+        default="1s",
+        help="Longest wait before the second call for a note; doubles each time.",
+    ),
+    cloup.option(
+        "--backoff-cap", metavar="TIME", default="120s", help="Longest wait between two calls."
+    ),
+)
+@cloup.option_group(
+    "Limits and money",
+    cloup.option("--max-notes", metavar="N", type=_POSITIVE, help="Stop after N notes saved."),
+    cloup.option("--max-calls", metavar="N", type=_POSITIVE, help="Stop after N calls."),
+    cloup.option("--max-charged", metavar="N", type=_POSITIVE, help="Stop after N charged calls."),
+    cloup.option(
+        "--max-charged-daily",
+        metavar="N",
+        type=_POSITIVE,
+        help="Stop after N charged calls in a calendar day, over all runs.",
+    ),
+    cloup.option("--max-runtime", metavar="TIME", help="Stop after so long: 8h, 90m."),
+    day_timezone,
+    price,
+)
+@cloup.option_group(
+    "What to fetch",
+    cloup.option("--refresh", metavar="AGE", help="Also fetch again what is older: 7d, 12h."),
+    cloup.option("--retry-failed", is_flag=True, help="Also try rejected notes again."),
+    cloup.option("--dry-run", is_flag=True, help="Say what would be done, and send nothing."),
+)
+@cloup.option_group(
+    "What you see",
+    cloup.option(
+        "--progress",
+        metavar="FORM",
+        default="auto",
+        type=Named(["auto", "bar", "plain", "json", "none"]),
+        help="bar, plain, json or none; auto is a bar on a terminal, else plain.",
+    ),
+    cloup.option("-v", "--verbose", is_flag=True, help="One line a call."),
+    cloup.option("-q", "--quiet", is_flag=True, help="Nothing on success, else one line."),
+    cloup.option("--log-file", type=OUTPUT, help="Append what happens, a line a call."),
+    cloup.option(
+        "--log-format",
+        metavar="FORM",
+        default="text",
+        type=Named(["text", "json"]),
+        help="Form of -v and --log-file: text or json.",
+    ),
+)
+@cloup.option_group(
+    "Unattended",
+    cloup.option(
+        "--metrics-file",
+        type=OUTPUT,
+        help="Keep the run's numbers there for Prometheus (node_exporter's textfile collector).",
+    ),
+    cloup.option(
+        "--wait-for-lock",
+        metavar="TIME",
+        default="0s",
+        help="Longest wait for another run that holds OUTPUT: 10m.",
+    ),
+    cloup.option(
+        "--on-finish",
+        metavar="COMMAND",
+        help="Shell command to run at the end, however it comes: it finds HARVESTER_REASON, "
+        "HARVESTER_EXIT_CODE, HARVESTER_SUMMARY and the counts in its environment.",
+    ),
+)
 def run(
     inputs: tuple[str, ...],
     output: Path,
@@ -99,28 +208,34 @@ def run(
     quiet: bool,  # noqa: FBT001 - the same
     log_file: Path | None,
     log_format: str,
+    metrics_file: Path | None,
+    on_finish: str | None,
     **options: Any,  # noqa: ANN401 - click's values for the keys of `Options`
 ) -> int:
     """Fetch every note that INPUT names and OUTPUT does not hold yet.
 
-    INPUT: files (text, .csv, .tsv, .jsonl, gzipped or not), or - for standard input; none goes on
-    with what is still queued. The token is read from JUSTONEAPI_TOKEN or --token-file. Every option
-    may also be set as an environment variable: HARVESTER_RUN_RATE for --rate.
+    The token is read from JUSTONEAPI_TOKEN or --token-file. Every option may also be set as an
+    environment variable: HARVESTER_RUN_RATE for --rate.
     """
     chosen = cast("Options", options)
     if dry_run:
         for line in estimate_lines(inputs, output, chosen, price):
             click.echo(line)
         return 0
-    screen = Screen(output, price, progress, verbose, quiet, log_file, log_format)
+    screen = Screen(output, price, progress, verbose, quiet, log_file, log_format, metrics_file)
     # A run makes few cycles and many short-lived objects: looking for cycles after every 700 of
     # them costs 7 % of a fast run's CPU time.
     gc.set_threshold(20_000, 20, 50)
-    with ExitStack() as stack:
-        harvest = plan(inputs, output, chosen, _observers(screen, stack))
-        _warn(chosen, harvest)
-        summary = asyncio.run(_run(harvest, screen))
-    _print_summary(summary, screen, _command_to_go_on(inputs))
+    with OnFinish(on_finish, output, partial(click.echo, err=True)) as finish, terminating():
+        with ExitStack() as stack:
+            metrics = stack.enter_context(measured(screen))
+            harvest = plan(inputs, output, chosen, observers_of(screen, stack, metrics))
+            for warning in [] if quiet else warnings_about(chosen, harvest):
+                click.echo(f"harvester: warning: {warning}", err=True)
+            summary = asyncio.run(_run(harvest, screen, metrics))
+        closing = closing_line(summary, output, _command_to_go_on(inputs))
+        finish.ended(summary, closing)
+        print_summary(summary, screen, closing)
     return summary.exit_code
 
 
@@ -130,67 +245,34 @@ def _command_to_go_on(inputs: tuple[str, ...]) -> str:
     return shlex.join(["harvester", *(word for word in sys.argv[1:] if word not in once)])
 
 
-def _observers(screen: Screen, stack: ExitStack) -> tuple[Callable[[Event], None], ...]:
-    observers = [] if screen.quiet else [notices_to(sys.stderr)]
-    if screen.verbose:
-        observers.append(writer(sys.stderr, screen.log_format, calls=True))
-    if screen.log_file is not None:
-        log = stack.enter_context(open_log(screen.log_file))
-        observers.append(writer(log, screen.log_format, calls=True))
-    return tuple(observers)
-
-
-def _warn(options: Options, harvest: Harvest) -> None:
-    local = ("http://127.", "http://localhost", "http://[::1]")
-    if harvest.settings.simulated or not harvest.base_url.startswith("http://"):
+def warnings_about(options: Options, harvest: Harvest) -> Iterator[str]:
+    """What endangers the token; a run against the simulator has none."""
+    if harvest.settings.simulated:
         return
-    if not harvest.base_url.startswith(local):
-        click.echo(
-            f"harvester: warning: {base_url_of(options)} is plain HTTP: "
-            "the token travels unencrypted.",
-            err=True,
-        )
+    local = ("http://127.", "http://localhost", "http://[::1]")
+    if harvest.base_url.startswith("http://") and not harvest.base_url.startswith(local):
+        yield f"{base_url_of(options)} is plain HTTP: the token travels unencrypted."
+    token_file = options.get("token_file")
+    if token_file is not None and _is_open_to_others(Path(token_file)):
+        name = plain(shlex.quote(os.fspath(token_file)))
+        yield f"others can read the token in {name}: keep it to yourself with `chmod 600 {name}`."
 
 
-async def _run(harvest: Harvest, screen: Screen) -> Summary:
-    with Signals() as signals:
-        async with _shown(screen) as show:
+def _is_open_to_others(path: Path) -> bool:
+    """Whether a file's mode lets anybody but its owner at it; of pipes it says nothing."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISREG(mode) and bool(mode & 0o077)
+
+
+async def _run(harvest: Harvest, screen: Screen, metrics: MetricsFile | None) -> Summary:
+    with Signals(harvest.settings.calling.timeout) as signals:
+        async with shown(screen, metrics) as show:
 
             def began(run: Run) -> None:
                 signals.attach(run)
                 show(run)
 
             return await run_harvest(harvest, began)
-
-
-@asynccontextmanager
-async def _shown(screen: Screen) -> AsyncIterator[Callable[[Run], None]]:
-    """Show progress from the moment a run is known, until the block ends."""
-    form = screen.progress
-    if form == "auto":
-        form = "bar" if sys.stderr.isatty() else "plain"
-    views: list[asyncio.Task[None]] = []
-
-    def show(run: Run) -> None:
-        if form == "bar":
-            views.append(asyncio.create_task(show_bar(run, sys.stderr)))
-        else:
-            line = json_line if form == "json" else plain_line
-            views.append(asyncio.create_task(show_lines(run, sys.stderr, line)))
-
-    def show_nothing(_run: Run) -> None:
-        return
-
-    try:
-        yield show_nothing if form == "none" or screen.quiet else show
-    finally:
-        for view in views:
-            view.cancel()
-        await asyncio.gather(*views, return_exceptions=True)
-
-
-def _print_summary(summary: Summary, screen: Screen, command: str) -> None:
-    if not screen.quiet:
-        for line in summary_lines(summary, screen.output, screen.price):
-            click.echo(line)
-    click.echo(closing_line(summary, screen.output, command))

@@ -7,34 +7,71 @@ import signal
 from typing import Literal, cast
 
 import click
+import cloup
 
+from harvester.cli.completion import Named
+from harvester.cli.options import Command, Number
 from harvester.errors import UsageError
 from harvester.settings import parse_duration
 from harvester.simulator import SimulatorSettings, serve_forever
 
-_NUMBER = click.IntRange(min=0)
+_NUMBER = Number(0)
 
 
-@click.command(
-    epilog="Example: harvester simulate --rate-limit 5 --fail 301=0.1 --daily-quota 1000"
+@cloup.command(
+    cls=Command,
+    examples=(
+        "harvester simulate --rate-limit 5 --fail 301=0.1 --daily-quota 1000",
+        "JUSTONEAPI_TOKEN=any harvester run ids.txt -o x.jsonl --base-url http://127.0.0.1:8080",
+    ),
 )
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535))
-@click.option("--latency", default="50ms", show_default=True, help="How long an answer takes.")
-@click.option("--jitter", default="20ms", show_default=True, help="Give or take.")
-@click.option("--rate-limit", default=0, type=_NUMBER, help="Calls a second; 0 is unlimited.")
-@click.option("--daily-quota", default=0, type=_NUMBER, help="Charged calls a day.")
-@click.option("--balance", default=0, type=_NUMBER, help="Charged calls in all.")
-@click.option("--fail", multiple=True, metavar="CODE=SHARE", help="Such as 301=0.05; repeatable.")
-@click.option("--missing", default=0.0, type=click.FloatRange(0, 1), help="Share of notes gone.")
-@click.option(
-    "--http-status",
-    default="mapped",
-    show_default=True,
-    type=click.Choice(["mapped", "always-200"]),
-    help="The newer or the older deployments' way.",
+@cloup.option_group(
+    "Where to listen",
+    cloup.option("--host", metavar="HOST", default="127.0.0.1", help="Address to listen on."),
+    cloup.option(
+        "--port",
+        metavar="PORT",
+        default=8080,
+        type=Number(0, 65535),
+        help="Port to listen on; 0 is any that is free.",
+    ),
 )
-@click.option("--seed", default=0, show_default=True, help="The same seed, the same story.")
+@cloup.option_group(
+    "How it answers",
+    cloup.option("--latency", metavar="TIME", default="50ms", help="How long an answer takes."),
+    cloup.option("--jitter", metavar="TIME", default="20ms", help="Give or take so much."),
+    cloup.option(
+        "--rate-limit", metavar="N", default=0, type=_NUMBER, help="Calls a second; 0: no limit."
+    ),
+    cloup.option(
+        "--daily-quota",
+        metavar="N",
+        default=0,
+        type=_NUMBER,
+        help="Charged calls a day; 0: no end.",
+    ),
+    cloup.option(
+        "--balance", metavar="N", default=0, type=_NUMBER, help="Charged calls in all; 0: no end."
+    ),
+    cloup.option(
+        "--fail", multiple=True, metavar="CODE=SHARE", help="Such as 301=0.05; repeatable."
+    ),
+    cloup.option(
+        "--missing",
+        metavar="SHARE",
+        default=0,
+        type=Number(0.0, 1),
+        help="Share of notes that are gone: 0.02.",
+    ),
+    cloup.option(
+        "--http-status",
+        metavar="FORM",
+        default="mapped",
+        type=Named(["mapped", "always-200"]),
+        help="mapped as newer deployments do, or always-200 as older ones.",
+    ),
+    cloup.option("--seed", metavar="N", default=0, help="The same seed, the same story."),
+)
 def simulate(
     host: str,
     port: int,

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
+import cloup
 
-from harvester.cli.options import existing_output
+from harvester.cli.options import Command, existing_output
 from harvester.engine.opening import ledger_path
 from harvester.ledger.reader import reading
 from harvester.output.verify import MENDING, TO_TAKE_OUT, Checked, Damage, Kind
@@ -38,7 +39,7 @@ class _Found:
         return not damage.line or self.kinds.total() <= _SHOWN
 
 
-@click.command(epilog="Example: harvester verify notes.jsonl")
+@cloup.command(cls=Command, examples=("harvester verify notes.jsonl",))
 @existing_output
 def verify(output: Path) -> int:
     """Check that every done note is on exactly one good line, and every line known."""

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import TextIO
 
 import orjson
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from harvester.engine.run import Run
 from harvester.views.words import codes, duration
@@ -22,6 +24,12 @@ _BAR_EVERY = 0.25
 _LINE_EVERY = 30.0
 # The rate shown is that of the latest seconds, so that it follows what happens.
 _RATE_SECONDS = 30.0
+_BETWEEN = " · "
+# A line as wide as the terminal would wrap on some, and Ctrl-C is echoed at its end as ^C.
+_SPARE = 3
+_WIDEST_BAR = 40
+# Room beside the bar for "20,000/20,000 · 12 h 59 min left".
+_BESIDE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,31 +115,86 @@ async def show_lines(run: Run, stream: TextIO, form: Callable[[Snapshot], str]) 
 
 
 async def show_bar(run: Run, stream: TextIO) -> None:
-    """Draw a bar on a terminal, until cancelled."""
+    """Draw a bar, until cancelled; lines where the stream is no terminal that could move up."""
+    # Soft: long lines that are written above the bar stay whole for those who copy them.
+    console = Console(file=stream, soft_wrap=True)
+    if not console.is_terminal or console.is_dumb_terminal:
+        await show_lines(run, stream, plain_line)
+        return
     meter = Meter(run)
-    console = Console(file=stream)
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[eta]}"),
-    )
-    task = bar.add_task("notes", total=None, eta="")
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
-            snap = meter.read()
-            eta = "" if snap.eta is None else f"{duration(snap.eta)} left"
-            bar.update(task, total=snap.total, completed=snap.done, eta=eta)
-            live.update(_drawn(bar, snap), refresh=True)
+            live.update(_drawn(meter.read(), console.width - _SPARE), refresh=True)
             await asyncio.sleep(_BAR_EVERY)
 
 
-def _drawn(bar: Progress, snap: Snapshot) -> Table:
-    grid = Table.grid()
-    grid.add_row(bar)
-    failed = f" · {snap.failed:,} failed" if snap.failed else ""
-    grid.add_row(
-        f"{snap.rate:.1f} calls/s · {snap.in_flight:,} in flight · {snap.waiting:,} waiting · "
-        f"{snap.charged:,} charged{failed} · by code {codes(snap.by_code)}"
-    )
-    return grid
+def _drawn(snap: Snapshot, width: int) -> Group:
+    """Two lines, neither wider than `width` cells."""
+    bar = ProgressBar(snap.total or 1, snap.done, width=_bar_width(width))
+    first = Table.grid(padding=(0, 1, 0, 0))
+    first.add_row(bar, _one_line(beside_bar(snap, width - _bar_width(width) - 1)))
+    return Group(first, _one_line(below_bar(snap, width)))
+
+
+def _one_line(text: str) -> Text:
+    return Text(text, no_wrap=True, overflow="ellipsis")
+
+
+def _bar_width(width: int) -> int:
+    # Always the same at the same width, so that nothing moves as numbers grow.
+    return max(4, min(_WIDEST_BAR, width - _BESIDE))
+
+
+def beside_bar(snap: Snapshot, width: int) -> str:
+    """What stands beside the bar, at most `width` cells of it, the most important first to stay."""
+    total = f"{snap.total:,}" + ("" if snap.is_read else "+")
+    parts = [(0, f"{snap.done:,}/{total}"), (2, f"{_percent(snap)} %")]
+    if snap.eta is not None:
+        parts.append((1, f"{duration(snap.eta)} left"))
+    return _fitting(parts, width)
+
+
+def _percent(snap: Snapshot) -> int:
+    return snap.done * 100 // snap.total if snap.total else 0
+
+
+def below_bar(snap: Snapshot, width: int) -> str:
+    """The line below the bar, at most `width` cells: the least important parts go first."""
+    parts = [
+        (0, f"{snap.rate:.1f} calls/s"),
+        (1, f"{snap.in_flight:,} in flight"),
+        (4, f"{snap.waiting:,} waiting"),
+        (3, f"{snap.charged:,} charged"),
+    ]
+    if snap.failed:
+        parts.append((2, f"{snap.failed:,} failed"))
+    line = _fitting(parts, width)
+    room = width - cell_len(line + _BETWEEN)
+    by_code = _codes_cut(snap.by_code, room) if len(line.split(_BETWEEN)) == len(parts) else ""
+    return line + _BETWEEN + by_code if by_code else line
+
+
+def _fitting(parts: list[tuple[int, str]], width: int) -> str:
+    """Parts in their order, less the ones of the highest rank until the rest fits."""
+    kept = list(parts)
+    while len(kept) > 1 and cell_len(_joined(kept)) > width:
+        kept.remove(max(kept))
+    return _joined(kept)
+
+
+def _joined(parts: list[tuple[int, str]]) -> str:
+    return _BETWEEN.join(text for _, text in parts)
+
+
+def _codes_cut(by_code: dict[str, int], width: int) -> str:
+    """The answers by code, cut between two of them; nothing where not even one fits."""
+    whole = "codes " + codes(by_code)
+    if cell_len(whole) <= width:
+        return whole
+    kept = dict(by_code)
+    while kept:
+        kept.popitem()
+        cut = f"codes {codes(kept)}, …"
+        if kept and cell_len(cut) <= width:
+            return cut
+    return ""

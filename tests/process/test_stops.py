@@ -42,7 +42,7 @@ def test_ten_kills_lose_nothing_and_pay_twice_only_what_was_unanswered(tool: Too
 
 def drain(tool: Tool, run: Started, number: signal.Signals) -> None:
     run.signal(number)
-    run.says("calls in flight")
+    run.says(" in flight")
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,14 @@ def test_an_unknown_path_is_its_own_name() -> None:
     [
         ("xiaohongshu/note-detail/7", "did you mean xiaohongshu/note-detail/v7?"),
         ("xiaohongshu-pgy/note-details/v1", "did you mean xiaohongshu-pgy/note-detail/v1?"),
+        ("XIAOHONGSHU/Note-Detail/V3", "did you mean xiaohongshu/note-detail/v3?"),
+        (" xiaohongshu/note-detail/v2", "did you mean xiaohongshu/note-detail/v2?"),
+        ("solar-note-detail/v1", "did you mean xiaohongshu-pgy/solar-note-detail/v1?"),
+        (
+            "api/xiaohongshu/get-note-detail/v5",
+            "did you mean /api/xiaohongshu/get-note-detail/v5?",
+        ),
+        ("note-detail/v1", "known: "),
         ("nothing like it", "known: " + ", ".join(ENDPOINTS)),
         ("", "known: "),
         ("/", "known: "),

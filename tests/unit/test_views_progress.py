@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from harvester.plain import has_unprintable
-from harvester.views.progress import Snapshot, json_line, plain_line
+from harvester.views.progress import Snapshot, below_bar, beside_bar, json_line, plain_line
 
 SNAP = Snapshot(
     done=1200,
@@ -69,3 +70,47 @@ def test_no_snapshot_holds_an_escape_code_and_all_are_json(snap: Snapshot) -> No
     read = json.loads(json_line(snap))
     assert read.pop("event") == "progress"
     assert read == {name: getattr(snap, name) for name in Snapshot.__slots__}
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (100, "5.0 calls/s · 8 in flight · 40 waiting · 1,200 charged · codes 0: 1,200, 301: 100"),
+        (77, "5.0 calls/s · 8 in flight · 40 waiting · 1,200 charged · codes 0: 1,200, …"),
+        (60, "5.0 calls/s · 8 in flight · 40 waiting · 1,200 charged"),
+        (45, "5.0 calls/s · 8 in flight · 1,200 charged"),
+        (37, "5.0 calls/s · 8 in flight"),
+        (20, "5.0 calls/s"),
+    ],
+)
+def test_the_line_below_the_bar_loses_what_matters_least(width: int, shown: str) -> None:
+    assert below_bar(SNAP, width) == shown
+
+
+def test_failures_stay_longer_than_what_is_charged() -> None:
+    assert below_bar(replace(SNAP, failed=7), 40) == "5.0 calls/s · 8 in flight · 7 failed"
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (40, "1,200/20,000 · 6 % · 1 h 3 min left"),
+        (31, "1,200/20,000 · 1 h 3 min left"),
+        (20, "1,200/20,000"),
+    ],
+)
+def test_beside_the_bar_the_counts_stay_to_the_last(width: int, shown: str) -> None:
+    assert beside_bar(SNAP, width) == shown
+
+
+def test_a_total_that_still_grows_says_so() -> None:
+    assert beside_bar(replace(SNAP, is_read=False, eta=None), 40) == "1,200/20,000+ · 6 %"
+
+
+@given(SNAPSHOTS, st.integers(30, 200))
+def test_no_line_of_the_bar_is_wider_than_it_may_be(snap: Snapshot, width: int) -> None:
+    below = below_bar(snap, width)
+    assert cell_len(below) <= width or " · " not in below
+    assert not has_unprintable(below)
+    beside = beside_bar(snap, width)
+    assert cell_len(beside) <= width or " · " not in beside

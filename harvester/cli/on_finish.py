@@ -1,0 +1,141 @@
+"""The person's own command that is told how a run ended: for a mail, a webhook, a ping."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from harvester.cli.terminated import Terminated, terminating
+from harvester.errors import (
+    DamagedLedgerError,
+    HarvesterError,
+    InputError,
+    LocalIOError,
+    OutputLockedError,
+)
+from harvester.model import StopReason, Summary
+from harvester.options import TOKEN_VARIABLE
+from harvester.plain import plain
+
+_LONGEST = 60.0
+_LONGEST_LINE = 2000
+# The first that fits is the word.
+_WORDS: tuple[tuple[type[HarvesterError], str], ...] = (
+    (OutputLockedError, "locked"),
+    (LocalIOError, StopReason.LOCAL_IO.value),
+    (DamagedLedgerError, StopReason.LOCAL_IO.value),
+    (InputError, StopReason.INPUT.value),
+    (HarvesterError, "usage"),
+)
+
+
+class OnFinish:
+    """Around a run: at its end, however it comes about, runs `command` by /bin/sh, if there is one.
+
+    Whatever becomes of the command is told to `say` in one line, and changes nothing. After
+    `longest` seconds it is killed, with all that it started and that stayed in its process group.
+    """
+
+    def __init__(
+        self,
+        command: str | None,
+        output: Path,
+        say: Callable[[str], None],
+        longest: float = _LONGEST,
+    ) -> None:
+        self._command = command
+        self._output = output
+        self._say = say
+        self._longest = longest
+        self._known: dict[str, str] | None = None
+
+    def ended(self, summary: Summary, closing: str) -> None:
+        """The run came to an end of its own; `closing` is its closing line."""
+        self._known = of_summary(summary, closing)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        known = self._known
+        if known is None and error is not None:
+            known = of_error(error)
+        if self._command is None or known is None:
+            return
+        known["HARVESTER_OUTPUT"] = str(self._output.absolute())
+        try:
+            with terminating():
+                trouble = run_command(self._command, known, self._longest)
+        except (KeyboardInterrupt, Terminated):
+            trouble = "was ended by a signal"
+        if trouble:
+            self._say(f"harvester: --on-finish {trouble}.")
+
+
+def of_summary(summary: Summary, closing: str) -> dict[str, str]:
+    """What the command is told of a run that began."""
+    counts = {
+        "DONE": summary.done,
+        "QUEUED": summary.queued,
+        "FAILED": summary.failed,
+        "CHARGED": summary.charged,
+        "UNANSWERED": summary.unanswered,
+        "CALLS": summary.calls,
+    }
+    return _told(summary.reason, summary.exit_code, closing, counts)
+
+
+def of_error(error: BaseException) -> dict[str, str]:
+    """What the command is told where no run began: its counts are empty, nobody knows them."""
+    names = ("DONE", "QUEUED", "FAILED", "CHARGED", "UNANSWERED", "CALLS")
+    reason, code, text = _reason(error)
+    return _told(reason, code, text, dict.fromkeys(names, ""))
+
+
+def _told(reason: str, code: int, text: str, counts: Mapping[str, int | str]) -> dict[str, str]:
+    fields = {"REASON": reason, "EXIT_CODE": code, "SUMMARY": text, **counts}
+    return {f"HARVESTER_{name}": str(value) for name, value in fields.items()}
+
+
+def _reason(error: BaseException) -> tuple[str, int, str]:
+    if isinstance(error, HarvesterError):
+        word = next(word for kind, word in _WORDS if isinstance(error, kind))
+        return word, error.exit_code, f"harvester: error: {plain(str(error), _LONGEST_LINE)}"
+    for kind, stop in ((Terminated, StopReason.SIGTERM), (KeyboardInterrupt, StopReason.SIGINT)):
+        if isinstance(error, kind):
+            return stop.value, stop.exit_code, f"harvester: stopped by {stop.value} before a call"
+    # Its text could hold anything.
+    return "internal error", os.EX_SOFTWARE, f"harvester: internal error: {type(error).__name__}"
+
+
+def run_command(command: str, told: Mapping[str, str], longest: float) -> str | None:
+    """Run a shell command that is `told` in its environment; gives what went wrong, if anything."""
+    environment = {name: value for name, value in os.environ.items() if name != TOKEN_VARIABLE}
+    try:
+        process = subprocess.Popen(  # noqa: S603 - the command is the person's own
+            ["/bin/sh", "-c", command],
+            stdin=subprocess.DEVNULL,
+            env={**environment, **told},
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        return f"could not be started: {plain(str(error))}"
+    try:
+        code = process.wait(longest)
+    except subprocess.TimeoutExpired:
+        return f"was still running after {longest:g} s and was killed"
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    return f"ended with code {code}" if code else None

@@ -1,0 +1,213 @@
+"""`harvester schedule`: print a crontab line and systemd units that run every night."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import time
+from io import BytesIO
+from pathlib import Path
+from typing import Any, cast
+
+import click
+import cloup
+from click.core import ParameterSource
+
+from harvester.cli.completion import Named
+from harvester.cli.options import SETTINGS, Command
+from harvester.cli.run import run, warnings_about
+from harvester.errors import UsageError
+from harvester.options import BASE_URL_VARIABLE, Options, plan
+from harvester.plain import has_unprintable
+from harvester.settings import RunSettings
+from harvester.views.schedule import Nightly, crontab, service, timer, window
+
+_TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)", re.ASCII)
+# As long as the last night's run may take to drain, or a person's `retry` may hold OUTPUT.
+_WAIT_FOR_LOCK = "10m"
+# What --on-finish may take, in seconds.
+_FINISHING = 60.0
+_FORMS = {
+    "cron": (crontab,),
+    "systemd": (service, timer),
+    "service": (service,),
+    "timer": (timer,),
+    "all": (crontab, service, timer),
+}
+# What would be wrong every night, and why.
+_NOT_NIGHTLY = {
+    "dry_run": "it would fetch nothing",
+    "rebuild": "it takes whatever OUTPUT holds as the truth, and may pay again: say it by hand",
+}
+
+
+@cloup.command(
+    cls=Command,
+    context_settings={**SETTINGS, "ignore_unknown_options": True},
+    examples=(
+        "harvester schedule notes.jsonl ids.txt --at 01:30 --until 07:00 --token-file token.txt",
+        "harvester schedule notes.jsonl --at 22:00 --format cron --token-file token.txt --rate 5/s",
+    ),
+)
+@cloup.argument(
+    "words",
+    metavar="OUTPUT [INPUT]... [OPTION OF RUN]...",
+    nargs=-1,
+    type=click.UNPROCESSED,
+    help="The JSONL file to append to, and whatever else `run` takes: see `harvester run --help`.",
+)
+@cloup.option("--at", metavar="TIME", required=True, help="When to begin: 01:30.")
+@cloup.option("--until", metavar="TIME", help="When to end at the latest: 07:00.")
+@cloup.option(
+    "--format",
+    "form",
+    metavar="FORM",
+    default="all",
+    type=Named(_FORMS),
+    help="cron, systemd (service and timer, or one of them by its name) or all.",
+)
+@click.pass_context
+def schedule(
+    ctx: click.Context, words: tuple[str, ...], at: str, until: str | None, form: str
+) -> None:
+    """Print a crontab line, and a systemd service with its timer, that run every night.
+
+    Nothing is installed. The options of `run` are checked now, and paths made absolute. What is
+    not said is chosen for the night: -q, a log beside OUTPUT, and waiting ten minutes for another
+    run. An --on-finish command is taken as it is: use absolute paths in it.
+    """
+    end = None if until is None else _time_of_day(until)
+    nightly = _nightly(_parsed(words, ctx), _time_of_day(at), end)
+    _check_printable(nightly.command)
+    click.echo("\n".join(write(nightly) for write in _FORMS[form]), nl=False)
+
+
+def _time_of_day(text: str) -> time:
+    match = _TIME.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"{text!r} is not a time of day like 01:30 or 22:00.")
+    return time(int(match[1]), int(match[2]))
+
+
+def _parsed(words: Sequence[str], ctx: click.Context) -> click.Context:
+    """What `run` makes of the words; its complaints are ours."""
+    try:
+        return run.make_context(
+            "run", [*words], default_map={"output": "-"}, auto_envvar_prefix="HARVESTER_RUN"
+        )
+    except click.UsageError as error:
+        error.ctx = ctx
+        raise
+
+
+def _nightly(given: click.Context, at: time, until: time | None) -> Nightly:
+    output, inputs = _places(given)
+    settings = _checked(given.params, output, inputs)
+    command = (
+        *_executable(sys.argv[0], sys.executable),
+        "run",
+        *(str(path) for path in inputs),
+        "--output",
+        str(output),
+        *_options(given),
+        *_added(given, output, at, until),
+    )
+    finishing = _FINISHING if given.params.get("on_finish") else 0.0
+    return Nightly(command, output, at, until, settings.calling.timeout + finishing)
+
+
+def _places(given: click.Context) -> tuple[Path, list[Path]]:
+    """OUTPUT, named first or as `run` takes it, and the inputs; all absolute."""
+    inputs = list(given.params["inputs"])
+    if "-" in inputs:
+        raise UsageError("at night there is no standard input: name a file in place of -.")
+    if _is_said(given, "output"):
+        output = given.params["output"]
+    elif inputs:
+        output = Path(inputs.pop(0))
+    else:
+        raise UsageError("name the OUTPUT to append to: `harvester schedule OUTPUT --at 01:30`.")
+    return output.absolute(), [Path(path).absolute() for path in inputs]
+
+
+def _checked(params: Mapping[str, Any], output: Path, inputs: Sequence[Path]) -> RunSettings:
+    """The settings of the run; warns as it would, and raises for what could only fail at night."""
+    for name, why in _NOT_NIGHTLY.items():
+        if params.get(name):
+            raise UsageError(f"--{name.replace('_', '-')} is not for every night: {why}.")
+    if not params["token_file"] and not params["simulate"]:
+        raise UsageError(
+            "a scheduled run does not see your environment: put the token in a file that only you "
+            "can read, and name it by --token-file."
+        )
+    for place in filter(None, (output, params["log_file"], params["metrics_file"])):
+        if place.is_dir() or not place.absolute().parent.is_dir():
+            raise UsageError(f"{place.absolute()} cannot be a file: create its folder first.")
+    options = cast("Options", params)
+    harvest = plan(inputs, output, options, stdin=BytesIO())
+    for warning in warnings_about(options, harvest):
+        click.echo(f"harvester: warning: {warning}", err=True)
+    return harvest.settings
+
+
+def _added(given: click.Context, output: Path, at: time, until: time | None) -> Iterator[str]:
+    """What a night wants, where nothing else was said."""
+    base_url = os.environ.get(BASE_URL_VARIABLE)
+    if base_url and not any(_is_said(given, name) for name in ("base_url", "region", "simulate")):
+        yield from ("--base-url", base_url)
+    if until is not None:
+        if _is_said(given, "max_runtime"):
+            raise UsageError("--until and --max-runtime say the same: give one of them.")
+        yield from ("--max-runtime", window(at, until))
+    if not _is_said(given, "log_file"):
+        yield from ("--log-file", f"{output}.log")
+    if not _is_said(given, "wait_for_lock"):
+        yield from ("--wait-for-lock", _WAIT_FOR_LOCK)
+    if not (_is_said(given, "quiet") or _is_said(given, "verbose")):
+        yield "-q"
+
+
+def _options(given: click.Context) -> Iterator[str]:
+    """The options that were said, in the words that `run` takes."""
+    for param in given.command.params:
+        if (
+            isinstance(param, click.Option)
+            and param.name != "output"
+            and _is_said(given, param.name)
+        ):
+            yield from _option_words(param, given.params[param.name or ""])
+
+
+def _option_words(option: click.Option, value: Any) -> Iterator[str]:  # noqa: ANN401 - click's
+    name = max(option.opts, key=len)
+    if option.is_flag:
+        yield from [name] if value else []
+        return
+    for one in value if option.multiple else [value]:
+        is_path = isinstance(option.type, click.Path)
+        yield from (name, str(Path(one).absolute()) if is_path else str(one))
+
+
+def _is_said(given: click.Context, name: str | None) -> bool:
+    """Whether an option was given, be it by the environment: at night that is another one."""
+    said = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+    return given.get_parameter_source(name or "") in said
+
+
+def _executable(called: str, python: str) -> tuple[str, ...]:
+    """How to call harvester from anywhere: by the script that was called, or its neighbour."""
+    script = Path(called)
+    if script.name != "__main__.py" and os.access(script, os.X_OK):
+        return (str(script.absolute()),)
+    neighbour = Path(python).with_name("harvester")
+    if os.access(neighbour, os.X_OK):
+        return (str(neighbour),)
+    return (python, "-m", "harvester")
+
+
+def _check_printable(words: Sequence[str]) -> None:
+    for word in words:
+        if has_unprintable(word):
+            raise UsageError(f"{word} holds a sign that a crontab or a unit cannot: rename it.")

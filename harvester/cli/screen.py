@@ -1,0 +1,138 @@
+"""What a person sees of a run: its observers, its bar or lines, its metrics, its summary."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+import click
+
+from harvester.cli.on_finish import of_error
+from harvester.engine.ports import Event
+from harvester.engine.run import Run
+from harvester.errors import OutputLockedError
+from harvester.model import Summary
+from harvester.views.log import notices_to, open_log, writer
+from harvester.views.progress import json_line, plain_line, show_bar, show_lines
+from harvester.views.summary import summary_lines
+
+if TYPE_CHECKING:
+    from harvester.views.metrics import MetricsFile
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """What the person wants to see of a run."""
+
+    output: Path
+    price: float | None
+    progress: str
+    verbose: bool
+    quiet: bool
+    log_file: Path | None
+    log_format: str
+    metrics_file: Path | None
+
+
+def observers_of(
+    screen: Screen, stack: ExitStack, metrics: MetricsFile | None
+) -> tuple[Callable[[Event], None], ...]:
+    """Who is told what happens: standard error, the log file, the metrics file."""
+    observers: list[Callable[[Event], None]] = []
+    # With -v, what is notable is among the lines.
+    if not screen.quiet and not screen.verbose:
+        observers.append(_aloud(notices_to))
+    if screen.verbose:
+        observers.append(_aloud(partial(writer, form=screen.log_format, calls=True)))
+    if screen.log_file is not None:
+        log = stack.enter_context(open_log(screen.log_file, _warn))
+        run_id = secrets.token_hex(4)
+        observers.append(writer(log, screen.log_format, calls=True, run_id=run_id))
+    if metrics is not None:
+        observers.append(metrics)
+    return tuple(observers)
+
+
+@contextmanager
+def measured(screen: Screen) -> Iterator[MetricsFile | None]:
+    """The metrics file, if one is wanted; it is told of a run that raises, unless another has it.
+
+    A signal before the run began says nothing: another run may be on, and writing the file.
+    """
+    if screen.metrics_file is None:
+        yield None
+        return
+    # Its library takes a tenth of a second to import, which no other run need wait for.
+    from harvester.views.metrics import MetricsFile  # noqa: PLC0415
+
+    metrics = MetricsFile(screen.metrics_file, screen.output, time.time, _warn)
+    try:
+        yield metrics
+    except OutputLockedError:
+        raise
+    except Exception as error:
+        told = of_error(error)
+        metrics.fail(told["HARVESTER_REASON"], int(told["HARVESTER_EXIT_CODE"]))
+        raise
+
+
+def _warn(text: str) -> None:
+    # Nobody may be reading standard error; that must not end a run.
+    with suppress(OSError):
+        click.echo(f"harvester: warning: {text}", err=True)
+
+
+def _aloud(view: Callable[[TextIO], Callable[[Event], None]]) -> Callable[[Event], None]:
+    """A view on standard error as it is at each event: a bar there takes lines in above itself."""
+
+    def tell(event: Event) -> None:
+        view(sys.stderr)(event)
+
+    return tell
+
+
+@asynccontextmanager
+async def shown(
+    screen: Screen, metrics: MetricsFile | None
+) -> AsyncIterator[Callable[[Run], None]]:
+    """Show progress, and keep the metrics, from when a run is known until the block ends."""
+    form = screen.progress
+    if form == "auto":
+        form = "bar" if sys.stderr.isatty() else "plain"
+    views: list[asyncio.Task[None]] = []
+
+    def show(run: Run) -> None:
+        if metrics is not None:
+            views.append(asyncio.create_task(metrics.follow(run)))
+        if form == "none" or screen.quiet:
+            return
+        if form == "bar":
+            views.append(asyncio.create_task(show_bar(run, sys.stderr)))
+        else:
+            line = json_line if form == "json" else plain_line
+            views.append(asyncio.create_task(show_lines(run, sys.stderr, line)))
+
+    try:
+        yield show
+    finally:
+        for view in views:
+            view.cancel()
+        await asyncio.gather(*views, return_exceptions=True)
+
+
+def print_summary(summary: Summary, screen: Screen, closing: str) -> None:
+    """Print the summary and the closing line; with -q the line alone, and only of trouble."""
+    if not screen.quiet:
+        for line in summary_lines(summary, screen.output, screen.price):
+            click.echo(line)
+    # Cron mails whatever is printed: with -q that is trouble.
+    if not screen.quiet or summary.exit_code:
+        click.echo(closing)

@@ -1,0 +1,138 @@
+"""The person's own command hears how every run ended, and can break nothing."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harvester.cli.on_finish import run_command
+from tests.process.tool import Tool
+
+TELL = 'env | grep -E "^(HARVESTER_[A-Z_]+|JUSTONEAPI_TOKEN)=" > told'
+NAMES = {"REASON", "EXIT_CODE", "SUMMARY", "OUTPUT", "DONE", "QUEUED", "FAILED", "CHARGED"}
+NAMES |= {"UNANSWERED", "CALLS"}
+
+
+def told(tool: Tool) -> dict[str, str]:
+    lines = (tool.folder / "told").read_text("utf-8").splitlines()
+    return dict(line.removeprefix("HARVESTER_").split("=", 1) for line in lines)
+
+
+def test_a_run_that_is_done_tells_its_counts_and_no_token(tool: Tool) -> None:
+    simulator = tool.simulate()
+    ended = tool.harvest(simulator.url, tool.notes(4), "--on-finish", TELL)
+    assert ended.code == 0, ended.text
+    heard = told(tool)
+    assert set(heard) == NAMES
+    assert heard["SUMMARY"] == ended.closing_line
+    assert heard["OUTPUT"] == str(tool.output)
+    counts = [heard[name] for name in ("DONE", "QUEUED", "FAILED", "CHARGED", "UNANSWERED")]
+    assert counts == ["4", "0", "0", "4", "0"]
+    assert (heard["REASON"], heard["EXIT_CODE"], heard["CALLS"]) == ("done", "0", "4")
+
+
+@pytest.mark.parametrize(
+    ("faults", "options", "reason", "code"),
+    [
+        (("--missing", "1"), (), "some failed", 1),
+        (("--daily-quota", "1"), (), "quota", 3),
+        (("--balance", "1"), (), "balance", 4),
+        ((), ("--max-calls", "1"), "limit", 7),
+        ((), ("--token-file", "none"), "usage", 2),
+        ((), ("none.txt",), "input", 2),
+        ((), ("--log-file", "none/log"), "local I/O", 74),
+    ],
+)
+def test_a_run_that_stops_or_cannot_begin_tells_why(
+    tool: Tool, faults: tuple[str, ...], options: tuple[str, ...], reason: str, code: int
+) -> None:
+    simulator = tool.simulate(*faults)
+    notes = tool.notes(30)
+    ended = tool.harvest(simulator.url, notes, "-q", "--on-finish", TELL, *options)
+    heard = told(tool)
+    assert (ended.code, heard["EXIT_CODE"], heard["REASON"]) == (code, str(code), reason)
+    assert ended.text.strip().startswith(heard["SUMMARY"])
+    assert len(ended.text.splitlines()) == 1 or code == 2
+
+
+def test_a_locked_output_and_a_signal_are_told(tool: Tool) -> None:
+    upstream = tool.upstream()
+    holder = tool.start_harvest(upstream.url, tool.notes(2), "--on-finish", "echo mine > mine")
+    tool.until(lambda: upstream.calls > 0, "a call")
+    locked = tool.harvest(upstream.url, "--on-finish", TELL)
+    heard = told(tool)
+    assert (locked.code, heard["EXIT_CODE"], heard["REASON"]) == (75, "75", "locked")
+    assert (heard["DONE"], heard["QUEUED"]) == ("", "")
+    waiting = tool.start_harvest(upstream.url, "--wait-for-lock", "10m", "--on-finish", TELL)
+    waiting.says("another run holds OUTPUT")
+    waiting.signal(signal.SIGTERM)
+    assert waiting.finish(10).code == 143
+    assert told(tool)["REASON"] == "SIGTERM"
+    assert not (tool.folder / "mine").exists()
+    holder.signal(signal.SIGINT)
+    holder.says("SIGINT")
+    upstream.open()
+    assert holder.finish().code == 130
+    assert (tool.folder / "mine").exists()
+
+
+def test_a_command_may_use_the_output_that_the_run_held(tool: Tool) -> None:
+    simulator = tool.simulate("--missing", "1")
+    command = f"{shlex.quote(sys.executable)} -m harvester retry notes.jsonl"
+    ended = tool.harvest(simulator.url, tool.notes(2), "--on-finish", command)
+    assert ended.code == 1, ended.text
+    assert tool.status()["queued"] == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "trouble"),
+    [("exit 3", "ended with code 3"), ("no-such-command-here", "ended with code 127")],
+)
+def test_a_command_that_fails_changes_nothing(tool: Tool, command: str, trouble: str) -> None:
+    simulator = tool.simulate()
+    ended = tool.harvest(simulator.url, tool.notes(1), "--on-finish", command)
+    assert ended.code == 0
+    assert f"harvester: --on-finish {trouble}.\n" in ended.err
+
+
+def test_a_dry_run_finishes_nothing(tool: Tool) -> None:
+    ended = tool.harvest("http://127.0.0.1:9", tool.notes(1), "--dry-run", "--on-finish", TELL)
+    assert ended.code == 0, ended.text
+    assert not (tool.folder / "told").exists()
+
+
+def test_a_command_that_does_not_end_is_killed_with_all_it_started(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    command = f'sleep 600 & echo $! > "{pid}"; wait'
+    began = time.monotonic()
+    trouble = run_command(command, {}, 1.0)
+    assert trouble == "was still running after 1 s and was killed"
+    assert time.monotonic() - began < 30
+    child = int(pid.read_text())
+    Tool.until(lambda: not is_alive(child), "the end of what the command started")
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    # An orphan that nobody has waited for yet is dead all the same.
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_a_quiet_run_says_nothing_on_success_and_one_line_otherwise(tool: Tool) -> None:
+    simulator = tool.simulate()
+    silent = tool.harvest(simulator.url, tool.notes(3), "-q")
+    assert (silent.code, silent.text) == (0, "")
+    told = tool.harvest(simulator.url, tool.notes(9), "-q", "--max-calls", "1")
+    assert told.code == 7
+    assert told.text.startswith("harvester: stopped by its own limit")
+    assert len(told.text.splitlines()) == 1
