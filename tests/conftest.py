@@ -1,8 +1,13 @@
-"""Options of the whole suite."""
+"""Options and fixtures of the whole suite."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+
 import pytest
+
+from tests.postgres import GIVEN, Given, Postgres, Server
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -10,3 +15,32 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--seed", type=int, help="Play the story of one seed, and tell it.")
     group.addoption("--seeds", type=int, default=2000, help="Play so many stories.")
     group.addoption("--first-seed", type=int, default=0, help="The first of them.")
+    group = parser.getgroup("schedules (tests/process)")
+    group.addoption(
+        "--with-cron",
+        action="store_true",
+        help="As root: start a cron daemon for a minute, with a crontab of the test's own.",
+    )
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real server, from the first test that asks for it on; each worker process has its own."""
+    if given := os.environ.get(GIVEN):
+        yield Given(given)
+        return
+    server = Server()
+    try:
+        yield server
+    finally:
+        server.end()
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Iterator[str]:
+    """The URL of a database of this test's own, on a server that runs, whoever killed it before."""
+    postgres.start()
+    url = postgres.new_database()
+    yield url
+    postgres.start()
+    postgres.drop_database(url)
