@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, NoReturn
 
 from harvester.errors import InputError, UsageError
@@ -36,7 +37,8 @@ class Carry:
         """
         places = {text: index for index, text in reversed(list(enumerate(header)))}
         if self.is_all:
-            return [(text, index) for text, index in places.items() if text and index != column]
+            found = ((text, index) for text, index in places.items() if text and index != column)
+            return sorted(found, key=itemgetter(1))
         missing = [text for text in self.names if text not in places]
         if missing:
             raise InputError(

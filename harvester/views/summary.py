@@ -80,9 +80,10 @@ def summary_lines(summary: Summary, output: Path, price: float | None) -> Iterat
             "an earlier one may have been charged without an answer"
         )
     if summary.failed:
+        again = " (tried again by the next run)" if summary.exhausted else ""
         yield (
             f"{count(summary.failed, 'note')} failed: {summary.rejected:,} rejected, "
-            f"{summary.exhausted:,} exhausted (tried again by the next run)"
+            f"{summary.exhausted:,} exhausted{again}"
         )
     yield from bad_line_lines(summary)
 

@@ -18,13 +18,30 @@ from typing import ParamSpec, Protocol
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from harvester.ledger.keys import from_key, to_key
-from harvester.ledger.protocol import Claimed, Enrolled, Extent, FoundLine, Ledger, Opening
+from harvester.ledger.protocol import (
+    Claimed,
+    DirectLedger,
+    Enrolled,
+    Extent,
+    FoundLine,
+    Ledger,
+    Opening,
+)
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.ledger.threaded import ThreadedLedger
 from harvester.model import Job, Outcome, State
+from tests.contract.fleet import Database, drop_connection
+from tests.postgres import Postgres
 
 START = 1_700_000_000.0 - 1_700_000_000.0 % 60  # a whole minute
 LEASE = 100.0
@@ -106,10 +123,64 @@ class SqliteBench:
         self._direct.close()
 
 
-@pytest.fixture(params=["sqlite"])
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    with ThreadPoolExecutor(1) as thread, closing(SqliteBench(tmp_path, thread)) as bench:
-        yield bench
+class PostgresBench:
+    """The fleet's ledger as its only host has it, on its thread."""
+
+    def __init__(self, url: str, thread: ThreadPoolExecutor) -> None:
+        self._clock = Clock()
+        self._thread = thread
+        self._database = Database(url)
+        self._open()
+        self._database.use_clock(self._clock.now)
+        self.begin_run()
+
+    def _open(self) -> None:
+        self._direct = self._database.open()
+        self._ledger = ThreadedLedger(self._direct, self._thread)
+
+    @property
+    def ledger(self) -> Ledger:
+        return self._ledger
+
+    def now(self) -> float:
+        return self._clock.now
+
+    def advance(self, seconds: float) -> None:
+        self._clock.now += seconds
+        self._database.set_clock(self._clock.now)
+
+    def crash(self) -> None:
+        drop_connection(self._direct)
+        self._direct.close()
+        self._open()
+
+    def begin_run(self, longest_delay: float = LONGEST) -> Opening:
+        return self._direct.begin_run(longest_delay)
+
+    def close(self) -> None:
+        self._direct.close()
+        self._database.close()
+
+
+@pytest.fixture(scope="module")
+def fleet_url(postgres: Postgres) -> Iterator[str]:
+    """A database for all of these tests; each has a harvest of its own in it."""
+    postgres.start()
+    url = postgres.new_database()
+    yield url
+    postgres.start()
+    postgres.drop_database(url)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    with ThreadPoolExecutor(1) as thread:
+        if request.param == "sqlite":
+            with closing(SqliteBench(tmp_path, thread)) as embedded:
+                yield embedded
+        else:
+            with closing(PostgresBench(request.getfixturevalue("fleet_url"), thread)) as fleet:
+                yield fleet
 
 
 def in_loop(test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
@@ -242,6 +313,42 @@ async def test_an_id_comes_back_as_it_went_in(bench: Bench, note_id: str) -> Non
 async def test_ids_of_different_case_are_different_ids(bench: Bench) -> None:
     assert await bench.ledger.enrol([A, A.upper()], None) == Enrolled(2, 0)
     assert await claim_ids(bench.ledger) == [A, A.upper()]
+
+
+# Carrying
+
+
+@in_loop
+async def test_what_came_along_is_given_with_the_job(bench: Bench) -> None:
+    await bench.ledger.enrol([A, B], None, {A: '{"owner":"李"}'})
+    jobs = {job.note_id: job for job in await claim(bench.ledger)}
+    assert jobs[A].carried == '{"owner":"李"}'
+    assert jobs[B].carried is None
+
+
+@in_loop
+async def test_a_queued_note_takes_over_what_was_named_last(bench: Bench) -> None:
+    await bench.ledger.enrol([A, B], None, {A: "1", B: "1"})
+    (job,) = await claim(bench.ledger, 1)
+    await record(bench.ledger, save(job))
+    assert await bench.ledger.enrol([A, B], None, {A: "2", B: "2"}) == Enrolled(0, 0)
+    assert await bench.ledger.enrol([A, B], None) == Enrolled(0, 0)
+    (job,) = await claim(bench.ledger, 1)
+    assert (job.note_id, job.carried) == (B, "2")
+    await bench.ledger.enrol([A], START + 1, {A: "3"})
+    (job,) = await claim(bench.ledger, 1)
+    assert (job.note_id, job.carried) == (A, "3")
+
+
+@in_loop
+async def test_what_came_along_outlives_retries_and_crashes(bench: Bench) -> None:
+    await bench.ledger.enrol([A], None, {A: "1"})
+    (job,) = await claim(bench.ledger)
+    await record(bench.ledger, again(job))
+    bench.crash()
+    bench.begin_run()
+    (job,) = await claim(bench.ledger)
+    assert job.carried == "1"
 
 
 # Refreshing
@@ -723,7 +830,7 @@ async def test_a_clock_set_back_frees_no_lease_and_holds_none_for_ever(bench: Be
     assert await claim_ids(bench.ledger) == [A]
 
 
-# Random histories of the embedded ledger, against a plain model
+# Random histories of both ledgers, against a plain model
 
 _IDS = [A, B, C, A.upper(), "短", "x" * 24]
 _ids = st.lists(st.sampled_from(_IDS), max_size=4)
@@ -742,6 +849,7 @@ class Row:
     until: float = 0.0
     sent: bool = False
     fetched_at: float = 0.0
+    lost: int = 0
 
 
 @dataclass
@@ -761,6 +869,7 @@ class Model:
     def lose(self, row: Row, now: float) -> None:
         self.unanswered += row.sent
         row.attempts += row.sent
+        row.lost += row.sent
         row.token, row.sent, row.due = None, False, now
 
     def claimable(self, now: float) -> list[str]:
@@ -776,12 +885,29 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
-        self.path = Path(self.folder.name) / "out.ledger"
         self.clock = Clock()
-        self.ledger = SqliteLedger(self.path, self.clock)
         self.model = Model()
         self.jobs: list[Job] = []
+        self.ledger = self.open()
+
+    def open(self) -> DirectLedger:
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = Path(self.folder.name) / "out.ledger"
+        return SqliteLedger(self.path, self.clock)
+
+    def die(self) -> DirectLedger:
+        """Crash, and open what is left."""
+        copy = crashed_copy(self.path)
+        self.ledger.close()
+        self.path = copy
+        return SqliteLedger(self.path, self.clock)
+
+    def set_clock(self, now: float) -> None:
+        self.clock.now = now
+
+    def rows(self, query: str) -> list[tuple[int, ...]]:
+        with closing(sqlite3.connect(self.path)) as db:
+            return db.execute(query).fetchall()
 
     @initialize(ids=_ids)
     def begin(self, ids: list[str]) -> None:
@@ -841,7 +967,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(seconds=_seconds)
     def advance(self, seconds: float) -> None:
-        self.clock.now += seconds
+        self.set_clock(self.clock.now + seconds)
 
     @rule(limit=st.integers(1, 4), lease=_leases)
     def claim(self, limit: int, lease: float) -> None:
@@ -946,19 +1072,20 @@ class LedgerMachine(RuleBasedStateMachine):
         lines = [found(note_id, 1, self.clock.now) for note_id in ids]
         assert self.ledger.adopt(lines, Extent(3, b"{}\n"), paid_now=paid_now) == len(fresh)
         for note_id in ids:
-            attempts = max(1, rows.get(note_id, Row()).attempts)
-            # A job that is known keeps its place in the order.
-            rows[note_id] = Row(State.DONE, attempts=attempts, fetched_at=self.clock.now)
-        self.model.charged += len(lines) * paid_now
+            self.adopted(note_id, rows.get(note_id, Row()), paid_now=paid_now)
+
+    def adopted(self, note_id: str, row: Row, *, paid_now: bool) -> None:
+        # A job that is known keeps its place in the order.
+        self.model.rows[note_id] = Row(
+            State.DONE, attempts=max(1, row.attempts), fetched_at=self.clock.now, lost=row.lost
+        )
+        self.model.charged += paid_now
 
     @precondition(lambda self: self.jobs)
     @rule(step=st.sampled_from([-86_400.0, -10.0, 0.0, 10.0]))
     def crash(self, step: float) -> None:
-        copy = crashed_copy(self.path)
-        self.ledger.close()
-        self.path = copy
-        self.clock.now += step
-        self.ledger = SqliteLedger(self.path, self.clock)
+        self.set_clock(self.clock.now + step)
+        self.ledger = self.die()
         sent = sum(row.sent for row in self.model.rows.values())
         assert self.ledger.begin_run(LONGEST).found_unanswered == sent
         for row in self.model.rows.values():
@@ -975,13 +1102,11 @@ class LedgerMachine(RuleBasedStateMachine):
         states = Counter(row.state for row in rows)
         now = self.clock.now
         counts = self.ledger.counts()
-        with closing(sqlite3.connect(self.path)) as db:
-            recount = dict(db.execute("SELECT state, count(*) FROM job GROUP BY state"))
-            stray = db.execute(
-                "SELECT count(*) FROM claim LEFT JOIN job USING (seq) WHERE state IS NOT 0"
-            ).fetchone()
-        assert recount == states
-        assert stray == (0,)
+        assert Counter(state for (state,) in self.rows("SELECT state FROM job")) == states
+        claimed = (
+            "SELECT count(*) FROM claim LEFT JOIN job USING (seq) WHERE coalesce(state, 9) <> 0"
+        )
+        assert self.rows(claimed) == [(0,)]
         assert [counts.queued, counts.done, counts.rejected, counts.exhausted] == [
             states[state] for state in State
         ]
@@ -996,7 +1121,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def nothing_is_claimed_or_waiting_for_ever(self) -> None:
-        self.clock.now += 100_000
+        self.set_clock(self.clock.now + 100_000)
         queued = sum(row.state == State.QUEUED for row in self.model.rows.values())
         self.claim(len(_IDS) + 1, 0.5)
         assert sum(row.token is not None for row in self.model.rows.values()) == queued
@@ -1006,3 +1131,54 @@ LedgerMachine.TestCase.settings = settings(
     max_examples=60, stateful_step_count=40, deadline=None, derandomize=True
 )
 TestRandomHistories = LedgerMachine.TestCase
+
+
+class FleetMachine(LedgerMachine):
+    """The same for the fleet's ledger, where a call is told by note and moment."""
+
+    def __init__(self, url: str) -> None:
+        self.database = Database(url)
+        super().__init__()
+
+    def open(self) -> DirectLedger:
+        self.direct = self.database.open()
+        self.database.use_clock(self.clock.now)
+        return self.direct
+
+    def die(self) -> DirectLedger:
+        drop_connection(self.direct)
+        self.direct.close()
+        self.direct = self.database.open()
+        return self.direct
+
+    def set_clock(self, now: float) -> None:
+        self.clock.now = now
+        self.database.set_clock(now)
+
+    def rows(self, query: str) -> list[tuple[int, ...]]:
+        return self.database.rows(query)
+
+    def adopted(self, note_id: str, row: Row, *, paid_now: bool) -> None:
+        """A line with a known moment is a known one; one that was lost is answered by it."""
+        newest = max(row.fetched_at, self.clock.now)
+        is_known = row.fetched_at == self.clock.now
+        is_answer = paid_now and not is_known and row.lost > 0
+        self.model.rows[note_id] = Row(
+            State.DONE,
+            attempts=max(1, row.attempts),
+            fetched_at=newest,
+            lost=row.lost - is_answer,
+        )
+        self.model.charged += paid_now and not is_known
+        self.model.unanswered -= is_answer
+
+    def teardown(self) -> None:
+        self.ledger.close()
+        self.database.close()
+
+
+def test_random_histories_of_the_fleets_ledger(fleet_url: str) -> None:
+    run_state_machine_as_test(
+        lambda: FleetMachine(fleet_url),
+        settings=settings(max_examples=15, stateful_step_count=30, deadline=None, derandomize=True),
+    )
