@@ -12,9 +12,11 @@ from typing import BinaryIO, TypedDict
 
 from harvester.api.client import check_base_url
 from harvester.api.endpoints import DEFAULT_ENDPOINT, endpoint_name
+from harvester.engine.calling import SIMULATED_TOKEN
 from harvester.engine.harvest import Harvest
 from harvester.engine.ports import Observer
 from harvester.errors import InputError, UsageError
+from harvester.ledger.fleet import FleetAddress
 from harvester.model import Page
 from harvester.settings import (
     DEFAULT_DAY_ZONE,
@@ -44,6 +46,7 @@ from harvester.source import (
 TOKEN_VARIABLE = "JUSTONEAPI_TOKEN"  # noqa: S105 - a variable's name
 _FIND_RATE = "auto"
 BASE_URL_VARIABLE = "JUSTONEAPI_BASE_URL"
+LEDGER_VARIABLE = "HARVESTER_LEDGER"
 NO_TOKEN = (
     "no token. Sign up at justoneapi.com and copy the token from your account, then\n"
     f"  give it: `export {TOKEN_VARIABLE}=...`, or `--token-file FILE` that only you can read;\n"
@@ -91,6 +94,8 @@ class Options(TypedDict, total=False):
     id_field: str | None
     wait_for_lock: float | str
     carry: str | Sequence[str] | None
+    ledger: str | None
+    harvest: str | None
 
 
 def plan(
@@ -111,11 +116,25 @@ def plan(
         Path(output),
         pages_of(inputs, options, stdin),
         base_url="" if simulated else base_url_of(options),
-        tokens=() if simulated else tokens_of(options),
+        tokens=(SIMULATED_TOKEN,) if simulated else tokens_of(options),
         observers=observers,
         has_input=not (isinstance(inputs, Sized) and len(inputs) == 0),
         wait_for_lock=_seconds(options.get("wait_for_lock", 0)),
+        fleet=fleet_of(options),
     )
+
+
+def fleet_of(options: Options) -> FleetAddress | None:
+    """The fleet whose ledger is named, if one is; raises UsageError."""
+    url = options.get("ledger") or os.environ.get(LEDGER_VARIABLE)
+    harvest = options.get("harvest")
+    if url is None or not url.strip():
+        if harvest is not None:
+            raise UsageError(
+                f"--harvest names one that hosts share: give --ledger, or {LEDGER_VARIABLE}."
+            )
+        return None
+    return FleetAddress(url) if harvest is None else FleetAddress(url, harvest)
 
 
 def settings_of(options: Options) -> RunSettings:

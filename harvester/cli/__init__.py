@@ -11,6 +11,7 @@ import cloup
 from harvester import __version__
 from harvester.cli.completion import completion
 from harvester.cli.failures import failures
+from harvester.cli.merge import merge
 from harvester.cli.options import SETTINGS
 from harvester.cli.report import report
 from harvester.cli.retry import retry
@@ -38,7 +39,7 @@ def cli() -> None:
 
 
 cli.section("Fetch", run, retry)
-cli.section("Look", status, report, failures, verify)
+cli.section("Look", status, report, failures, verify, merge)
 cli.section("Prepare", schedule, simulate, completion)
 
 

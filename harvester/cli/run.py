@@ -179,6 +179,18 @@ _POSITIVE = Number(1)
     ),
 )
 @cloup.option_group(
+    "More than one machine",
+    cloup.option(
+        "--ledger",
+        metavar="URL",
+        envvar="HARVESTER_LEDGER",
+        help="PostgreSQL that holds the ledger of all hosts: postgresql://USER@HOST/DATABASE.",
+    ),
+    cloup.option(
+        "--harvest", metavar="NAME", help="Which harvest of that database.  [default: default]"
+    ),
+)
+@cloup.option_group(
     "Unattended",
     cloup.option(
         "--metrics-file",

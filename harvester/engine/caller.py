@@ -266,14 +266,13 @@ class Caller:
         if judgement.verdict is Verdict.REJECT and watch.first_answers.is_watching:
             watch.refused.append(job.seq)
         if watch.first_answers.is_suspicious:
-            self._stop.set(
-                StopReason.REFUSED, "the first answers all say 400: the request itself is wrong"
-            )
+            self._lanes.refuse("the first answers all say 400: the request itself is wrong")
 
     def _slow_down(self, answer: Answer) -> None:
         self._progress.slow_downs += 1
         wait = parse_retry_after(answer.retry_after, self._ports.clock())
         if self._pace.slow_down(wait, answer.elapsed):
+            self._lanes.slow_down(self._lane, wait)
             self._audience.tell(
                 Notice("slow down", f"rate limit: {self._pace.per_second:.3g} calls/s from here")
             )

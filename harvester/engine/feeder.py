@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from harvester.engine.lane import Lanes
 from harvester.engine.ports import Ports
 from harvester.engine.progress import Progress
 from harvester.engine.recorder import Recorder
@@ -12,8 +13,9 @@ from harvester.errors import HarvesterError, InputError
 from harvester.model import Job, Page, StopReason
 from harvester.settings import RunSettings
 
-# Claimed ahead: what can be sent in so many seconds, within these bounds.
-_AHEAD_SECONDS = 10.0
+# Claimed ahead: what can be sent in so many seconds, within these bounds; in a fleet less, since
+# what one host holds, no other can send.
+_AHEAD_SECONDS, _SHARED_AHEAD_SECONDS = 10.0, 2.0
 _LEAST_AHEAD, _MOST_AHEAD = 4, 1000
 
 
@@ -26,19 +28,23 @@ class Feeder:
         progress: Progress,
         recorder: Recorder,
         stop: Stop,
+        lanes: Lanes,
         settings: RunSettings,
         lease: float,
+        *,
+        is_shared: bool = False,
     ) -> None:
         self._ports = ports
         self._progress = progress
         self._recorder = recorder
         self._stop = stop
+        self._lanes = lanes
         self._settings = settings
         self._lease = lease
         self._claimed: asyncio.Queue[Job] = asyncio.Queue()
         self._wanted = asyncio.Event()
-        per_second = settings.calling.rate.per_second
-        self._ahead = max(_LEAST_AHEAD, min(_MOST_AHEAD, int(per_second * _AHEAD_SECONDS)))
+        self._ahead_seconds = _SHARED_AHEAD_SECONDS if is_shared else _AHEAD_SECONDS
+        self._ahead = _LEAST_AHEAD
         self._deadline = float("inf")
         self._renew_at = 0.0
 
@@ -112,12 +118,16 @@ class Feeder:
         """Fill the queue; gives when the next job is due, in seconds, None if none will ever be."""
         self._recorder.recorded.clear()
         self._wanted.clear()
-        room = self._ahead - self._claimed.qsize()
+        ahead = int(self._lanes.per_second * self._ahead_seconds)
+        self._ahead = max(_LEAST_AHEAD, min(_MOST_AHEAD, ahead))
+        room = max(1, self._ahead - self._claimed.qsize())
         held = list(self._progress.held.values())
         claimed = await self._ports.ledger.claim(room, self._lease, held)
         for job in claimed.jobs:
             self._progress.claimed(job)
             self._claimed.put_nowait(job)
+        if claimed.limit is not None:
+            self._stop.set(StopReason.LIMIT, f"{claimed.limit} is reached by the fleet")
         return claimed.next_due
 
     def _is_finished(self, next_due: float | None) -> bool:

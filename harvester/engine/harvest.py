@@ -4,47 +4,35 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harvester.api.client import Target, calling
-from harvester.api.endpoints import endpoint_path
 from harvester.disk import boot_id
-from harvester.engine.lane import Lane
+from harvester.engine.calling import lanes_to
 from harvester.engine.opening import Host, Opened, begin, open_harvest
 from harvester.engine.ports import Notice, Observer, Ports, RunBegan, RunEnded
 from harvester.engine.reading import pages_from
 from harvester.engine.run import Run
+from harvester.engine.sharing import Sharing
 from harvester.engine.waiting import open_when_free
 from harvester.errors import LocalIOError
-from harvester.ledger.protocol import Identity
-from harvester.ledger.sqlite import SqliteLedger
+from harvester.ledger.fleet import FleetAddress
+from harvester.ledger.protocol import DirectLedger, Identity, Opening
 from harvester.ledger.threaded import ThreadedLedger
 from harvester.model import Page, Summary
-from harvester.output.lines import SIMULATED_PREFIX
 from harvester.output.threaded import ThreadedSink
-from harvester.pace import Pace
-from harvester.rules.tempo import START
 from harvester.settings import RunSettings
-from harvester.simulator import SimulatorSettings, serving
-
-# What `run --simulate` meets: a believable night in small, with some answers to repeat.
-_EMBEDDED = SimulatorSettings(
-    latency=0.05, jitter=0.02, fail={301: 0.1}, request_id_prefix=SIMULATED_PREFIX
-)
-# Begun at once with what was borne last time, a night would begin with a refusal.
-_NEAR = 0.9
-_SIMULATED_TOKEN = "simulated"  # noqa: S105 - any word will do there
 
 
 @dataclass(frozen=True, slots=True)
 class Harvest:
     """What to harvest: pages of note ids into an output, from a base URL with one token or more.
 
-    While another run holds the output, it is waited for, at most `wait_for_lock` seconds.
+    While another run holds the output, it is waited for, at most `wait_for_lock` seconds. With
+    `fleet` the output is one part of a harvest that hosts share.
     """
 
     settings: RunSettings
@@ -55,6 +43,7 @@ class Harvest:
     observers: tuple[Observer, ...] = ()
     has_input: bool = True
     wait_for_lock: float = 0.0
+    fleet: FleetAddress | None = None
 
 
 def steady_clock() -> Callable[[], float]:
@@ -77,8 +66,13 @@ async def run_harvest(harvest: Harvest, began: Callable[[Run], None]) -> Summary
     settings = harvest.settings
     identity = Identity(settings.endpoint, settings.simulated)
     began_at = host.clock()
+    sharing = None
+    if harvest.fleet is not None:
+        sharing = Sharing(harvest.fleet, settings, harvest.tokens, host)
 
     def open_now() -> Opened:
+        if sharing is not None:
+            return sharing.open(harvest.output, identity)
         return open_harvest(
             harvest.output, identity, host, rebuild=settings.rebuild, sync=settings.sync
         )
@@ -90,7 +84,7 @@ async def run_harvest(harvest: Harvest, began: Callable[[Run], None]) -> Summary
     opened = await open_when_free(open_now, harvest.wait_for_lock, tell)
     try:
         left = _shortened(settings, host.clock() - began_at)
-        return await _run_opened(replace(harvest, settings=left), opened, host, began)
+        return await _run_opened(replace(harvest, settings=left), opened, host, sharing, began)
     finally:
         opened.close()
 
@@ -109,74 +103,65 @@ async def _run_opened(
     harvest: Harvest,
     opened: Opened,
     host: Host,
+    sharing: Sharing | None,
     began: Callable[[Run], None],
 ) -> Summary:
-    settings, ledger = harvest.settings, opened.ledger
-    found = begin(opened, settings, host, has_input=harvest.has_input)
+    found = begin(opened, harvest.settings, host, has_input=harvest.has_input)
     async with AsyncExitStack() as stack:
-        ledger_thread = stack.enter_context(ThreadPoolExecutor(1, "harvester-ledger"))
-        output_thread = stack.enter_context(ThreadPoolExecutor(1, "harvester-output"))
-        lanes = await _lanes(harvest, ledger, stack)
-        ports = Ports(
-            ThreadedLedger(ledger, ledger_thread),
-            ThreadedSink(opened.output, opened.reserve, output_thread),
-            pages_from(harvest.pages),
-            host.clock,
-            random.random,
-            harvest.observers,
-        )
-        run = Run(settings, ports, lanes)
+        run = await _line(harvest, opened, host, sharing, found, stack)
         began(run)
-        _tell_began(run, opened, settings)
+        _tell_began(run, opened, harvest.settings)
         _tell_found(run, opened, found.found_unanswered)
         summary = await run.run()
+    if sharing is not None:
+        sharing.waiting.end()
     summary = replace(
         summary, found_unanswered=found.found_unanswered, adopted=opened.mended.adopted
     )
-    # On a full disk the summary matters more than its copy in the ledger.
-    with suppress(LocalIOError):
-        if settings.calling.is_rate_found and summary.calls:
-            ledger.remember_borne(run.lanes.found)
-        ledger.finish_run(summary.reason, summary.exit_code)
+    _write_down(summary, run, opened.ledger, harvest.settings)
     run.tell(RunEnded(summary))
     if run.failure is not None:
         raise run.failure
     return summary
 
 
-async def _lanes(harvest: Harvest, ledger: SqliteLedger, stack: AsyncExitStack) -> list[Lane]:
-    """A lane for each token, to the API or to an embedded simulator."""
-    settings = harvest.settings
-    base_url = await stack.enter_async_context(_server(harvest))
-    tokens = (_SIMULATED_TOKEN,) if settings.simulated else harvest.tokens
-    lanes = []
-    for number, token in enumerate(tokens, 1):
-        path, cache = endpoint_path(settings.endpoint), settings.calling.accept_cache
-        target = Target(base_url, path, token, cache)
-        client = await stack.enter_async_context(calling(target, settings.calling.timeout))
-        name = f"token {number} of {len(tokens)}"
-        lanes.append(Lane(name, client, pace_of(settings, ledger)))
-    return lanes
+async def _line(
+    harvest: Harvest,
+    opened: Opened,
+    host: Host,
+    sharing: Sharing | None,
+    found: Opening,
+    stack: AsyncExitStack,
+) -> Run:
+    """The run, with all that it needs; what is to be closed again is the stack's."""
+    settings, ledger = harvest.settings, opened.ledger
+    ledger_thread = stack.enter_context(ThreadPoolExecutor(1, "harvester-ledger"))
+    output_thread = stack.enter_context(ThreadPoolExecutor(1, "harvester-output"))
+    lanes = await lanes_to(
+        harvest.base_url, harvest.tokens, settings, ledger, stack, is_shared=sharing is not None
+    )
+    ports = Ports(
+        ThreadedLedger(ledger, ledger_thread),
+        ThreadedSink(opened.output, opened.reserve, output_thread),
+        pages_from(harvest.pages),
+        host.clock,
+        random.random,
+        harvest.observers,
+    )
+    if sharing is None:
+        return Run(settings, ports, lanes)
+    companion = await stack.enter_async_context(sharing.joined(opened.part, found.run, lanes))
+    run = Run(settings, ports, lanes, companion)
+    sharing.waiting.watch(run)
+    return run
 
 
-def pace_of(settings: RunSettings, ledger: SqliteLedger) -> Pace:
-    """The pace asked for, or one that finds itself from where the last run found it."""
-    calling = settings.calling
-    if not calling.is_rate_found:
-        return Pace(calling.rate, calling.burst)
-    borne = ledger.borne()
-    start = START if borne is None else borne * _NEAR
-    return Pace(calling.rate, calling.burst, start)
-
-
-@asynccontextmanager
-async def _server(harvest: Harvest) -> AsyncIterator[str]:
-    """The base URL to call: the one given, or that of an embedded simulator."""
-    if not harvest.settings.simulated:
-        yield harvest.base_url
-        return
-    async with serving(_EMBEDDED) as simulator:
-        yield simulator.url
+def _write_down(summary: Summary, run: Run, ledger: DirectLedger, settings: RunSettings) -> None:
+    # On a full disk the summary matters more than its copy in the ledger.
+    with suppress(LocalIOError):
+        if settings.calling.is_rate_found and summary.calls:
+            ledger.remember_borne(run.lanes.found)
+        ledger.finish_run(summary.reason, summary.exit_code)
 
 
 def _tell_began(run: Run, opened: Opened, settings: RunSettings) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from harvester.engine.audience import Audience
-from harvester.engine.ports import Fetcher, Notice
+from harvester.engine.ports import Event, Fetcher, Notice
 from harvester.engine.stop import Stop
 from harvester.model import StopReason
 from harvester.pace import Pace
@@ -27,6 +27,14 @@ class Lane:
     resting: StopReason | None = None
 
 
+OnRest = Callable[[Lane | None, StopReason, str], None]
+OnSlowDown = Callable[[Lane, float | None], None]
+
+
+def _unheard(*_said: object) -> None:
+    """Nobody else has to know."""
+
+
 class Lanes:
     """All lanes of a run: when the last of them rests, the run stops."""
 
@@ -34,12 +42,32 @@ class Lanes:
         self._lanes = tuple(lanes)
         self._stop = stop
         self._audience = audience
+        self._on_rest: OnRest = _unheard
+        self._on_slow_down: OnSlowDown = _unheard
+
+    def tell(self, event: Event) -> None:
+        """Tell the run's observers."""
+        self._audience.tell(event)
+
+    def listen(self, on_rest: OnRest, on_slow_down: OnSlowDown) -> None:
+        """Tell of lanes that rest (None for all at once) and of slow-downs, from here on."""
+        self._on_rest, self._on_slow_down = on_rest, on_slow_down
+
+    def slow_down(self, lane: Lane, wait: float | None) -> None:
+        """Say that the server asked for a slower pace on a lane, after `wait` seconds if it did."""
+        self._on_slow_down(lane, wait)
+
+    def refuse(self, detail: str) -> None:
+        """Stop the run: something is wrong with every request, whatever its token."""
+        self._on_rest(None, StopReason.REFUSED, detail)
+        self._stop.set(StopReason.REFUSED, detail)
 
     def rest(self, lane: Lane, reason: StopReason, detail: str) -> None:
         """Send nothing more on a lane: what its token was told holds for that token alone."""
         if lane.resting is not None:
             return
         lane.resting = reason
+        self._on_rest(lane, reason, detail)
         awake = sum(other.resting is None for other in self._lanes)
         if awake:
             text = f"{lane.name} rests ({reason.value}: {detail}); {awake} left"

@@ -11,12 +11,13 @@ from pathlib import Path
 from harvester.disk import Disk
 from harvester.errors import DamagedLedgerError, OutputMismatchError, UsageError
 from harvester.ledger.bulk import BULK_AFTER
-from harvester.ledger.protocol import Asked, Extent, FoundLine, Identity, Opening
+from harvester.ledger.protocol import Asked, DirectLedger, Extent, FoundLine, Identity, Opening
 from harvester.ledger.reader import reading
 from harvester.ledger.sqlite import Connection, SqliteLedger
 from harvester.model import State
 from harvester.output.file import OutputFile
 from harvester.output.lines import head_endpoint, is_json, may_be_torn, read_head
+from harvester.output.part import read_pointer
 from harvester.output.reserve import Reserve
 from harvester.settings import RunSettings
 
@@ -55,12 +56,13 @@ class Mended:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """OUTPUT, its ledger and its reserve, held."""
+    """OUTPUT, its ledger and its reserve, held; `part` names it in a fleet's harvest."""
 
     output: OutputFile
-    ledger: SqliteLedger
+    ledger: DirectLedger
     reserve: Reserve
     mended: Mended = Mended()
+    part: str = ""
 
     def close(self) -> None:
         """Let go of all; a ledger found damaged is set aside."""
@@ -85,26 +87,37 @@ def open_harvest(
     Raises OutputLockedError, OutputMismatchError, UsageError, LedgerError, LocalIOError.
     """
     path = path.resolve()
+    check_no_part(path)
     _check_not_lost(path, rebuild=rebuild)
     with ExitStack() as undo:
         held = _open_all(path, host, undo, sync=sync)
         try:
             if rebuild:
                 _check_whole(path)
-            mended = _fit(held, identity, host, rebuild=rebuild)
+            mended = bring_together(held, identity, host, rebuild=rebuild)
         except DamagedLedgerError:
             # Nothing was called for yet, so what OUTPUT holds is all there is to know.
             held = _replace_ledger(held, host, undo, sync=sync)
-            mended = _fit(held, identity, host, rebuild=rebuild)
+            mended = bring_together(held, identity, host, rebuild=rebuild)
         held.reserve.prepare()
         undo.pop_all()
     return replace(held, mended=mended)
 
 
-def _fit(held: Opened, identity: Identity, host: Host, *, rebuild: bool) -> Mended:
-    """See that OUTPUT and ledger are of this kind, and bring them together."""
+def bring_together(held: Opened, identity: Identity, host: Host, *, rebuild: bool) -> Mended:
+    """See that OUTPUT and ledger are of this kind, and mend what came between them."""
     _check_identity(held.output.path, held.ledger, identity, held.output)
     return _mend(held, host.boot, rebuild=rebuild)
+
+
+def check_no_part(path: Path) -> None:
+    """Refuse an OUTPUT whose ledger is elsewhere: to an empty one, all of it would be news."""
+    pointer = read_pointer(path)
+    if pointer is not None:
+        raise UsageError(
+            f"{path} is a part of the fleet's harvest {pointer.harvest}: name its ledger with "
+            f"--ledger or HARVESTER_LEDGER, and --harvest {pointer.harvest}."
+        )
 
 
 def _check_whole(path: Path) -> None:
@@ -187,6 +200,9 @@ def begin(opened: Opened, settings: RunSettings, host: Host, *, has_input: bool)
     opening = opened.ledger.begin_run(settings.backoff.cap, asked)
     # Durable before the first line is written, or a power cut could not be told from an edit.
     opened.ledger.settle(opened.output.sync())
+    if opening.joined:
+        # Others are at it: what they have given up, they have just tried.
+        return opening
     opened.ledger.retry([State.EXHAUSTED] + [State.REJECTED] * settings.retry_failed)
     if settings.refresh is not None and not has_input:
         opened.ledger.refresh(host.clock() - settings.refresh)
@@ -225,9 +241,9 @@ def _check_not_lost(path: Path, *, rebuild: bool) -> None:
 
 
 def _check_identity(
-    path: Path, ledger: SqliteLedger, identity: Identity, output: OutputFile
+    path: Path, ledger: DirectLedger, identity: Identity, output: OutputFile
 ) -> None:
-    held = ledger.identity() or _identity_of(output)
+    held = ledger.identity() or identity_of(output)
     if held is None:
         ledger.identify(identity)
         return
@@ -245,7 +261,7 @@ def _check_identity(
     ledger.identify(identity)
 
 
-def _identity_of(output: OutputFile) -> Identity | None:
+def identity_of(output: OutputFile) -> Identity | None:
     """What OUTPUT's first line says it holds."""
     for line, _ in output.pieces(0):
         head = head_endpoint(line)
@@ -289,7 +305,7 @@ def _mismatch(output: OutputFile, known: Extent) -> OutputMismatchError:
     )
 
 
-def _lost_power(output: OutputFile, ledger: SqliteLedger, boot: str) -> bool:
+def _lost_power(output: OutputFile, ledger: DirectLedger, boot: str) -> bool:
     """Whether the system was started anew while something was not yet synced."""
     before = ledger.boot()
     if not before or not boot or before == boot:
@@ -299,7 +315,7 @@ def _lost_power(output: OutputFile, ledger: SqliteLedger, boot: str) -> bool:
     )
 
 
-def _mend_power(output: OutputFile, ledger: SqliteLedger) -> tuple[int, int]:
+def _mend_power(output: OutputFile, ledger: DirectLedger) -> tuple[int, int]:
     """Keep the whole lines behind what was synced, up to the first that the power cut broke.
 
     Gives how many notes were lost, and how many bytes cut.
@@ -319,7 +335,7 @@ def _mend_power(output: OutputFile, ledger: SqliteLedger) -> tuple[int, int]:
 
 
 def _adopt(
-    output: OutputFile, ledger: SqliteLedger, known: Extent, *, paid_now: bool
+    output: OutputFile, ledger: DirectLedger, known: Extent, *, paid_now: bool
 ) -> tuple[int, int]:
     """Adopt whole lines past what is known, and cut a torn last one."""
     adopted, whole = 0, known.length

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from harvester.engine.audience import Audience
 from harvester.engine.caller import Caller, Watch
@@ -18,23 +19,44 @@ from harvester.errors import HarvesterError
 from harvester.model import Counts, StopReason, Summary
 from harvester.settings import RunSettings
 
-# A lease outlives the call it covers by this many seconds.
-_LEASE_MARGIN = 60.0
+# A lease outlives the call it covers by this many seconds; in a fleet others wait for its end.
+_LEASE_MARGIN, _SHARED_LEASE_MARGIN = 60.0, 15.0
+Companion = Callable[[Lanes], Coroutine[Any, Any, None]]
 
 
 class Run:
-    """The line of one harvest; `stop` and `abort` are its handles from outside."""
+    """The line of one harvest; `stop` and `abort` are its handles from outside.
 
-    def __init__(self, settings: RunSettings, ports: Ports, lanes: Sequence[Lane]) -> None:
+    `companion` is run beside it from beginning to end: what keeps this host in its fleet.
+    """
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        ports: Ports,
+        lanes: Sequence[Lane],
+        companion: Companion | None = None,
+    ) -> None:
         self._settings = settings
         self._ports = ports
         self.progress = Progress()
         self._stop = Stop()
         self._audience = Audience(ports.observers, self._fail)
-        lease = settings.calling.timeout + _LEASE_MARGIN
+        self._companion = companion
+        margin = _LEASE_MARGIN if companion is None else _SHARED_LEASE_MARGIN
+        lease = settings.calling.timeout + margin
         self._recorder = Recorder(ports, self.progress, self._stop, sync=settings.sync)
-        self._feeder = Feeder(ports, self.progress, self._recorder, self._stop, settings, lease)
         self.lanes = Lanes(lanes, self._stop, self._audience)
+        self._feeder = Feeder(
+            ports,
+            self.progress,
+            self._recorder,
+            self._stop,
+            self.lanes,
+            settings,
+            lease,
+            is_shared=companion is not None,
+        )
         self._watch = Watch()
         self._callers = [
             Caller(
@@ -54,6 +76,11 @@ class Run:
         ]
         self._calls: asyncio.Task[None] | None = None
         self._is_aborted = False
+
+    @property
+    def is_aborted(self) -> bool:
+        """Whether not even what is in flight is awaited."""
+        return self._is_aborted
 
     @property
     def stop_reason(self) -> StopReason | None:
@@ -88,13 +115,16 @@ class Run:
         await self._begin()
         async with asyncio.TaskGroup() as group:
             recording = group.create_task(self._recorder.run())
-            settling = group.create_task(self._recorder.settle_often())
+            beside = [group.create_task(self._recorder.settle_often())]
+            if self._companion is not None:
+                beside.append(group.create_task(self._companion(self.lanes)))
             self._calls = group.create_task(self._make_calls())
             await asyncio.wait([self._calls])
             self._recorder.finish()
             await recording
             await self._give_back()
-            settling.cancel()
+            for task in beside:
+                task.cancel()
             await self._recorder.settle()
         return await self._summary(asyncio.get_running_loop().time() - began)
 

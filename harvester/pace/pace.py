@@ -17,7 +17,7 @@ _CATCH_UP = 0.02
 # The limiter is made anew when the tempo has moved by this share.
 _STEP = 0.01
 # The calls of several hosts reach the server with more jitter (seconds) than those of one.
-_SHARED_MARGIN = 0.02
+_SHARED_MARGIN = 0.06
 
 
 class Pace:

@@ -1136,8 +1136,10 @@ TestRandomHistories = LedgerMachine.TestCase
 class FleetMachine(LedgerMachine):
     """The same for the fleet's ledger, where a call is told by note and moment."""
 
-    def __init__(self, url: str) -> None:
-        self.database = Database(url)
+    url = ""
+
+    def __init__(self) -> None:
+        self.database = Database(self.url)
         super().__init__()
 
     def open(self) -> DirectLedger:
@@ -1178,7 +1180,10 @@ class FleetMachine(LedgerMachine):
 
 
 def test_random_histories_of_the_fleets_ledger(fleet_url: str) -> None:
+    class Machine(FleetMachine):
+        url = fleet_url
+
     run_state_machine_as_test(
-        lambda: FleetMachine(fleet_url),
-        settings=settings(max_examples=15, stateful_step_count=30, deadline=None, derandomize=True),
+        Machine,
+        settings=settings(max_examples=25, stateful_step_count=40, deadline=None, derandomize=True),
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harvester.engine.harvest import pace_of
+from harvester.engine.calling import pace_of
 from harvester.engine.lane import Lane
 from harvester.engine.opening import Host, Opened, begin, open_harvest
 from harvester.engine.ports import Event, Ports

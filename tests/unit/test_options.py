@@ -343,7 +343,7 @@ def test_a_plan_touches_no_output(tmp_path: Path) -> None:
 
 def test_a_simulated_plan_needs_no_token() -> None:
     harvest = plan([ID], "out.jsonl", {"simulate": True})
-    assert (harvest.base_url, harvest.tokens) == ("", ())
+    assert (harvest.base_url, harvest.tokens) == ("", ("simulated",))
     assert harvest.settings.simulated
 
 

@@ -1,0 +1,76 @@
+"""`harvester merge`: one file of several parts, with the newest line of each note."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+import cloup
+
+from harvester.cli.options import OUTPUT, Command
+from harvester.cli.terminated import terminating
+from harvester.ledger.newest import newest_lines
+from harvester.output.merge import Merge, Merged, check_place, parts_of, replacing
+from harvester.plain import plain
+from harvester.views.words import count
+
+_STANDARD_OUTPUT = Path("-")
+
+
+@cloup.command(
+    cls=Command,
+    examples=(
+        "harvester merge host-*.jsonl -o all.jsonl",
+        "harvester merge host-*.jsonl -o - | gzip > all.jsonl.gz",
+    ),
+)
+@cloup.argument(
+    "paths",
+    metavar="PART...",
+    type=OUTPUT,
+    nargs=-1,
+    required=True,
+    help="Files that `run -o` wrote, also gzipped.",
+)
+@cloup.option(
+    "-o",
+    "--output",
+    "place",
+    metavar="ALL",
+    type=OUTPUT,
+    required=True,
+    help="The file to write, or - for standard output; an earlier one there is replaced.",
+)
+def merge(paths: tuple[Path, ...], place: Path) -> None:
+    """Merge parts into one file: the newest line of each note, unchanged.
+
+    A part that a run is writing is taken as it was at the start.
+    """
+    parts = parts_of(paths)
+    is_piped = place == _STANDARD_OUTPUT
+    if not is_piped:
+        check_place(place, parts)
+    with terminating(), newest_lines() as newest:
+        work = Merge(parts, newest, _tell_torn)
+        work.read()
+        if is_piped:
+            merged = work.copy(sys.stdout.buffer)
+        else:
+            with replacing(place) as target:
+                merged = work.copy(target)
+    where = "" if is_piped else f" into {plain(str(place))}"
+    click.echo(f"merged {count(len(parts), 'part')}{where}: {_told(merged)}", err=is_piped)
+
+
+def _told(merged: Merged) -> str:
+    lines, notes = count(merged.lines, "line"), count(merged.notes, "note")
+    return f"{lines}, {notes}, {count(merged.older, 'older line')} left out"
+
+
+def _tell_torn(path: Path, size: int) -> None:
+    click.echo(
+        f"{plain(str(path))}: the last line is torn ({count(size, 'byte')}) and left out: a run is "
+        "writing it, or was killed",
+        err=True,
+    )

@@ -1,0 +1,81 @@
+"""Opens OUTPUT as one part of a fleet's harvest, whose ledger others share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from harvester.engine.opening import Host, Opened, bring_together, identity_of, ledger_path
+from harvester.errors import UsageError
+from harvester.ledger.protocol import DirectLedger, Identity
+from harvester.output.file import OutputFile
+from harvester.output.part import Pointer, pointer_path, read_pointer, write_pointer
+from harvester.output.reserve import Reserve
+
+
+def open_part(
+    path: Path,
+    identity: Identity,
+    host: Host,
+    harvest: str,
+    ledger_of: Callable[[str], DirectLedger],
+    *,
+    rebuild: bool = False,
+) -> Opened:
+    """Open for a run; `path` is OUTPUT's, and `ledger_of` opens the ledger of a part by its name.
+
+    Raises OutputLockedError, OutputMismatchError, UsageError, LedgerError, LocalIOError.
+    """
+    path = path.resolve()
+    _check_no_ledger(path)
+    with ExitStack() as undo:
+        had_output = path.exists()
+        output = OutputFile(path, host.disk)
+        if not had_output:
+            undo.callback(host.disk.remove, path)
+        undo.callback(output.close)
+        pointer = _pointer_of(path, harvest, host, undo)
+        _check_kind(output, identity)
+        ledger = ledger_of(pointer.part)
+        undo.callback(ledger.close)
+        held = Opened(output, ledger, Reserve(path, host.disk), part=pointer.part)
+        mended = bring_together(held, identity, host, rebuild=rebuild)
+        held.reserve.prepare()
+        undo.pop_all()
+    return replace(held, mended=mended)
+
+
+def _check_no_ledger(path: Path) -> None:
+    if ledger_path(path).exists():
+        raise UsageError(
+            f"{path} has a ledger of its own, {ledger_path(path).name}: a part of a fleet's "
+            "harvest is an OUTPUT of its own. Choose another --output, or leave --ledger out."
+        )
+
+
+def _pointer_of(path: Path, harvest: str, host: Host, undo: ExitStack) -> Pointer:
+    """The part's pointer, made if there is none; `undo` leaves no file behind."""
+    pointer = read_pointer(path)
+    if pointer is None:
+        pointer = Pointer.fresh(harvest)
+        undo.callback(host.disk.remove, pointer_path(path))
+        write_pointer(path, pointer)
+    if pointer.harvest != harvest:
+        raise UsageError(
+            f"{path} is a part of the harvest {pointer.harvest}, not of {harvest}: give "
+            f"--harvest {pointer.harvest}, or choose another --output."
+        )
+    return pointer
+
+
+def _check_kind(output: OutputFile, identity: Identity) -> None:
+    """What the fleet's ledger holds says nothing of a file that it does not know yet."""
+    held = identity_of(output)
+    if held is not None and held != identity:
+        kind = "simulated" if held.simulated else "real"
+        raise UsageError(
+            f"{output.path} holds {kind} notes of the endpoint {held.endpoint}: choose another "
+            "--output."
+        )

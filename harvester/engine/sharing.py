@@ -1,0 +1,113 @@
+"""What a shared harvest needs beside the line: the ledger's door, membership, patience."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from harvester.engine.day import Day
+from harvester.engine.fleet import Fleet, fingerprint
+from harvester.engine.joining import open_part
+from harvester.engine.lane import Lane
+from harvester.engine.opening import Host, Opened
+from harvester.engine.ports import Notice
+from harvester.engine.run import Companion, Run
+from harvester.ledger.fleet import Absence, FleetAddress, open_ledger, open_membership
+from harvester.ledger.protocol import DirectLedger, Identity
+from harvester.settings import RunSettings
+
+# So many seconds a run that is opening, or about to end, waits for a database that is away.
+_PATIENCE = 15.0
+
+
+class Waiting:
+    """Whether to wait on for a database that is away: a run that is on does, without end.
+
+    Asked from the ledger's thread; `clock` is monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._run: Run | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._since = clock()
+
+    def watch(self, run: Run) -> None:
+        """Go by this run from here on, until `end`."""
+        self._run, self._loop = run, asyncio.get_running_loop()
+
+    def end(self) -> None:
+        """The run is over; what is left to be written is worth a moment only."""
+        self._run, self._since = None, self._clock()
+
+    def give_up(self) -> bool:
+        """Whether to wait no longer."""
+        run, now = self._run, self._clock()
+        if run is not None:
+            if run.is_aborted:
+                return True
+            if run.stop_reason is None:
+                self._since = now
+                return False
+        return now - self._since > _PATIENCE
+
+    def tell(self, text: str) -> None:
+        """Tell the run's observers, from the ledger's thread."""
+        run, loop = self._run, self._loop
+        if run is not None and loop is not None:
+            loop.call_soon_threadsafe(run.tell, Notice("ledger", text))
+
+
+class Sharing:
+    """One host's way into a fleet's harvest."""
+
+    def __init__(
+        self, address: FleetAddress, settings: RunSettings, tokens: Sequence[str], host: Host
+    ) -> None:
+        self._address = address
+        self._settings = settings
+        self._fingerprints = [fingerprint(address.harvest, token) for token in tokens]
+        self._host = host
+        self.waiting = Waiting()
+
+    def open(self, path: Path, identity: Identity) -> Opened:
+        """Open OUTPUT as a part of the harvest; errors as `open_part`'s."""
+
+        def ledger_of(part: str) -> DirectLedger:
+            return open_ledger(
+                self._address,
+                part,
+                path.resolve(),
+                self._settings.limits,
+                Day(self._host.clock, self._settings.day_zone).began,
+                self._fingerprints,
+                Absence(
+                    self.waiting.give_up,
+                    self.waiting.tell,
+                    lambda: self.waiting.tell("the database is back: going on"),
+                ),
+            )
+
+        harvest, rebuild = self._address.harvest, self._settings.rebuild
+        return open_part(path, identity, self._host, harvest, ledger_of, rebuild=rebuild)
+
+    @asynccontextmanager
+    async def joined(self, part: str, run: int, lanes: Sequence[Lane]) -> AsyncIterator[Companion]:
+        """A member of the fleet, with its first grants; gives what keeps it one.
+
+        Raises UsageError where other hosts keep to another rate.
+        """
+        membership = open_membership(self._address, part, asyncio.get_running_loop().time)
+        try:
+            with ThreadPoolExecutor(1, "harvester-fleet") as thread:
+                by_token = dict(zip(self._fingerprints, lanes, strict=True))
+                rate = self._settings.calling.rate
+                fleet = Fleet(membership, by_token, rate, thread)
+                await fleet.join(run)
+                yield fleet.keep
+        finally:
+            membership.close()

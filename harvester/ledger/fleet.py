@@ -1,0 +1,85 @@
+"""The door to the fleet's ledger: its driver is an extra, loaded only where it is asked for."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harvester.errors import UsageError
+from harvester.settings import Limits
+
+if TYPE_CHECKING:
+    from harvester.ledger.postgres.ledger import PostgresLedger
+    from harvester.ledger.postgres.membership import Membership
+
+_NO_DRIVER = (
+    "--ledger needs the PostgreSQL driver, which is not installed: pip install 'harvester[fleet]'."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FleetAddress:
+    """Where the ledger of a fleet is, `postgresql://...`, and which of its harvests is meant.
+
+    The URL may hold a password, so it is not shown.
+    """
+
+    url: str = field(repr=False)
+    harvest: str = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """What to do while the database is away.
+
+    `give_up` says when to wait no longer; `on_away` is told why, `on_back` that it answers again,
+    each from the thread that uses the ledger.
+    """
+
+    give_up: Callable[[], bool]
+    on_away: Callable[[str], None]
+    on_back: Callable[[], None]
+
+
+def open_ledger(
+    address: FleetAddress,
+    part: str,
+    output: Path,
+    limits: Limits,
+    day_began: Callable[[], float],
+    tokens: Sequence[str],
+    absence: Absence,
+) -> PostgresLedger:
+    """The ledger of one part; `limits` hold for the fleet, `tokens` are fingerprints.
+
+    Raises UsageError where the driver is missing, and what PostgresLedger raises.
+    """
+    try:
+        from harvester.ledger.postgres.claims import Caps  # noqa: PLC0415 - an extra
+        from harvester.ledger.postgres.ledger import PostgresLedger  # noqa: PLC0415 - the same
+        from harvester.ledger.postgres.steady import (  # noqa: PLC0415 - the same
+            PartIdentity,
+            Patience,
+        )
+    except ImportError:
+        raise UsageError(_NO_DRIVER) from None
+    return PostgresLedger(
+        address.url,
+        address.harvest,
+        PartIdentity(part, socket.gethostname(), str(output)),
+        caps=Caps(limits, day_began),
+        tokens=tokens,
+        patience=Patience(absence.give_up, absence.on_away, absence.on_back),
+    )
+
+
+def open_membership(address: FleetAddress, part: str, clock: Callable[[], float]) -> Membership:
+    """The membership of one part's run; raises UsageError where the driver is missing."""
+    try:
+        from harvester.ledger.postgres.membership import Membership  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise UsageError(_NO_DRIVER) from None
+    return Membership(address.url, address.harvest, part, clock)

@@ -1,0 +1,72 @@
+"""Finds the newest of the lines of each note among more lines than memory would hold."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import count
+
+from harvester.errors import LocalIOError
+from harvester.ledger.keys import to_key
+
+_CACHE_KIB = 16_000
+# In the order of notes a sort is enough; an index would meet another page of it for each line.
+_NOT_NEWEST = """
+SELECT line FROM (
+    SELECT line, row_number() OVER (PARTITION BY note_id ORDER BY fetched_at DESC, line DESC) AS age
+    FROM found
+) WHERE age > 1
+"""
+
+
+class Newest:
+    """Lines numbered from 0 in the order in which they are added; open one with `newest_lines`.
+
+    It lies in nameless files of the system's folder for temporary ones, some 60 bytes a line, which
+    are gone however the process ends.
+    """
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._numbers = count()
+
+    def add(self, lines: Iterable[tuple[str, int]]) -> None:
+        """Add lines: the note id of each, and when it was fetched in Unix milliseconds."""
+        self._db.executemany(
+            "INSERT INTO found VALUES (?, ?, ?)",
+            # Lines first: what is taken before the other has ended is lost.
+            (
+                (number, to_key(note_id), fetched_at)
+                for (note_id, fetched_at), number in zip(lines, self._numbers, strict=False)
+            ),
+        )
+
+    def older(self) -> Iterator[int]:
+        """The numbers of the lines whose note has a newer one, in order.
+
+        Of those fetched at the same moment, the last one counts as the newest.
+        """
+        self._db.execute(f"INSERT INTO older {_NOT_NEWEST}")
+        rows = self._db.execute("SELECT line FROM older ORDER BY line")
+        return (line for (line,) in rows)
+
+
+@contextmanager
+def newest_lines() -> Iterator[Newest]:
+    """A place to put lines in; raises LocalIOError where the disk fails."""
+    db = sqlite3.connect("", isolation_level=None)
+    try:
+        db.execute("PRAGMA journal_mode = OFF")
+        db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        db.execute("CREATE TABLE found (line INTEGER PRIMARY KEY, note_id, fetched_at INTEGER)")
+        db.execute("CREATE TABLE older (line INTEGER PRIMARY KEY)")
+        db.execute("BEGIN")
+        yield Newest(db)
+    except sqlite3.Error as error:
+        raise LocalIOError(
+            f"no index of the lines can be kept in the folder for temporary files ({error}): make "
+            "room there, or name another one in the environment variable TMPDIR, then try again."
+        ) from error
+    finally:
+        db.close()

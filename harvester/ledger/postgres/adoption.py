@@ -1,0 +1,197 @@
+"""Brings a part's lines and the ledger together: adopts lines, forgets them, loses them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from harvester.ledger.postgres.folding import Folded, Known, fold, moment_of
+from harvester.ledger.postgres.records import add_activity
+from harvester.ledger.postgres.work import Work, lock
+from harvester.ledger.protocol import Extent, FoundLine
+from harvester.ledger.sqlite import _LOST as LOST
+from harvester.model import State
+
+_CLAIMS = (
+    "SELECT claim.seq FROM claim JOIN job USING (seq) WHERE note_id = ANY(%s)"
+    " ORDER BY claim.seq FOR UPDATE OF claim"
+)
+_KNOWN = (
+    "SELECT note_id, seq, state, fetched_at, part, line_end, attempts, lines FROM job"
+    " WHERE note_id = ANY(%s) ORDER BY seq FOR UPDATE"
+)
+_WRITE = """
+INSERT INTO job (seq, note_id, state, attempts, fetched_at, part, line_end, lines)
+SELECT seq, note_id, 1, attempts, fetched_at, part, line_end, lines
+FROM unnest(%s::bigint[], %s::text[], %s::int[], %s::bigint[], %s::bigint[], %s::bigint[],
+    %s::int[])
+AS found (seq, note_id, attempts, fetched_at, part, line_end, lines)
+ON CONFLICT (note_id) DO UPDATE SET state = 1, due = NULL, run = NULL, code = NULL, reason = NULL,
+    attempts = excluded.attempts, fetched_at = excluded.fetched_at, part = excluded.part,
+    line_end = excluded.line_end, lines = job.lines + excluded.lines
+"""
+_ADD_OLDER = """
+INSERT INTO older (seq, part, lines, fetched_at, line_end)
+SELECT seq, part, count(*), max(fetched_at), (array_agg(line_end ORDER BY fetched_at DESC))[1]
+FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
+AS found (seq, part, fetched_at, line_end)
+GROUP BY seq, part
+ON CONFLICT (seq, part) DO UPDATE SET lines = older.lines + excluded.lines,
+    fetched_at = greatest(older.fetched_at, excluded.fetched_at),
+    line_end = CASE WHEN older.fetched_at > excluded.fetched_at THEN older.line_end
+        ELSE excluded.line_end END
+"""
+_ADD_DUPLICATES = """
+INSERT INTO duplicate (part, seq, line_end, fetched_at, found_at)
+SELECT %s, seq, line_end, fetched_at, %s
+FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS found (seq, line_end, fetched_at)
+ON CONFLICT DO NOTHING
+"""
+# The call that was taken for unanswered has been answered after all.
+_ANSWER = f"""
+DELETE FROM unanswered WHERE id IN (
+    SELECT max(lost.id) FROM unanswered AS lost JOIN run ON run.id = lost.run
+    WHERE run.part = %s AND lost.seq = ANY(%s) AND NOT lost.in_activity AND lost.how <> '{LOST}'
+    GROUP BY lost.seq
+)
+"""
+# Lines of ours that are gone: those past a length, or all. What another part holds stays paid for.
+_GONE = "job.part = %(part)s AND (%(all)s OR job.line_end > %(length)s)"
+_INHERIT = f"""
+WITH heir AS (
+    SELECT DISTINCT ON (older.seq) older.seq, older.part, older.fetched_at,
+        older.line_end
+    FROM job JOIN older USING (seq) WHERE {_GONE} AND older.part <> %(part)s
+    ORDER BY older.seq, older.fetched_at DESC
+), kept AS (
+    UPDATE job SET part = heir.part, fetched_at = heir.fetched_at, line_end = heir.line_end,
+        lines = job.lines - 1
+    FROM heir WHERE job.seq = heir.seq
+)
+UPDATE older SET lines = older.lines - 1, line_end = NULL FROM heir
+WHERE older.seq = heir.seq AND older.part = heir.part
+"""
+_FORGET_OLDER = """
+WITH gone AS (DELETE FROM older WHERE part = %(part)s RETURNING seq, lines)
+UPDATE job SET lines = job.lines - gone.lines FROM gone WHERE job.seq = gone.seq
+"""
+_LOSE_DUPLICATES = """
+WITH gone AS (
+    DELETE FROM duplicate WHERE part = %(part)s AND line_end > %(length)s
+    RETURNING seq, line_end
+), lines AS (
+    SELECT gone.seq, count(*) AS lines FROM gone JOIN job USING (seq)
+    WHERE (job.part, job.line_end) IS DISTINCT FROM (%(part)s::bigint, gone.line_end)
+    GROUP BY gone.seq
+), fewer AS (
+    UPDATE older SET lines = older.lines - lines.lines, line_end = NULL FROM lines
+    WHERE older.seq = lines.seq AND older.part = %(part)s
+)
+UPDATE job SET lines = job.lines - lines.lines FROM lines WHERE job.seq = lines.seq
+"""
+_TIDY = "DELETE FROM older WHERE lines <= 0"
+
+
+def adopt(
+    work: Work, lines: Sequence[FoundLine], extent: Extent, *, paid_now: bool, is_anew: bool
+) -> int:
+    """Make the jobs of the lines found done; gives how many were not."""
+    work.ask(lock("jobs"))
+    by_note: dict[str, list[FoundLine]] = {}
+    for line in lines:
+        by_note.setdefault(line.note_id, []).append(line)
+    ids = list(by_note)
+    work.ask(_CLAIMS, (ids,))
+    known = {row[0]: Known(row[1], State(row[2]), *row[3:]) for row in work.ask(_KNOWN, (ids,))}
+    folded = [
+        fold(known.get(note_id), found, work.part, is_anew=is_anew)
+        for note_id, found in by_note.items()
+    ]
+    work.vouch(extent)
+    if folded:
+        _write(work, folded, known)
+    if paid_now:
+        _pay(work, folded, known)
+    return sum(note.is_new for note in folded)
+
+
+def _write(work: Work, folded: Sequence[Folded], known: dict[str, Known]) -> None:
+    ((last,),) = work.ask("SELECT coalesce(max(seq), 0) FROM job")
+    new = (note.note_id for note in folded if note.note_id not in known)
+    seq_of = {note_id: last + n for n, note_id in enumerate(new, 1)}
+    seq_of |= {note_id: job.seq for note_id, job in known.items()}
+    work.later("DELETE FROM claim WHERE seq = ANY(%s)", ([job.seq for job in known.values()],))
+    columns = (
+        (seq_of[f.note_id], f.note_id, f.attempts, f.fetched_at, f.part, f.line_end, f.lines)
+        for f in folded
+    )
+    work.later(_WRITE, [list(column) for column in zip(*columns, strict=True)])
+    older = [(seq_of[f.note_id], *line) for f in folded for line in f.older]
+    if older:
+        work.later(_ADD_OLDER, [list(column) for column in zip(*older, strict=True)])
+    again = [(seq_of[f.note_id], d.end, moment_of(d)) for f in folded for d in f.duplicates]
+    if again:
+        named = (list(column) for column in zip(*again, strict=True))
+        work.later(_ADD_DUPLICATES, (work.part, work.now, *named))
+    moves = Counter({State.DONE: len(folded)})
+    moves.subtract(job.state for job in known.values())
+    work.shift(moves)
+
+
+def _pay(work: Work, folded: Sequence[Folded], known: dict[str, Known]) -> None:
+    """Count as charged what is not known as charged."""
+    paid = [line for note in folded for line in note.paid]
+    minutes = Counter(int(line.fetched_at) // 60 for line in paid)
+    add_activity(work, work.last_run(), [(minute, 0, n, 0) for minute, n in minutes.items()])
+    seqs = [known[line.note_id].seq for line in paid if line.note_id in known]
+    if seqs:
+        work.later(_ANSWER, (work.part, seqs))
+
+
+def forget_lines(work: Work) -> None:
+    """Take the notes whose only lines are the part's as queued, and vouch for nothing."""
+    which: dict[str, object] = {"part": work.part, "all": True, "length": 0}
+    work.do(_FORGET_OLDER, which)
+    _drop(work, which)
+    work.vouch(Extent())
+    work.later("UPDATE part SET rebuilding = true WHERE id = %s", (work.part,))
+
+
+def lose_lines(work: Work, extent: Extent) -> int:
+    """Queue again the notes whose paid lines a power cut took; gives how many.
+
+    `extent` is what is left of the part.
+    """
+    which: dict[str, object] = {"part": work.part, "all": False, "length": extent.length}
+    run = work.last_run()
+    query = f"SELECT %(run)s, seq, fetched_at, '{LOST}', true FROM job WHERE {_GONE}"
+    insert = f"INSERT INTO unanswered (run, seq, sent_at, how, in_activity) {query}"
+    work.do(insert, {**which, "run": run})
+    work.do(_LOSE_DUPLICATES, which)
+    lost = _drop(work, which)
+    work.later(
+        "UPDATE part SET synced = least(synced, %s) WHERE id = %s", (extent.length, work.part)
+    )
+    work.vouch(extent)
+    return lost
+
+
+def _drop(work: Work, which: dict[str, object]) -> int:
+    """Let current lines go; a note with a line in another part stays done by that one."""
+    work.do(_INHERIT, which)
+    work.do(_TIDY)
+    is_forgetting = which["all"]
+    states = (State.DONE,) if is_forgetting else tuple(State)
+    rows = work.ask(f"SELECT state, count(*) FROM job WHERE {_GONE} GROUP BY state", which)
+    moves = Counter({State(state): -many for state, many in rows if state in states})
+    queued = -sum(moves.values())
+    moves[State.QUEUED] += queued
+    is_queued = "state = 1" if is_forgetting else "true"
+    work.do(
+        f"UPDATE job SET due = CASE WHEN {is_queued} THEN %(now)s ELSE due END,"
+        f" state = CASE WHEN {is_queued} THEN 0 ELSE state END,"
+        f" part = NULL, line_end = NULL, lines = lines - 1 WHERE {_GONE}",
+        {**which, "now": work.now},
+    )
+    work.shift(moves)
+    return queued

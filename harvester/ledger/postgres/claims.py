@@ -1,0 +1,254 @@
+"""Claims of a fleet: taking jobs under a lease, sending them, giving them back, losing them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from harvester.ledger.postgres.work import Row, Work, lock, text_of
+from harvester.ledger.sqlite import _LOST as LOST
+from harvester.model import Job
+from harvester.rules.budget import Spent, calls_allowed, is_reached
+from harvester.settings import Limits
+
+# In seconds: while others hold claims, and while a job is locked by another's transaction.
+_ASK_AGAIN, _SOON = 1.0, 0.05
+_UNLIMITED = Limits()
+_COLUMNS = (
+    "job.seq, job.note_id, job.attempts, job.run, job.tries_collection, job.tries_server,"
+    " job.tries_unanswered, job.carried, job.due"
+)
+_IS_FREE = "NOT EXISTS (SELECT FROM claim WHERE claim.seq = job.seq)"
+# What another host claimed and committed since this statement began is found by the conflict.
+_CLAIM = f"""
+WITH due AS (
+    SELECT {_COLUMNS} FROM job WHERE state = 0 AND due <= %(now)s AND {_IS_FREE}
+    ORDER BY due, seq LIMIT %(limit)s FOR UPDATE OF job SKIP LOCKED
+), new AS (
+    SELECT {_COLUMNS} FROM job WHERE state = 0 AND due IS NULL AND seq > %(frontier)s AND {_IS_FREE}
+    ORDER BY seq LIMIT %(limit)s - (SELECT count(*) FROM due) FOR UPDATE OF job SKIP LOCKED
+), found AS (
+    SELECT * FROM due UNION ALL SELECT * FROM new
+), taken AS (
+    INSERT INTO claim (seq, token, until, run)
+    SELECT seq, %(token)s, %(until)s, %(run)s FROM found
+    ON CONFLICT (seq) DO NOTHING RETURNING seq
+)
+SELECT found.* FROM found JOIN taken USING (seq) ORDER BY due NULLS LAST, seq
+"""
+_NEXT = f"""
+SELECT (SELECT due FROM job WHERE state = 0 AND due IS NOT NULL AND {_IS_FREE}
+        ORDER BY due LIMIT 1),
+    EXISTS (SELECT FROM claim WHERE run <> %s),
+    EXISTS (SELECT FROM job WHERE state = 0 AND due IS NULL AND {_IS_FREE})
+"""
+# One statement, so that a call is counted either as claimed or as used.
+_USED = f"""
+WITH session AS (SELECT id FROM run WHERE session = (SELECT session FROM run WHERE id = %(run)s)),
+calls AS (
+    SELECT coalesce(sum(calls) FILTER (WHERE code = 0), 0)::bigint AS charged,
+        coalesce(sum(calls), 0)::bigint AS recorded
+    FROM activity WHERE run IN (SELECT id FROM session)
+), lost AS (
+    SELECT count(*) AS calls, count(*) FILTER (WHERE NOT in_activity) AS unrecorded
+    FROM unanswered WHERE run IN (SELECT id FROM session) AND how <> '{LOST}'
+)
+SELECT (SELECT count(*) FROM claim), calls.charged, calls.recorded, lost.calls, lost.unrecorded,
+    (SELECT coalesce(sum(calls), 0)::bigint FROM activity WHERE code = 0 AND minute >= %(minute)s)
+    + (SELECT count(*) FROM unanswered WHERE sent_at >= %(moment)s AND how <> '{LOST}')
+FROM calls, lost
+"""
+_LAPSED = (
+    "SELECT seq, token, run, sent_at FROM claim WHERE until <= now_ms()"
+    " ORDER BY seq FOR UPDATE SKIP LOCKED"
+)
+_NAMED = "unnest(%s::bigint[], %s::bigint[]) AS named (seq, token)"
+_HELD = (
+    f"SELECT claim.seq, claim.token, claim.run, claim.sent_at FROM claim JOIN {_NAMED}"
+    " USING (seq, token) ORDER BY claim.seq FOR UPDATE OF claim"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """What the fleet's session must not use more of; `day_began` gives Unix seconds."""
+
+    limits: Limits = _UNLIMITED
+    day_began: Callable[[], float] = lambda: 0.0
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there is any limit on calls."""
+        return self.limits != Limits(max_runtime=self.limits.max_runtime)
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """A claim to be made, named by `token`; new jobs are looked for behind `frontier`."""
+
+    limit: int
+    lease: float
+    token: int
+    held: Collection[Job]
+    frontier: int
+    caps: Caps
+
+
+def claim(work: Work, want: Want) -> tuple[list[Row], float | None, str | None]:
+    """Claim jobs; gives their rows, when to ask again, and the name of a cap that is used up."""
+    if want.caps.is_set:
+        work.ask(lock("caps"))
+    _lapse(work, want)
+    room, reached = _room(work, want)
+    rows = _take(work, replace(want, limit=room)) if room else []
+    return rows, _delay(work, want, len(rows), room), reached
+
+
+def _lapse(work: Work, want: Want) -> None:
+    """Lose the claims whose leases have lapsed, but renew those of jobs still worked on."""
+    rows = work.ask(_LAPSED)
+    if not rows:
+        return
+    names = {(row[0], row[1]) for row in rows}
+    kept = {(job.seq, job.token) for job in want.held} & names
+    if kept:
+        extend(work, kept, want.lease)
+    lose(work, [row for row in rows if (row[0], row[1]) not in kept], "its lease lapsed")
+
+
+def extend(work: Work, names: Iterable[tuple[int, int]], lease: float) -> None:
+    """Hold claims, by number and token, for so many seconds from now."""
+    seqs, tokens = _columns(names)
+    work.do(
+        f"UPDATE claim SET until = %s FROM {_NAMED}"
+        " WHERE claim.seq = named.seq AND claim.token = named.token",
+        (work.now + round(lease * 1000), seqs, tokens),
+    )
+
+
+def lose(work: Work, rows: Sequence[Row], how: str) -> int:
+    """End claims nobody will record; those that were sent are unanswered. Gives how many.
+
+    `rows` are number, token, run and moment of sending; their claims are locked.
+    """
+    if not rows:
+        return 0
+    seqs = [row[0] for row in rows]
+    sent = [row for row in rows if row[3] is not None]
+    work.do("DELETE FROM claim WHERE seq = ANY(%s)", (seqs,))
+    work.do(
+        "UPDATE job SET due = %s, attempts = attempts + named.sent"
+        " FROM unnest(%s::bigint[], %s::int[]) AS named (seq, sent) WHERE job.seq = named.seq",
+        (work.now, seqs, [int(row[3] is not None) for row in rows]),
+    )
+    if sent:
+        work.do(
+            "INSERT INTO unanswered (run, seq, sent_at, how, in_activity)"
+            " SELECT run, seq, sent_at, %s, false"
+            " FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS lost (run, seq, sent_at)",
+            (text_of(how), *([row[n] for row in sent] for n in (2, 0, 3))),
+        )
+    return len(sent)
+
+
+def _room(work: Work, want: Want) -> tuple[int, str | None]:
+    """How many jobs may be claimed, and the name of a cap that is used up."""
+    if not want.caps.is_set:
+        return want.limit, None
+    moment = round(want.caps.day_began() * 1000)
+    values = {"run": work.run, "minute": moment // 60_000, "moment": moment}
+    ((outstanding, charged, recorded, lost, unrecorded, today),) = work.ask(_USED, values)
+    spent = Spent(charged, recorded + unrecorded, charged, lost, today)
+    reached = is_reached(want.caps.limits, spent)
+    # A call in flight is no call of `Spent` here: it is counted once it is recorded or lost.
+    spent.calls += outstanding
+    room = calls_allowed(want.caps.limits, spent, outstanding)
+    return (want.limit if room is None else min(want.limit, room)), reached
+
+
+def _take(work: Work, want: Want) -> list[Row]:
+    """Claim up to the limit; holes that dead hosts left before the frontier are looked for once."""
+    rows: list[Row] = []
+    for frontier in dict.fromkeys((want.frontier, 0)):
+        values = {
+            "now": work.now,
+            "limit": want.limit - len(rows),
+            "frontier": frontier,
+            "token": want.token,
+            "until": work.now + round(want.lease * 1000),
+            "run": work.run,
+        }
+        rows += work.ask(_CLAIM, values)
+        if len(rows) == want.limit:
+            break
+    return rows
+
+
+def _delay(work: Work, want: Want, taken: int, room: int) -> float | None:
+    """When to ask again, in seconds; None if nothing is queued but what this run holds."""
+    if taken == want.limit:
+        return 0.0
+    if taken == room:
+        return _ASK_AGAIN
+    ((due, others_claim, new),) = work.ask(_NEXT, (work.run,))
+    delays = [_ASK_AGAIN] * others_claim + [_SOON] * new
+    if due is not None:
+        delays.append((due - work.now) / 1000 if due > work.now else _SOON)
+    return min(delays, default=None)
+
+
+def job_of(row: Row, token: int, run: int) -> Job:
+    """A claimed job of a run."""
+    seq, note_id, attempts, tried_in, collection, server, unanswered, carried, _ = row
+    tries = (collection, server, unanswered) if tried_in == run else (0, 0, 0)
+    return Job(seq, note_id, token, attempts, tries, carried)
+
+
+def frontier_of(rows: Sequence[Row], before: int) -> int:
+    """The highest number of a new job that was claimed."""
+    return max((row[0] for row in rows if row[8] is None), default=before)
+
+
+def held(work: Work, jobs: Sequence[Job]) -> list[Row]:
+    """Lock the claims that still hold; gives number, token, run and moment of sending."""
+    return work.ask(_HELD, names_of(jobs))
+
+
+def names_of(jobs: Sequence[Job]) -> tuple[list[int], list[int]]:
+    """Numbers and tokens in the order in which all lock them."""
+    return _columns((job.seq, job.token) for job in jobs)
+
+
+def _columns(names: Iterable[tuple[int, int]]) -> tuple[list[int], list[int]]:
+    ordered = sorted(names)
+    return [name[0] for name in ordered], [name[1] for name in ordered]
+
+
+def depart(work: Work, jobs: Sequence[Job], lease: float, tokens: Sequence[str]) -> list[int]:
+    """Send claimed jobs, unless a stop for all or for each of the API tokens is recorded."""
+    rows = work.ask(
+        f"UPDATE claim SET sent_at = now_ms(), until = now_ms() + %s FROM {_NAMED}"
+        " WHERE claim.seq = named.seq AND claim.token = named.token AND NOT EXISTS ("
+        "SELECT FROM stop WHERE session = (SELECT session FROM run WHERE id = %s)"
+        " AND token_fp = ANY(%s) HAVING bool_or(token_fp = '') OR count(*) = %s)"
+        " RETURNING claim.seq",
+        (
+            round(lease * 1000),
+            *names_of(jobs),
+            work.run,
+            ["", *tokens],
+            max(1, len(tokens)),
+        ),
+    )
+    return [row[0] for row in rows]
+
+
+def release(work: Work, jobs: Sequence[Job]) -> None:
+    """Give claimed jobs back unsent."""
+    rows = held(work, jobs)
+    lose(work, [(*row[:3], None) for row in rows], "")
+
+
+def abandon(work: Work, jobs: Sequence[Job], how: str) -> None:
+    """Give sent jobs back whose answers will not be awaited."""
+    lose(work, held(work, jobs), how)

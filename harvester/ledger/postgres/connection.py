@@ -1,0 +1,191 @@
+"""A connection to the fleet's database: how it is made, how long it is waited for, what fails."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg.abc import PQGen
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.sql import SQL, Identifier
+
+from harvester.errors import HarvesterError, LedgerError, LocalIOError, UsageError
+from harvester.plain import plain
+
+# In seconds. Only we notice a network that swallows everything: the system acknowledges for it.
+_CONNECT_PATIENCE = 5
+STATEMENT_PATIENCE = 15.0
+_LONG_PATIENCE = 3600.0
+# A host that stops within a transaction must not hold the others up.
+_SESSION = """
+SET search_path = {schema}, pg_temp;
+SET timezone = 'UTC';
+SET jit = off;
+SET lock_timeout = '10s';
+SET idle_in_transaction_session_timeout = {idle};
+SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;
+SET tcp_user_timeout = 10000;
+SET client_min_messages = warning;
+"""
+# Joins are of a few rows by their keys, always; statistics of a young table would say otherwise.
+_BY_KEYS = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"
+_KEEPALIVE = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+# Connection classes, the server's shutdown and start, too many connections, a standby.
+_AWAY = ("08", "57P01", "57P02", "57P03", "57P05", "53300", "25006", "25P03")
+_PORTS = re.compile(r"[0-9,]*")
+_AGAIN = ("40001", "40P01", "55P03")
+
+
+# What it warns of is told as an error; with no log set up it would go to the terminal.
+logging.getLogger("psycopg").addHandler(logging.NullHandler())
+
+
+class Connection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection on which no statement is waited for longer than `patience` seconds."""
+
+    patience: float = STATEMENT_PATIENCE
+
+    def wait(self, gen: PQGen[Any], interval: float = 0.1, timeout: float | None = None) -> Any:  # noqa: ANN401 - as psycopg has it
+        """Wait as psycopg does; past the patience the connection is closed."""
+        if timeout is not None:
+            return super().wait(gen, interval, timeout)
+        try:
+            return super().wait(gen, interval, self.patience)
+        except psycopg.OperationalError as error:
+            if error.sqlstate is None:
+                self.close()
+            raise
+
+    @contextmanager
+    def for_long(self) -> Iterator[None]:
+        """Wait for what reads or writes the whole harvest, however long it takes."""
+        usual, self.patience = self.patience, _LONG_PATIENCE
+        try:
+            yield
+        finally:
+            self.patience = usual
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the fleet's database is; `conninfo` may hold a password, `str` never does."""
+
+    conninfo: str
+
+    @classmethod
+    def parse(cls, url: str) -> Address:
+        """Check `postgresql://...` or "key=value ..."; raises UsageError, which quotes nothing."""
+        try:
+            said = conninfo_to_dict(url)
+        except psycopg.Error:
+            said = {"host": "@"}
+        # A password that is not written as URLs want it would become a part of these.
+        named = [str(said.get(key) or "") for key in ("host", "port", "dbname", "user")]
+        if any("@" in name for name in named) or not _PORTS.fullmatch(named[1]):
+            raise UsageError(
+                "--ledger is not a PostgreSQL address: write it as "
+                "postgresql://USER@HOST:5432/DATABASE, the password in PGPASSWORD or ~/.pgpass."
+            )
+        return cls(url)
+
+    def __repr__(self) -> str:
+        return f"Address({self})"
+
+    def __str__(self) -> str:
+        said = conninfo_to_dict(self.conninfo)
+        host = said.get("host") or said.get("hostaddr") or "this machine"
+        port = f":{said['port']}" if said.get("port") else ""
+        name = said.get("dbname")
+        return plain(f"database {name} at {host}{port}" if name else f"database at {host}{port}")
+
+    def connect(
+        self,
+        schema: str,
+        name: str,
+        *,
+        idle: float = 5.0,
+        patience: int = _CONNECT_PATIENCE,
+        by_keys: bool = True,
+    ) -> Connection:
+        """Connect, committing by itself; `name` shows in pg_stat_activity.
+
+        The server ends a transaction that does nothing for `idle` seconds (0: never); a connection
+        is waited for `patience` seconds; with `by_keys`, tables are not read through. Raises
+        psycopg.Error.
+        """
+        given = conninfo_to_dict(self.conninfo)
+        wanted = {**_KEEPALIVE, "connect_timeout": patience}
+        kept = {key: value for key, value in wanted.items() if key not in given}
+        conninfo = make_conninfo(self.conninfo, application_name=name, **kept)
+        db = Connection.connect(conninfo, autocommit=True)
+        try:
+            settings = SQL(_SESSION).format(schema=Identifier(schema), idle=round(idle * 1000))
+            db.execute(settings)
+            if by_keys:
+                db.execute(_BY_KEYS)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+
+def is_away(error: psycopg.Error) -> bool:
+    """Whether the database cannot be reached now, and may be later."""
+    if isinstance(error, psycopg.InterfaceError):
+        return True
+    return isinstance(error, psycopg.OperationalError | psycopg.InternalError) and (
+        error.sqlstate is None or error.sqlstate.startswith(_AWAY)
+    )
+
+
+def is_to_repeat(error: psycopg.Error) -> bool:
+    """Whether the same transaction may succeed at once: others were in its way."""
+    return error.sqlstate in _AGAIN
+
+
+def refusal(error: psycopg.Error, address: Address) -> HarvesterError:
+    """What to tell of a first connection that fails; LocalIOError or UsageError."""
+    said = said_by(error)
+    if "password" in said or "authentication" in said or "pg_hba" in said:
+        return UsageError(
+            f"the {address} refuses this user ({said}): check the user in --ledger, and the "
+            "password in PGPASSWORD or ~/.pgpass."
+        )
+    if "does not exist" in said:
+        return UsageError(
+            f"the {address} cannot be used ({said}): check --ledger, or create it first with "
+            "createdb or createuser."
+        )
+    return LocalIOError(
+        f"the {address} cannot be reached ({said}): check that PostgreSQL runs and that this "
+        "machine may connect, then run the same command again."
+    )
+
+
+def failure(error: psycopg.Error, address: Address) -> HarvesterError:
+    """What to tell of a statement that fails for good; LocalIOError or LedgerError."""
+    said = said_by(error)
+    if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.InvalidSchemaName):
+        return LedgerError(
+            f"the harvest's schema in the {address} is gone or damaged ({said}): restore it from a "
+            "backup, or choose another --harvest and run again to rebuild it from OUTPUT."
+        )
+    return LocalIOError(
+        f"the ledger in the {address} cannot be used ({said}): check the server's log, its disk "
+        "and its rights, then run the same command again."
+    )
+
+
+def said_by(error: psycopg.Error) -> str:
+    """The server's or the library's words, on one line."""
+    return plain(" ".join((error.diag.message_primary or str(error)).split()))[:500]

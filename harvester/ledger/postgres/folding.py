@@ -1,0 +1,96 @@
+"""Decides what lines found in a part make of their note: its current line, older ones, duplicates.
+
+Pure: no database is asked here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from harvester.ledger.protocol import FoundLine
+from harvester.model import State
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the ledger knows of a note; times are Unix milliseconds."""
+
+    seq: int
+    state: State
+    fetched_at: int | None
+    part: int | None
+    line_end: int | None
+    attempts: int
+    lines: int
+
+
+@dataclass(slots=True)
+class Folded:
+    """What becomes of a note.
+
+    `lines` are to be added, `older` are (part, fetched_at, line_end) of lines that are not current,
+    `duplicates` are the lines paid for again, `paid` those not counted as charged before.
+    """
+
+    note_id: str
+    fetched_at: int
+    part: int
+    line_end: int | None
+    attempts: int
+    lines: int = 0
+    older: list[tuple[int, int, int | None]] = field(default_factory=list)
+    duplicates: list[FoundLine] = field(default_factory=list)
+    paid: list[FoundLine] = field(default_factory=list)
+    is_new: bool = True
+
+
+def moment_of(line: FoundLine) -> int:
+    """When a line was fetched, in Unix milliseconds."""
+    return round(line.fetched_at * 1000)
+
+
+def fold(known: Known | None, lines: Sequence[FoundLine], part: int, *, is_anew: bool) -> Folded:
+    """Take the lines of one note, in the order of the part.
+
+    A note that is done already was paid for again, unless the part is read anew from its beginning:
+    then its older lines are those of refreshes. A line with the very moment of the current one is
+    that line.
+    """
+    first = lines[0]
+    folded = Folded(first.note_id, moment_of(first), part, first.end, first.attempts)
+    rest = lines
+    if known is None or not known.lines or known.part is None or known.fetched_at is None:
+        folded.lines, folded.paid, rest = 1, [first], lines[1:]
+        folded.is_new = known is None or known.state is not State.DONE
+    else:
+        folded.fetched_at, folded.part, folded.line_end = (
+            known.fetched_at,
+            known.part,
+            known.line_end,
+        )
+        folded.is_new = known.state is not State.DONE
+    is_done = not folded.is_new or rest is not lines
+    if known is not None:
+        folded.attempts = max(folded.attempts, known.attempts)
+    for line in rest:
+        _add(folded, line, part, is_duplicate=is_done and not is_anew)
+        is_done = True
+    return folded
+
+
+def _add(folded: Folded, line: FoundLine, part: int, *, is_duplicate: bool) -> None:
+    moment = moment_of(line)
+    folded.attempts = max(folded.attempts, line.attempts)
+    if moment == folded.fetched_at:
+        folded.part, folded.line_end = part, line.end
+        return
+    folded.lines += 1
+    folded.paid.append(line)
+    if is_duplicate:
+        folded.duplicates.append(line)
+    if moment > folded.fetched_at:
+        folded.older.append((folded.part, folded.fetched_at, folded.line_end))
+        folded.fetched_at, folded.part, folded.line_end = moment, part, line.end
+    else:
+        folded.older.append((part, moment, line.end))

@@ -1,0 +1,101 @@
+"""What puts jobs into the queue: an input's pages, a refresh, failed ones tried again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from harvester.ledger.postgres.work import Work, lock, text_of
+from harvester.ledger.protocol import Enrolled
+from harvester.ledger.sqlite import NO_CODE
+from harvester.model import State
+
+_ROOM = (
+    'CREATE TEMP TABLE IF NOT EXISTS named (n bigint, note_id text COLLATE "C", carried text)'
+    " ON COMMIT DELETE ROWS"
+)
+_REFRESH = (
+    "UPDATE job SET state = 0, due = %s FROM named WHERE job.note_id = named.note_id"
+    " AND job.state = 1 AND job.fetched_at < %s"
+)
+# Only who holds the lock adds jobs, so numbers follow the input, and known ones use none up.
+_ADD = """
+INSERT INTO job (seq, note_id, carried)
+SELECT last.seq + n, note_id, carried
+FROM named, (SELECT coalesce(max(seq), 0) AS seq FROM job) AS last
+ORDER BY n ON CONFLICT (note_id) DO NOTHING
+"""
+_CARRY = (
+    "UPDATE job SET carried = named.carried FROM named WHERE job.note_id = named.note_id"
+    " AND job.state = 0 AND named.carried IS NOT NULL"
+    " AND job.carried IS DISTINCT FROM named.carried"
+)
+_REQUEUE = """
+WITH picked AS MATERIALIZED (
+    SELECT seq, state FROM job WHERE {} ORDER BY seq FOR UPDATE
+), moved AS (
+    UPDATE job SET state = 0, due = %s, run = NULL FROM picked WHERE job.seq = picked.seq
+    RETURNING picked.state
+)
+SELECT state, count(*) FROM moved GROUP BY state
+"""
+
+
+def enrol(
+    work: Work, ids: Sequence[str], refresh_before: float | None, carried: Mapping[str, str]
+) -> Enrolled:
+    """Add note ids; see `Ledger.enrol`."""
+    refreshed = 0
+    work.do(_ROOM)
+    with (
+        work.db.cursor() as cursor,
+        cursor.copy("COPY named (n, note_id, carried) FROM STDIN") as copy,
+    ):
+        for n, note_id in enumerate(ids, 1):
+            text = carried.get(note_id)
+            copy.write_row((n, note_id, None if text is None else text_of(text)))
+    work.ask(lock("jobs"))
+    if refresh_before is not None:
+        refreshed = work.do(_REFRESH, (work.now, round(refresh_before * 1000)))
+    added = work.do(_ADD)
+    if carried:
+        work.later(_CARRY)
+    work.shift(Counter({State.QUEUED: added + refreshed, State.DONE: -refreshed}))
+    return Enrolled(added, refreshed)
+
+
+def refresh(work: Work, before: float) -> int:
+    """Queue again all that is done and older; gives how many."""
+    many = work.do(
+        "UPDATE job SET state = 0, due = %s WHERE state = 1 AND fetched_at < %s",
+        (work.now, round(before * 1000)),
+    )
+    work.shift(Counter({State.QUEUED: many, State.DONE: -many}))
+    return many
+
+
+def retry(work: Work, states: Sequence[State], codes: Sequence[int], ids: Sequence[str]) -> int:
+    """Queue failed jobs again; empty `codes` or `ids` mean any. Gives how many."""
+    where = ["state >= 2", "state = ANY(%s)"]
+    values: list[object] = [[int(state) for state in states]]
+    if codes:
+        where.append(f"coalesce(code, {NO_CODE}) = ANY(%s)")
+        values.append(list(codes))
+    if ids:
+        where.append("note_id = ANY(%s)")
+        values.append(list(ids))
+    return _requeue(work, " AND ".join(where), values)
+
+
+def requeue(work: Work, seqs: Sequence[int]) -> int:
+    """Queue failed jobs again, by their numbers; gives how many."""
+    return _requeue(work, "state >= 2 AND seq = ANY(%s)", [list(seqs)])
+
+
+def _requeue(work: Work, where: str, values: Sequence[object]) -> int:
+    rows = work.ask(_REQUEUE.format(where), (*values, work.now))
+    moves = Counter({State(state): -many for state, many in rows})
+    total = -sum(moves.values())
+    moves[State.QUEUED] = total
+    work.shift(moves)
+    return total

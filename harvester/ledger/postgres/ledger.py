@@ -1,0 +1,321 @@
+"""The fleet's ledger on PostgreSQL, as one host sees it: one connection, used from one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from psycopg.types.json import Jsonb
+
+from harvester.errors import UsageError
+from harvester.ledger.postgres import adoption, claims, intake, records, runs
+from harvester.ledger.postgres.claims import Caps, Want
+from harvester.ledger.postgres.connection import Address, Connection
+from harvester.ledger.postgres.folding import moment_of
+from harvester.ledger.postgres.schema import schema_of
+from harvester.ledger.postgres.steady import PartIdentity, Patience, Steady
+from harvester.ledger.postgres.work import Work
+from harvester.ledger.protocol import Asked, Claimed, Enrolled, Extent, FoundLine, Identity, Opening
+from harvester.ledger.sqlite import _LOST as LOST
+from harvester.model import Counts, Job, Outcome, State
+
+T = TypeVar("T")
+_NOTHING_ASKED = Asked()
+_NOTHING_CAPPED = Caps()
+_WAITS = Patience()
+
+
+class PostgresLedger:
+    """One part of a harvest that several hosts share.
+
+    `url` is `postgresql://...`; `caps` hold for the fleet's session; `tokens` are fingerprints of
+    the API tokens that this host calls with. All methods are the `Ledger` protocol's, called
+    directly; while the database is away they wait, as `patience` says.
+
+    Raises, here and in every method, LocalIOError where the database cannot be reached or fails,
+    LedgerError for a schema that cannot be used, UsageError for an address, user or right.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        harvest: str,
+        identity: PartIdentity,
+        *,
+        caps: Caps = _NOTHING_CAPPED,
+        tokens: Sequence[str] = (),
+        patience: Patience = _WAITS,
+    ) -> None:
+        self.is_damaged = False
+        self._harvest = harvest
+        self._caps = caps
+        self._tokens = tuple(tokens)
+        self._run = 0
+        self._claims = 0
+        self._frontier = 0
+        self._steady = Steady(Address.parse(url), schema_of(harvest), identity, patience)
+        self._is_anew = self._has_not_run()
+
+    def _has_not_run(self) -> bool:
+        """Whether lines found in the part are read from its beginning."""
+        return bool(
+            self._one(
+                "SELECT rebuilding OR NOT EXISTS (SELECT FROM run WHERE run.part = part.id)"
+                " FROM part WHERE id = %s",
+                self.part,
+            )
+        )
+
+    @property
+    def part(self) -> int:
+        """The part's number in the harvest."""
+        return self._steady.part
+
+    @property
+    def run(self) -> int:
+        """The run's number, 0 before it has begun."""
+        return self._run
+
+    def _one(self, query: str, *values: object) -> Any:  # noqa: ANN401 - a single value of any type
+        """One value, or None without any row."""
+        row = self._steady.ask(lambda db: db.execute(query.encode(), values).fetchone())
+        return None if row is None else row[0]
+
+    def _set(self, query: str, *values: object) -> None:
+        """Run a statement that may run twice."""
+        self._steady.ask(lambda db: db.execute(query.encode(), values))
+
+    # Opening and closing
+
+    def identity(self) -> Identity | None:
+        """What the harvest holds, or None if it was never told."""
+        endpoint = self._one("SELECT value FROM meta WHERE key = 'endpoint'")
+        if endpoint is None:
+            return None
+        simulated = self._one("SELECT value FROM meta WHERE key = 'simulated'")
+        return Identity(endpoint, bool(simulated))
+
+    def identify(self, identity: Identity) -> None:
+        """Tell the harvest what it holds; raises UsageError where another host told otherwise."""
+
+        def tell(db: Connection) -> None:
+            with db.transaction():
+                for key, value in (
+                    # In this order, so that hosts that tell at once wait for one another.
+                    ("endpoint", identity.endpoint),
+                    ("simulated", int(identity.simulated)),
+                ):
+                    db.execute(
+                        "INSERT INTO meta VALUES (%s, %s) ON CONFLICT DO NOTHING",
+                        (key, Jsonb(value)),
+                    )
+
+        self._steady.ask(tell)
+        held = self.identity()
+        if held != identity and held is not None:
+            kind = "simulated" if held.simulated else "real"
+            raise UsageError(
+                f"the harvest {self._harvest} holds {kind} notes of the endpoint {held.endpoint}: "
+                "choose another --harvest."
+            )
+
+    def extent(self) -> Extent:
+        """How much of the part the ledger vouches for."""
+        query = "SELECT length, tail FROM part WHERE id = %s"
+        row = self._steady.ask(lambda db: db.execute(query, (self.part,)).fetchone())
+        return Extent() if row is None else Extent(*row)
+
+    def synced(self) -> int:
+        """How many bytes of the part were made durable, at least."""
+        return int(self._one("SELECT synced FROM part WHERE id = %s", self.part))
+
+    def boot(self) -> str:
+        """The start of the system that the last run was under; empty if it is not known."""
+        return str(self._one("SELECT boot FROM part WHERE id = %s", self.part))
+
+    def mark_boot(self, boot: str) -> None:
+        """Write down which start of the system this run is under."""
+        self._set("UPDATE part SET boot = %s WHERE id = %s", boot, self.part)
+
+    def lose_lines(self, extent: Extent) -> int:
+        """Queue again the jobs whose only paid lines a power cut took; gives how many."""
+        return self._once(partial(adoption.lose_lines, extent=extent), for_long=True)
+
+    def knows(self, line: FoundLine) -> bool:
+        """Whether a note is known to be fetched at the moment that a line tells."""
+        return bool(
+            self._one(
+                "SELECT true FROM job LEFT JOIN duplicate USING (seq) WHERE note_id = %s"
+                " AND lines > 0 AND %s IN (job.fetched_at, duplicate.fetched_at) LIMIT 1",
+                line.note_id,
+                moment_of(line),
+            )
+        )
+
+    def begin_run(self, longest_delay: float, asked: Asked = _NOTHING_ASKED) -> Opening:
+        """Begin a run: what dead runs of this part had claimed is released.
+
+        What they had sent is unanswered. No requeued job waits longer than `longest_delay` seconds.
+        """
+        self._run = 0
+        begin = partial(runs.begin_run, longest_delay=longest_delay, asked=asked)
+        opening = self._once(begin)
+        self._run, self._claims, self._is_anew = opening.run, 0, False
+        return opening
+
+    def forget_lines(self) -> None:
+        """Take every job done in this part alone as queued, before the part is read anew."""
+        self._once(adoption.forget_lines, for_long=True)
+        self._is_anew = True
+
+    def is_rebuilding(self) -> bool:
+        """Whether lines were forgotten, and not all read anew."""
+        return bool(self._one("SELECT rebuilding FROM part WHERE id = %s", self.part))
+
+    def end_rebuild(self) -> None:
+        """Say that the part was read to its end."""
+        self._set("UPDATE part SET rebuilding = false WHERE id = %s", self.part)
+        self._is_anew = self._has_not_run()
+
+    def borne(self) -> float | None:
+        """The pace that the server was last found to bear, in calls a second."""
+        found = self._one("SELECT value FROM meta WHERE key = 'borne'")
+        return None if found is None else float(found)
+
+    def remember_borne(self, per_second: float) -> None:
+        """Keep the pace that the server was found to bear for the next run."""
+        self._set(
+            "INSERT INTO meta VALUES ('borne', %s)"
+            " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            Jsonb(per_second),
+        )
+
+    def finish_run(self, reason: str, exit_code: int) -> None:
+        """Write down why the run ended."""
+        self._once(partial(runs.finish_run, reason=reason, exit_code=exit_code))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._steady.close()
+
+    def _once(self, work: Callable[[Work], T], *, for_long: bool = False) -> T:
+        return self._steady.once(work, self._run, for_long=for_long)
+
+    # The run
+
+    def enrol(
+        self,
+        ids: Sequence[str],
+        refresh_before: float | None,
+        carried: Mapping[str, str] | None = None,
+    ) -> Enrolled:
+        """See `Ledger.enrol`."""
+        if not ids:
+            return Enrolled()
+        return self._once(
+            partial(intake.enrol, ids=ids, refresh_before=refresh_before, carried=carried or {})
+        )
+
+    def end_input(self) -> int:
+        """See `Ledger.end_input`: here, repeats are always known at once."""
+        return 0
+
+    def refresh(self, before: float) -> int:
+        """Queue again all that is done and was fetched before a moment in Unix seconds."""
+        return self._once(partial(intake.refresh, before=before), for_long=True)
+
+    def retry(
+        self, states: Sequence[State], codes: Sequence[int] = (), ids: Sequence[str] = ()
+    ) -> int:
+        """Put failed jobs back in the queue; empty `codes` or `ids` mean any. Gives how many."""
+        which = partial(intake.retry, states=states, codes=codes, ids=ids)
+        return self._once(which, for_long=True)
+
+    def requeue(self, seqs: Sequence[int]) -> None:
+        """See `Ledger.requeue`."""
+        self._once(partial(intake.requeue, seqs=seqs))
+
+    def claim(self, limit: int, lease: float, held: Collection[Job] = ()) -> Claimed:
+        """See `Ledger.claim`; within the caps, less what any host has claimed."""
+        self._claims += 1
+        token = (self._run << 32) + self._claims
+        want = Want(limit, lease, token, held, self._frontier, self._caps)
+        rows, next_due, reached = self._once(partial(claims.claim, want=want))
+        self._frontier = claims.frontier_of(rows, self._frontier)
+        jobs = [claims.job_of(row, token, self._run) for row in rows]
+        return Claimed(jobs, next_due, reached)
+
+    def renew(self, jobs: Sequence[Job], lease: float) -> None:
+        """See `Ledger.renew`."""
+        if jobs:
+            names = [(job.seq, job.token) for job in jobs]
+            self._once(lambda work: claims.extend(work, names, lease))
+
+    def depart(self, jobs: Sequence[Job], lease: float, token: str = "") -> list[Job]:
+        """See `Ledger.depart`; gives none once a stop is recorded.
+
+        With `token`, the fingerprint of the API token that these calls are made with, a stop of
+        that one counts; without, one of all this host's tokens.
+        """
+        if not jobs:
+            return []
+        tokens = (token,) if token else self._tokens
+        going = partial(claims.depart, jobs=jobs, lease=lease, tokens=tokens)
+        held = set(self._once(going))
+        return [job for job in jobs if job.seq in held]
+
+    def record(
+        self, outcomes: Sequence[Outcome], ends: Sequence[int], extent: Extent
+    ) -> list[Outcome]:
+        """See `Ledger.record`."""
+        done = partial(records.record, outcomes=outcomes, ends=ends, extent=extent)
+        held = self._once(done)
+        return [outcome for outcome in outcomes if outcome.job.seq not in held]
+
+    def release(self, jobs: Sequence[Job]) -> None:
+        """See `Ledger.release`."""
+        if jobs:
+            self._once(partial(claims.release, jobs=jobs))
+
+    def abandon(self, jobs: Sequence[Job], how: str) -> None:
+        """See `Ledger.abandon`."""
+        if jobs:
+            self._once(partial(claims.abandon, jobs=jobs, how=how))
+
+    def adopt(self, lines: Sequence[FoundLine], extent: Extent, *, paid_now: bool) -> int:
+        """See `Ledger.adopt`; a note done already was paid for again, and is listed as that."""
+        found = partial(
+            adoption.adopt, lines=lines, extent=extent, paid_now=paid_now, is_anew=self._is_anew
+        )
+        return self._once(found)
+
+    def counts(self) -> Counts:
+        """See `Ledger.counts`."""
+        query = (
+            "SELECT (SELECT jsonb_object_agg(state, jobs) FROM tally),"
+            " (SELECT count(*) FROM job WHERE state = 0 AND due > now_ms()),"
+            " (SELECT count(*) FROM claim)"
+        )
+        row = self._steady.ask(lambda db: db.execute(query).fetchone())
+        jobs, waiting, claimed = ({}, 0, 0) if row is None else row
+        queued, done, rejected, exhausted = (jobs[str(int(state))] for state in State)
+        return Counts(queued, waiting, claimed, done, rejected, exhausted)
+
+    def charged_since(self, since: float) -> int:
+        """See `Ledger.charged_since`."""
+        moment = round(since * 1000)
+        return int(
+            self._one(
+                "SELECT (SELECT coalesce(sum(calls), 0) FROM activity WHERE code = 0"
+                " AND minute >= %s) + (SELECT count(*) FROM unanswered WHERE sent_at >= %s"
+                " AND how <> %s)",
+                moment // 60_000,
+                moment,
+                LOST,
+            )
+        )
+
+    def settle(self, synced: int) -> None:
+        """See `Ledger.settle`: what PostgreSQL committed is durable already."""
+        self._set("UPDATE part SET synced = %s WHERE id = %s", synced, self.part)

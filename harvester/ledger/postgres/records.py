@@ -1,0 +1,144 @@
+"""Records outcomes in one transaction: states, calls by minute, latencies, what is left."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from harvester.ledger.postgres.claims import held
+from harvester.ledger.postgres.work import Work, text_of
+from harvester.ledger.protocol import Extent
+from harvester.ledger.sqlite import NO_CODE
+from harvester.model import Outcome, State
+from harvester.rules.latency import bucket_of
+
+# A note saved before has a line already, which is older from here on.
+_SAVE = """
+WITH saved AS (
+    SELECT * FROM unnest(%s::bigint[], %s::int[], %s::bigint[], %s::bigint[])
+    AS saved (seq, attempts, fetched_at, line_end)
+), displaced AS (
+    INSERT INTO older (part, seq, lines, fetched_at, line_end)
+    SELECT job.part, job.seq, 1, job.fetched_at, job.line_end FROM job JOIN saved USING (seq)
+    WHERE job.lines > 0 AND job.part IS NOT NULL
+    ON CONFLICT (seq, part) DO UPDATE
+    SET lines = older.lines + 1, fetched_at = excluded.fetched_at, line_end = excluded.line_end
+)
+UPDATE job SET state = 1, due = NULL, attempts = saved.attempts, run = NULL, code = NULL,
+    reason = NULL, fetched_at = saved.fetched_at, line_end = saved.line_end, lines = lines + 1,
+    part = %s
+FROM saved WHERE job.seq = saved.seq
+"""
+_LEAVE = """
+UPDATE job SET state = other.state, due = other.due, attempts = other.attempts, run = %s,
+    tries_collection = other.collection, tries_server = other.server,
+    tries_unanswered = other.unanswered, code = other.code, reason = other.reason
+FROM unnest(%s::bigint[], %s::smallint[], %s::bigint[], %s::int[], %s::int[], %s::int[], %s::int[],
+    %s::int[], %s::text[])
+AS other (seq, state, due, attempts, collection, server, unanswered, code, reason)
+WHERE job.seq = other.seq
+"""
+
+
+def record(
+    work: Work, outcomes: Sequence[Outcome], ends: Sequence[int], extent: Extent
+) -> set[int]:
+    """Commit outcomes whose claims still hold; gives the numbers of their jobs."""
+    end_of = dict(zip((o.job.seq for o in outcomes if o.line is not None), ends, strict=True))
+    seqs = [row[0] for row in held(work, [outcome.job for outcome in outcomes])]
+    holding = set(seqs)
+    good = [o for o in sorted(outcomes, key=lambda o: o.job.seq) if o.job.seq in holding]
+    work.vouch(extent)
+    if good:
+        work.later("DELETE FROM claim WHERE seq = ANY(%s)", (seqs,))
+        _save(work, [o for o in good if o.state is State.DONE], end_of)
+        _leave(work, [o for o in good if o.state is not State.DONE])
+        moves: Counter[State] = Counter(o.state for o in good)
+        del moves[State.QUEUED]
+        moves[State.QUEUED] = -sum(moves.values())
+        work.shift(moves)
+        _count_calls(work, good)
+    return holding
+
+
+def _save(work: Work, saves: Sequence[Outcome], end_of: dict[int, int]) -> None:
+    if saves:
+        work.later(
+            _SAVE,
+            (
+                [o.job.seq for o in saves],
+                [o.job.attempts + 1 for o in saves],
+                [round(o.fetched_at * 1000) for o in saves],
+                [end_of[o.job.seq] for o in saves],
+                work.part,
+            ),
+        )
+
+
+def _leave(work: Work, others: Sequence[Outcome]) -> None:
+    """Write what is queued again or given up."""
+    if not others:
+        return
+    now = work.now
+    columns: Iterable[tuple[object, ...]] = (
+        (
+            o.job.seq,
+            int(o.state),
+            now + round(o.delay * 1000) if o.state is State.QUEUED else None,
+            o.job.attempts + o.attempted,
+            *o.tries,
+            o.code,
+            text_of(o.reason),
+        )
+        for o in others
+    )
+    work.later(_LEAVE, (work.run, *map(list, zip(*columns, strict=True))))
+    lost = [o for o in others if o.unanswered]
+    if lost:
+        work.later(
+            "INSERT INTO unanswered (run, seq, sent_at, how, in_activity)"
+            " SELECT %s, seq, sent_at, how, true"
+            " FROM unnest(%s::bigint[], %s::bigint[], %s::text[]) AS lost (seq, sent_at, how)",
+            (
+                work.run,
+                [o.job.seq for o in lost],
+                [now - round(o.elapsed * 1000) for o in lost],
+                [text_of(o.reason) for o in lost],
+            ),
+        )
+
+
+def _count_calls(work: Work, outcomes: Sequence[Outcome]) -> None:
+    minute = work.now // 60_000
+    calls: Counter[int] = Counter()
+    elapsed: Counter[int] = Counter()
+    for outcome in outcomes:
+        code = NO_CODE if outcome.code is None else outcome.code
+        calls[code] += 1
+        elapsed[code] += round(outcome.elapsed * 1000)
+    add_activity(work, work.run, [(minute, code, calls[code], elapsed[code]) for code in calls])
+    buckets = Counter(bucket_of(o.elapsed) for o in outcomes if o.code is not None)
+    if buckets:
+        work.later(
+            "INSERT INTO latency SELECT %s, %s, * FROM unnest(%s::int[], %s::bigint[])"
+            " ON CONFLICT (run, minute, bucket) DO UPDATE SET calls = latency.calls"
+            " + excluded.calls",
+            (work.run, minute, list(buckets), list(buckets.values())),
+        )
+    work.later(
+        "INSERT INTO backlog SELECT %s, %s, jobs FROM tally WHERE state = 0"
+        " ON CONFLICT (run, minute) DO UPDATE SET queued = excluded.queued",
+        (work.run, minute),
+    )
+
+
+def add_activity(work: Work, run: int, rows: Sequence[tuple[int, int, int, int]]) -> None:
+    """Count calls: minute, code, how many, and how long they took in milliseconds."""
+    if rows:
+        work.later(
+            "INSERT INTO activity SELECT %s, * FROM unnest(%s::bigint[], %s::int[], %s::bigint[],"
+            " %s::bigint[]) ON CONFLICT (run, minute, code) DO UPDATE SET"
+            " calls = activity.calls + excluded.calls,"
+            " elapsed_ms = activity.elapsed_ms + excluded.elapsed_ms",
+            (run, *map(list, zip(*rows, strict=True))),
+        )

@@ -1,0 +1,234 @@
+"""The fleet's schema as numbered migrations: one PostgreSQL schema for each harvest."""
+
+from __future__ import annotations
+
+import re
+
+import psycopg
+from psycopg.sql import SQL, Identifier
+
+from harvester.errors import LedgerError, UsageError
+
+# Names, units and meanings are those of the embedded ledger, so that one reader serves both.
+# "Now" is the database's, through one function. A job's current line is in `part`; the lines of
+# it that are not current are counted in `older`, by part, with the moment and the place of the
+# newest of them. Only its own host writes a run's tally,
+# so no two wait for each other's. `in_turn` fails a transaction that comes a second time.
+_MIGRATIONS = (
+    """
+    CREATE FUNCTION now_ms() RETURNS bigint LANGUAGE sql VOLATILE
+        AS 'SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint';
+    CREATE TABLE meta (key text PRIMARY KEY, value jsonb NOT NULL);
+    CREATE TABLE job (
+        seq bigint PRIMARY KEY,
+        note_id text COLLATE "C" NOT NULL,
+        state smallint NOT NULL DEFAULT 0,
+        due bigint,
+        attempts integer NOT NULL DEFAULT 0,
+        run bigint,
+        tries_collection integer NOT NULL DEFAULT 0,
+        tries_server integer NOT NULL DEFAULT 0,
+        tries_unanswered integer NOT NULL DEFAULT 0,
+        code integer,
+        reason text,
+        fetched_at bigint,
+        line_end bigint,
+        lines integer NOT NULL DEFAULT 0,
+        carried text,
+        part bigint
+    );
+    CREATE UNIQUE INDEX job_by_note ON job (note_id);
+    CREATE INDEX job_new ON job (seq) WHERE state = 0 AND due IS NULL;
+    CREATE INDEX job_due ON job (due, seq) WHERE state = 0 AND due IS NOT NULL;
+    CREATE INDEX job_failed ON job (state) WHERE state >= 2;
+    CREATE TABLE tally_of_run (
+        run bigint NOT NULL,
+        state smallint NOT NULL,
+        jobs bigint NOT NULL,
+        PRIMARY KEY (run, state)
+    );
+    INSERT INTO tally_of_run VALUES (0, 0, 0), (0, 1, 0), (0, 2, 0), (0, 3, 0);
+    CREATE VIEW tally AS
+        SELECT state, sum(jobs)::bigint AS jobs FROM tally_of_run GROUP BY state;
+    CREATE TABLE claim (
+        seq bigint PRIMARY KEY,
+        token bigint NOT NULL,
+        until bigint NOT NULL,
+        sent_at bigint,
+        run bigint NOT NULL
+    ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
+    CREATE TABLE part (
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        uuid text NOT NULL UNIQUE,
+        host text NOT NULL,
+        path text NOT NULL,
+        length bigint NOT NULL DEFAULT 0,
+        synced bigint NOT NULL DEFAULT 0,
+        tail bytea NOT NULL DEFAULT '',
+        boot text NOT NULL DEFAULT '',
+        rebuilding boolean NOT NULL DEFAULT false,
+        op bigint NOT NULL DEFAULT 0,
+        in_turn boolean NOT NULL DEFAULT true CHECK (in_turn)
+    ) WITH (fillfactor = 50);
+    CREATE VIEW output AS SELECT length, synced, tail FROM part
+        WHERE id = nullif(current_setting('harvester.part', true), '')::bigint;
+    CREATE TABLE run (
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        started_at bigint NOT NULL,
+        finished_at bigint,
+        reason text,
+        exit_code integer,
+        rate double precision,
+        daily_cap bigint,
+        part bigint NOT NULL,
+        session bigint NOT NULL
+    );
+    CREATE INDEX run_of_part ON run (part);
+    CREATE INDEX run_of_session ON run (session);
+    CREATE TABLE activity (
+        run bigint NOT NULL,
+        minute bigint NOT NULL,
+        code integer NOT NULL,
+        calls bigint NOT NULL,
+        elapsed_ms bigint NOT NULL,
+        PRIMARY KEY (run, minute, code)
+    );
+    CREATE INDEX activity_charged ON activity (minute) WHERE code = 0;
+    CREATE TABLE latency (
+        run bigint NOT NULL,
+        minute bigint NOT NULL,
+        bucket integer NOT NULL,
+        calls bigint NOT NULL,
+        PRIMARY KEY (run, minute, bucket)
+    );
+    CREATE TABLE backlog (
+        run bigint NOT NULL,
+        minute bigint NOT NULL,
+        queued bigint NOT NULL,
+        PRIMARY KEY (run, minute)
+    );
+    -- `in_activity`: an outcome was recorded, so `activity` counts the call too.
+    CREATE TABLE unanswered (
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        run bigint NOT NULL,
+        seq bigint NOT NULL,
+        sent_at bigint NOT NULL,
+        how text NOT NULL,
+        in_activity boolean NOT NULL
+    );
+    CREATE INDEX unanswered_by_job ON unanswered (seq);
+    CREATE INDEX unanswered_by_run ON unanswered (run);
+    CREATE INDEX unanswered_by_time ON unanswered (sent_at);
+    CREATE TABLE older (
+        part bigint NOT NULL,
+        seq bigint NOT NULL,
+        lines integer NOT NULL,
+        fetched_at bigint NOT NULL,
+        line_end bigint,
+        PRIMARY KEY (seq, part)
+    );
+    CREATE TABLE duplicate (
+        part bigint NOT NULL,
+        seq bigint NOT NULL,
+        line_end bigint NOT NULL,
+        fetched_at bigint NOT NULL,
+        found_at bigint NOT NULL,
+        PRIMARY KEY (part, seq, line_end)
+    );
+    CREATE TABLE member (
+        run bigint PRIMARY KEY,
+        part bigint NOT NULL,
+        session bigint NOT NULL,
+        alive_until bigint NOT NULL
+    ) WITH (fillfactor = 50);
+    -- Whole calls a period that a member of a token may start, by the rate that it was told.
+    CREATE TABLE share (
+        token_fp text NOT NULL,
+        run bigint NOT NULL,
+        calls integer NOT NULL,
+        alive_until bigint NOT NULL,
+        rate_calls integer NOT NULL,
+        rate_period double precision NOT NULL,
+        PRIMARY KEY (token_fp, run)
+    ) WITH (fillfactor = 50);
+    CREATE TABLE freeing (
+        token_fp text NOT NULL,
+        calls integer NOT NULL,
+        until bigint NOT NULL
+    );
+    CREATE TABLE stop (
+        session bigint NOT NULL,
+        token_fp text NOT NULL,
+        reason text NOT NULL,
+        detail text NOT NULL,
+        at bigint NOT NULL,
+        PRIMARY KEY (session, token_fp)
+    );
+    """,
+)
+NEWEST = len(_MIGRATIONS)
+_NAME = re.compile(r"[a-z0-9_]{1,40}", re.ASCII)
+# Says that a schema is ours, and its version, without a table of another program being read.
+_MARK = re.compile(r"harvester schema (\d+)", re.ASCII)
+
+
+def schema_of(harvest: str) -> str:
+    """The schema that holds a harvest; raises UsageError for a name that cannot be one."""
+    if not _NAME.fullmatch(harvest):
+        raise UsageError(
+            f"harvest name {harvest!r} cannot be used: take up to 40 of a-z, 0-9 and _."
+        )
+    return f"harvester_{harvest}"
+
+
+def version_of(db: psycopg.Connection, schema: str) -> int:
+    """The version of a harvest's schema, 0 if there is none, or an empty one.
+
+    Raises LedgerError for a newer harvester's, and for one that is not a harvester's.
+    """
+    found = db.execute(
+        "SELECT obj_description(oid, 'pg_namespace'),"
+        " EXISTS (SELECT FROM pg_class WHERE relnamespace = pg_namespace.oid)"
+        " FROM pg_namespace WHERE nspname = %s",
+        (schema,),
+    ).fetchone()
+    if found is None or found == (None, False):
+        return 0
+    mark = _MARK.fullmatch(found[0] or "")
+    if mark is None:
+        raise LedgerError(
+            f"the database has a schema {schema} that is not harvester's: choose another --harvest."
+        )
+    version = int(mark[1])
+    if version > NEWEST:
+        raise LedgerError(
+            f"the schema {schema} was written by a newer harvester (schema {version}, this one "
+            f"reads {NEWEST}): upgrade harvester to go on with it."
+        )
+    return version
+
+
+def migrate(db: psycopg.Connection, schema: str) -> None:
+    """Bring a harvest's schema to the newest version, or make it; hosts take turns.
+
+    `db` commits by itself. Raises LedgerError as `version_of`, UsageError without the right.
+    """
+    if version_of(db, schema) == NEWEST:
+        return
+    try:
+        with db.transaction():
+            db.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (schema,))
+            version = version_of(db, schema)
+            if not db.execute("SELECT to_regnamespace(%s)", (schema,)).fetchall()[0][0]:
+                db.execute(SQL("CREATE SCHEMA {}").format(Identifier(schema)))
+            db.execute(SQL("SET LOCAL search_path = {}").format(Identifier(schema)))
+            for steps in _MIGRATIONS[version:]:
+                db.execute(steps.encode())
+            comment = SQL("COMMENT ON SCHEMA {} IS {}")
+            mark = f"harvester schema {NEWEST}"
+            db.execute(comment.format(Identifier(schema), mark))
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise UsageError(
+            f"the role {db.info.user} may not create the schema {schema}: let the database's owner "
+            f'run: CREATE SCHEMA {schema} AUTHORIZATION "{db.info.user}";'
+        ) from error

@@ -1,0 +1,206 @@
+"""Calls on a database that may go away: they wait until it is back, and each is done once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import psycopg
+
+from harvester.errors import LocalIOError
+from harvester.ledger.postgres.connection import (
+    STATEMENT_PATIENCE,
+    Address,
+    Connection,
+    failure,
+    is_away,
+    is_to_repeat,
+    refusal,
+    said_by,
+)
+from harvester.ledger.postgres.schema import migrate
+from harvester.ledger.postgres.work import Work
+
+T = TypeVar("T")
+# In seconds.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
+_SHORT_PAUSE = 0.01
+_MOST_REPEATS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class PartIdentity:
+    """One host's OUTPUT: `uuid` stands beside the file, `host` and `path` are for people."""
+
+    uuid: str
+    host: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """What to do while the database is away.
+
+    `give_up` says when to stop waiting for it; `on_away` is told once, with the reason, `on_back`
+    once when it answers again; `pause` waits for some seconds. A database that does not answer a
+    statement for `statement` seconds is away.
+    """
+
+    give_up: Callable[[], bool] = lambda: False
+    on_away: Callable[[str], None] = lambda _said: None
+    on_back: Callable[[], None] = lambda: None
+    pause: Callable[[float], None] = time.sleep
+    statement: float = STATEMENT_PATIENCE
+
+
+class _Tried(Generic[T]):
+    """A transaction whose commit was sent: its number, and its result if it came through."""
+
+    def __init__(self, op: int, result: T) -> None:
+        self.op = op
+        self.result = result
+
+
+class Steady:
+    """One part's connection; used from one thread at a time.
+
+    The constructor connects, brings the schema up to date, and finds the part or makes it. Raises
+    LocalIOError, LedgerError, UsageError, here and in every call.
+    """
+
+    def __init__(
+        self, address: Address, schema: str, identity: PartIdentity, patience: Patience
+    ) -> None:
+        self._address = address
+        self._schema = schema
+        self._identity = identity
+        self._patience = patience
+        self._is_away = False
+        self._op = 0
+        self.part = 0
+        try:
+            self._db: Connection | None = self._connect(is_first=True)
+        except psycopg.Error as error:
+            raise refusal(error, address) from error
+
+    def _connect(self, *, is_first: bool = False) -> Connection:
+        name = f"harvester {self._identity.uuid}"
+        db = self._address.connect(self._schema, name)
+        db.patience = self._patience.statement
+        try:
+            if is_first:
+                with db.for_long():
+                    migrate(db, self._schema)
+            self._end_predecessors(db, name)
+            self._find_part(db)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _end_predecessors(self, db: Connection, name: str) -> None:
+        """End what is left of our broken connections, or of a killed run's: nobody reads them."""
+        db.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s"
+            " AND datname = current_database() AND usename = current_user"
+            " AND pid <> pg_backend_pid()",
+            (name,),
+        )
+
+    def _find_part(self, db: Connection) -> None:
+        """Read how far the part's work has come, once no older transaction of it is on."""
+        identity = self._identity
+        found = db.execute(
+            "INSERT INTO part (uuid, host, path) VALUES (%s, %s, %s) ON CONFLICT (uuid)"
+            " DO UPDATE SET host = excluded.host, path = excluded.path RETURNING id, op",
+            (identity.uuid, identity.host, identity.path),
+        )
+        ((self.part, self._op),) = found.fetchall()
+
+    def close(self) -> None:
+        """Say goodbye."""
+        if self._db is not None:
+            self._db.close()
+
+    # Calls
+
+    def ask(self, call: Callable[[Connection], T], *, for_long: bool = False) -> T:
+        """Make a call that may be made twice; it waits while the database is away."""
+        pause, repeats = _FIRST_PAUSE, 0
+        while True:
+            try:
+                result = self._try(call, for_long=for_long)
+            except psycopg.Error as error:
+                if is_to_repeat(error) and repeats < _MOST_REPEATS:
+                    repeats += 1
+                    self._patience.pause(_SHORT_PAUSE)
+                    continue
+                if not is_away(error):
+                    raise failure(error, self._address) from error
+                self._wait(error, pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            else:
+                self._came_back()
+                return result
+
+    def _try(self, call: Callable[[Connection], T], *, for_long: bool) -> T:
+        if self._db is None or self._db.closed:
+            self._db = self._connect()
+        db = self._db
+        try:
+            if not for_long:
+                return call(db)
+            with db.for_long():
+                return call(db)
+        except BaseException as error:
+            if isinstance(error, psycopg.Error) and is_away(error):
+                db.close()
+            self._roll_back(db)
+            raise
+
+    def _roll_back(self, db: Connection) -> None:
+        try:
+            if not db.closed:
+                db.rollback()
+        except psycopg.Error:
+            db.close()
+
+    def _wait(self, error: psycopg.Error, seconds: float) -> None:
+        if self._patience.give_up():
+            raise LocalIOError(
+                f"the {self._address} is away ({said_by(error)}): what was paid for is in OUTPUT; "
+                "run the same command again when it is back, it goes on from there."
+            ) from error
+        if not self._is_away:
+            self._is_away = True
+            self._patience.on_away(f"the {self._address} is away: {said_by(error)}")
+        self._patience.pause(seconds)
+
+    def _came_back(self) -> None:
+        if self._is_away:
+            self._is_away = False
+            self._patience.on_back()
+
+    def once(self, work: Callable[[Work], T], run: int, *, for_long: bool = False) -> T:
+        """Do a transaction exactly once, whenever the connection breaks; gives its result.
+
+        Each commit takes the part's next number. Where its answer was lost, the number tells
+        whether it came through; if not, `work` is done again.
+        """
+        tried: _Tried[T] | None = None
+
+        def attempt(db: Connection) -> T:
+            nonlocal tried
+            if tried is not None and self._op == tried.op:
+                return tried.result
+            op = self._op + 1
+            transaction = Work(db, self.part, run, op)
+            result = work(transaction)
+            tried = _Tried(op, result)
+            transaction.commit()
+            self._op = op
+            return result
+
+        return self.ask(attempt, for_long=for_long)

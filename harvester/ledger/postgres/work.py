@@ -1,0 +1,123 @@
+"""One transaction of one part: what it asks, what it will write, and its number, done once."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import psycopg
+
+from harvester.ledger.postgres.connection import Connection
+from harvester.ledger.protocol import Extent
+from harvester.model import State
+
+Row = tuple[Any, ...]
+Values = Sequence[object] | Mapping[str, object]
+_UNKEPT = re.compile("[\0\ud800-\udfff]")
+
+
+class Work:
+    """A transaction that begins with its first question and ends with `commit`.
+
+    `part` and `run` are whose it is; `op` is its number in the part, one more than the last. Raises
+    psycopg.Error.
+    """
+
+    def __init__(self, db: Connection, part: int, run: int, op: int) -> None:
+        self.db = db
+        self.part = part
+        self.run = run
+        self._op = op
+        self._now: int | None = None
+        self._later: list[tuple[str, Values]] = []
+        self._extent: Extent | None = None
+
+    @property
+    def now(self) -> int:
+        """The database's time at the beginning, in Unix milliseconds."""
+        if self._now is None:
+            self._now = self._begin()
+        return self._now
+
+    def ask(self, query: str, values: Values = ()) -> list[Row]:
+        """Run a query at once; gives its rows."""
+        return self._run(query, values).fetchall()
+
+    def do(self, query: str, values: Values = ()) -> int:
+        """Run a statement at once; gives how many rows it wrote."""
+        return self._run(query, values).rowcount
+
+    def _run(self, query: str, values: Values) -> psycopg.Cursor[Row]:
+        if self._now is not None:
+            return self.db.execute(query.encode(), values)
+        with self.db.pipeline():
+            self.db.execute("BEGIN")
+            now = self.db.execute("SELECT now_ms()")
+            found = self.db.execute(query.encode(), values)
+        self._now = now.fetchall()[0][0]
+        return found
+
+    def _begin(self) -> int:
+        with self.db.pipeline():
+            self.db.execute("BEGIN")
+            now = self.db.execute("SELECT now_ms()")
+        return int(now.fetchall()[0][0])
+
+    def later(self, query: str, values: Values = ()) -> None:
+        """Run a statement with the commit, in one exchange with the server."""
+        self._later.append((query, values))
+
+    def shift(self, moves: Counter[State]) -> None:
+        """Keep the tally in step with the jobs."""
+        for state, many in sorted(moves.items()):
+            if many:
+                self.later(
+                    "INSERT INTO tally_of_run VALUES (%s, %s, %s)"
+                    " ON CONFLICT (run, state) DO UPDATE"
+                    " SET jobs = tally_of_run.jobs + excluded.jobs",
+                    (self.run, int(state), many),
+                )
+
+    def vouch(self, extent: Extent) -> None:
+        """Vouch for so much of the part's file."""
+        self._extent = extent
+
+    def commit(self) -> None:
+        """Write what was to be written later, take the turn, and commit."""
+        if self._now is None:
+            self._now = self._begin()
+        with self.db.pipeline():
+            for query, values in self._later:
+                self.db.execute(query.encode(), values)
+            extent = self._extent
+            self.db.execute(
+                "UPDATE part SET in_turn = (op = %s - 1), op = %s,"
+                " length = coalesce(%s, length), tail = coalesce(%s, tail) WHERE id = %s",
+                (
+                    self._op,
+                    self._op,
+                    None if extent is None else extent.length,
+                    None if extent is None else extent.tail,
+                    self.part,
+                ),
+            )
+            self.db.execute("COMMIT")
+
+    def last_run(self) -> int:
+        """The run that made the lines being adopted: this one, or the part's last before it."""
+        if self.run:
+            return self.run
+        found = self.ask("SELECT coalesce(max(id), 0) FROM run WHERE part = %s", (self.part,))
+        return int(found[0][0])
+
+
+def text_of(text: str) -> str:
+    """Text from outside as PostgreSQL can keep it."""
+    return _UNKEPT.sub("\ufffd", text)
+
+
+def lock(name: str) -> str:
+    """The query that holds one of the harvest's locks until the transaction ends."""
+    return f"SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || ' {name}', 0))"

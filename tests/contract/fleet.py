@@ -1,0 +1,146 @@
+"""What tests of the fleet's ledger share: virtual time in the database, and hosts that die."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import threading
+import uuid
+from contextlib import closing, suppress
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import psycopg
+
+from harvester.ledger.postgres.ledger import PostgresLedger
+from harvester.ledger.postgres.schema import schema_of
+from harvester.ledger.postgres.steady import PartIdentity
+
+_CLOCK = """
+CREATE TABLE test_clock (now bigint NOT NULL);
+INSERT INTO test_clock VALUES (0);
+CREATE OR REPLACE FUNCTION now_ms() RETURNS bigint LANGUAGE sql VOLATILE
+    AS 'SELECT now FROM test_clock';
+"""
+
+
+class Database:
+    """A harvest of its own in a database, looked at and wound on from outside."""
+
+    def __init__(self, url: str, harvest: str = "") -> None:
+        self.url = url
+        self.harvest = harvest or f"t{uuid.uuid4().hex[:20]}"
+        self._db: psycopg.Connection[tuple[Any, ...]] = self._connect()
+
+    def _connect(self) -> psycopg.Connection[tuple[Any, ...]]:
+        db = psycopg.connect(self.url, autocommit=True)
+        db.execute(f"SET search_path = {schema_of(self.harvest)}".encode())
+        return db
+
+    def reconnect(self) -> None:
+        """Look on after the server was killed."""
+        self._db.close()
+        self._db = self._connect()
+
+    def open(self, part: str = "one", url: str = "", **options: Any) -> PostgresLedger:  # noqa: ANN401 - the ledger's own
+        """A host's ledger; a part's name is as good as a UUID."""
+        identity = PartIdentity(part, f"host of {part}", f"/out/{part}.jsonl")
+        return PostgresLedger(url or self.url, self.harvest, identity, **options)
+
+    def use_clock(self, now: float) -> None:
+        """Let time stand; before it can, the schema must have been made."""
+        self._db.execute(_CLOCK)
+        self.set_clock(now)
+
+    def set_clock(self, now: float) -> None:
+        """Set the database's time, in Unix seconds."""
+        self._db.execute("UPDATE test_clock SET now = %s", (round(now * 1000),))
+
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        return self._db.execute(query.encode(), values).fetchall()
+
+    def one(self, query: str, *values: object) -> Any:  # noqa: ANN401 - a value of any type
+        ((value,),) = self.rows(query, *values)
+        return value
+
+    def do(self, query: str, *values: object) -> None:
+        self._db.execute(query.encode(), values)
+
+    def close(self) -> None:
+        """Remove the harvest."""
+        with closing(self._db) as db:
+            db.execute(f"DROP SCHEMA IF EXISTS {schema_of(self.harvest)} CASCADE".encode())
+
+
+def drop_connection(ledger: PostgresLedger) -> None:
+    """Cut a ledger's connection without goodbye, as the death of its process does."""
+    db = ledger._steady._db  # noqa: SLF001 - a connection is not cut by its owner
+    assert db is not None
+    with closing(socket.socket(fileno=os.dup(db.fileno()))) as line:
+        line.shutdown(socket.SHUT_RDWR)
+
+
+class Severed:
+    """A proxy to the database that breaks the connection once at a chosen moment.
+
+    `at` is what the server has just answered, such as b"BEGIN" or b"COMMIT": that answer never
+    arrives. Only one connection at a time goes through.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._target = urlsplit(url)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._at: bytes | None = None
+        self.severed = 0
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(30)
+
+    @property
+    def url(self) -> str:
+        port = self._listener.getsockname()[1]
+        account = self._target.netloc.rpartition("@")[0]
+        return self._target._replace(netloc=f"{account}@127.0.0.1:{port}").geturl()
+
+    def sever(self, at: bytes) -> None:
+        """Break the connection at the next answer of this kind."""
+        self._at = at + b"\0"
+
+    def _serve(self) -> None:
+        with suppress(OSError):  # the listener is closed at the end
+            while True:
+                host, _ = self._listener.accept()
+                place = (self._target.hostname or "", self._target.port or 5432)
+                with closing(host), closing(socket.create_connection(place)) as database:
+                    self._pass(host, database)
+
+    def _pass(self, host: socket.socket, database: socket.socket) -> None:
+        with suppress(ConnectionError):
+            while True:
+                ready, _, _ = select.select([host, database], [], [])
+                if host in ready:
+                    if not (asked := host.recv(65_536)):
+                        return
+                    database.sendall(asked)
+                if database in ready:
+                    answer = database.recv(65_536)
+                    if self._at is not None and self._at in answer:
+                        self._at, self.severed = None, self.severed + 1
+                        return
+                    if not answer:
+                        return
+                    host.sendall(answer)

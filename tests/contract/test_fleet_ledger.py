@@ -1,0 +1,717 @@
+"""What only a fleet has: several hosts on one ledger, that die, come back and lose the database."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+import harvester
+from harvester.errors import HarvesterError, LedgerError, LocalIOError, UsageError
+from harvester.ledger.postgres.claims import Caps
+from harvester.ledger.postgres.ledger import PostgresLedger
+from harvester.ledger.postgres.membership import Membership
+from harvester.ledger.postgres.schema import NEWEST
+from harvester.ledger.postgres.steady import PartIdentity, Patience
+from harvester.ledger.protocol import Asked, Claimed, Enrolled, Extent, FoundLine, Identity
+from harvester.model import Job, Outcome, State
+from harvester.settings import Limits
+from tests.contract.fleet import Database, Severed, drop_connection
+from tests.cut import Cut, Mode
+from tests.postgres import PASSWORD, Postgres, Server
+
+ROOT = Path(harvester.__file__).parents[1]
+NOW = 1_700_000_040.0
+LEASE = 100.0
+LINE = b"{}\n"
+
+
+@pytest.fixture(scope="module")
+def fleet_url(postgres: Postgres) -> Iterator[str]:
+    postgres.start()
+    url = postgres.new_database()
+    yield url
+    postgres.start()
+    postgres.drop_database(url)
+
+
+@pytest.fixture
+def fleet(fleet_url: str, postgres: Postgres) -> Iterator[Database]:
+    """A harvest of its own, in which time stands."""
+    postgres.start()
+    with closing(Database(fleet_url)) as database:
+        database.open("maker").close()
+        database.use_clock(NOW)
+        yield database
+
+
+@pytest.fixture
+def hosts(fleet: Database) -> Iterator[Callable[..., PostgresLedger]]:
+    """Opens hosts' ledgers by name, with a run begun, and closes them."""
+    opened: list[PostgresLedger] = []
+
+    def open_host(part: str, **options: Any) -> PostgresLedger:  # noqa: ANN401 - the ledger's own
+        ledger = fleet.open(part, **options)
+        opened.append(ledger)
+        ledger.begin_run(120)
+        return ledger
+
+    yield open_host
+    for ledger in opened:
+        ledger.close()
+
+
+def save(job: Job, at: float = NOW) -> Outcome:
+    return Outcome(job, State.DONE, 0, "saved", line=LINE, fetched_at=at)
+
+
+def again(job: Job) -> Outcome:
+    return Outcome(job, State.QUEUED, 301, "collection failed", tries=(1, 0, 0))
+
+
+def give_up(job: Job) -> Outcome:
+    return Outcome(job, State.REJECTED, 404, "not found")
+
+
+def timed_out(job: Job) -> Outcome:
+    return Outcome(job, State.QUEUED, None, "timeout", tries=(0, 0, 1), unanswered=True)
+
+
+def record(ledger: PostgresLedger, *outcomes: Outcome, start: int = 0) -> list[Outcome]:
+    saves = sum(outcome.line is not None for outcome in outcomes)
+    ends = [start + 3 * (n + 1) for n in range(saves)]
+    return ledger.record(outcomes, ends, Extent(start + 3 * saves, LINE))
+
+
+def ids(jobs: Sequence[Job]) -> list[str]:
+    return [job.note_id for job in jobs]
+
+
+# Claiming
+
+
+def test_two_hosts_claim_different_jobs(hosts: Callable[..., PostgresLedger]) -> None:
+    a, b = hosts("a"), hosts("b")
+    a.enrol(["1", "2", "3", "4"], None)
+    first, second = a.claim(2, LEASE), b.claim(4, LEASE)
+    assert (ids(first.jobs), ids(second.jobs)) == (["1", "2"], ["3", "4"])
+    assert b.counts().claimed == 4
+
+
+def test_hosts_that_claim_at_once_never_share_a_job(hosts: Callable[..., PostgresLedger]) -> None:
+    ledgers = [hosts(part) for part in "abcd"]
+    ledgers[0].enrol([f"n{n}" for n in range(3000)], None)
+
+    def drain(ledger: PostgresLedger) -> list[str]:
+        found: list[str] = []
+        while jobs := ledger.claim(17, LEASE).jobs:
+            found += ids(jobs)
+        return found
+
+    with ThreadPoolExecutor(4) as threads:
+        taken = [note for found in threads.map(drain, ledgers) for note in found]
+    assert len(taken) == len(set(taken)) == 3000
+
+
+def test_while_others_hold_claims_a_host_asks_again_soon(
+    hosts: Callable[..., PostgresLedger],
+) -> None:
+    a, b = hosts("a"), hosts("b")
+    a.enrol(["1"], None)
+    (job,) = a.claim(5, LEASE).jobs
+    assert a.claim(5, LEASE) == Claimed([], None)
+    assert b.claim(5, LEASE) == Claimed([], 1.0)
+    record(a, save(job))
+    assert b.claim(5, LEASE) == Claimed([], None)
+
+
+def test_a_hole_that_a_dead_host_left_in_the_queue_is_found(
+    fleet: Database, hosts: Callable[..., PostgresLedger]
+) -> None:
+    a = hosts("a")
+    a.enrol(["1", "2", "3"], None)
+    with closing(psycopg.connect(fleet.url)) as dying:
+        dying.execute(f"SELECT FROM harvester_{fleet.harvest}.job WHERE note_id = '1' FOR UPDATE")
+        claimed = a.claim(5, LEASE)
+        assert ids(claimed.jobs) == ["2", "3"]
+        assert claimed.next_due is not None
+        assert 0 < claimed.next_due < 1
+    assert ids(a.claim(5, LEASE).jobs) == ["1"]
+
+
+def test_a_beginning_host_leaves_the_claims_of_others_alone(
+    hosts: Callable[..., PostgresLedger],
+) -> None:
+    a = hosts("a")
+    a.enrol(["1", "2"], None)
+    (job,) = a.claim(1, LEASE).jobs
+    a.depart([job], LEASE)
+    b = hosts("b")
+    assert ids(b.claim(5, LEASE).jobs) == ["2"]
+    assert record(a, save(job)) == []
+
+
+def test_a_host_that_begins_again_loses_only_its_own_dead_claims(
+    fleet: Database, hosts: Callable[..., PostgresLedger]
+) -> None:
+    a, b = hosts("a"), hosts("b")
+    a.enrol(["1", "2"], None)
+    (mine,) = a.claim(1, LEASE).jobs
+    (other,) = b.claim(1, LEASE).jobs
+    a.depart([mine], LEASE)
+    b.depart([other], LEASE)
+    drop_connection(a)
+    a.close()
+    with closing(fleet.open("a")) as back:
+        assert back.begin_run(120).found_unanswered == 1
+        assert ids(back.claim(5, LEASE).jobs) == ["1"]
+    assert record(b, save(other)) == []
+
+
+# Leases that lapse, late answers, duplicates
+
+
+def test_a_lapsed_job_goes_to_another_host_and_its_late_answer_is_a_listed_duplicate(
+    fleet: Database, hosts: Callable[..., PostgresLedger]
+) -> None:
+    a, b = hosts("a"), hosts("b")
+    a.enrol(["1"], None)
+    (old,) = a.claim(1, LEASE).jobs
+    a.depart([old], LEASE)
+    fleet.set_clock(NOW + LEASE)
+    (new,) = b.claim(1, LEASE).jobs
+    assert (new.note_id, new.attempts) == ("1", 1)
+    b.depart([new], LEASE)
+    assert record(b, save(new, NOW + LEASE + 1)) == []
+    assert b.charged_since(0) == 2
+    late = save(old, NOW + LEASE + 2)
+    assert record(a, late) == [late]
+    line = FoundLine("1", 1, late.fetched_at, 3)
+    assert a.adopt([line], Extent(3, LINE), paid_now=True) == 0
+    found = "SELECT part.uuid, job.note_id, line_end FROM duplicate JOIN job USING (seq)"
+    found = found.replace("line_end", "duplicate.line_end")
+    assert fleet.rows(f"{found} JOIN part ON part.id = duplicate.part") == [("a", "1", 3)]
+    current = "SELECT part.uuid, lines, line_end FROM job JOIN part ON part.id = job.part"
+    assert fleet.rows(current) == [("a", 2, 3)]
+    # Two calls were made and answered: both are charged, none is unanswered any more.
+    assert fleet.one("SELECT count(*) FROM unanswered") == 0
+    assert a.charged_since(0) == 2
+
+
+def test_a_late_answer_that_comes_first_makes_the_other_hosts_answer_the_duplicate(
+    fleet: Database, hosts: Callable[..., PostgresLedger]
+) -> None:
+    a, b = hosts("a"), hosts("b")
+    a.enrol(["1"], None)
+    (old,) = a.claim(1, LEASE).jobs
+    a.depart([old], LEASE)
+    fleet.set_clock(NOW + LEASE)
+    (new,) = b.claim(1, LEASE).jobs
+    b.depart([new], LEASE)
+    assert record(a, save(old)) == [save(old)]
+    assert a.adopt([FoundLine("1", 1, NOW, 3)], Extent(3, LINE), paid_now=True) == 1
+    assert b.depart([new], LEASE) == []
+    late = save(new, NOW + LEASE + 2)
+    assert record(b, late) == [late]
+    line = FoundLine("1", 2, late.fetched_at, 3)
+    assert b.adopt([line], Extent(3, LINE), paid_now=True) == 0
+    assert fleet.rows("SELECT uuid FROM duplicate JOIN part ON part.id = part") == [("b",)]
+    assert a.charged_since(0) == 2
+
+
+def test_an_older_late_line_does_not_take_the_newer_ones_place(
+    fleet: Database, hosts: Callable[..., PostgresLedger]
+) -> None:
+    a, b = hosts("a"), hosts("b")
+    b.enrol(["1"], None)
+    record(b, save(b.claim(1, LEASE).jobs[0], NOW + 50))
+    a.adopt([FoundLine("1", 1, NOW, 3)], Extent(3, LINE), paid_now=True)
+    assert fleet.rows("SELECT uuid, fetched_at, lines FROM job JOIN part ON part.id = part") == [
+        ("b", round((NOW + 50) * 1000), 2)
+    ]
+    assert a.knows(FoundLine("1", 1, NOW, 9))
+    assert not a.knows(FoundLine("1", 1, NOW + 1, 9))
+
+
+def test_a_copied_part_is_not_charged_again(
+    fleet: Database, hosts: Callable[..., PostgresLedger]
+) -> None:
+    a = hosts("a")
+    a.enrol(["1"], None)
+    record(a, save(a.claim(1, LEASE).jobs[0]))
+    with closing(fleet.open("copy")) as copy:
+        assert copy.adopt([FoundLine("1", 1, NOW, 3)], Extent(3, LINE), paid_now=True) == 0
+        assert copy.charged_since(0) == 1
+    assert fleet.rows("SELECT uuid, lines FROM job JOIN part ON part.id = part") == [("copy", 1)]
+    assert fleet.one("SELECT count(*) FROM duplicate") == 0
+
+
+def test_lines_read_anew_from_the_beginning_are_no_duplicates(fleet: Database) -> None:
+    """The refreshed note of a part whose database is lost was not paid for by mistake."""
+    lines = [FoundLine("1", 1, NOW, 3), FoundLine("1", 2, NOW + 9, 6)]
+    with closing(fleet.open("a")) as a:
+        assert a.adopt(lines, Extent(6, LINE), paid_now=True) == 1
+        assert a.charged_since(0) == 2
+    assert fleet.one("SELECT count(*) FROM duplicate") == 0
+    assert fleet.one("SELECT lines FROM job") == 2
+
+
+# Parts
+
+
+def two_parts(
+    fleet: Database, hosts: Callable[..., PostgresLedger]
+) -> tuple[PostgresLedger, PostgresLedger]:
+    """Note 1 is in both parts, its current line in b; 2 is in a, 3 in b."""
+    a, b = hosts("a"), hosts("b")
+    a.enrol(["1", "2", "3"], None)
+    one, two = a.claim(2, LEASE).jobs
+    record(a, save(one), save(two))
+    (three,) = b.claim(1, LEASE).jobs
+    record(b, save(three))
+    b.adopt([FoundLine("1", 1, NOW + 5, 6)], Extent(6, LINE), paid_now=True)
+    return a, b
+
+
+def test_forgetting_a_part_keeps_what_other_parts_hold(
+    fleet: Database, hosts: Callable[..., PostgresLedger]
+) -> None:
+    _, b = two_parts(fleet, hosts)
+    b.forget_lines()
+    assert b.is_rebuilding()
+    states = dict(fleet.rows("SELECT note_id, state FROM job"))
+    assert states == {"1": State.DONE, "2": State.DONE, "3": State.QUEUED}
+    assert (b.counts().done, b.counts().queued) == (2, 1)
+    assert fleet.one("SELECT uuid FROM job JOIN part ON part.id = part WHERE note_id = '1'") == "a"
+    assert b.extent() == Extent()
+    lines = [FoundLine("3", 1, NOW, 3), FoundLine("1", 1, NOW + 5, 6)]
+    assert b.adopt(lines, Extent(6, LINE), paid_now=False) == 1
+    b.end_rebuild()
+    assert fleet.rows("SELECT note_id, lines FROM job ORDER BY 1") == [("1", 2), ("2", 1), ("3", 1)]
+    assert fleet.one("SELECT count(*) FROM duplicate") == 1
+
+
+def test_a_power_cut_takes_back_a_part_only_what_no_other_holds(
+    fleet: Database, hosts: Callable[..., PostgresLedger]
+) -> None:
+    a, b = two_parts(fleet, hosts)
+    assert b.lose_lines(Extent(0, b"")) == 1
+    assert dict(fleet.rows("SELECT note_id, lines FROM job")) == {"1": 1, "2": 1, "3": 0}
+    assert (b.counts().done, b.counts().queued) == (2, 1)
+    assert a.lose_lines(Extent(0, b"")) == 2
+    assert a.counts().done == 0
+    assert fleet.rows("SELECT DISTINCT lines FROM job") == [(0,)]
+    assert fleet.one("SELECT count(*) FROM older") == 0
+
+
+def test_each_part_has_its_own_length_and_boot(hosts: Callable[..., PostgresLedger]) -> None:
+    a, b = hosts("a"), hosts("b")
+    a.mark_boot("one")
+    a.settle(7)
+    record(a, start=4)
+    assert (a.boot(), a.synced(), a.extent().length) == ("one", 7, 4)
+    assert (b.boot(), b.synced(), b.extent().length) == ("", 0, 0)
+
+
+# Sessions, stops, caps
+
+
+def test_runs_that_overlap_share_a_session(
+    fleet: Database, hosts: Callable[..., PostgresLedger]
+) -> None:
+    hosts("a")
+    with closing(fleet.open("b")) as b:
+        assert b.begin_run(120, Asked(5.0)).joined
+    fleet.set_clock(NOW + 3600)
+    with closing(fleet.open("c")) as c:
+        assert not c.begin_run(120).joined
+    sessions = [session for (session,) in fleet.rows("SELECT session FROM run ORDER BY id")]
+    assert sessions[0] == sessions[1] != sessions[2]
+
+
+def test_a_run_that_finished_is_nobody_to_join(
+    fleet: Database, hosts: Callable[..., PostgresLedger]
+) -> None:
+    hosts("a").finish_run("done", 0)
+    with closing(fleet.open("b")) as b:
+        assert not b.begin_run(120).joined
+
+
+def test_after_a_stop_nothing_departs_anywhere(
+    fleet: Database, hosts: Callable[..., PostgresLedger]
+) -> None:
+    a, b = hosts("a", tokens=["t1"]), hosts("b", tokens=["t1", "t2"])
+    a.enrol(["1", "2"], None)
+    (one,), (two,) = a.claim(1, LEASE).jobs, b.claim(1, LEASE).jobs
+    with closing(Membership(fleet.url, fleet.harvest, "a")) as told:
+        told.join(a.run)
+        told.tell_stop("t1", "quota", "daily quota used up")
+        assert a.depart([one], LEASE) == []
+        # The other token rests only once it is stopped too.
+        assert b.depart([two], LEASE, token="t1") == []  # noqa: S106 - a fingerprint
+        assert b.depart([two], LEASE, token="t2") == [two]  # noqa: S106 - a fingerprint
+        assert b.depart([two], LEASE) == [two]
+        told.tell_stop("", "refused", "endpoint gone")
+        assert b.depart([two], LEASE) == []
+
+
+def test_a_stop_is_over_with_its_session(
+    fleet: Database, hosts: Callable[..., PostgresLedger]
+) -> None:
+    a = hosts("a", tokens=["t1"])
+    a.enrol(["1"], None)
+    with closing(Membership(fleet.url, fleet.harvest, "a")) as told:
+        told.join(a.run)
+        told.tell_stop("t1", "quota", "")
+        told.leave()
+    a.begin_run(120)
+    assert len(a.depart(a.claim(1, LEASE).jobs, LEASE)) == 1
+
+
+@pytest.mark.parametrize(
+    ("limits", "name", "most"),
+    [
+        (Limits(max_charged=20), "--max-charged", 20),
+        (Limits(max_charged_daily=20), "--max-charged-daily", 20),
+        (Limits(max_notes=20), "--max-notes", 20),
+        (Limits(max_calls=20), "--max-calls", 20),
+    ],
+)
+def test_a_cap_holds_for_all_hosts_together(
+    fleet: Database, hosts: Callable[..., PostgresLedger], limits: Limits, name: str, most: int
+) -> None:
+    caps = Caps(limits, lambda: NOW - 3600)
+    ledgers = [hosts(part, caps=caps) for part in "ab"]
+    ledgers[0].enrol([f"n{n}" for n in range(100)], None)
+    dice = random.Random(7)
+    held: dict[int, list[Job]] = {0: [], 1: []}
+    calls = charged = 0
+    limit = None
+    for _ in range(200):
+        at = dice.randrange(2)
+        host = ledgers[at]
+        claimed = host.claim(dice.randint(1, 9), LEASE)
+        limit = limit or claimed.limit
+        held[at] += claimed.jobs
+        flying = host.depart(held[at][: dice.randint(0, 5)], LEASE)
+        held[at] = [job for job in held[at] if job not in flying]
+        calls += len(flying)
+        kinds = [dice.choice([save, save, timed_out, again, give_up]) for _ in flying]
+        charged += kinds.count(save) + kinds.count(timed_out)
+        record(host, *(kind(job) for kind, job in zip(kinds, flying, strict=True)))
+    assert limit == name
+    used = calls if limits.max_calls else charged
+    if limits.max_notes:
+        used = ledgers[0].counts().done
+    assert used == most
+
+
+def test_with_the_cap_claimed_by_others_a_host_asks_again_soon(
+    hosts: Callable[..., PostgresLedger],
+) -> None:
+    caps = Caps(Limits(max_charged=1))
+    a, b = hosts("a", caps=caps), hosts("b", caps=caps)
+    a.enrol(["1", "2"], None)
+    (job,) = a.claim(5, LEASE).jobs
+    assert b.claim(5, LEASE) == Claimed([], 1.0)
+    record(a, again(job))
+    assert len(b.claim(5, LEASE).jobs) == 1
+
+
+# Enrolling and opening at once
+
+
+def test_hosts_that_enrol_one_input_at_once_add_each_note_once(
+    fleet: Database, hosts: Callable[..., PostgresLedger]
+) -> None:
+    ledgers = [hosts(part) for part in "abc"]
+    notes = [f"n{n}" for n in range(5000)]
+
+    def enrol(ledger: PostgresLedger) -> int:
+        pages = [notes[n : n + 500] for n in range(0, len(notes), 500)]
+        carried = dict.fromkeys(notes[::7], '{"a":1}')
+        return sum(ledger.enrol(page, NOW, carried).added for page in pages)
+
+    with ThreadPoolExecutor(3) as threads:
+        assert sum(threads.map(enrol, ledgers)) == 5000
+    assert [note for (note,) in fleet.rows("SELECT note_id FROM job ORDER BY seq")] == notes
+    assert fleet.one("SELECT max(seq) FROM job") == 5000
+    assert ledgers[0].counts().queued == 5000
+
+
+def test_processes_that_make_the_schema_at_once_make_one(fleet_url: str) -> None:
+    opens = (
+        "import sys; from harvester.ledger.postgres.ledger import PostgresLedger as L;"
+        "from harvester.ledger.postgres.steady import PartIdentity as P;"
+        "input(); l = L(sys.argv[1], 'atonce', P(sys.argv[2], 'h', 'p'));"
+        "l.enrol([sys.argv[2]], None); l.close()"
+    )
+    started = [
+        subprocess.Popen(
+            (sys.executable, "-c", opens, fleet_url, f"p{n}"),
+            stdin=subprocess.PIPE,
+            cwd=ROOT,
+        )
+        for n in range(4)
+    ]
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write(b"\n")
+        process.stdin.close()
+    assert [process.wait(60) for process in started] == [0, 0, 0, 0]
+    with closing(Database(fleet_url, "atonce")) as database:
+        assert database.one("SELECT count(*) FROM job") == 4
+        assert database.one("SELECT count(*) FROM part") == 4
+
+
+def test_hosts_that_tell_different_endpoints_do_not_mix(
+    hosts: Callable[..., PostgresLedger],
+) -> None:
+    a, b = hosts("a"), hosts("b")
+    assert a.identity() is None
+    a.identify(Identity("notes/v1", simulated=True))
+    a.identify(Identity("notes/v1", simulated=True))
+    with pytest.raises(UsageError, match="simulated notes of the endpoint notes/v1"):
+        b.identify(Identity("notes/v2", simulated=True))
+    assert b.identity() == Identity("notes/v1", simulated=True)
+
+
+# A database that goes away
+
+
+def everything(ledger: PostgresLedger, sever: Callable[[], None]) -> None:
+    """One of each call; before each, the connection is told when to break."""
+    for call in (
+        lambda: ledger.begin_run(120),
+        lambda: ledger.enrol(["1", "2", "3", "4", "5", "6"], None, {"1": "{}"}),
+    ):
+        sever()
+        call()
+    sever()
+    jobs = ledger.claim(5, LEASE).jobs
+    assert ids(jobs) == ["1", "2", "3", "4", "5"]
+    sever()
+    assert ledger.depart(jobs, LEASE) == jobs
+    sever()
+    outcomes = [save(jobs[0]), again(jobs[1]), give_up(jobs[2])]
+    assert record(ledger, *outcomes) == []
+    sever()
+    ledger.release([jobs[3]])
+    sever()
+    ledger.abandon([jobs[4]], "stopped at once")
+    sever()
+    assert ledger.adopt([FoundLine("6", 1, NOW, 6)], Extent(6, LINE), paid_now=True) == 1
+    sever()
+    assert ledger.retry([State.REJECTED]) == 1
+    sever()
+    ledger.settle(6)
+    sever()
+    ledger.finish_run("done", 0)
+
+
+def told(fleet: Database) -> dict[str, list[tuple[object, ...]]]:
+    """All that a ledger holds, but for its own numbers."""
+    tables = {
+        "job": "SELECT * FROM job ORDER BY seq",
+        "tally": "SELECT * FROM tally ORDER BY state",
+        "claim": "SELECT * FROM claim",
+        "activity": "SELECT code, calls FROM activity ORDER BY 1",
+        "latency": "SELECT bucket, calls FROM latency ORDER BY 1",
+        "unanswered": "SELECT seq, how FROM unanswered ORDER BY 1",
+        "part": "SELECT uuid, length, synced, op FROM part WHERE uuid = 'a'",
+        "run": "SELECT id, reason FROM run",
+    }
+    return {name: fleet.rows(query) for name, query in tables.items()}
+
+
+@pytest.fixture(scope="module")
+def unbroken(fleet_url: str, postgres: Postgres) -> dict[str, list[tuple[object, ...]]]:
+    with closing(Database(fleet_url)) as database:
+        database.open("maker").close()
+        database.use_clock(NOW)
+        with closing(database.open("a")) as ledger:
+            everything(ledger, lambda: None)
+            return told(database)
+
+
+@pytest.mark.parametrize("at", [b"BEGIN", b"COMMIT"])
+def test_each_call_is_done_once_whenever_its_connection_breaks(
+    fleet: Database, at: bytes, unbroken: dict[str, list[tuple[object, ...]]]
+) -> None:
+    """At BEGIN nothing was committed yet; at COMMIT all was, though nobody was told."""
+    away: list[str] = []
+    back: list[bool] = []
+    patience = Patience(
+        on_away=away.append, on_back=lambda: back.append(True), pause=lambda _seconds: None
+    )
+    with Severed(fleet.url) as network:
+        with closing(fleet.open("a", url=network.url, patience=patience)) as ledger:
+            everything(ledger, lambda: network.sever(at))
+        assert network.severed == len(away) == len(back) >= 10
+    assert told(fleet) == unbroken
+    assert not any(PASSWORD in said for said in away)
+
+
+def test_calls_wait_for_a_server_that_was_killed_until_it_is_back(
+    fleet: Database, postgres: Postgres, unbroken: dict[str, list[tuple[object, ...]]]
+) -> None:
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) % 3 == 0:
+            postgres.start()
+
+    with closing(fleet.open("a", patience=Patience(pause=pause))) as ledger:
+        killed = iter([False, True, False, True, False, False, True] + [False] * 9)
+        everything(ledger, lambda: postgres.kill() if next(killed) else None)
+    assert pauses[:3] == [0.1, 0.2, 0.4]
+    with closing(Database(fleet.url, fleet.harvest)) as after:
+        assert told(after) == unbroken
+    fleet.reconnect()
+
+
+def test_a_run_that_stops_waits_no_longer_for_the_database(
+    fleet: Database, hosts: Callable[..., PostgresLedger]
+) -> None:
+    waits: list[float] = []
+    with Cut(fleet.url) as network:
+        patience = Patience(give_up=lambda: len(waits) > 2, pause=waits.append)
+        with closing(fleet.open("a", url=network.url, patience=patience)) as ledger:
+            ledger.begin_run(120)
+            ledger.enrol(["1"], None)
+            (job,) = ledger.claim(1, LEASE).jobs
+            network.cut(Mode.RESET)
+            with pytest.raises(LocalIOError, match="what was paid for is in OUTPUT") as told_why:
+                record(ledger, save(job))
+            assert PASSWORD not in str(told_why.value)
+            network.mend()
+            assert record(ledger, save(job)) == []
+
+
+def test_a_network_that_swallows_everything_is_noticed(fleet: Database) -> None:
+    away: list[str] = []
+    with Cut(fleet.url) as network:
+        patience = Patience(on_away=away.append, pause=lambda _: network.mend(), statement=0.3)
+        with closing(fleet.open("a", url=network.url, patience=patience)) as ledger:
+            ledger.begin_run(120)
+            network.cut()
+            assert ledger.enrol(["1", "2"], None) == Enrolled(2, 0)
+            assert len(away) == 1
+            assert ledger.counts().queued == 2
+    assert fleet.one("SELECT count(*) FROM job") == 2
+
+
+def test_a_transaction_that_arrives_too_late_is_done_by_nobody(fleet: Database) -> None:
+    """What a network held back while it was done again fails, as it is not in its turn."""
+    with closing(fleet.open("a")) as ledger:
+        ledger.begin_run(120)
+        op = fleet.one("SELECT op FROM part WHERE uuid = 'a'")
+        late = "UPDATE part SET in_turn = (op = %s - 1), op = %s WHERE uuid = 'a'"
+        with pytest.raises(psycopg.errors.CheckViolation):
+            fleet.do(late, op, op)
+
+
+# What a user can do wrong
+
+
+def refused(url: str, harvest: str = "wrong") -> HarvesterError:
+    with pytest.raises(HarvesterError) as caught:
+        PostgresLedger(url, harvest, PartIdentity("a", "h", "p"))
+    assert PASSWORD not in str(caught.value)
+    return caught.value
+
+
+def test_an_unreachable_database_is_named_without_its_password(fleet_url: str) -> None:
+    account = urlsplit(fleet_url).netloc.rpartition("@")[0]
+    error = refused(f"postgresql://{account}@127.0.0.1:1/notes")
+    assert isinstance(error, LocalIOError)
+    assert "database notes at 127.0.0.1:1 cannot be reached" in str(error)
+
+
+def test_a_wrong_password_says_where_to_put_the_right_one(
+    fleet_url: str, postgres: Postgres
+) -> None:
+    if not isinstance(postgres, Server):
+        pytest.skip("a server that is not ours may let anybody in")
+    error = refused(fleet_url.replace(PASSWORD, "wrong"))
+    assert isinstance(error, UsageError)
+    assert "PGPASSWORD" in str(error)
+
+
+def test_a_missing_database_says_how_to_make_one(fleet_url: str) -> None:
+    error = refused(urlsplit(fleet_url)._replace(path="/nowhere").geturl())
+    assert isinstance(error, UsageError)
+    assert "createdb" in str(error)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:%(pw)s@h:x:y/d",
+        "postgresql://u:%(pw)s@%(pw)s@h/d",
+        "nothing at all %(pw)s",
+        "a=b",
+    ],
+)
+def test_an_address_that_is_none_is_not_repeated(url: str) -> None:
+    error = refused(url % {"pw": PASSWORD} if "%" in url else url)
+    assert isinstance(error, UsageError)
+    assert "postgresql://USER@HOST" in str(error)
+
+
+@pytest.mark.parametrize("name", ["", "A", "a-b", "x" * 41, 'a"; DROP', "日"])
+def test_a_harvest_name_is_short_and_plain(fleet_url: str, name: str) -> None:
+    assert isinstance(refused(fleet_url, name), UsageError)
+
+
+def test_a_role_that_may_not_create_is_told_the_grant(fleet_url: str, postgres: Postgres) -> None:
+    with psycopg.connect(fleet_url, autocommit=True) as db:
+        with suppress(psycopg.errors.DuplicateObject):
+            db.execute("CREATE ROLE modest LOGIN PASSWORD 'modest'")
+        url = urlsplit(fleet_url)
+        place = url.netloc.rpartition("@")[2]
+        modest = url._replace(netloc=f"modest:modest@{place}").geturl()
+        error = refused(modest, "modest")
+        assert isinstance(error, UsageError)
+        statement = str(error).rpartition("run: ")[2]
+        assert statement == 'CREATE SCHEMA harvester_modest AUTHORIZATION "modest";'
+        db.execute(statement.encode())
+        PostgresLedger(modest, "modest", PartIdentity("a", "h", "p")).close()
+        db.execute("DROP OWNED BY modest CASCADE")
+        db.execute("DROP ROLE modest")
+
+
+def test_a_foreign_schema_and_a_newer_one_are_left_alone(fleet_url: str) -> None:
+    with psycopg.connect(fleet_url, autocommit=True) as db:
+        db.execute("CREATE SCHEMA harvester_foreign CREATE TABLE theirs (id int)")
+        db.execute("CREATE SCHEMA harvester_newer")
+        db.execute(f"COMMENT ON SCHEMA harvester_newer IS 'harvester schema {NEWEST + 1}'")
+    foreign, newer = refused(fleet_url, "foreign"), refused(fleet_url, "newer")
+    assert isinstance(foreign, LedgerError)
+    assert "not harvester's" in str(foreign)
+    assert isinstance(newer, LedgerError)
+    assert "upgrade harvester" in str(newer)
+
+
+def test_a_harvest_that_is_removed_under_a_run_is_told(
+    fleet: Database, hosts: Callable[..., PostgresLedger]
+) -> None:
+    a = hosts("a")
+    fleet.do(f"DROP SCHEMA harvester_{fleet.harvest} CASCADE")
+    with pytest.raises(LedgerError, match="gone or damaged"):
+        a.counts()
+
+
+def test_the_password_shows_in_nothing_that_can_be_printed(fleet: Database) -> None:
+    with closing(fleet.open("a")) as ledger:
+        assert PASSWORD not in repr(vars(ledger)) + repr(vars(ledger._steady))  # noqa: SLF001 - all of it

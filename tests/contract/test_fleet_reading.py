@@ -1,0 +1,200 @@
+"""One reader for both ledgers: the same history is told the same way, whatever keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from harvester.errors import LocalIOError, UsageError
+from harvester.ledger.history import History
+from harvester.ledger.postgres.reading import FleetReader, reading_fleet
+from harvester.ledger.protocol import Asked, DirectLedger, Extent, FoundLine, Identity
+from harvester.ledger.reader import LedgerReader, reading
+from harvester.ledger.sqlite import SqliteLedger
+from harvester.model import Outcome, State
+from tests.contract.fleet import Database
+from tests.postgres import PASSWORD, Postgres
+
+NOW = 1_795_395_720.0
+LEASE = 100.0
+SHANGHAI = ZoneInfo("Asia/Shanghai")
+NOTES = [f"{n:024x}" for n in range(40)] + ["other", "日本", "100%", "a?b"]
+
+
+@pytest.fixture(scope="module")
+def fleet_url(postgres: Postgres) -> Iterator[str]:
+    postgres.start()
+    url = postgres.new_database()
+    yield url
+    postgres.start()
+    postgres.drop_database(url)
+
+
+def tell(ledger: DirectLedger, set_clock: Callable[[float], None]) -> None:
+    """Two runs with all that can happen in them."""
+    ledger.identify(Identity("notes/v1", simulated=True))
+    ledger.mark_boot("boot")
+    ledger.begin_run(120, Asked(5.0, 100))
+    ledger.enrol(NOTES, None, {NOTES[3]: '{"a":"?"}'})
+    end = 0
+    for minute in range(6):
+        now = NOW + minute * 61.5
+        set_clock(now)
+        jobs = ledger.claim(5, LEASE).jobs
+        ledger.depart(jobs, LEASE)
+        outcomes = [
+            Outcome(jobs[0], State.DONE, 0, "saved", line=b"{}\n", fetched_at=now, elapsed=0.2),
+            Outcome(jobs[1], State.QUEUED, 301, "collection failed", (1, 0, 0), delay=500),
+            Outcome(jobs[2], State.REJECTED, 404, f"not found {minute % 2}", elapsed=0.1),
+            Outcome(jobs[3], State.EXHAUSTED, None, "timeout", unanswered=True, elapsed=90),
+        ]
+        end += 3
+        assert ledger.record(outcomes, [end], Extent(end, b"{}\n")) == []
+    ledger.finish_run("quota", 3)
+    ledger.begin_run(120)
+    ledger.adopt([FoundLine(NOTES[0], 2, NOW + 999, end + 3)], Extent(end + 3), paid_now=True)
+    jobs = ledger.claim(3, LEASE).jobs
+    ledger.depart(jobs[:2], LEASE)
+
+
+def everything(reader: LedgerReader) -> dict[str, object]:
+    """Every query of the reader and of the story, by name."""
+    now = NOW + 400
+    with reader.snapshot():
+        history = History(reader)
+        return {
+            "meta": {key: reader.meta()[key] for key in ("endpoint", "simulated")},
+            "counts": reader.counts(now),
+            "next due": reader.next_due(now),
+            "charged": (reader.charged(), reader.charged(NOW + 120)),
+            "unanswered": reader.unanswered(),
+            "used": (reader.used(0), reader.used(NOW + 120)),
+            "sent": reader.sent(),
+            "leased": (reader.is_leased(now), reader.is_leased(now + 10_000)),
+            "open run": reader.open_run(),
+            "runs": reader.runs(),
+            "groups": sorted(map(str, reader.failed_groups(str.upper, 100))),
+            "few groups": sum(group.jobs for group in reader.failed_groups(str.upper, 1)),
+            "failures": list(reader.failures()),
+            "jobs": [reader.job_of(note_id) for note_id in (*NOTES, "unknown")],
+            "extent": reader.extent(),
+            "length": reader.length(),
+            "newest length": reader.newest_length(),
+            "expected": reader.expected_lines(),
+            "placed": list(reader.placed_lines()),
+            "known": reader.known([*NOTES, "unknown"]),
+            "timeline": history.timeline(SHANGHAI),
+            "by day": history.charged_by_day(SHANGHAI),
+            "failed for": history.failures(str.lower, 5, 3),
+            "latency": history.latency(),
+        }
+
+
+@pytest.fixture
+def harvest(fleet_url: str) -> Iterator[Database]:
+    with closing(Database(fleet_url)) as database:
+        database.open("a").close()
+        database.use_clock(NOW)
+        yield database
+
+
+def embedded(path: Path) -> dict[str, object]:
+    clock = [NOW]
+
+    def set_clock(now: float) -> None:
+        clock[0] = now
+
+    with closing(SqliteLedger(path, lambda: clock[0])) as ledger:
+        tell(ledger, set_clock)
+        with reading(path) as reader:
+            return everything(reader)
+
+
+def test_both_ledgers_tell_the_same_history_the_same_way(harvest: Database, tmp_path: Path) -> None:
+    expected = embedded(tmp_path / "ledger")
+    with closing(harvest.open("a")) as ledger:
+        tell(ledger, harvest.set_clock)
+        with reading_fleet(harvest.url, harvest.harvest, "a") as reader:
+            found = everything(reader)
+            reader.check()
+    for name, told in expected.items():
+        assert found[name] == told, name
+    assert "Decimal" not in repr(found)
+
+
+def test_a_snapshot_sees_one_moment_and_the_next_a_newer_one(harvest: Database) -> None:
+    with closing(harvest.open("a")) as ledger:
+        ledger.begin_run(120)
+        with reading_fleet(harvest.url, harvest.harvest) as reader:
+            with reader.snapshot():
+                assert reader.counts(NOW).queued == 0
+                ledger.enrol(["1"], None)
+                assert reader.counts(NOW).queued == 0
+            assert reader.counts(NOW).queued == 1
+
+
+def test_failures_are_read_in_pieces_beside_other_queries(harvest: Database) -> None:
+    with closing(harvest.open("a")) as ledger:
+        ledger.begin_run(120)
+        ledger.enrol([f"n{n:06}" for n in range(12_000)], None)
+    harvest.do("UPDATE job SET state = 2, reason = 'not found'")
+    with reading_fleet(harvest.url, harvest.harvest) as reader:
+        seen = 0
+        for job in reader.failures():
+            seen += 1
+            if seen % 4000 == 0:
+                assert reader.job_of(job.note_id) is not None
+        assert seen == 12_000
+        next(iter(reader.failures()))
+
+
+def test_parts_duplicates_and_members_are_told(harvest: Database) -> None:
+    with closing(harvest.open("a")) as a, closing(harvest.open("b")) as b:
+        a.begin_run(120)
+        b.begin_run(120)
+        a.adopt([FoundLine("1", 1, NOW, 3)], Extent(3, b"{}\n"), paid_now=True)
+        b.adopt([FoundLine("1", 1, NOW + 1, 3)], Extent(3, b"{}\n"), paid_now=True)
+
+        def look(reader: FleetReader) -> None:
+            assert [(p.uuid, p.current, p.duplicates) for p in reader.parts()] == [
+                ("a", 0, 0),
+                ("b", 1, 1),
+            ]
+            assert reader.parts()[0].extent == Extent(3, b"{}\n")
+            (again,) = reader.duplicates()
+            assert (again.note_id, again.part, again.line_end) == ("1", "b", 3)
+            assert (reader.part_of("1"), reader.part_of("2")) == ("b", None)
+            assert [path for _, path in reader.members()] == ["/out/a.jsonl", "/out/b.jsonl"]
+
+        with reading_fleet(harvest.url, harvest.harvest) as reader:
+            look(reader)
+            assert reader.extent() == Extent()
+
+
+def test_a_role_that_may_only_read_can_look(harvest: Database, fleet_url: str) -> None:
+    schema = f"harvester_{harvest.harvest}"
+    harvest.do("DROP ROLE IF EXISTS looker")
+    harvest.do("CREATE ROLE looker LOGIN PASSWORD 'looks'")
+    harvest.do(f"GRANT USAGE ON SCHEMA {schema} TO looker")
+    harvest.do(f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO looker")
+    url = fleet_url.replace(f"postgres:{PASSWORD}", "looker:looks")
+    with reading_fleet(url, harvest.harvest) as reader:
+        assert reader.counts(NOW).total == 0
+    harvest.do(f"REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM looker")
+    with (
+        pytest.raises(LocalIOError, match="permission denied"),
+        reading_fleet(url, harvest.harvest) as reader,
+    ):
+        reader.counts(NOW)
+    harvest.do(f"REVOKE ALL ON SCHEMA {schema} FROM looker")
+    harvest.do("DROP ROLE looker")
+
+
+def test_a_harvest_that_is_not_there_is_told(fleet_url: str) -> None:
+    missing = pytest.raises(UsageError, match="holds no harvest nothing")
+    with missing, reading_fleet(fleet_url, "nothing"):
+        pass
