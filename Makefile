@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: run test check bench soak clean
+.PHONY: run test check bench bench-fleet soak clean
 
 run: $(VENV)/.runtime
 	@mkdir -p out
@@ -20,6 +20,9 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench
+
+bench-fleet: $(VENV)/.dev
+	$(BIN)/python -m tests.bench.fleet
 
 # Many more crash stories than `make test` plays, from another seed on each time: SEEDS=100000.
 SEEDS ?= 20000

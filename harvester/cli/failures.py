@@ -11,9 +11,9 @@ import orjson
 from rich.console import Console
 
 from harvester.cli.completion import Named
-from harvester.cli.options import Command, existing_output
-from harvester.engine.opening import ledger_path
-from harvester.ledger.reader import FailedJob, reading
+from harvester.cli.ledgers import fleet_options, opened_reader, output_or_fleet
+from harvester.cli.options import Command
+from harvester.ledger.reader import FailedJob
 from harvester.plain import plain
 from harvester.views.failures import failure_lines
 
@@ -25,7 +25,7 @@ from harvester.views.failures import failure_lines
         "harvester failures notes.jsonl --format ids > failed.txt",
     ),
 )
-@existing_output
+@output_or_fleet
 @cloup.option(
     "--format",
     "form",
@@ -34,9 +34,11 @@ from harvester.views.failures import failure_lines
     type=Named(["table", "jsonl", "ids"]),
     help="table for people, jsonl for programs, ids to give to `run`.",
 )
-def failures(output: Path, form: str) -> None:
+@fleet_options
+def failures(output: Path | None, form: str, ledger: str | None, harvest: str | None) -> None:
     """List the notes that failed: id, code, reason, attempts."""
-    with reading(ledger_path(output.resolve())) as reader:
+    with opened_reader(output, ledger, harvest) as opened:
+        reader = opened.reader
         if form == "table":
             width = Console().width if sys.stdout.isatty() else None
             for line in failure_lines(reader.failures(), width):

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 import cloup
 
-from harvester.cli.options import OUTPUT, Command, day_timezone, existing_output, price
+from harvester.cli.ledgers import fleet_options, opened_reader, output_or_fleet
+from harvester.cli.options import OUTPUT, Command, day_timezone, price
 from harvester.errors import UsageError
 from harvester.settings import parse_timezone
 from harvester.views.report.file import check_place, put
@@ -20,7 +21,7 @@ from harvester.views.status import Question
     cls=Command,
     examples=("harvester report notes.jsonl -o report.html --price 0.05",),
 )
-@existing_output
+@output_or_fleet
 @cloup.option(
     "-o",
     "--output",
@@ -32,7 +33,15 @@ from harvester.views.status import Question
 )
 @day_timezone
 @price
-def report(output: Path, page: Path, day_timezone: str, price: float | None) -> None:
+@fleet_options
+def report(
+    output: Path | None,
+    page: Path,
+    day_timezone: str,
+    price: float | None,
+    ledger: str | None,
+    harvest: str | None,
+) -> None:
     """Write one page of charts and numbers that opens in any browser, offline."""
     try:
         from harvester.views.report.page import page_of  # noqa: PLC0415 - an extra brings its library
@@ -42,7 +51,9 @@ def report(output: Path, page: Path, day_timezone: str, price: float | None) -> 
             "pip install 'harvester[report]'"
         ) from error
     check_place(page, output)
-    zone = parse_timezone(day_timezone)
-    question = Question(time.time(), zone, price)
-    put(page, page_of(story_of(output, question)))
+    question = Question(time.time(), parse_timezone(day_timezone), price)
+    with opened_reader(output, ledger, harvest) as opened:
+        names = opened.name, opened.target
+        story = story_of(opened.reader, opened.output, names, question, opened.hosts)
+    put(page, page_of(story))
     click.echo(f"wrote {page}: open it in a browser")

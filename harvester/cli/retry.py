@@ -7,34 +7,60 @@ from pathlib import Path
 import click
 import cloup
 
-from harvester.cli.options import Command, existing_output
+from harvester.cli.ledgers import (
+    FAILED,
+    fleet_meant,
+    fleet_options,
+    named,
+    output_or_fleet,
+    reading_part,
+    retry_in,
+    target_of,
+)
+from harvester.cli.options import Command
 from harvester.engine.harvest import this_host
 from harvester.engine.opening import ledger_path, open_held
 from harvester.ledger.reader import reading
-from harvester.model import State
 from harvester.source import IdRule
 from harvester.views.words import count
 
 
 @cloup.command(cls=Command, examples=("harvester retry notes.jsonl --code 404",))
-@existing_output
+@output_or_fleet
 @cloup.option(
     "--code", "codes", metavar="CODE", type=int, multiple=True, help="Only this code; repeatable."
 )
 @cloup.option("--id", "ids", metavar="ID", multiple=True, help="Only this note; repeatable.")
-def retry(output: Path, codes: tuple[int, ...], ids: tuple[str, ...]) -> None:
+@fleet_options
+def retry(
+    output: Path | None,
+    codes: tuple[int, ...],
+    ids: tuple[str, ...],
+    ledger: str | None,
+    harvest: str | None,
+) -> None:
     """Put failed notes back in the queue: all of them, or by code or id."""
+    rule = IdRule()
+    wanted = [rule.bare(note_id) or note_id for note_id in ids]
+    fleet = fleet_meant(output, ledger, harvest)
+    if fleet is None:
+        many = _retry_beside(named(output), codes, wanted)
+        command = f"harvester run -o {output}"
+    else:
+        with reading_part(fleet):
+            many = retry_in(fleet, codes, wanted)
+        command = f"harvester run -o PART {target_of(fleet)}"
+    following = f"; next: `{command}`, unless a run is on" if fleet else f"; next: `{command}`"
+    click.echo(f"{count(many, 'note')} back in the queue" + (following if many else ""))
+
+
+def _retry_beside(output: Path, codes: tuple[int, ...], ids: list[str]) -> int:
+    """Put failed notes of an OUTPUT's own ledger back in the queue; gives how many."""
     path = output.resolve()
     with reading(ledger_path(path)):
         pass
-    rule = IdRule()
-    named = [rule.bare(note_id) or note_id for note_id in ids]
     opened = open_held(path, this_host())
     try:
-        many = opened.ledger.retry((State.REJECTED, State.EXHAUSTED), codes, named)
+        return opened.ledger.retry(FAILED, codes, ids)
     finally:
         opened.close()
-    click.echo(
-        f"{count(many, 'note')} back in the queue"
-        + (f"; next: `harvester run -o {output}`" if many else "")
-    )

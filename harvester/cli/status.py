@@ -11,7 +11,8 @@ import click
 import cloup
 import orjson
 
-from harvester.cli.options import Command, day_timezone, existing_output, price
+from harvester.cli.ledgers import fleet_options, opened_reader, output_or_fleet
+from harvester.cli.options import Command, day_timezone, price
 from harvester.errors import UsageError
 from harvester.settings import parse_rate, parse_timezone
 from harvester.views.status import Question, look
@@ -23,9 +24,10 @@ from harvester.views.status_page import status_lines
     examples=(
         "harvester status notes.jsonl --price 0.05",
         "harvester status notes.jsonl --rate 10/s --max-charged-daily 20000",
+        "harvester status --ledger postgresql://fleet@db/notes",
     ),
 )
-@existing_output
+@output_or_fleet
 @cloup.option("--json", "as_json", is_flag=True, help="All of it as JSON, for programs.")
 @cloup.option(
     "--rate",
@@ -40,13 +42,16 @@ from harvester.views.status_page import status_lines
 )
 @day_timezone
 @price
+@fleet_options
 def status(
-    output: Path,
+    output: Path | None,
     as_json: bool,  # noqa: FBT001 - click passes flags
     rate: str | None,
     max_charged_daily: int | None,
     day_timezone: str,
     price: float | None,
+    ledger: str | None,
+    harvest: str | None,
 ) -> None:
     """Say what is done, waiting and failed, the runs so far, and when the rest is done."""
     question = Question(
@@ -56,7 +61,8 @@ def status(
         rate=None if rate is None else _per_second(rate),
         daily_cap=max_charged_daily,
     )
-    found = look(output.resolve(), question)
+    with opened_reader(output, ledger, harvest) as opened:
+        found = look(opened.reader, opened.output, question, opened.hosts)
     if as_json:
         click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2))
         return

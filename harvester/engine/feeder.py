@@ -15,7 +15,7 @@ from harvester.settings import RunSettings
 
 # Claimed ahead: what can be sent in so many seconds, within these bounds; in a fleet less, since
 # what one host holds, no other can send.
-_AHEAD_SECONDS, _SHARED_AHEAD_SECONDS = 10.0, 2.0
+_AHEAD_SECONDS, _SHARED_AHEAD_SECONDS = 10.0, 1.0
 _LEAST_AHEAD, _MOST_AHEAD = 4, 1000
 
 

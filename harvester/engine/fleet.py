@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from harvester.engine.lane import Lane, Lanes
 from harvester.engine.ports import Notice
-from harvester.errors import HarvesterError
+from harvester.errors import HarvesterError, UsageError
 from harvester.model import StopReason
 from harvester.settings import Rate
 
@@ -59,6 +59,7 @@ class Fleet:
         self._outbox: deque[Callable[[], None]] = deque()
         self._known_stops: set[str] = set()
         self._members = 1
+        self._is_aside = False
 
     async def join(self, run: int) -> None:
         """Be a member from here on; raises UsageError where others keep to another rate."""
@@ -73,8 +74,14 @@ class Fleet:
                 await self._turn(lanes)
         finally:
             self._membership.wake()
-            with suppress(HarvesterError):
-                await self._do(self._membership.leave)
+            # What was heard last may be a stop, which the others have yet to be told of.
+            for last in (self._send, self.leave):
+                with suppress(HarvesterError):
+                    await last()
+
+    async def leave(self) -> None:
+        """Be a member no more."""
+        await self._do(self._membership.leave)
 
     async def _turn(self, lanes: Lanes) -> None:
         try:
@@ -85,6 +92,9 @@ class Fleet:
             if pause > 0 and not self._outbox:
                 for told in await self._do(self._membership.wait, pause):
                     self._hear(told, lanes)
+        except UsageError as error:
+            self._wait_aside(str(error), lanes)
+            await asyncio.sleep(_BEAT_EVERY)
         except HarvesterError:
             # The ledger's own calls tell of it. Grants end by themselves meanwhile.
             await asyncio.sleep(_BEAT_EVERY)
@@ -94,12 +104,19 @@ class Fleet:
 
     # What the fleet says
 
+    def _wait_aside(self, said: str, lanes: Lanes) -> None:
+        """Tell once that this host has nothing to call with: others joined while it was away."""
+        if not self._is_aside:
+            self._is_aside = True
+            lanes.tell(Notice("fleet", f"nothing is sent from here: {said}"))
+
     def _grant(self, beat: Beat) -> None:
         for name, lane in self._lanes.items():
             lane.pace.grant(beat.grants.get(name, 0), beat.valid_until)
 
     def _heed(self, beat: Beat, lanes: Lanes) -> None:
         self._grant(beat)
+        self._is_aside = False
         for name, (reason, detail) in beat.stops.items():
             self._stop(name, StopReason(reason), detail, lanes)
         if beat.members != self._members:
@@ -141,5 +158,7 @@ class Fleet:
         self._membership.wake()
 
     async def _send(self) -> None:
+        """Tell what is to be told; what fails is told again."""
         while self._outbox:
-            await self._do(self._outbox.popleft())
+            await self._do(self._outbox[0])
+            self._outbox.popleft()

@@ -40,6 +40,8 @@ def open_part(
         _check_kind(output, identity)
         ledger = ledger_of(pointer.part)
         undo.callback(ledger.close)
+        # Told of the harvest, not of OUTPUT, which may be empty.
+        ledger.identify(identity)
         held = Opened(output, ledger, Reserve(path, host.disk), part=pointer.part)
         mended = bring_together(held, identity, host, rebuild=rebuild)
         held.reserve.prepare()

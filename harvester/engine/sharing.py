@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from harvester.engine.day import Day
@@ -16,6 +16,7 @@ from harvester.engine.lane import Lane
 from harvester.engine.opening import Host, Opened
 from harvester.engine.ports import Notice
 from harvester.engine.run import Companion, Run
+from harvester.errors import HarvesterError
 from harvester.ledger.fleet import Absence, FleetAddress, open_ledger, open_membership
 from harvester.ledger.protocol import DirectLedger, Identity
 from harvester.settings import RunSettings
@@ -27,14 +28,15 @@ _PATIENCE = 15.0
 class Waiting:
     """Whether to wait on for a database that is away: a run that is on does, without end.
 
-    Asked from the ledger's thread; `clock` is monotonic seconds.
+    One that is opening or ending waits for some seconds, counted from when it first had to. Asked
+    from the ledger's thread; `clock` is monotonic seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._run: Run | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._since = clock()
+        self._since: float | None = None
 
     def watch(self, run: Run) -> None:
         """Go by this run from here on, until `end`."""
@@ -42,18 +44,24 @@ class Waiting:
 
     def end(self) -> None:
         """The run is over; what is left to be written is worth a moment only."""
-        self._run, self._since = None, self._clock()
+        self._run = None
 
     def give_up(self) -> bool:
         """Whether to wait no longer."""
         run, now = self._run, self._clock()
-        if run is not None:
-            if run.is_aborted:
-                return True
-            if run.stop_reason is None:
-                self._since = now
-                return False
+        if run is not None and run.is_aborted:
+            return True
+        if run is not None and run.stop_reason is None:
+            self._since = None
+            return False
+        if self._since is None:
+            self._since = now
         return now - self._since > _PATIENCE
+
+    def is_over(self) -> None:
+        """The database is back: the next time it goes is another one."""
+        self._since = None
+        self.tell("the database is back: going on")
 
     def tell(self, text: str) -> None:
         """Tell the run's observers, from the ledger's thread."""
@@ -88,7 +96,7 @@ class Sharing:
                 Absence(
                     self.waiting.give_up,
                     self.waiting.tell,
-                    lambda: self.waiting.tell("the database is back: going on"),
+                    self.waiting.is_over,
                 ),
             )
 
@@ -107,7 +115,17 @@ class Sharing:
                 by_token = dict(zip(self._fingerprints, lanes, strict=True))
                 rate = self._settings.calling.rate
                 fleet = Fleet(membership, by_token, rate, thread)
-                await fleet.join(run)
+                await self._join(fleet, run)
                 yield fleet.keep
         finally:
+            # Whatever has gone wrong, the ledger's thread is to come to its end.
+            self.waiting.end()
             membership.close()
+
+    async def _join(self, fleet: Fleet, run: int) -> None:
+        try:
+            await fleet.join(run)
+        except HarvesterError:
+            with suppress(HarvesterError):
+                await fleet.leave()
+            raise

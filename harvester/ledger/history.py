@@ -118,7 +118,7 @@ class History:
 
     def _backlog(self, bucket: _Bucket) -> list[tuple[float, int]]:
         """The very first number, and the last one of each step."""
-        query = f"SELECT minute, queued, {bucket.sql} FROM backlog ORDER BY run, minute"
+        query = f"SELECT minute, queued, {bucket.sql} FROM backlog ORDER BY minute, run"
         last: dict[int | None, tuple[int, int]] = {}
         for minute, queued, begins in self._db.execute(query):
             last.setdefault(None, (minute, queued))
@@ -139,9 +139,8 @@ class History:
         """Notes by how often they were asked for and by state; the last number means or more."""
         found: dict[int, dict[State, int]] = {}
         for attempts, state, notes in self._db.execute(
-            "SELECT min(attempts, ?), state, count(*) FROM job WHERE attempts > 0"
-            " GROUP BY 1, 2 ORDER BY 1, 2",
-            (MOST_ATTEMPTS,),
+            f"SELECT CASE WHEN attempts < {MOST_ATTEMPTS} THEN attempts ELSE {MOST_ATTEMPTS} END,"
+            " state, count(*) FROM job WHERE attempts > 0 GROUP BY 1, 2 ORDER BY 1, 2"
         ):
             found.setdefault(attempts, {})[State(state)] = notes
         return found

@@ -6,7 +6,7 @@ import os
 import shlex
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -225,8 +225,9 @@ class LedgerReader:
         ends = self._db.execute("SELECT run, (max(minute) + 1) * 60000 FROM activity GROUP BY run")
         seen = dict(ends)
         for run, sent_at in self._db.execute(
-            "SELECT run, max(sent_at) FROM (SELECT run, sent_at FROM unanswered UNION ALL"
-            " SELECT token >> 32, sent_at FROM claim WHERE sent_at IS NOT NULL) GROUP BY run"
+            "SELECT run, max(sent_at) FROM (SELECT run, sent_at FROM unanswered"
+            " UNION ALL SELECT token >> 32, sent_at FROM claim WHERE sent_at IS NOT NULL) AS sent"
+            " GROUP BY run"
         ):
             if sent_at >= seen.get(run, 0) - 60_000:
                 seen[run] = sent_at
@@ -269,6 +270,11 @@ class LedgerReader:
         fetched = None if fetched_at is None else fetched_at / 1000
         return KnownJob(seq, State(state), line_end, lines, fetched, attempts)
 
+    def jobs_of(self, note_ids: Sequence[str]) -> dict[str, KnownJob]:
+        """What is known of those notes that are known at all."""
+        jobs = ((note_id, self.job_of(note_id)) for note_id in note_ids)
+        return {note_id: job for note_id, job in jobs if job is not None}
+
     def extent(self) -> Extent:
         """How much of OUTPUT the ledger vouches for."""
         return Extent(*self._db.execute("SELECT length, tail FROM output").fetchone())
@@ -302,8 +308,7 @@ class LedgerReader:
     def known(self, note_ids: list[str]) -> dict[str, State]:
         """The states of those note ids that the ledger knows."""
         self.require_index()
-        jobs = ((note_id, self.job_of(note_id)) for note_id in note_ids)
-        return {note_id: job.state for note_id, job in jobs if job is not None}
+        return {note_id: job.state for note_id, job in self.jobs_of(note_ids).items()}
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from bisect import bisect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import islice
@@ -23,6 +23,8 @@ _NAMED = 10
 # No answer is longer than a few MiB; what is, is no line, and is not held in memory either.
 _LONGEST = 64 << 20
 _CHUNK = 1 << 20
+# Notes are looked up together, which a ledger on another machine needs.
+_LINES_AT_ONCE = 500
 # A look back from where a line ends begins with so many bytes, as most lines are shorter.
 _FIRST_LOOK = 16 << 10
 # Marks of where lines begin; from the nearest one lines are counted, but not further than this.
@@ -53,6 +55,8 @@ class Kind(Enum):
     MOVED = "moved"
     OLDER = "older lines"
     MISSING = "missing"
+    ABSENT = "part missing"
+    NOWHERE = "nowhere"
 
 
 # What `run` does by itself, what only a person can, and what `run --rebuild` does when told to.
@@ -77,6 +81,8 @@ MENDING = {
     Kind.MOVED: _REBUILD,
     Kind.OLDER: _REBUILD,
     Kind.MISSING: _PAY,
+    Kind.ABSENT: "name these parts too, copied here from where `{run}` writes them",
+    Kind.NOWHERE: "`{rebuild}` on each host, which takes the lines that are there as the truth",
 }
 TO_TAKE_OUT = frozenset(kind for kind, mending in MENDING.items() if mending == _TAKE_OUT)
 
@@ -123,6 +129,23 @@ def verify(path: Path, reader: LedgerReader, checked: Checked) -> Iterator[Damag
                 yield from _Verifier(file, reader, known, checked).damages()
             except OSError as error:
                 raise _unreadable(path, error) from error
+
+
+def verify_whole(
+    absent: Sequence[tuple[str, int]], nowhere: int, first: Sequence[str]
+) -> Iterator[Damage]:
+    """What is wrong with the parts of a fleet's harvest taken together.
+
+    `absent` are the parts that were not verified, each with how many notes' current lines it holds;
+    `nowhere` is how many done notes have no line in any part, `first` the ids of some.
+    """
+    for name, notes in absent:
+        held = "note has its" if notes == 1 else "notes have their"
+        yield Damage(Kind.ABSENT, 0, f"{plain(name)}: {notes:,} {held} current line there")
+    if nowhere:
+        names = ", ".join(map(plain, first)) + (", …" if nowhere > len(first) else "")
+        has = "note has" if nowhere == 1 else "notes have"
+        yield Damage(Kind.NOWHERE, 0, f"{nowhere:,} done {has} no line in any part: {names}")
 
 
 def _unreadable(path: Path, error: OSError) -> LocalIOError:
@@ -191,10 +214,8 @@ class _Verifier:
         if size < self._known.length:
             text = f"{size} bytes are there, the ledger knows {self._known.length}"
             yield Damage(Kind.SHORTER, 0, text)
-        for line in _lines(self._file):
+        for line, head, job in self._known_lines():
             self._places.add(line.number, line.begin)
-            head = read_head(line.text, line.end)
-            job = None if head is None else self._reader.job_of(head.note_id)
             if self._is_past(line, head, job):
                 tail = self._look_at_tail()
                 if tail.is_run_on or line.end > tail.size:
@@ -206,6 +227,15 @@ class _Verifier:
             yield from self._judge(line, head, job)
         yield from self._flush()
         yield from self._of_all(size)
+
+    def _known_lines(self) -> Iterator[tuple[_Line, FoundLine | None, KnownJob | None]]:
+        """The lines, what they say, and what is known of their notes."""
+        lines = _lines(self._file)
+        while batch := list(_together(lines, self._known.length)):
+            heads = [read_head(line.text, line.end) for line in batch]
+            jobs = self._reader.jobs_of([head.note_id for head in heads if head is not None])
+            for line, head in zip(batch, heads, strict=True):
+                yield line, head, None if head is None else jobs.get(head.note_id)
 
     def _is_past(self, line: _Line, head: FoundLine | None, job: KnownJob | None) -> bool:
         """Whether a line is past what the ledger vouches for, and was not only pushed there."""
@@ -383,6 +413,16 @@ def _lines(file: BinaryIO) -> Iterator[_Line]:
             more = file.readline(_LONGEST)
             end += len(more)
         yield _Line(number, text, begin, end)
+
+
+def _together(lines: Iterator[_Line], length: int) -> Iterator[_Line]:
+    """A few of the next lines; past what is vouched for, one, since a run may be writing there."""
+    size = 0
+    for line in islice(lines, _LINES_AT_ONCE):
+        yield line
+        size += len(line.text)
+        if line.end >= length or size >= _CHUNK:
+            break
 
 
 def _is_held(fd: int) -> bool:

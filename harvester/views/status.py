@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from harvester.engine.day import Day
-from harvester.engine.opening import ledger_path
-from harvester.ledger.reader import LedgerReader, RunRow, reading
+from harvester.ledger.hosts import Hosts
+from harvester.ledger.reader import LedgerReader, RunRow
 from harvester.model import Answer, Counts, Verdict
 from harvester.output.holder import is_held
 from harvester.plain import plain
@@ -23,8 +24,8 @@ from harvester.rules.forecast import (
     forecast,
     pace_to_expect,
 )
-from harvester.rules.latency import quantile
 from harvester.rules.verdicts import judge
+from harvester.views.runs import fleet_of, run_of, runs_of_fleet, sessions_of
 from harvester.views.words import moment
 
 # A run that was shorter, or made fewer calls, says little about the pace of the next one.
@@ -54,31 +55,53 @@ class Question:
     is_held: bool | None = None
 
 
-def look(output: Path, question: Question) -> dict[str, Any]:
-    """The status of an OUTPUT, with its links followed; also tells whether its run goes on.
+@contextmanager
+def one_moment(reader: LedgerReader, output: Path | None, question: Question) -> Iterator[Question]:
+    """Let all queries within see one moment; gives the question with whether a run holds OUTPUT.
 
-    Raises UsageError, LedgerError, LocalIOError.
+    `output` has its links followed, and is None where several are written. Raises LocalIOError.
     """
-    with reading(ledger_path(output)) as reader:
-        # In this order: a run that was on, whose lock is gone, and that still has no end, is dead.
-        before = reader.open_run()
-        held = None if before is None else is_held(output)
-        with reader.snapshot():
-            is_same = reader.open_run() == before
-            return status_of(reader, replace(question, is_held=held if is_same else None))
+    # In this order: a run that was on, whose lock is gone, and that still has no end, is dead.
+    before = None if output is None else reader.open_run()
+    held = None if output is None or before is None else is_held(output)
+    with reader.snapshot():
+        is_same = output is not None and reader.open_run() == before
+        yield replace(question, is_held=held if is_same else None)
 
 
-def status_of(reader: LedgerReader, question: Question) -> dict[str, Any]:
-    """All of `status --json`, as the README tells it; moments are ISO 8601 in UTC."""
+def look(
+    reader: LedgerReader, output: Path | None, question: Question, hosts: Hosts | None = None
+) -> dict[str, Any]:
+    """The status at one moment; also tells whether the runs go on.
+
+    `output` as `one_moment` has it. Raises LedgerError, LocalIOError.
+    """
+    with one_moment(reader, output, question) as known:
+        return status_of(reader, known, hosts)
+
+
+def status_of(
+    reader: LedgerReader, question: Question, hosts: Hosts | None = None
+) -> dict[str, Any]:
+    """All of `status --json`, as the README tells it; moments are ISO 8601 in UTC.
+
+    `hosts` are those of a fleet, which adds what only a fleet has.
+    """
     now = question.now
     day_began = Day(lambda: now, question.zone).began()
     counts, meta, rows = reader.counts(now), reader.meta(), reader.runs()
     due = reader.next_due(now)
     charged, charged_today = reader.charged(), reader.charged(day_began)
-    is_leased = reader.is_leased(now)
-    open_state = state_of_open_run(is_held=question.is_held, is_leased=is_leased)
-    runs = _runs(rows, now, open_state)
-    ahead = _forecast(counts, rows, runs, question, reader.used(day_began))
+    if hosts is None:
+        is_leased = reader.is_leased(now)
+        open_state = state_of_open_run(is_held=question.is_held, is_leased=is_leased)
+        runs = sessions = _runs(rows, now, open_state)
+        of_fleet = {}
+    else:
+        places = hosts.runs()
+        runs, sessions = runs_of_fleet(rows, places, now), sessions_of(rows, places, now)
+        of_fleet = fleet_of(hosts)
+    ahead = _forecast(counts, rows, sessions, question, reader.used(day_began))
     return {
         "done": counts.done,
         "queued": counts.queued,
@@ -101,6 +124,7 @@ def status_of(reader: LedgerReader, question: Question) -> dict[str, Any]:
         "left": _left(ahead),
         "forecast": ahead,
         "runs": runs,
+        **of_fleet,
     }
 
 
@@ -148,36 +172,9 @@ def _runs(rows: Sequence[RunRow], now: float, open_state: str) -> list[dict[str,
     begun = [row.started_at for row in rows[1:]] + [now]
     states = ["killed"] * len(rows[1:]) + [open_state] * len(rows[:1])
     return [
-        _run(row, until, state if row.finished_at is None else "finished")
+        run_of(row, until, state if row.finished_at is None else "finished")
         for row, until, state in zip(rows, begun, states, strict=False)
     ]
-
-
-def _run(row: RunRow, until: float, state: str) -> dict[str, Any]:
-    """A run; `until` is when the next one began, or now."""
-    calls = sum(row.by_code.values())
-    end = row.finished_at
-    if end is None:
-        end = until if state == "running" else min(row.seen_at, until)
-    seconds = max(0.0, end - row.started_at)
-    median, p95 = (quantile(row.latencies, share) for share in (0.5, 0.95))
-    return {
-        "startedAt": moment(row.started_at),
-        "finishedAt": None if row.finished_at is None else moment(row.finished_at),
-        "seconds": round(seconds, 3),
-        "state": state,
-        "reason": row.reason,
-        "exitCode": row.exit_code,
-        "calls": calls,
-        "charged": row.by_code.get(0, 0),
-        "unanswered": row.unanswered,
-        "byCode": {"none" if c is None else str(c): many for c, many in row.by_code.items()},
-        "rate": round(calls / seconds, 4) if calls and seconds else None,
-        "askedRate": row.rate,
-        "dailyCap": row.daily_cap,
-        "medianSeconds": None if median is None else round(median, 4),
-        "p95Seconds": None if p95 is None else round(p95, 4),
-    }
 
 
 def _forecast(

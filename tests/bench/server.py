@@ -2,6 +2,7 @@
 
 `python -m tests.bench.server LATENCY JITTER LIMIT` prints its URL; `/starts` gives the moments of
 all calls (seconds), and which were refused; `/limit?N` changes the limit. LIMIT 0 is none.
+After `/quota` the daily quota is used up.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import orjson
 
 _DATA = {"title": "上海落户普通人指南", "content": "上海落户" * 240, "likeNum": 0}
 _REFUSED = b'{"code":302,"message":"rate limit exceeded"}'
+_NO_QUOTA = b'{"code":303,"message":"daily quota exceeded"}'
 
 
 class Api:
@@ -23,6 +25,7 @@ class Api:
 
     def __init__(self, latency: float, jitter: float, limit: int) -> None:
         self.latency, self.jitter, self.limit = latency, jitter, limit
+        self.is_used_up = False
         self.starts: list[tuple[float, bool]] = []
         self._window: deque[float] = deque()
         self._dice = random.Random(1)
@@ -35,7 +38,7 @@ class Api:
         now = time.monotonic()
         while self._window and now - self._window[0] >= 1:
             self._window.popleft()
-        refused = bool(self.limit) and len(self._window) >= self.limit
+        refused = self.is_used_up or (bool(self.limit) and len(self._window) >= self.limit)
         if not refused:
             self._window.append(now)
         self.starts.append((now, refused))
@@ -65,12 +68,16 @@ class Connection(asyncio.Protocol):
         elif target.startswith(b"/limit?"):
             self._api.limit = int(target.partition(b"?")[2])
             self._reply(b"{}")
+        elif target.startswith(b"/quota"):
+            self._api.is_used_up = True
+            self._reply(b"{}")
         else:
             self._answer(target)
 
     def _answer(self, target: bytes) -> None:
         if self._api.refuses():
-            self._reply(_REFUSED, b"429 Too Many Requests")
+            said = _NO_QUOTA if self._api.is_used_up else _REFUSED
+            self._reply(said, b"429 Too Many Requests")
             return
         note_id = target.partition(b"noteId=")[2][:24].decode()
         body = orjson.dumps({"code": 0, "message": "success", "data": {"noteId": note_id} | _DATA})

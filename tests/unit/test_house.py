@@ -129,6 +129,12 @@ def test_a_library_stays_in_its_rooms(library: str, rooms: set[str]) -> None:
     assert {room_of(module) for module in importers_of(library)} <= rooms
 
 
+def test_psycopg_is_for_the_fleet_alone() -> None:
+    """Whoever needs no fleet need not install it."""
+    for module in importers_of("psycopg"):
+        assert module.startswith("harvester.ledger.postgres.")
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_every_module_says_what_it_is(module: str) -> None:
     assert ast.get_docstring(TREES[module])

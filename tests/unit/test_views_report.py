@@ -16,6 +16,7 @@ import pytest
 
 from harvester.errors import LocalIOError, UsageError
 from harvester.ledger.protocol import Extent, Identity
+from harvester.ledger.reader import reading
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import Outcome, State
 from harvester.views.report.file import MARK, check_place, put
@@ -52,7 +53,9 @@ class Night:
         self._ledger.finish_run("limit", 7)
 
     def story(self, price: float | None = None) -> Story:
-        return story_of(self.output, Question(self.now, SHANGHAI, price))
+        named = (self.output.name, str(self.output))
+        with reading(self.output.with_name("notes.jsonl.ledger")) as reader:
+            return story_of(reader, self.output, named, Question(self.now, SHANGHAI, price))
 
     def page(self, price: float | None = None) -> str:
         return page_of(self.story(price))

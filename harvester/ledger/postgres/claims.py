@@ -19,23 +19,21 @@ _COLUMNS = (
     " job.tries_unanswered, job.carried, job.due"
 )
 _IS_FREE = "NOT EXISTS (SELECT FROM claim WHERE claim.seq = job.seq)"
-# What another host claimed and committed since this statement began is found by the conflict.
-_CLAIM = f"""
+_FIND = f"""
 WITH due AS (
     SELECT {_COLUMNS} FROM job WHERE state = 0 AND due <= %(now)s AND {_IS_FREE}
     ORDER BY due, seq LIMIT %(limit)s FOR UPDATE OF job SKIP LOCKED
 ), new AS (
     SELECT {_COLUMNS} FROM job WHERE state = 0 AND due IS NULL AND seq > %(frontier)s AND {_IS_FREE}
     ORDER BY seq LIMIT %(limit)s - (SELECT count(*) FROM due) FOR UPDATE OF job SKIP LOCKED
-), found AS (
-    SELECT * FROM due UNION ALL SELECT * FROM new
-), taken AS (
-    INSERT INTO claim (seq, token, until, run)
-    SELECT seq, %(token)s, %(until)s, %(run)s FROM found
-    ON CONFLICT (seq) DO NOTHING RETURNING seq
 )
-SELECT found.* FROM found JOIN taken USING (seq) ORDER BY due NULLS LAST, seq
+SELECT * FROM due UNION ALL SELECT * FROM new ORDER BY due NULLS LAST, seq
 """
+# What another host claimed and committed while jobs were looked for is found by the conflict.
+_CLAIM = (
+    "INSERT INTO claim (seq, token, until, run) SELECT seq, %s, %s, %s"
+    " FROM unnest(%s::bigint[]) AS found (seq) ON CONFLICT (seq) DO NOTHING RETURNING seq"
+)
 _NEXT = f"""
 SELECT (SELECT due FROM job WHERE state = 0 AND due IS NOT NULL AND {_IS_FREE}
         ORDER BY due LIMIT 1),
@@ -59,7 +57,7 @@ SELECT (SELECT count(*) FROM claim), calls.charged, calls.recorded, lost.calls, 
 FROM calls, lost
 """
 _LAPSED = (
-    "SELECT seq, token, run, sent_at FROM claim WHERE until <= now_ms()"
+    "SELECT seq, token, run, sent_at FROM claim WHERE until <= (SELECT now_ms())"
     " ORDER BY seq FOR UPDATE SKIP LOCKED"
 )
 _NAMED = "unnest(%s::bigint[], %s::bigint[]) AS named (seq, token)"
@@ -169,16 +167,17 @@ def _room(work: Work, want: Want) -> tuple[int, str | None]:
 def _take(work: Work, want: Want) -> list[Row]:
     """Claim up to the limit; holes that dead hosts left before the frontier are looked for once."""
     rows: list[Row] = []
+    until = work.now + round(want.lease * 1000)
     for frontier in dict.fromkeys((want.frontier, 0)):
         values = {
             "now": work.now,
             "limit": want.limit - len(rows),
             "frontier": frontier,
-            "token": want.token,
-            "until": work.now + round(want.lease * 1000),
-            "run": work.run,
         }
-        rows += work.ask(_CLAIM, values)
+        found = work.ask(_FIND, values)
+        seqs = [row[0] for row in found]
+        taken = {seq for (seq,) in work.ask(_CLAIM, (want.token, until, work.run, seqs))}
+        rows += [row for row in found if row[0] in taken]
         if len(rows) == want.limit:
             break
     return rows

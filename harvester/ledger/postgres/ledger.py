@@ -294,7 +294,7 @@ class PostgresLedger:
         """See `Ledger.counts`."""
         query = (
             "SELECT (SELECT jsonb_object_agg(state, jobs) FROM tally),"
-            " (SELECT count(*) FROM job WHERE state = 0 AND due > now_ms()),"
+            " (SELECT count(*) FROM job WHERE state = 0 AND due > (SELECT now_ms())),"
             " (SELECT count(*) FROM claim)"
         )
         row = self._steady.ask(lambda db: db.execute(query).fetchone())

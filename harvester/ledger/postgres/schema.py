@@ -57,6 +57,7 @@ _MIGRATIONS = (
         sent_at bigint,
         run bigint NOT NULL
     ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
+    CREATE INDEX claim_lapses ON claim (until);
     CREATE TABLE part (
         id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
         uuid text NOT NULL UNIQUE,

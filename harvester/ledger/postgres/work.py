@@ -71,14 +71,13 @@ class Work:
 
     def shift(self, moves: Counter[State]) -> None:
         """Keep the tally in step with the jobs."""
-        for state, many in sorted(moves.items()):
-            if many:
-                self.later(
-                    "INSERT INTO tally_of_run VALUES (%s, %s, %s)"
-                    " ON CONFLICT (run, state) DO UPDATE"
-                    " SET jobs = tally_of_run.jobs + excluded.jobs",
-                    (self.run, int(state), many),
-                )
+        rows = [(int(state), many) for state, many in sorted(moves.items()) if many]
+        if rows:
+            self.later(
+                "INSERT INTO tally_of_run SELECT %s, * FROM unnest(%s::smallint[], %s::bigint[])"
+                " ON CONFLICT (run, state) DO UPDATE SET jobs = tally_of_run.jobs + excluded.jobs",
+                (self.run, [row[0] for row in rows], [row[1] for row in rows]),
+            )
 
     def vouch(self, extent: Extent) -> None:
         """Vouch for so much of the part's file."""

@@ -13,14 +13,11 @@ MARK = b'<meta name="generator" content="harvester report">'
 _HEAD = 1024
 
 
-def check_place(page: Path, output: Path) -> None:
-    """Raise UsageError unless a page may be written there; `output` is the harvest's OUTPUT."""
-    place, harvest = page.resolve(), output.resolve()
-    if place == harvest or place.name.startswith(f"{harvest.name}.ledger"):
-        raise UsageError(
-            f"{page} is the harvest itself, or its ledger: name another file for the page, such as "
-            f"-o {harvest.stem}.html"
-        )
+def check_place(page: Path, output: Path | None) -> None:
+    """Raise UsageError unless a page may be written there; `output` is the harvest's, if named."""
+    place = page.resolve()
+    if output is not None:
+        _check_apart(page, output.resolve())
     if place.exists() and not _is_ours(place):
         raise UsageError(
             f"{page} is there and is no page of this command's: name another file for the page, or "
@@ -28,6 +25,17 @@ def check_place(page: Path, output: Path) -> None:
         )
     if not place.parent.is_dir():
         raise UsageError(f"there is no folder {page.parent}: make it, or name another file.")
+
+
+def _check_apart(page: Path, harvest: Path) -> None:
+    place = page.resolve()
+    if place == harvest or place.name.startswith(
+        (f"{harvest.name}.ledger", f"{harvest.name}.fleet")
+    ):
+        raise UsageError(
+            f"{page} is the harvest itself, or its ledger: name another file for the page, such as "
+            f"-o {harvest.stem}.html"
+        )
 
 
 def _is_ours(place: Path) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import shlex
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from html import escape
@@ -102,7 +101,7 @@ def _text(text: str) -> str:
 
 
 def _name(story: Story) -> str:
-    return plain(story.output.name, _LONGEST_REASON)
+    return plain(story.name, _LONGEST_REASON)
 
 
 def _subtitle(story: Story) -> str:
@@ -302,8 +301,7 @@ def _way_back(story: Story, group: FailedGroup) -> str:
 
 
 def _command(story: Story, command: str, options: str) -> str:
-    output = plain(shlex.quote(str(story.output)), _LONGEST_REASON)
-    return escape(f"harvester {command} {output} {options}")
+    return escape(f"harvester {command} {plain(story.target, _LONGEST_REASON)} {options}")
 
 
 # Runs
@@ -343,10 +341,12 @@ def _row(story: Story, run: Mapping[str, Any]) -> str:
 
 
 def _numeric(name: str) -> str:
-    return "" if name in {"began", "ended", "other answers"} else ' class="number"'
+    return "" if name in {"host", "began", "ended", "other answers"} else ' class="number"'
 
 
 def _cells(story: Story, run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if "host" in run:
+        yield "host", _text(run["host"])
     yield "began", _clock(story, datetime.fromisoformat(run["startedAt"]).timestamp())
     yield "took", duration(run["seconds"])
     yield "ended", _ended(run)

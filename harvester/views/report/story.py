@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from harvester.engine.opening import ledger_path
 from harvester.ledger.history import Failures, History, Timeline
-from harvester.ledger.reader import LedgerReader, reading
+from harvester.ledger.hosts import Hosts
+from harvester.ledger.reader import LedgerReader
 from harvester.model import State
-from harvester.output.holder import is_held
-from harvester.views.status import Question, kind_of, status_of
+from harvester.views.status import Question, kind_of, one_moment, status_of
 
 MOST_REASONS = 30
 MOST_IDS = 1000
@@ -21,9 +20,13 @@ MOST_IDS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """What there is to tell; `status` is that of `status --json`, `latency` median and p95."""
+    """What there is to tell; `status` is that of `status --json`, `latency` median and p95.
 
-    output: Path
+    `name` is what people know the harvest by; `target` names it in a shell command.
+    """
+
+    name: str
+    target: str
     question: Question
     status: Mapping[str, Any]
     timeline: Timeline
@@ -39,31 +42,27 @@ class Story:
         return None if told is None else datetime.fromisoformat(told).timestamp()
 
 
-def story_of(output: Path, question: Question) -> Story:
-    """The story of an OUTPUT, at one moment of a run that may be going on.
+def story_of(
+    reader: LedgerReader,
+    output: Path | None,
+    named: tuple[str, str],
+    question: Question,
+    hosts: Hosts | None = None,
+) -> Story:
+    """The story that a ledger tells, at one moment of runs that may be going on.
 
-    Raises UsageError, LedgerError, LocalIOError.
+    `output` has its links followed, None for a fleet's `hosts`; `named` are name and target. Raises
+    LedgerError, LocalIOError.
     """
-    place = output.resolve()
-    with reading(ledger_path(place)) as reader:
-        # In this order: a run that was on, whose lock is gone, and that still has no end, is dead.
-        before = reader.open_run()
-        held = None if before is None else is_held(place)
-        with reader.snapshot():
-            is_same = reader.open_run() == before
-            known = replace(question, is_held=held if is_same else None)
-            return _read(reader, output, known)
-
-
-def _read(reader: LedgerReader, output: Path, question: Question) -> Story:
-    history = History(reader)
-    return Story(
-        output,
-        question,
-        status_of(reader, question),
-        history.timeline(question.zone),
-        history.latency(),
-        history.charged_by_day(question.zone),
-        history.attempts(),
-        history.failures(kind_of, MOST_REASONS, MOST_IDS),
-    )
+    with one_moment(reader, output, question) as known:
+        history = History(reader)
+        return Story(
+            *named,
+            known,
+            status_of(reader, known, hosts),
+            history.timeline(known.zone),
+            history.latency(),
+            history.charged_by_day(known.zone),
+            history.attempts(),
+            history.failures(kind_of, MOST_REASONS, MOST_IDS),
+        )

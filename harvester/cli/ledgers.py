@@ -1,0 +1,165 @@
+"""Which ledger a command looks at: the one beside OUTPUT, or the one that a fleet shares."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import cloup
+from click.core import ParameterSource
+
+from harvester.cli.options import OUTPUT
+from harvester.engine.opening import check_no_part, ledger_path
+from harvester.errors import UsageError
+from harvester.ledger.fleet import FleetAddress
+from harvester.ledger.hosts import Hosts
+from harvester.ledger.reader import LedgerReader, reading
+from harvester.model import State
+from harvester.output.part import read_pointer
+
+if TYPE_CHECKING:
+    from harvester.ledger.postgres.reading import FleetReader
+
+# What `retry` puts back.
+FAILED = (State.REJECTED, State.EXHAUSTED)
+_VARIABLE = "HARVESTER_LEDGER"
+# The address may hold a password, and what is shown may be kept.
+_SHOWN_LEDGER = f'--ledger "${_VARIABLE}"'
+
+fleet_options = cloup.option_group(
+    "More than one machine",
+    cloup.option(
+        "--ledger",
+        "ledger",
+        metavar="URL",
+        envvar=_VARIABLE,
+        help="PostgreSQL that holds the ledger of all hosts: postgresql://USER@HOST/DATABASE.",
+    ),
+    cloup.option(
+        "--harvest", metavar="NAME", help="Which harvest of that database.  [default: default]"
+    ),
+)
+output_or_fleet = cloup.argument(
+    "output",
+    type=OUTPUT,
+    required=False,
+    help="The file that `run -o` wrote; not needed with --ledger.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLedger:
+    """An open ledger: of an `output` (its links followed), or of a fleet's `hosts`.
+
+    `name` is what people know it by; `target` names it in a shell command.
+    """
+
+    reader: LedgerReader
+    name: str
+    target: str
+    output: Path | None = None
+    hosts: Hosts | None = None
+
+
+@contextmanager
+def opened_reader(
+    output: Path | None, ledger: str | None, harvest: str | None
+) -> Iterator[OpenLedger]:
+    """Open the ledger that the command line means; raises UsageError, LedgerError, LocalIOError."""
+    fleet = fleet_meant(output, ledger, harvest)
+    if fleet is None:
+        place = named(output)
+        with reading(ledger_path(place.resolve())) as reader:
+            yield OpenLedger(reader, place.name, shlex.quote(str(place)), place.resolve())
+        return
+    with reading_part(fleet) as found:
+        yield OpenLedger(found, f"harvest {fleet.harvest}", target_of(fleet), hosts=Hosts(found))
+
+
+def fleet_meant(
+    output: Path | None, ledger: str | None, harvest: str | None
+) -> FleetAddress | None:
+    """The fleet that the command line means, None for an OUTPUT with a ledger of its own.
+
+    An OUTPUT that is a part tells which harvest. Raises UsageError where it cannot be told.
+    """
+    if ledger is None or not ledger.strip():
+        if harvest is not None:
+            raise UsageError(
+                f"--harvest names one that hosts share: give --ledger, or {_VARIABLE}."
+            )
+        check_no_part(named(output).resolve())
+        return None
+    if output is None:
+        return FleetAddress(ledger, harvest or FleetAddress(ledger).harvest)
+    pointer = read_pointer(output.resolve())
+    if pointer is not None:
+        if harvest not in {None, pointer.harvest}:
+            raise UsageError(
+                f"{output} is a part of the harvest {pointer.harvest}, not of {harvest}: leave out "
+                "one of them."
+            )
+        return FleetAddress(ledger, pointer.harvest)
+    if not ledger_path(output.resolve()).exists():
+        raise UsageError(
+            f"{output} is no part of a fleet's harvest ({output.name}.fleet is not beside it): "
+            "leave it out to look at the whole harvest."
+        )
+    if _is_typed("ledger") or harvest is not None:
+        raise UsageError(
+            f"{output} has a ledger of its own beside it: leave out --ledger and --harvest, or "
+            "leave out OUTPUT."
+        )
+    return None
+
+
+def _is_typed(parameter: str) -> bool:
+    source = click.get_current_context().get_parameter_source(parameter)
+    return source is ParameterSource.COMMANDLINE
+
+
+def named(output: Path | None) -> Path:
+    """The OUTPUT that was named; raises UsageError if none was."""
+    if output is None:
+        raise UsageError(
+            "name the OUTPUT of a run, or the ledger that hosts share with --ledger or "
+            f"{_VARIABLE}."
+        )
+    return output
+
+
+def target_of(fleet: FleetAddress) -> str:
+    """What names a harvest in a command that is shown."""
+    return f"{_SHOWN_LEDGER} --harvest {shlex.quote(fleet.harvest)}"
+
+
+@contextmanager
+def reading_part(fleet: FleetAddress, part: str | None = None) -> Iterator[FleetReader]:
+    """A reader of a fleet's ledger, for one part by its UUID, or of the whole."""
+    try:
+        from harvester.ledger.postgres.reading import reading_fleet  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise _no_driver() from None
+    with reading_fleet(fleet.url, fleet.harvest, part) as reader:
+        yield reader
+
+
+def retry_in(fleet: FleetAddress, codes: tuple[int, ...], ids: list[str]) -> int:
+    """Put failed notes of a fleet's harvest back in the queue; gives how many."""
+    try:
+        from harvester.ledger.postgres.retrying import retry_in_fleet  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise _no_driver() from None
+    return retry_in_fleet(fleet.url, fleet.harvest, FAILED, codes, ids)
+
+
+def _no_driver() -> UsageError:
+    return UsageError(
+        "--ledger needs the PostgreSQL driver, which is not installed: "
+        "pip install 'harvester[fleet]'."
+    )

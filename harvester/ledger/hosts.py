@@ -1,0 +1,161 @@
+"""Reads what only a fleet's ledger has: its hosts, what each has done, what was paid for twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harvester.ledger.postgres.reading import DuplicateRow, FleetReader
+
+# In milliseconds: a heartbeat says that its member is alive for so long, as membership.py has it.
+ALIVE_FOR = 900
+
+_CALLS = """
+SELECT run.part, sum(calls), coalesce(sum(calls) FILTER (WHERE code = 0), 0)
+FROM activity JOIN run ON run.id = activity.run GROUP BY run.part
+"""
+_MEMBERS = f"""
+SELECT part, bool_or(alive_until > now_ms()), max(least(alive_until - {ALIVE_FOR}, now_ms()))
+FROM member GROUP BY part
+"""
+_LAST_RUNS = """
+SELECT part, count(*), max(greatest(started_at, coalesce(finished_at, 0), coalesce(seen, 0)))
+FROM run LEFT JOIN (
+    SELECT run, (max(minute) + 1) * 60000 AS seen FROM activity GROUP BY run
+) AS last ON last.run = run.id GROUP BY part
+"""
+_SHARES = """
+SELECT run.part, sum(share.calls / rate_period) FROM share JOIN run ON run.id = share.run
+WHERE alive_until > now_ms() GROUP BY run.part
+"""
+_RUNS = """
+SELECT run.id, run.session, uuid, host, path,
+    EXISTS (SELECT FROM member WHERE member.run = run.id AND alive_until > now_ms()),
+    EXISTS (SELECT FROM claim WHERE claim.run = run.id AND until > now_ms())
+FROM run JOIN part ON part.id = run.part
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class HostRow:
+    """One host's part as the ledger knows it; `part` is its UUID, times are Unix seconds.
+
+    `length` is in bytes; `notes` are those whose current line is in it, `duplicates` its lines paid
+    for though their notes were done. `rate` are the calls a second granted to it now. `seen_at` is
+    its last heartbeat, or the last sign of a run that is over.
+    """
+
+    part: str
+    host: str
+    path: str
+    length: int
+    notes: int
+    duplicates: int
+    runs: int
+    calls: int
+    charged: int
+    unanswered: int
+    is_alive: bool
+    seen_at: float | None
+    rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class StopRow:
+    """Why a token rests in the latest session; `token` is its fingerprint, None for all."""
+
+    token: str | None
+    reason: str
+    detail: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlace:
+    """Where a run is: its session (runs at the same time), its part and host, and its life.
+
+    `is_alive` goes by heartbeats; `is_leased` tells that leases of its jobs hold.
+    """
+
+    session: int
+    part: str
+    host: str
+    path: str
+    is_alive: bool
+    is_leased: bool
+
+
+class Hosts:
+    """Queries over the parts of a harvest; asked within the reader's snapshot, they agree."""
+
+    def __init__(self, reader: FleetReader) -> None:
+        self._reader = reader
+        # One room, and one snapshot for both.
+        self._db = reader._db  # noqa: SLF001
+
+    def hosts(self) -> list[HostRow]:
+        """All parts, in the order in which they came."""
+        notes = dict(self._pairs("SELECT part, count(*) FROM job WHERE lines > 0 GROUP BY part"))
+        again = dict(self._pairs("SELECT part, count(*) FROM duplicate GROUP BY part"))
+        lost = dict(
+            self._pairs(
+                "SELECT run.part, count(*) FROM unanswered JOIN run ON run.id = unanswered.run"
+                " GROUP BY run.part"
+            )
+        )
+        calls = {part: (all_calls, paid) for part, all_calls, paid in self._db.execute(_CALLS)}
+        runs = {part: (many, seen) for part, many, seen in self._db.execute(_LAST_RUNS)}
+        members = {part: (alive, beat) for part, alive, beat in self._db.execute(_MEMBERS)}
+        rates = dict(self._pairs(_SHARES))
+        found = []
+        for number, uuid, host, path, length in self._db.execute(
+            "SELECT id, uuid, host, path, length FROM part ORDER BY id"
+        ):
+            many, seen = runs.get(number, (0, 0))
+            is_alive, beat = members.get(number, (False, 0))
+            # Of a run that goes on, only the minute of its last answer is known without a beat.
+            last = beat or seen
+            found.append(
+                HostRow(
+                    *(uuid, host, path, length),
+                    notes.get(number, 0),
+                    again.get(number, 0),
+                    many,
+                    *calls.get(number, (0, 0)),
+                    lost.get(number, 0),
+                    is_alive,
+                    last / 1000 if last else None,
+                    float(rates.get(number, 0)),
+                )
+            )
+        return found
+
+    def _pairs(self, query: str) -> list[tuple[int, int]]:
+        return [(key, value) for key, value in self._db.execute(query)]
+
+    def stops(self) -> list[StopRow]:
+        """The tokens that rest in the latest session, in the order in which they stopped."""
+        rows = self._db.execute(
+            "SELECT token_fp, reason, detail, at FROM stop"
+            " WHERE session = (SELECT max(session) FROM run) ORDER BY at, token_fp"
+        )
+        return [
+            StopRow(token or None, reason, detail, at / 1000) for token, reason, detail, at in rows
+        ]
+
+    def runs(self) -> dict[int, RunPlace]:
+        """Where each run is, by its number."""
+        return {number: RunPlace(*place) for number, *place in self._db.execute(_RUNS)}
+
+    def duplicates(self, most: int) -> list[DuplicateRow]:
+        """The first lines that were paid for though their notes were done."""
+        return list(islice(self._reader.duplicates(), most))
+
+    def unplaced(self, most: int) -> tuple[int, list[str]]:
+        """How many done notes have no line in any part, and the ids of the first of them."""
+        where = "FROM job WHERE state = 1 AND part IS NULL"
+        ((many,),) = self._db.execute(f"SELECT count(*) {where}")
+        rows = self._db.execute(f"SELECT note_id {where} ORDER BY job.seq LIMIT {most}")
+        return int(many), [str(note_id) for (note_id,) in rows]
