@@ -20,6 +20,7 @@ from harvester.model import StopReason
 README = Path(__file__).parents[2] / "README.md"
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ENGLISH, CHINESE = "The real job, in five minutes", "中文快速上手"
+FLEET = "More than one machine"
 FIRST = "67f32a94000000001d02eb4a"
 # A notebook's cell may await; a script need not.
 AS_A_CELL = """
@@ -89,7 +90,7 @@ def run(command: str, shell: dict[str, str], folder: Path, *codes: int) -> str:
 
 
 def test_the_console_commands_work_in_their_order(shell: dict[str, str], tmp_path: Path) -> None:
-    in_english = readme().replace(readme(CHINESE), "")
+    in_english = readme().replace(readme(CHINESE), "").replace(readme(FLEET), "")
     for command in commands(in_english):
         if not command.startswith("jq "):
             run(command, shell, tmp_path)
@@ -105,6 +106,17 @@ def test_the_chinese_quick_start_is_in_step_and_works(
     for command in commands(readme(CHINESE)):
         run(command, shell, tmp_path)
     assert len((tmp_path / "notes.jsonl").read_bytes().splitlines()) == 2
+
+
+def test_the_commands_of_a_fleet_work_in_their_order(
+    shell: dict[str, str], database: str, tmp_path: Path
+) -> None:
+    for setup in commands(readme(ENGLISH))[:2]:
+        run(setup, shell, tmp_path)
+    for command in commands(readme(FLEET)):
+        run(command, {**shell, "HARVESTER_LEDGER": database}, tmp_path)
+    merged = (tmp_path / "all.jsonl").read_text("utf-8").splitlines()
+    assert len(merged) == 2
 
 
 def test_the_recipes_read_what_was_harvested(shell: dict[str, str], tmp_path: Path) -> None:
@@ -124,7 +136,7 @@ def test_the_recipes_read_what_was_harvested(shell: dict[str, str], tmp_path: Pa
 def test_the_make_targets_are_there() -> None:
     lines = "".join(blocks("sh")).splitlines()
     targets = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("make ")]
-    assert [target[0] for target in targets] == ["run", "test", "soak", "bench", "bench-fleet"]
+    assert {target[0] for target in targets} == {"run", "test", "soak", "bench", "bench-fleet"}
     for target in targets:
         subprocess.run(
             ["/usr/bin/env", "make", "-n", *target],

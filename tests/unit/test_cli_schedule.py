@@ -79,6 +79,8 @@ def test_every_option_of_run_reaches_the_night_as_it_was_meant(
 ) -> None:
     said = [option.opts[-1], *value_of(option)]
     token = [] if option.name == "token_file" else ["--token-file", "token.txt"]
+    if option.name == "harvest":
+        token += ["--ledger", "postgresql://host/database"]
     night = scheduled("notes.jsonl", *token, *said)
     now = run.make_context("run", ["-o", "notes.jsonl", *said]).params
     meant = now[option.name or ""]
