@@ -15,6 +15,10 @@ class UsageError(HarvesterError):
     """Options or settings that cannot be meant, or that contradict the ledger (exit 2)."""
 
 
+class NoHarvestError(UsageError):
+    """A harvest that no run has begun yet (exit 2)."""
+
+
 class InputError(HarvesterError):
     """An INPUT that cannot be read as note ids; names the file and the line (exit 2)."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from click.core import ParameterSource
 
 from harvester.cli.options import OUTPUT
 from harvester.engine.opening import check_no_part, ledger_path
-from harvester.errors import UsageError
+from harvester.errors import NoHarvestError, UsageError
 from harvester.ledger.fleet import FleetAddress
 from harvester.ledger.hosts import Hosts
 from harvester.ledger.reader import LedgerReader, reading
@@ -79,6 +79,22 @@ def opened_reader(
         return
     with reading_part(fleet) as found:
         yield OpenLedger(found, f"harvest {fleet.harvest}", target_of(fleet), hosts=Hosts(found))
+
+
+@contextmanager
+def known_before(output: Path, fleet: FleetAddress | None) -> Iterator[LedgerReader | None]:
+    """The ledger that a run would go on with, None if there is none yet; errors as a run's."""
+    with ExitStack() as stack:
+        reader: LedgerReader | None = None
+        path = ledger_path(output.resolve())
+        if fleet is not None:
+            with suppress(NoHarvestError):
+                reader = stack.enter_context(reading_part(fleet))
+        else:
+            check_no_part(output.resolve())
+            if path.exists():
+                reader = stack.enter_context(reading(path))
+        yield reader
 
 
 def fleet_meant(

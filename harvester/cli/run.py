@@ -19,6 +19,7 @@ import cloup
 
 from harvester.api.endpoints import DEFAULT_ENDPOINT
 from harvester.cli.completion import Named, endpoint_items
+from harvester.cli.ledgers import known_before
 from harvester.cli.on_finish import OnFinish
 from harvester.cli.options import OUTPUT, Command, Number, day_timezone, price
 from harvester.cli.screen import Screen, measured, observers_of, print_summary, shown
@@ -26,8 +27,9 @@ from harvester.cli.signals import Signals
 from harvester.cli.terminated import terminating
 from harvester.engine.harvest import Harvest, run_harvest
 from harvester.engine.run import Run
+from harvester.ledger.fleet import without_password
 from harvester.model import Summary
-from harvester.options import Options, base_url_of, plan
+from harvester.options import Options, base_url_of, fleet_of, plan
 from harvester.plain import plain
 from harvester.settings import REGIONS
 from harvester.views.estimate import estimate_lines
@@ -231,8 +233,9 @@ def run(
     """
     chosen = cast("Options", options)
     if dry_run:
-        for line in estimate_lines(inputs, output, chosen, price):
-            click.echo(line)
+        with known_before(output, fleet_of(chosen)) as reader:
+            for line in estimate_lines(inputs, reader, chosen, price):
+                click.echo(line)
         return 0
     screen = Screen(output, price, progress, verbose, quiet, log_file, log_format, metrics_file)
     # A run makes few cycles and many short-lived objects: looking for cycles after every 700 of
@@ -245,20 +248,30 @@ def run(
             for warning in [] if quiet else warnings_about(chosen, harvest):
                 click.echo(f"harvester: warning: {warning}", err=True)
             summary = asyncio.run(_run(harvest, screen, metrics))
-        closing = closing_line(summary, output, _command_to_go_on(inputs))
+        closing = closing_line(summary, output, _command_to_go_on(inputs, chosen))
         finish.ended(summary, closing)
         print_summary(summary, screen, closing)
     return summary.exit_code
 
 
-def _command_to_go_on(inputs: tuple[str, ...]) -> str:
-    """The command that was typed, less its inputs and what is not to be done twice."""
+def _command_to_go_on(inputs: tuple[str, ...], options: Options) -> str:
+    """The command that was typed, less its inputs, a password, and what is not to be done twice."""
     once = {*inputs, "--rebuild", "--retry-failed"}
-    return shlex.join(["harvester", *(word for word in sys.argv[1:] if word not in once)])
+    words = ["harvester", *(word for word in sys.argv[1:] if word not in once)]
+    ledger = options.get("ledger")
+    if ledger:
+        words = [word.replace(ledger, without_password(ledger)) for word in words]
+    return shlex.join(words)
 
 
 def warnings_about(options: Options, harvest: Harvest) -> Iterator[str]:
-    """What endangers the token; a run against the simulator has none."""
+    """What endangers a password or the token; a run against the simulator has no token."""
+    ledger = options.get("ledger") or ""
+    if without_password(ledger) != ledger and any(ledger in word for word in sys.argv):
+        yield (
+            "the password in --ledger shows in the list of processes: put the address in "
+            "HARVESTER_LEDGER, or the password in PGPASSWORD or ~/.pgpass."
+        )
     if harvest.settings.simulated:
         return
     local = ("http://127.", "http://localhost", "http://[::1]")

@@ -121,7 +121,8 @@ class Fleet:
             self._stop(name, StopReason(reason), detail, lanes)
         if beat.members != self._members:
             self._members = beat.members
-            lanes.tell(Notice("fleet", f"{beat.members} hosts share this harvest"))
+            shared = f"{beat.members} hosts share this harvest"
+            lanes.tell(Notice("fleet", shared if beat.members > 1 else "this host is alone now"))
 
     def _hear(self, told: Told, lanes: Lanes) -> None:
         if told.kind == "stop":

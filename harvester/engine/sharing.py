@@ -7,12 +7,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harvester.engine.day import Day
 from harvester.engine.fleet import Fleet, fingerprint
 from harvester.engine.joining import open_part
-from harvester.engine.lane import Lane
+from harvester.engine.lane import Lane, Lanes
 from harvester.engine.opening import Host, Opened
 from harvester.engine.ports import Notice
 from harvester.engine.run import Companion, Run
@@ -20,6 +22,9 @@ from harvester.errors import HarvesterError
 from harvester.ledger.fleet import Absence, FleetAddress, open_ledger, open_membership
 from harvester.ledger.protocol import DirectLedger, Identity
 from harvester.settings import RunSettings
+
+if TYPE_CHECKING:
+    from harvester.ledger.postgres.ledger import PostgresLedger
 
 # So many seconds a run that is opening, or about to end, waits for a database that is away.
 _PATIENCE = 15.0
@@ -80,13 +85,14 @@ class Sharing:
         self._settings = settings
         self._fingerprints = [fingerprint(address.harvest, token) for token in tokens]
         self._host = host
+        self._ledger: PostgresLedger | None = None
         self.waiting = Waiting()
 
     def open(self, path: Path, identity: Identity) -> Opened:
         """Open OUTPUT as a part of the harvest; errors as `open_part`'s."""
 
         def ledger_of(part: str) -> DirectLedger:
-            return open_ledger(
+            self._ledger = open_ledger(
                 self._address,
                 part,
                 path.resolve(),
@@ -99,6 +105,7 @@ class Sharing:
                     self.waiting.is_over,
                 ),
             )
+            return self._ledger
 
         harvest, rebuild = self._address.harvest, self._settings.rebuild
         return open_part(path, identity, self._host, harvest, ledger_of, rebuild=rebuild)
@@ -116,11 +123,29 @@ class Sharing:
                 rate = self._settings.calling.rate
                 fleet = Fleet(membership, by_token, rate, thread)
                 await self._join(fleet, run)
-                yield fleet.keep
+                yield partial(self._keep, fleet)
         finally:
             # Whatever has gone wrong, the ledger's thread is to come to its end.
             self.waiting.end()
             membership.close()
+
+    async def _keep(self, fleet: Fleet, lanes: Lanes) -> None:
+        """Keep it a member until cancelled; tell what was found paid for twice."""
+        told = self._tell_duplicates(lanes, 0)
+        try:
+            await fleet.keep(lanes)
+        finally:
+            self._tell_duplicates(lanes, told)
+
+    def _tell_duplicates(self, lanes: Lanes, told: int) -> int:
+        found = 0 if self._ledger is None else self._ledger.duplicates
+        if found > told:
+            text = (
+                f"{found - told} of the notes on this part's lines were paid for twice: other "
+                "hosts had fetched them meanwhile; `harvester status` lists them"
+            )
+            lanes.tell(Notice("paid twice", text))
+        return found
 
     async def _join(self, fleet: Fleet, run: int) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,19 @@ if TYPE_CHECKING:
 _NO_DRIVER = (
     "--ledger needs the PostgreSQL driver, which is not installed: pip install 'harvester[fleet]'."
 )
+# Where a password may stand: after the user in a URL, as its parameter, or in "key=value ...".
+_PASSWORDS = (
+    (re.compile(r"^(\w+://[^:/@]*):[^/]*(?=@)"), r"\1"),
+    (re.compile(r"([?&])(?:ssl)?password=[^&]*&?"), r"\1"),
+    (re.compile(r"\b(?:ssl)?password\s*=\s*(?:'(?:\\.|[^'])*'?|(?:\\.|\S)*)\s*"), ""),
+)
+
+
+def without_password(url: str) -> str:
+    """The address of a ledger, fit to be shown."""
+    for pattern, left in _PASSWORDS:
+        url = pattern.sub(left, url)
+    return url.rstrip("?& ")
 
 
 @dataclass(frozen=True, slots=True)

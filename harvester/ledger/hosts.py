@@ -21,7 +21,8 @@ SELECT part, bool_or(alive_until > now_ms()), max(least(alive_until - {ALIVE_FOR
 FROM member GROUP BY part
 """
 _LAST_RUNS = """
-SELECT part, count(*), max(greatest(started_at, coalesce(finished_at, 0), coalesce(seen, 0)))
+SELECT part, count(*),
+    max(coalesce(finished_at, greatest(started_at, least(coalesce(seen, 0), now_ms()))))
 FROM run LEFT JOIN (
     SELECT run, (max(minute) + 1) * 60000 AS seen FROM activity GROUP BY run
 ) AS last ON last.run = run.id GROUP BY part

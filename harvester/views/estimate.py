@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from harvester.engine.opening import ledger_path
-from harvester.ledger.reader import LedgerReader, reading
+from harvester.ledger.reader import LedgerReader
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import BadLine, State
 from harvester.options import Inputs, Options, pages_of, settings_of
@@ -20,14 +19,15 @@ from harvester.views.words import count, duration, money
 
 
 def estimate_lines(
-    inputs: Inputs, output: Path, options: Options, price: float | None
+    inputs: Inputs, reader: LedgerReader | None, options: Options, price: float | None
 ) -> Iterator[str]:
-    """Lines for people; raises what a run would raise before its first call."""
+    """Lines for people, going by a ledger if there is one.
+
+    Raises what a run would raise before its first call.
+    """
     settings = settings_of(options)
-    known = ledger_path(output.resolve())
     bad: list[BadLine] = []
     with ExitStack() as stack:
-        reader = stack.enter_context(reading(known)) if known.exists() else None
         added, held = _look(inputs, options, reader, bad, stack)
         counts = None if reader is None else reader.counts(time.time())
     queued = 0 if counts is None else counts.queued + counts.exhausted

@@ -18,6 +18,7 @@ from harvester.views.words import codes, count, duration, money
 
 _MOST_GROUPS = 10
 _MOST_RUNS = 10
+_MOST_HOSTS = 20
 # Where nobody looks, lines are as long as they come.
 _UNBROKEN = 10_000
 _NARROWEST = 20
@@ -53,13 +54,17 @@ _Row = tuple[str, str, str]
 def status_lines(status: Status, price: float | None, width: int | None = None) -> Iterator[str]:
     """Lines of what `status_of` gave, of at most `width` cells; None breaks none."""
     zone = ZoneInfo(status["dayTimezone"])
+    runs = status["runs"]
     parts = [
         *_head(status, zone),
         *_section("Notes", [_table(_notes(status, zone))]),
         *_section("Failed", [_table(_failures(status))] if status["failures"] else []),
         *_section("Calls", [_table(_calls(status, price))]),
         *_section("Forecast", map(_line, _forecast(status, price, zone))),
-        *_section(_runs_title(status["runs"]), _runs(status["runs"], price, zone)),
+        *_section("Hosts", _hosts(status, price, zone) if "parts" in status else []),
+        *_section("Resting tokens", map(_line, _stops(status, zone))),
+        *_section("Paid for twice", map(_line, _duplicates(status))),
+        *_section(_runs_title(runs), _runs(runs, price, zone)),
     ]
     page = io.StringIO()
     console = Console(
@@ -99,6 +104,10 @@ def _table(rows: Iterable[_Row]) -> Table:
 def _head(status: Status, zone: ZoneInfo) -> Iterator[Text]:
     kind = " (simulated)" if status["simulated"] else ""
     yield _line(f"{plain(str(status['endpoint'] or 'endpoint not known yet'))}{kind}")
+    if "parts" in status:
+        alive = sum(part["alive"] for part in status["parts"])
+        parts = count(len(status["parts"]), "part")
+        yield _line(f"a fleet: {count(alive, 'host')} alive now, {parts}")
     yield _line(f"{_when(status['asOf'], zone)}, like all times here in {zone}")
 
 
@@ -108,7 +117,8 @@ def _notes(status: Status, zone: ZoneInfo) -> Iterator[_Row]:
     if status["waiting"]:
         yield "· waiting", f"{status['waiting']:,}", f"next due {_due(status, zone)}"
     if status["inFlight"]:
-        yield "· in flight", f"{status['inFlight']:,}", _IN_FLIGHT[status["runs"][-1]["state"]]
+        last = "running" if "parts" in status else status["runs"][-1]["state"]
+        yield "· in flight", f"{status['inFlight']:,}", _IN_FLIGHT[last]
     yield "rejected", f"{status['rejected']:,}", ""
     tried = "tried again by the next run" if status["exhausted"] else ""
     yield "exhausted", f"{status['exhausted']:,}", tried
@@ -171,7 +181,7 @@ def _end(status: Status, zone: ZoneInfo) -> str:
         return "when it is done cannot be told yet: no run made enough calls (name a --rate)"
     if ahead["endsAt"] is None:
         return "done in more than ten years"
-    is_on = bool(status["runs"]) and status["runs"][-1]["state"] == "running"
+    is_on = any(run["state"] == "running" for run in status["runs"])
     condition = "" if is_on else ", if it goes on now"
     end = _local(ahead["endsAt"], zone)
     return f"done {end:%a %Y-%m-%d %H:%M} ({zone}), in {duration(ahead['seconds'])}{condition}"
@@ -181,6 +191,60 @@ def _share(ahead: Status) -> str:
     if ahead["saveShare"] is None:
         return ", if each call saves a note"
     return f"; {ahead['saveShare']:.1%} of the calls so far saved a note"
+
+
+def _hosts(status: Status, price: float | None, zone: ZoneInfo) -> Iterator[RenderableType]:
+    """The hosts of a fleet, those alive first."""
+    parts = sorted(status["parts"], key=lambda part: not part["alive"])
+    if not parts:
+        yield _line("no host has joined yet")
+    for part in parts[:_MOST_HOSTS]:
+        yield _line(f"{part['host']}: {_life(part, zone)}")
+        for text in (part["path"], _deeds(part, price)):
+            yield Padding(_line(text), (0, 0, 0, _INDENT))
+    if rest := parts[_MOST_HOSTS:]:
+        yield _line(f"and {count(len(rest), 'more part')} (--json has all)")
+
+
+def _life(part: Status, zone: ZoneInfo) -> str:
+    if part["lastHeartbeat"] is None:
+        return "has not run yet"
+    seen = _local(part["lastHeartbeat"], zone)
+    if part["alive"]:
+        share = f", its share is {_pace(part['rate'])}" if part["rate"] else ""
+        return f"alive, heard of at {seen:%H:%M:%S}{share}"
+    return f"not running, last heard of {seen:%Y-%m-%d %H:%M:%S}"
+
+
+def _deeds(part: Status, price: float | None) -> str:
+    cost = "" if price is None else f" ({part['charged'] * price:,.2f})"
+    lost = f", {part['unanswered']:,} unanswered" if part["unanswered"] else ""
+    twice = f", {part['duplicates']:,} paid for twice" if part["duplicates"] else ""
+    return (
+        f"{count(part['calls'], 'call')}, {part['charged']:,} charged{cost}{lost}; "
+        f"holds {count(part['notes'], 'note')}{twice}"
+    )
+
+
+def _stops(status: Status, zone: ZoneInfo) -> Iterator[str]:
+    for stop in status.get("stops", ()):
+        token = "all tokens" if stop["token"] is None else f"token {plain(stop['token'])}"
+        detail = f": {stop['detail']}" if stop["detail"] else ""
+        yield f"{token}, since {_when(stop['at'], zone)}: {stop['reason']}{detail}"
+
+
+def _duplicates(status: Status) -> Iterator[str]:
+    """Lines that were paid for though their notes were done; all of them are counted."""
+    many = sum(part["duplicates"] for part in status.get("parts", ()))
+    if not many:
+        return
+    yield f"{count(many, 'line')} of notes that another call had saved: they stay in their parts"
+    told = status["duplicates"]
+    paths = {part["part"]: f"{part['host']}:{part['path']}" for part in status["parts"]}
+    for row in told[:_MOST_GROUPS]:
+        yield f"{plain(row['noteId'])} in {paths.get(row['part'], row['part'])}"
+    if many > _MOST_GROUPS:
+        yield f"and {many - len(told[:_MOST_GROUPS]):,} more (--json has them)"
 
 
 def _runs_title(runs: Sequence[Status]) -> str:
@@ -204,7 +268,8 @@ def _run_title(run: Status, zone: ZoneInfo) -> str:
     ended = _STATES.get(run["state"]) or f"{run['reason']} (exit {run['exitCode']})"
     about = "about " if run["state"] in {"killed", "unknown"} else ""
     took = f"{about}{duration(run['seconds'])}"
-    return f"{_when(run['startedAt'], zone)}, {took}: {plain(ended)}"
+    host = f", {run['host']}" if "host" in run else ""
+    return f"{_when(run['startedAt'], zone)}{host}, {took}: {plain(ended)}"
 
 
 def _run_details(run: Status, price: float | None) -> Iterator[str]:

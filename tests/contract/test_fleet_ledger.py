@@ -28,6 +28,7 @@ from harvester.settings import Limits
 from tests.contract.fleet import Database, Severed, drop_connection
 from tests.cut import Cut, Mode
 from tests.postgres import PASSWORD, Postgres, Server
+from tests.process.tool import until
 
 ROOT = Path(harvester.__file__).parents[1]
 NOW = 1_700_000_040.0
@@ -356,8 +357,9 @@ def test_after_a_stop_nothing_departs_anywhere(
         told.join(a.run)
         told.tell_stop("t1", "quota", "daily quota used up")
         assert a.depart([one], LEASE) == []
-        # The other token rests only once it is stopped too.
         assert b.depart([two], LEASE, token="t1") == []  # noqa: S106 - a fingerprint
+        # What a stop kept here went back; the other token rests only once it is stopped too.
+        (two,) = b.claim(1, LEASE).jobs
         assert b.depart([two], LEASE, token="t2") == [two]  # noqa: S106 - a fingerprint
         assert b.depart([two], LEASE) == [two]
         told.tell_stop("", "refused", "endpoint gone")
@@ -594,7 +596,10 @@ def test_a_run_that_stops_waits_no_longer_for_the_database(
             with pytest.raises(LocalIOError, match="what was paid for is in OUTPUT") as told_why:
                 record(ledger, save(job))
             assert PASSWORD not in str(told_why.value)
+            with pytest.raises(LocalIOError):
+                ledger.counts()
             network.mend()
+            waits.clear()
             assert record(ledger, save(job)) == []
 
 
@@ -609,6 +614,28 @@ def test_a_network_that_swallows_everything_is_noticed(fleet: Database) -> None:
             assert len(away) == 1
             assert ledger.counts().queued == 2
     assert fleet.one("SELECT count(*) FROM job") == 2
+
+
+def test_a_transaction_that_stands_in_anothers_way_is_done_again(
+    fleet: Database, hosts: Callable[..., PostgresLedger]
+) -> None:
+    a = hosts("a")
+    a.enrol(["1", "2"], None)
+    jobs = a.claim(2, LEASE).jobs
+    locks = f"SELECT FROM harvester_{fleet.harvest}.claim WHERE seq = %s FOR UPDATE".encode()
+    waits = (
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        " AND application_name = 'harvester a'"
+    )
+    with ThreadPoolExecutor(1) as thread, closing(psycopg.connect(fleet.url)) as other:
+        other.execute(locks, (jobs[1].seq,))
+        recording = thread.submit(record, a, *map(save, jobs))
+        until(lambda: fleet.one(waits) == 1, "the ledger to wait for the other")
+        # Now each waits for the other; the server ends the one that has waited longer.
+        other.execute(locks, (jobs[0].seq,))
+        other.rollback()
+        assert recording.result(30) == []
+    assert a.counts().done == 2
 
 
 def test_a_transaction_that_arrives_too_late_is_done_by_nobody(fleet: Database) -> None:

@@ -88,6 +88,7 @@ def everything(reader: LedgerReader) -> dict[str, object]:
             "placed": list(reader.placed_lines()),
             "known": reader.known([*NOTES, "unknown"]),
             "timeline": history.timeline(SHANGHAI),
+            "attempts": history.attempts(),
             "by day": history.charged_by_day(SHANGHAI),
             "failed for": history.failures(str.lower, 5, 3),
             "latency": history.latency(),

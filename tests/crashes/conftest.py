@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+
+from tests.crashes.fleet_play import Stage
+from tests.postgres import Postgres
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +19,13 @@ def place() -> Iterator[Path]:
     memory = Path("/dev/shm")  # noqa: S108 - a fresh folder is made in it
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
         yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def stage(postgres: Postgres) -> Iterator[Stage]:
+    """Where the stories of a fleet are played, one after another."""
+    postgres.start()
+    url = postgres.new_database()
+    with closing(Stage(url)) as made:
+        yield made
+    postgres.drop_database(url)

@@ -90,7 +90,7 @@ class Story:
 
 _ANSWERS = ("301", "301", "500", "302", "404", "202", "lost", "broken", "unsent", "slow", "slow")
 _KINDS = (*[Kind.DEATH] * 4, *[Kind.BREAK] * 3, *[Kind.PAUSE] * 3)
-_LAST_OPERATION = 40
+_LAST_OPERATION = 26
 
 
 def story_of(seed: int) -> Story:
@@ -98,7 +98,7 @@ def story_of(seed: int) -> Story:
     dice = random.Random(seed)
     notes = tuple(
         tuple(dice.choices(_ANSWERS, k=dice.choice((0, 0, 0, 0, 1, 1, 2))))
-        for _ in range(dice.choice((6, 15, 24, 36)))
+        for _ in range(dice.choice((6, 15, 24, 30)))
     )
     careers = tuple(_career(dice) for _ in range(WORKERS))
     # Worker 0 sees to it that somebody finishes.
@@ -115,11 +115,11 @@ def story_of(seed: int) -> Story:
 
 
 def _career(dice: random.Random) -> tuple[Fate, ...]:
-    return tuple(_fate(dice) for _ in range(dice.choice((0, 1, 1, 2))))
+    return tuple(_fate(dice) for _ in range(dice.choice((0, 1, 2, 2))))
 
 
 def _fate(dice: random.Random) -> Fate:
-    ats = sorted(dice.sample(range(1, _LAST_OPERATION), k=dice.choice((1, 1, 2, 3))))
+    ats = sorted(dice.sample(range(1, _LAST_OPERATION), k=dice.choice((1, 2, 3, 4))))
     faults = tuple(
         Fault(dice.choice(_KINDS), at, dice.choice(list(Phase)), dice.choice((2.0, 25.0, 45.0)))
         for at in ats

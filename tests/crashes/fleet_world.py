@@ -10,7 +10,8 @@ import asyncio
 import os
 import random
 import socket
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager, suppress
 from contextvars import Context, ContextVar, copy_context
@@ -22,7 +23,11 @@ import psycopg
 from harvester.disk import Disk
 from harvester.ledger.postgres.connection import Connection
 from harvester.ledger.postgres.ledger import PostgresLedger
-from harvester.model import Job
+from harvester.ledger.protocol import Claimed
+from harvester.model import Job, StopReason
+from harvester.pace import Pace
+from harvester.rules.shares import reduced
+from harvester.settings import Rate
 from tests.contract.fleet import Database
 from tests.crashes.fleet_story import Fate, Fault, Kind, Phase
 from tests.crashes.world import CrashError, RunawayError
@@ -71,11 +76,16 @@ class StoppableLoop(VirtualLoop):
 
 
 class World:
-    """What the workers of a story share: time, and the database that keeps to it."""
+    """What the workers of a story share: time, and the database that keeps to it.
+
+    `stops` are those recorded, by session, `problems` what went against a promise.
+    """
 
     def __init__(self, loop: StoppableLoop, database: Database) -> None:
         self.loop = loop
         self.database = database
+        self.problems: list[str] = []
+        self.stops: dict[int, tuple[StopReason, str]] = {}
         self._told = 0
 
     @property
@@ -97,9 +107,10 @@ class World:
 
 
 class Life:
-    """One process of a worker, that counts its operations; `problems` are what it did wrong.
+    """One process of a worker, that counts its operations.
 
-    `departed` counts by note what may have been recorded as about to be sent.
+    `departed` counts by note what may have been recorded as about to be sent; `pauses_at_start` are
+    the pauses before its latest call started.
     """
 
     def __init__(self, world: World, worker: int, number: int, fate: Fate) -> None:
@@ -109,9 +120,10 @@ class Life:
         self.run = 0
         self.session = 0
         self.is_dead = False
-        self.was_paused = False
+        self.pauses = 0
+        self.pauses_at_start = 0
         self.operations = 0
-        self.departed: dict[str, int] = {}
+        self.departed: Counter[str] = Counter()
         self.disk = _FaultyDisk(self)
         self.task: asyncio.Task[Any] | None = None
         self._faults = {fault.at: fault for fault in fate.faults}
@@ -134,7 +146,7 @@ class Life:
             raise RunawayError
         fault = self._faults.get(self.operations)
         if fault is not None and fault.kind is Kind.PAUSE:
-            self.was_paused = True
+            self.pauses += 1
             self.world.loop.stop_life(self, fault.seconds)
             return None
         return fault
@@ -226,7 +238,7 @@ class FaultyConnection(Connection):
     """The product's connection, that breaks around a commit when the life's story says so."""
 
     _life: Life | None = None
-    _is_committing = False
+    _after: Fault | None = None
 
     @classmethod
     def connect(cls, *args: Any, **how: Any) -> Self:  # noqa: ANN401 - psycopg's own
@@ -242,15 +254,79 @@ class FaultyConnection(Connection):
     def execute(self, query: Any, *args: Any, **how: Any) -> psycopg.Cursor[tuple[Any, ...]]:  # noqa: ANN401 - the same
         if self._life is not None:
             self._life.check_alive()
-            self._is_committing = query == "COMMIT"
+            if query == "COMMIT":
+                self._before_commit(self._life)
         return super().execute(query, *args, **how)
+
+    def _before_commit(self, life: Life) -> None:
+        fault = life.next_fault()
+        if fault is None or fault.phase is Phase.AFTER:
+            self._after = fault
+            return
+        life.cut()
+        if fault.kind is Kind.DEATH:
+            life.die()
+            raise CrashError
 
     @contextmanager
     def pipeline(self) -> Iterator[psycopg.Pipeline]:
-        fault = None
+        self._after = None
         with super().pipeline() as pipeline:
             yield pipeline
-            if self._life is not None and self._is_committing:
-                fault = None
-        if fault is not None:
+        self._after_commit(self._life, self._after)
+
+    def _after_commit(self, life: Life | None, fault: Fault | None) -> None:
+        if life is None or fault is None:
+            return
+        life.cut()
+        if fault.kind is Kind.DEATH:
+            life.die()
             raise CrashError
+        raise psycopg.OperationalError("the answer to the commit was lost, as the story has it")
+
+
+class WatchedPace(Pace):
+    """The product's pace, that tells when a call starts: it is on its way a moment later."""
+
+    def __init__(self, life: Life, rate: Rate) -> None:
+        super().__init__(Rate(*reduced(rate)), is_shared=True)
+        self._life = life
+
+    async def start(self) -> bool:
+        """Wait until one more call may start."""
+        is_open = await super().start()
+        if is_open:
+            self._life.pauses_at_start = self._life.pauses
+        return is_open
+
+
+class WatchedLedger(PostgresLedger):
+    """The product's ledger, with an eye on what is claimed and what is about to be sent."""
+
+    def __init__(self, life: Life, *args: Any, **how: Any) -> None:  # noqa: ANN401 - the ledger's own
+        super().__init__(*args, **how)
+        self._life = life
+
+    def claim(self, limit: int, lease: float, held: Collection[Job] = ()) -> Claimed:
+        """Claim, and see that nothing was claimed that nobody is told of."""
+        claimed = super().claim(limit, lease, held)
+        world = self._life.world
+        if claimed.jobs:
+            query = "SELECT count(*) FROM claim WHERE token = %s"
+            made = world.database.one(query, claimed.jobs[0].token)
+            if made != len(claimed.jobs):
+                world.problems.append(f"{self._life} claimed {made}, got {len(claimed.jobs)}")
+        return claimed
+
+    def depart(self, jobs: Sequence[Job], lease: float, token: str = "") -> list[Job]:
+        """Depart, and see that no stop was recorded before."""
+        life = self._life
+        stopped = life.session in life.world.stops
+        for job in jobs:
+            life.departed[job.note_id] += 1
+        held = super().depart(jobs, lease, token)
+        for job in set(jobs).difference(held):
+            life.departed[job.note_id] -= 1
+        if held and stopped:
+            life.world.problems.append(f"{life} sent {len(held)} calls after a recorded stop")
+        return held

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -153,8 +154,10 @@ def test_an_output_with_a_hostile_name_is_text_too(tmp_path: Path) -> None:
     with closing(Night(folder)) as night:
         night.enrol(1)
     named = folder / "<img src=x onerror=alert(1)>"
-    (folder / "notes.jsonl.ledger").rename(named.with_name(named.name + ".ledger"))
-    page = page_of(story_of(named, Question(START, SHANGHAI)))
+    ledger = (folder / "notes.jsonl.ledger").rename(named.with_name(named.name + ".ledger"))
+    names = (named.name, shlex.quote(str(named)))
+    with reading(ledger) as reader:
+        page = page_of(story_of(reader, named, names, Question(START, SHANGHAI)))
     assert "<img" not in shown(page)
     assert "&lt;img src=x" in page
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from harvester.ledger.postgres.folding import Folded, Known, fold, moment_of
 from harvester.ledger.postgres.records import add_activity
@@ -13,7 +14,8 @@ from harvester.ledger.sqlite import _LOST as LOST
 from harvester.model import State
 
 _CLAIMS = (
-    "SELECT claim.seq FROM claim JOIN job USING (seq) WHERE note_id = ANY(%s)"
+    "SELECT claim.seq, claim.run, claim.sent_at, run.part FROM claim JOIN job USING (seq)"
+    " JOIN run ON run.id = claim.run WHERE note_id = ANY(%s)"
     " ORDER BY claim.seq FOR UPDATE OF claim"
 )
 _KNOWN = (
@@ -47,13 +49,23 @@ SELECT %s, seq, line_end, fetched_at, %s
 FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS found (seq, line_end, fetched_at)
 ON CONFLICT DO NOTHING
 """
-# The call that was taken for unanswered has been answered after all.
+# Calls that were taken for unanswered have been answered after all.
 _ANSWER = f"""
-DELETE FROM unanswered WHERE id IN (
-    SELECT max(lost.id) FROM unanswered AS lost JOIN run ON run.id = lost.run
-    WHERE run.part = %s AND lost.seq = ANY(%s) AND NOT lost.in_activity AND lost.how <> '{LOST}'
-    GROUP BY lost.seq
+WITH lost AS (
+    SELECT lost.id, seq, row_number() OVER (PARTITION BY seq ORDER BY lost.id DESC) AS nth
+    FROM unanswered AS lost JOIN run ON run.id = lost.run
+    WHERE run.part = %s AND seq = ANY(%s) AND NOT in_activity AND how <> '{LOST}'
+), answered AS (
+    SELECT seq, count(*) AS calls FROM unnest(%s::bigint[]) AS line (seq) GROUP BY seq
 )
+DELETE FROM unanswered
+WHERE id IN (SELECT id FROM lost JOIN answered USING (seq) WHERE nth <= calls)
+"""
+# Calls that are out for a note that is done by now; their answers may never come.
+_OUT = """
+INSERT INTO unanswered (run, seq, sent_at, how, in_activity)
+SELECT run, seq, sent_at, 'its note was done by another call', false
+FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS lost (run, seq, sent_at)
 """
 # Lines of ours that are gone: those past a length, or all. What another part holds stays paid for.
 _GONE = "job.part = %(part)s AND (%(all)s OR job.line_end > %(length)s)"
@@ -92,16 +104,26 @@ UPDATE job SET lines = job.lines - lines.lines FROM lines WHERE job.seq = lines.
 _TIDY = "DELETE FROM older WHERE lines <= 0"
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A call that is out, under a claim: its job, its run, when it was sent, its part."""
+
+    seq: int
+    run: int
+    sent_at: int
+    part: int
+
+
 def adopt(
     work: Work, lines: Sequence[FoundLine], extent: Extent, *, paid_now: bool, is_anew: bool
-) -> int:
-    """Make the jobs of the lines found done; gives how many were not."""
+) -> tuple[int, int]:
+    """Make the jobs of the lines found done; gives how many were not, and how many duplicates."""
     work.ask(lock("jobs"))
     by_note: dict[str, list[FoundLine]] = {}
     for line in lines:
         by_note.setdefault(line.note_id, []).append(line)
     ids = list(by_note)
-    work.ask(_CLAIMS, (ids,))
+    sent = [Sent(*row) for row in work.ask(_CLAIMS, (ids,)) if row[2] is not None]
     known = {row[0]: Known(row[1], State(row[2]), *row[3:]) for row in work.ask(_KNOWN, (ids,))}
     folded = [
         fold(known.get(note_id), found, work.part, is_anew=is_anew)
@@ -110,9 +132,16 @@ def adopt(
     work.vouch(extent)
     if folded:
         _write(work, folded, known)
+    paid = [known[f.note_id].seq for f in folded if f.note_id in known for _ in f.paid]
+    # Before a run begins, the part's claims are a dead run's: a line found answers its call.
+    own = [] if work.run else [call for call in sent if call.part == work.part]
+    answered = [call for call in own if call.seq in paid]
+    for call in answered:
+        paid.remove(call.seq)
     if paid_now:
-        _pay(work, folded, known)
-    return sum(note.is_new for note in folded)
+        _pay(work, folded, paid)
+    _leave_out(work, [call for call in sent if call not in answered])
+    return sum(note.is_new for note in folded), sum(len(note.duplicates) for note in folded)
 
 
 def _write(work: Work, folded: Sequence[Folded], known: dict[str, Known]) -> None:
@@ -138,14 +167,19 @@ def _write(work: Work, folded: Sequence[Folded], known: dict[str, Known]) -> Non
     work.shift(moves)
 
 
-def _pay(work: Work, folded: Sequence[Folded], known: dict[str, Known]) -> None:
-    """Count as charged what is not known as charged."""
-    paid = [line for note in folded for line in note.paid]
-    minutes = Counter(int(line.fetched_at) // 60 for line in paid)
+def _pay(work: Work, folded: Sequence[Folded], late: Sequence[int]) -> None:
+    """Count as charged what is not known as charged; `late` answers came after all, by job."""
+    minutes = Counter(int(line.fetched_at) // 60 for note in folded for line in note.paid)
     add_activity(work, work.last_run(), [(minute, 0, n, 0) for minute, n in minutes.items()])
-    seqs = [known[line.note_id].seq for line in paid if line.note_id in known]
-    if seqs:
-        work.later(_ANSWER, (work.part, seqs))
+    if late:
+        work.later(_ANSWER, (work.part, list(late), list(late)))
+
+
+def _leave_out(work: Work, calls: Sequence[Sent]) -> None:
+    """Count as unanswered what is out; whoever sent it adopts its line, if it comes."""
+    if calls:
+        columns = zip(*((call.run, call.seq, call.sent_at) for call in calls), strict=True)
+        work.later(_OUT, [list(column) for column in columns])
 
 
 def forget_lines(work: Work) -> None:

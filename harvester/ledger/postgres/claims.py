@@ -224,7 +224,10 @@ def _columns(names: Iterable[tuple[int, int]]) -> tuple[list[int], list[int]]:
 
 
 def depart(work: Work, jobs: Sequence[Job], lease: float, tokens: Sequence[str]) -> list[int]:
-    """Send claimed jobs, unless a stop for all or for each of the API tokens is recorded."""
+    """Send claimed jobs, unless a stop for all or for each of the API tokens is recorded.
+
+    Jobs that a stop keeps here go back at once: who asked takes none of them for its own any more.
+    """
     rows = work.ask(
         f"UPDATE claim SET sent_at = now_ms(), until = now_ms() + %s FROM {_NAMED}"
         " WHERE claim.seq = named.seq AND claim.token = named.token AND NOT EXISTS ("
@@ -239,6 +242,8 @@ def depart(work: Work, jobs: Sequence[Job], lease: float, tokens: Sequence[str])
             max(1, len(tokens)),
         ),
     )
+    if not rows:
+        release(work, jobs)
     return [row[0] for row in rows]
 
 

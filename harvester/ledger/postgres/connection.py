@@ -61,6 +61,8 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
             return super().wait(gen, interval, timeout)
         try:
             return super().wait(gen, interval, self.patience)
+        except psycopg.errors.PipelineAborted:
+            raise
         except psycopg.OperationalError as error:
             if error.sqlstate is None:
                 self.close()

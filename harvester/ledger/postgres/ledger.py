@@ -53,6 +53,7 @@ class PostgresLedger:
         self._tokens = tuple(tokens)
         self._run = 0
         self._claims = 0
+        self._duplicates = 0
         self._frontier = 0
         self._steady = Steady(Address.parse(url), schema_of(harvest), identity, patience)
         self._is_anew = self._has_not_run()
@@ -71,6 +72,11 @@ class PostgresLedger:
     def part(self) -> int:
         """The part's number in the harvest."""
         return self._steady.part
+
+    @property
+    def duplicates(self) -> int:
+        """How many lines were adopted here whose notes were paid for already."""
+        return self._duplicates
 
     @property
     def run(self) -> int:
@@ -271,7 +277,7 @@ class PostgresLedger:
         """See `Ledger.record`."""
         done = partial(records.record, outcomes=outcomes, ends=ends, extent=extent)
         held = self._once(done)
-        return [outcome for outcome in outcomes if outcome.job.seq not in held]
+        return [o for o in outcomes if (o.job.seq, o.job.token) not in held]
 
     def release(self, jobs: Sequence[Job]) -> None:
         """See `Ledger.release`."""
@@ -288,7 +294,9 @@ class PostgresLedger:
         found = partial(
             adoption.adopt, lines=lines, extent=extent, paid_now=paid_now, is_anew=self._is_anew
         )
-        return self._once(found)
+        adopted, again = self._once(found)
+        self._duplicates += again
+        return adopted
 
     def counts(self) -> Counts:
         """See `Ledger.counts`."""

@@ -12,7 +12,7 @@ from typing import Any, cast
 import psycopg
 from psycopg.adapt import Buffer, Loader
 
-from harvester.errors import LedgerError, UsageError
+from harvester.errors import LedgerError, NoHarvestError
 from harvester.ledger.postgres.connection import Address, Connection, failure, refusal
 from harvester.ledger.postgres.schema import NEWEST, schema_of, version_of
 from harvester.ledger.protocol import Extent
@@ -123,8 +123,7 @@ class FleetReader(LedgerReader):
         """How many lines all parts together should hold."""
         row = self._snapshot.execute(
             "SELECT count(line_end), sum(lines) - count(line_end),"
-            " sum((lines - (line_end IS NOT NULL)::int) * seq) FROM (SELECT * FROM job) AS job"
-            " WHERE lines > ?",
+            " sum((lines - (line_end IS NOT NULL)::int) * seq) FROM job WHERE lines > ?",
             (0,),
         ).fetchone()
         current, older, older_sum = (0, 0, 0) if row is None else row
@@ -193,7 +192,7 @@ def reading_fleet(url: str, harvest: str, part: str | None = None) -> Iterator[F
 
 def _check_version(version: int, harvest: str, address: Address) -> None:
     if version == 0:
-        raise UsageError(
+        raise NoHarvestError(
             f"the {address} holds no harvest {harvest}: check --harvest, or start a run."
         )
     if version < NEWEST:

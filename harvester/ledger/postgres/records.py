@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from harvester.ledger.postgres.claims import held
 from harvester.ledger.postgres.work import Work, text_of
@@ -42,13 +42,18 @@ WHERE job.seq = other.seq
 
 def record(
     work: Work, outcomes: Sequence[Outcome], ends: Sequence[int], extent: Extent
-) -> set[int]:
-    """Commit outcomes whose claims still hold; gives the numbers of their jobs."""
-    end_of = dict(zip((o.job.seq for o in outcomes if o.line is not None), ends, strict=True))
-    seqs = [row[0] for row in held(work, [outcome.job for outcome in outcomes])]
-    holding = set(seqs)
-    good = [o for o in sorted(outcomes, key=lambda o: o.job.seq) if o.job.seq in holding]
-    work.vouch(extent)
+) -> set[tuple[int, int]]:
+    """Commit outcomes whose claims still hold; gives their jobs' numbers and tokens.
+
+    Where a save came late, nothing is vouched for: its line would be lost to whoever looks for
+    lines to adopt, were this host to die before it adopts it.
+    """
+    end_of = dict(zip((_name(o) for o in outcomes if o.line is not None), ends, strict=True))
+    rows = held(work, [outcome.job for outcome in outcomes])
+    seqs, holding = [row[0] for row in rows], {(row[0], row[1]) for row in rows}
+    good = [o for o in sorted(outcomes, key=_name) if _name(o) in holding]
+    if holding.issuperset(end_of):
+        work.vouch(extent)
     if good:
         work.later("DELETE FROM claim WHERE seq = ANY(%s)", (seqs,))
         _save(work, [o for o in good if o.state is State.DONE], end_of)
@@ -61,7 +66,12 @@ def record(
     return holding
 
 
-def _save(work: Work, saves: Sequence[Outcome], end_of: dict[int, int]) -> None:
+def _name(outcome: Outcome) -> tuple[int, int]:
+    """Number and token: a job may be claimed anew while a call of an older claim is out."""
+    return outcome.job.seq, outcome.job.token
+
+
+def _save(work: Work, saves: Sequence[Outcome], end_of: Mapping[tuple[int, int], int]) -> None:
     if saves:
         work.later(
             _SAVE,
@@ -69,7 +79,7 @@ def _save(work: Work, saves: Sequence[Outcome], end_of: dict[int, int]) -> None:
                 [o.job.seq for o in saves],
                 [o.job.attempts + 1 for o in saves],
                 [round(o.fetched_at * 1000) for o in saves],
-                [end_of[o.job.seq] for o in saves],
+                [end_of[_name(o)] for o in saves],
                 work.part,
             ),
         )

@@ -42,7 +42,17 @@ def begin_run(work: Work, longest_delay: float, asked: Asked) -> Opening:
 
 
 def finish_run(work: Work, reason: str, exit_code: int) -> None:
-    """Write down why the run ended; it is no member any more."""
+    """Write down why the run ended; it is no member any more.
+
+    A stop can cut a claim's answer short, so that nobody knows of what it took: it goes back. What
+    was sent and is not recorded keeps its claim, since OUTPUT may hold its line.
+    """
+    unsent = work.ask(
+        "SELECT seq, token, run, sent_at FROM claim WHERE run = %s AND sent_at IS NULL"
+        " ORDER BY seq FOR UPDATE",
+        (work.run,),
+    )
+    lose(work, unsent, "")
     work.later(
         "UPDATE run SET finished_at = %s, reason = %s, exit_code = %s WHERE id = %s",
         (work.now, reason, exit_code, work.run),

@@ -77,7 +77,7 @@ class Steady:
         self._schema = schema
         self._identity = identity
         self._patience = patience
-        self._is_away = False
+        self._away = ""
         self._op = 0
         self.part = 0
         try:
@@ -129,6 +129,8 @@ class Steady:
     def ask(self, call: Callable[[Connection], T], *, for_long: bool = False) -> T:
         """Make a call that may be made twice; it waits while the database is away."""
         pause, repeats = _FIRST_PAUSE, 0
+        # Given up once, it is not waited for by each of the calls that a run ends with.
+        self._give_up_or_not()
         while True:
             try:
                 result = self._try(call, for_long=for_long)
@@ -168,19 +170,22 @@ class Steady:
             db.close()
 
     def _wait(self, error: psycopg.Error, seconds: float) -> None:
-        if self._patience.give_up():
-            raise LocalIOError(
-                f"the {self._address} is away ({said_by(error)}): what was paid for is in OUTPUT; "
-                "run the same command again when it is back, it goes on from there."
-            ) from error
-        if not self._is_away:
-            self._is_away = True
-            self._patience.on_away(f"the {self._address} is away: {said_by(error)}")
+        told, self._away = self._away, said_by(error)
+        self._give_up_or_not(error)
+        if not told:
+            self._patience.on_away(f"the {self._address} is away: {self._away}")
         self._patience.pause(seconds)
 
+    def _give_up_or_not(self, error: psycopg.Error | None = None) -> None:
+        if self._away and self._patience.give_up():
+            raise LocalIOError(
+                f"the {self._address} is away ({self._away}): what was paid for is in OUTPUT; "
+                "run the same command again when it is back, it goes on from there."
+            ) from error
+
     def _came_back(self) -> None:
-        if self._is_away:
-            self._is_away = False
+        if self._away:
+            self._away = ""
             self._patience.on_back()
 
     def once(self, work: Callable[[Work], T], run: int, *, for_long: bool = False) -> T:

@@ -1,0 +1,372 @@
+"""Plays a story of a fleet: workers die, stop and come back, in one loop, until all is done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from harvester.engine.joining import open_part
+from harvester.engine.lane import Lane, Lanes
+from harvester.engine.opening import Host, begin
+from harvester.engine.ports import Ports
+from harvester.engine.run import Run
+from harvester.errors import HarvesterError
+from harvester.ledger.postgres import connection
+from harvester.ledger.postgres.ledger import PostgresLedger
+from harvester.ledger.postgres.membership import Membership
+from harvester.ledger.postgres.steady import PartIdentity
+from harvester.ledger.postgres.steady import Patience as DatabasePatience
+from harvester.ledger.protocol import Identity
+from harvester.ledger.threaded import ThreadedLedger
+from harvester.model import Answer, Fault, Page, StopReason, Summary
+from harvester.output.part import read_pointer
+from harvester.output.threaded import ThreadedSink
+from harvester.rules.shares import reduced
+from harvester.settings import Backoff, Calling, Patience, Rate, RunSettings
+from tests.contract.fleet import Database
+from tests.crashes.fleet_promises import Call, Played, broken_promises
+from tests.crashes.fleet_story import WORKERS, Fate, Story
+from tests.crashes.fleet_world import (
+    LIFE,
+    START,
+    FaultyConnection,
+    Life,
+    LifeExecutor,
+    StoppableLoop,
+    WatchedLedger,
+    WatchedPace,
+    World,
+)
+from tests.crashes.play import ENDPOINT, note_id
+
+PATIENCE = Patience(max_attempts=4, max_unanswered=2)
+BACKOFF = Backoff(1.0, 8.0)
+_TIMEOUT = 5.0
+_TOKEN = "fleet-token"  # noqa: S105 - a fingerprint, of nothing
+_ANSWERS = {
+    "301": Answer(200, b'{"code":301,"message":"again","data":null}'),
+    "302": Answer(429, b'{"code":302,"message":"slower"}', retry_after="1"),
+    "500": Answer(500, b'{"code":500}'),
+    "404": Answer(200, b'{"code":404}'),
+    "202": Answer(200, b'{"code":202}'),
+    "303": Answer(200, b'{"code":303,"message":"quota"}'),
+    "unsent": Answer(fault=Fault.NO_CONNECTION),
+    "lost": Answer(fault=Fault.TIMEOUT),
+    "broken": Answer(fault=Fault.BROKEN),
+}
+# In seconds. Beats are rarer than a host's, and hold for longer: each costs real time.
+_BEAT_EVERY, _ALIVE_FOR, _GRANTED_FOR = 0.5, 10.0, 1.5
+_ROUND_TRIP = 0.005
+_QUOTA_RESTS = 15.0
+_MOST_LIVES = 25
+
+
+class Server:
+    """The API of a story: says for each note what the story says, then saves."""
+
+    def __init__(self, played: Played) -> None:
+        self._played = played
+        self._said: Counter[int] = Counter()
+        self._quota_until: float | None = None
+
+    async def fetch(self, wanted: str) -> Answer:
+        """Answer one call, and see that the caller holds a claim on it."""
+        life = LIFE.get()
+        assert life is not None
+        life.check_alive()
+        note, calls = int(wanted[8:], 16), self._played.calls
+        call = Call(len(calls), note, life, self._say(note, life.world.loop.time()))
+        calls.append(call)
+        self._check_claim(life, wanted)
+        # Different for each call, so that answers overtake each other.
+        slow = 4.0 if call.answer == "slow" else 0.0
+        await asyncio.sleep(slow + 0.01 + (len(calls) * 7919 % 97) / 97)
+        life.check_alive()
+        call.landed = True
+        if call.is_save:
+            body = b'{"code":0,"data":{"call":%d,"x":"%s"}}' % (call.number, b"x" * 200)
+            return Answer(200, body)
+        return _ANSWERS[call.answer]
+
+    def _say(self, note: int, now: float) -> str:
+        story = self._played.story
+        if story.quota and self._quota_until is None:
+            charged = sum(call.is_charged for call in self._played.calls)
+            self._quota_until = now + _QUOTA_RESTS if charged >= story.quota else None
+        if self._quota_until is not None and now < self._quota_until:
+            return "303"
+        self._said[note] += 1
+        answers = story.notes[note]
+        return answers[self._said[note] - 1] if self._said[note] <= len(answers) else "0"
+
+    def _check_claim(self, life: Life, wanted: str) -> None:
+        if life.pauses > life.pauses_at_start:
+            # Stopped on its way between the turn and the network, where nobody can look again.
+            return
+        query = (
+            "SELECT count(*) FROM claim JOIN job USING (seq)"
+            " WHERE note_id = %s AND claim.run = %s AND sent_at IS NOT NULL"
+        )
+        if not life.world.database.one(query, wanted, life.run):
+            life.world.problems.append(f"{life} called for {wanted} without holding a claim on it")
+
+
+@dataclass
+class Worker:
+    """One host: its folder and its place in the story; `lives` counts its processes."""
+
+    number: int
+    folder: Path
+    played: Played
+    server: Server
+    lives: int = 0
+    kept: bytes = b""
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "notes.jsonl"
+
+    async def career(self) -> None:
+        """All lives of this worker."""
+        story = self.played.story
+        for fate in story.careers[self.number]:
+            await asyncio.sleep(fate.rest)
+            await self._live(fate)
+        if self.number in story.gone:
+            return
+        for _ in range(_MOST_LIVES):
+            summary = await self._live(Fate())
+            if self.played.world.problems:
+                return
+            if summary is not None and summary.exit_code in (0, 1) and not summary.exhausted:
+                return
+            await asyncio.sleep(5.0 + self.number)
+        self.played.world.problems.append(f"worker {self.number} never ends")
+
+    async def _live(self, fate: Fate) -> Summary | None:
+        world = self.played.world
+        self.lives += 1
+        life = Life(world, self.number, self.lives, fate)
+        self.played.lives.append(life)
+        living = asyncio.create_task(_live(self, life))
+        life.task = living
+        await asyncio.wait([living])
+        life.bury(self.folder)
+        if life.is_dead:
+            self._tear(fate)
+            return None
+        self._check_kept()
+        if (error := living.exception()) is not None:
+            world.problems.append(f"{life} raised {_told(error)}")
+            return None
+        return living.result()
+
+    def _tear(self, fate: Fate) -> None:
+        """Leave of OUTPUT what was recorded, and of the rest as much as the story says."""
+        if fate.torn_at is not None and self.output.exists():
+            size, pointer = self.output.stat().st_size, read_pointer(self.output)
+            query = "SELECT coalesce(max(length), 0) FROM part WHERE uuid = %s"
+            name = "" if pointer is None else pointer.part
+            known = self.played.world.database.one(query, name)
+            with self.output.open("r+b") as file:
+                file.truncate(known + int(fate.torn_at * (size - known)))
+        self._check_kept()
+
+    def _check_kept(self) -> None:
+        output = self.output.read_bytes() if self.output.exists() else b""
+        if not output.startswith(self.kept):
+            text = f"worker {self.number} lost lines in its life {self.lives}"
+            self.played.world.problems.append(text)
+        self.kept = output[: output.rfind(b"\n") + 1]
+
+
+def _told(error: BaseException) -> str:
+    inner = error
+    while isinstance(inner, BaseExceptionGroup):
+        inner = inner.exceptions[0]
+    return f"{type(inner).__name__}: {inner}"
+
+
+class Stage:
+    """A harvest's schema that story after story is played in: making one takes longer than most."""
+
+    def __init__(self, url: str) -> None:
+        self.database = Database(url)
+        self.database.open("maker").close()
+        self.database.use_clock(START)
+        rows = self.database.rows(
+            "SELECT relname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace"
+            " WHERE nspname = current_schema() AND relkind = 'r' AND relname <> 'test_clock'"
+        )
+        self._tables = ", ".join(sorted(name for (name,) in rows))
+        self._tally = self.database.rows("SELECT run, state, jobs FROM tally_of_run")
+
+    def clear(self) -> None:
+        """Leave what a new schema holds."""
+        self.database.do(f"TRUNCATE {self._tables} RESTART IDENTITY")
+        for row in self._tally:
+            self.database.do("INSERT INTO tally_of_run VALUES (%s, %s, %s)", *row)
+        self.database.set_clock(START)
+
+    def close(self) -> None:
+        """Remove it."""
+        self.database.close()
+
+
+def play(story: Story, folder: Path, stage: Stage) -> list[str]:
+    """Everything that went against the promises."""
+    stage.clear()
+    loop = StoppableLoop()
+    loop.set_exception_handler(lambda _loop, _context: None)
+    played = Played(story, World(loop, stage.database), folder)
+    with _breaking_connections(), asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(_play(played))
+    return played.world.problems or list(broken_promises(played))
+
+
+@contextmanager
+def _breaking_connections() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connection, "Connection", FaultyConnection)
+        yield
+
+
+async def _play(played: Played) -> None:
+    server = Server(played)
+    async with asyncio.TaskGroup() as group:
+        for number in range(WORKERS):
+            folder = played.folder_of(number)
+            folder.mkdir()
+            group.create_task(Worker(number, folder, played, server).career())
+
+
+async def _live(worker: Worker, life: Life) -> Summary:
+    LIFE.set(life)
+    played, world = worker.played, life.world
+    skew = played.story.skews[worker.number]
+    host = Host(lambda: world.now + skew, life.disk)
+    settings = RunSettings(
+        Calling(Rate(played.story.per_second, 1.0), timeout=_TIMEOUT), ENDPOINT, PATIENCE, BACKOFF
+    )
+    world.tick()
+
+    def ledger_of(part: str) -> PostgresLedger:
+        identity = PartIdentity(part, f"host {worker.number}", str(worker.output))
+        patience = DatabasePatience(pause=world.elapse)
+        return WatchedLedger(
+            life,
+            world.database.url,
+            world.database.harvest,
+            identity,
+            tokens=[_TOKEN],
+            patience=patience,
+        )
+
+    opened = open_part(
+        worker.output,
+        Identity(ENDPOINT, simulated=False),
+        host,
+        world.database.harvest,
+        ledger_of,
+    )
+    life.run = begin(opened, settings, host, has_input=True).run
+    life.session = world.database.one("SELECT session FROM run WHERE id = %s", life.run)
+    inline = LifeExecutor(life)
+    ports = Ports(
+        ThreadedLedger(opened.ledger, inline),
+        ThreadedSink(opened.output, opened.reserve, inline),
+        _pages(len(played.story.notes)),
+        host.clock,
+        lambda: 0.5,
+    )
+    lane = Lane(_TOKEN, worker.server, WatchedPace(life, settings.calling.rate))
+    companion = Companion(life, lane, settings.calling.rate, opened.part)
+    run = Run(settings, ports, [lane], companion.keep)
+    summary = await run.run()
+    world.tick()
+    opened.ledger.finish_run(summary.reason, summary.exit_code)
+    opened.close()
+    left = world.database.one("SELECT count(*) FROM claim WHERE run = %s", life.run)
+    if left:
+        world.problems.append(f"{life} ended ({summary.reason}) and left {left} claims behind")
+    if summary.exit_code not in (0, 1, StopReason.QUOTA.exit_code, StopReason.UPSTREAM.exit_code):
+        world.problems.append(f"{life} ended with {summary.reason}: {summary.detail}")
+    return summary
+
+
+async def _pages(many: int) -> AsyncIterator[Page]:
+    """Two pages, the second with duplicates of the first."""
+    ids = [note_id(n) for n in range(many)]
+    yield Page(ids[: many // 2 + 1])
+    yield Page(ids)
+
+
+@dataclass
+class Companion:
+    """What keeps a worker in its fleet: a third of the rate, and what others say of a stop."""
+
+    life: Life
+    lane: Lane
+    rate: Rate
+    part: str
+    untold: list[tuple[StopReason, str]] = field(default_factory=list)
+    alive_until: float = 0.0
+
+    async def keep(self, lanes: Lanes) -> None:
+        """Beat until cancelled."""
+        lanes.listen(self._on_rest, lambda _lane, _wait: None)
+        while True:
+            asked = self.life.world.loop.time()
+            await asyncio.sleep(_ROUND_TRIP)
+            self._beat(lanes)
+            share = max(1, reduced(self.rate)[0] // WORKERS)
+            self.lane.pace.grant(share, asked + _GRANTED_FOR)
+            await asyncio.sleep(_BEAT_EVERY)
+
+    def _beat(self, lanes: Lanes) -> None:
+        life, world = self.life, self.life.world
+        life.check_alive()
+        if world.loop.time() >= self.alive_until:
+            self._be_alive()
+        if self.untold:
+            self._tell()
+        if life.session in world.stops:
+            lanes.rest(self.lane, *world.stops[life.session])
+
+    def _be_alive(self) -> None:
+        world = self.life.world
+        world.tick()
+        world.database.do(
+            "INSERT INTO member SELECT id, part, session, now_ms() + %s FROM run WHERE id = %s"
+            " ON CONFLICT (run) DO UPDATE SET alive_until = excluded.alive_until",
+            round(_ALIVE_FOR * 1000),
+            self.life.run,
+        )
+        self.alive_until = world.loop.time() + _ALIVE_FOR / 3
+
+    def _on_rest(self, _lane: Lane | None, reason: StopReason, detail: str) -> None:
+        if self.life.session not in self.life.world.stops:
+            self.untold.append((reason, detail))
+            self._tell()
+
+    def _tell(self) -> None:
+        world = self.life.world
+        world.tick()
+        database = world.database
+        with closing(
+            Membership(database.url, database.harvest, self.part, world.loop.time)
+        ) as membership:
+            try:
+                membership.join(self.life.run)
+                reason, detail = self.untold[0]
+                membership.tell_stop(_TOKEN, reason.value, detail)
+            except HarvesterError:
+                return
+        world.stops[self.life.session] = self.untold[0]
+        self.untold.clear()

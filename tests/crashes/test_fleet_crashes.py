@@ -1,0 +1,65 @@
+"""Nights of a fleet that go wrong: three workers and one database, each story from a seed.
+
+A seed that fails is shrunk to a short story. `pytest tests/crashes/test_fleet_crashes.py --seed N`
+plays it alone, and `make soak` plays many more. Each story takes as long as dozens on one host, as
+a real PostgreSQL is asked at every step; so there are fewer.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.crashes.fleet_play import Stage, play
+from tests.crashes.fleet_story import Kind, Story, shrink, story_of
+
+_STORIES_AT_ONCE = 10
+# Of as many seeds as are asked for, every so many-th share is played here.
+_SHARE = 40
+
+
+def problems(story: Story, place: Path, stage: Stage) -> list[str]:
+    """What went against the promises in one story, played in a folder of its own."""
+    folder = Path(tempfile.mkdtemp(dir=place))
+    try:
+        return play(story, folder, stage)
+    finally:
+        shutil.rmtree(folder)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "seeds" not in metafunc.fixturenames:
+        return
+    one: int | None = metafunc.config.getoption("seed")
+    first: int = metafunc.config.getoption("first_seed")
+    many: int = max(1, metafunc.config.getoption("seeds") // _SHARE)
+    seeds = range(first, first + many) if one is None else range(one, one + 1)
+    parts = [seeds[n : n + _STORIES_AT_ONCE] for n in range(0, len(seeds), _STORIES_AT_ONCE)]
+    metafunc.parametrize("seeds", parts, ids=[f"{part[0]}-{part[-1]}" for part in parts])
+
+
+def test_every_promise_of_a_fleet_holds_whatever_goes_wrong(
+    seeds: range, place: Path, stage: Stage
+) -> None:
+    for seed in seeds:
+        if problems(story_of(seed), place, stage):
+            short = shrink(story_of(seed), lambda story: bool(problems(story, place, stage)))
+            pytest.fail(f"seed {seed}, as a short story:\n{short}\n{problems(short, place, stage)}")
+
+
+def test_a_seed_tells_the_same_story_of_a_fleet_every_time() -> None:
+    for seed in range(50):
+        assert story_of(seed) == story_of(seed)
+        assert str(story_of(seed)).startswith(f"seed {seed}:")
+    assert len({str(story_of(seed)).partition("\n")[2] for seed in range(50)}) == 50
+
+
+def test_stories_of_a_fleet_tell_of_all_that_can_go_wrong() -> None:
+    stories = [story_of(seed) for seed in range(50)]
+    faults = [f for s in stories for career in s.careers for fate in career for f in fate.faults]
+    assert {fault.kind for fault in faults} == set(Kind)
+    assert any(story.gone for story in stories)
+    assert any(story.quota for story in stories)
