@@ -125,14 +125,13 @@ def test_an_output_keeps_to_its_kind(tool: Tool) -> None:
     texts = (tool.output.read_bytes(), practice.read_bytes())
     more = tool.notes(4)
     refused = {
-        "simulated": tool.start("run", more, "-o", practice, "--base-url", simulator.url),
-        "real": tool.start("run", more, "-o", tool.output, "--simulate"),
-        "xiaohongshu-pgy/note-detail/v1": tool.start_harvest(
+        "simulated": tool.run("run", more, "-o", practice, "--base-url", simulator.url),
+        "real": tool.run("run", more, "-o", tool.output, "--simulate"),
+        "xiaohongshu-pgy/note-detail/v1": tool.harvest(
             simulator.url, more, "--endpoint", "xiaohongshu/note-detail/v7"
         ),
     }
-    for words, run in refused.items():
-        ended = run.finish()
+    for words, ended in refused.items():
         assert ended.code == 2, ended.text
         assert words in ended.err
         assert "choose another --output" in ended.err
