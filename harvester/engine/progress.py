@@ -100,8 +100,9 @@ class Progress:
             self.spent.charged_today += 1
 
     def recorded(self, outcome: Outcome) -> None:
-        """An outcome is safe in the ledger."""
-        self.held.pop(outcome.job.seq, None)
+        """An outcome is safe in the ledger; its job may be with us again, under another claim."""
+        if self.held.get(outcome.job.seq) == outcome.job:
+            del self.held[outcome.job.seq]
         if outcome.state is State.QUEUED:
             self.waiting += 1
             return

@@ -65,6 +65,7 @@ class Recorder:
         self._unwritten: list[Outcome] = []
         self._written: asyncio.Queue[_Written | None] = asyncio.Queue()
         self._uncommitted: list[_Written] = []
+        self._late: tuple[list[FoundLine], Extent] | None = None
         self._pending = 0
         self._is_dirty = False
         self.recorded = asyncio.Event()
@@ -161,10 +162,13 @@ class Recorder:
             self._uncommitted[-1].extent,
         )
         try:
+            # What is vouched for next lies behind lines that could not be adopted the last time.
+            await self._adopt()
             late = await self._ports.ledger.record(written.outcomes, written.ends, written.extent)
             self._uncommitted = []
             if late:
-                await self._adopt(written, late)
+                self._late = _lines_of(written, late), written.extent
+                await self._adopt()
         except HarvesterError as error:
             self._stop.set(StopReason.LOCAL_IO, str(error))
             return
@@ -174,15 +178,12 @@ class Recorder:
         self._pending -= len(written.outcomes)
         self.recorded.set()
 
-    async def _adopt(self, written: _Written, late: list[Outcome]) -> None:
+    async def _adopt(self) -> None:
         """A save whose lease lapsed is paid for and written all the same: it is done."""
-        saves = [outcome for outcome in written.outcomes if outcome.state is State.DONE]
-        lines = [
-            FoundLine(o.job.note_id, o.job.attempts + 1, o.fetched_at, end)
-            for o, end in zip(saves, written.ends, strict=True)
-            if o in late
-        ]
-        await self._ports.ledger.adopt(lines, written.extent, paid_now=True)
+        if self._late is not None:
+            lines, extent = self._late
+            await self._ports.ledger.adopt(lines, extent, paid_now=True)
+            self._late = None
 
     async def settle_often(self) -> None:
         """Make what is recorded durable every second, until cancelled."""
@@ -199,3 +200,13 @@ class Recorder:
             await self._ports.ledger.settle(await self._ports.sink.sync())
         except HarvesterError as error:
             self._stop.set(StopReason.LOCAL_IO, str(error))
+
+
+def _lines_of(written: _Written, late: list[Outcome]) -> list[FoundLine]:
+    """The lines of those saves of a group that came late."""
+    saves = [outcome for outcome in written.outcomes if outcome.state is State.DONE]
+    return [
+        FoundLine(o.job.note_id, o.job.attempts + 1, o.fetched_at, end)
+        for o, end in zip(saves, written.ends, strict=True)
+        if o in late
+    ]
