@@ -61,4 +61,4 @@ def test_failed_notes_go_back_through_a_pipe_with_what_they_carried(tool: Tool) 
     sound = tool.simulate()
     piped = tool.harvest(sound.url, "-", "--retry-failed", stdin=listed.encode())
     assert piped.code == 0, piped.text
-    assert inputs_of(tool) == dict.fromkeys(ids, {"campaign": "spring"})
+    assert inputs_of(tool) == {note: {"campaign": "spring"} for note in ids}
