@@ -24,7 +24,7 @@ from harvester.views.status_page import status_lines
     examples=(
         "harvester status notes.jsonl --price 0.05",
         "harvester status notes.jsonl --rate 10/s --max-charged-daily 20000",
-        "harvester status --ledger postgresql://fleet@db/notes",
+        "harvester status --ledger postgresql://me@db/notes",
     ),
 )
 @output_or_fleet

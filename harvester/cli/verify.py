@@ -50,7 +50,7 @@ class _Found:
     cls=Command,
     examples=(
         "harvester verify notes.jsonl",
-        "harvester verify host-*.jsonl --ledger postgresql://fleet@db/notes",
+        "harvester verify host-*.jsonl --ledger postgresql://me@db/notes",
     ),
 )
 @cloup.argument(
