@@ -62,7 +62,8 @@ class Redaction:
 
         Of an answer that is not charged, only code and message are of use.
         """
-        if not (self._is_known and self._may_hold(body) and self._is_in(_loosely(body))):
+        forms = (body, _narrow(body)) if b"\0" in body else (body,)
+        if not (self._is_known and any(self._holds(form) for form in forms)):
             return body
         envelope = read_envelope(body)
         if envelope.code is None:
@@ -71,6 +72,9 @@ class Redaction:
             said = {"code": envelope.code, "message": self.text(envelope.message)}
             return json.dumps(said).encode()
         return self._note(body) if self._is_for_notes else body
+
+    def _holds(self, body: bytes) -> bool:
+        return self._may_hold(body) and self._is_in(_loosely(body))
 
     def _may_hold(self, body: bytes) -> bool:
         """Whether a closer look is worth it."""
@@ -117,6 +121,12 @@ class Redaction:
 def _loosely(body: bytes) -> str:
     """A body as text, near enough for a search in whatever encoding it is."""
     return body.replace(b"\0", b"").decode("utf-8", "replace")
+
+
+def _narrow(body: bytes) -> bytes:
+    """A body of UTF-16 or UTF-32 in UTF-8, near enough for a search."""
+    text = body.decode(json.detect_encoding(body), "replace")
+    return text.encode("utf-8", "replace")
 
 
 def _spellings(letter: str) -> str:

@@ -27,12 +27,16 @@ class Terminated(SystemExit):
 def terminating() -> Iterator[None]:
     """Raise Terminated wherever the program is when a signal comes; one that is ignored stays so.
 
-    Without this the system would end the process there and then.
+    Without this the system would end the process there and then. But a shell's `&` ignores SIGINT,
+    and whoever sends one wants a stop.
     """
-    before = {number: signal.getsignal(number) for number in _NUMBERS}
-    heard = [number for number, action in before.items() if action is not signal.SIG_IGN]
+    before = {number: signal.getsignal(number) for number in (*_NUMBERS, signal.SIGINT)}
+    heard = [number for number in _NUMBERS if before[number] is not signal.SIG_IGN]
     for number in heard:
         signal.signal(number, _raise)
+    if before[signal.SIGINT] is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        heard.append(signal.SIGINT)
     try:
         yield
     finally:

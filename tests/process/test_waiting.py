@@ -67,6 +67,21 @@ def test_a_signal_ends_the_waiting_at_once(tool: Tool, number: int, code: int, n
     assert tool.verify().code == 0
 
 
+def test_an_interrupt_ends_the_waiting_of_a_run_that_a_shell_started_in_the_background(
+    tool: Tool,
+) -> None:
+    upstream = tool.upstream()
+    holder = holding(tool, upstream)
+    waiting = tool.start_harvest(
+        upstream.url, "--wait-for-lock", "10m", shell="trap '' INT; exec \"$@\""
+    )
+    waiting.says(WAITS)
+    waiting.signal(signal.SIGINT)
+    assert waiting.finish(10).code == 130
+    upstream.open()
+    assert holder.finish().code == 0
+
+
 def test_the_time_of_a_run_goes_on_while_it_waits(tool: Tool) -> None:
     upstream = tool.upstream()
     holder = holding(tool, upstream)
