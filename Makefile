@@ -11,7 +11,7 @@ run: $(VENV)/.runtime
 	@$(BIN)/harvester run input_samples/* -o out/notes.jsonl --simulate
 
 test: check
-	$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4
+	$(BIN)/python -m pytest -q --numprocesses 4
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

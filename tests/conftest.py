@@ -6,8 +6,17 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.postgres import GIVEN, Given, Postgres, Server
+
+# What lands must not hang on a die: in CI the same examples are tried each time.
+settings.register_profile("ci", derandomize=True)
+
+
+def pytest_configure() -> None:
+    if os.environ.get("CI"):
+        settings.load_profile("ci")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from psycopg.sql import SQL, Identifier
 
 import harvester
 from harvester.errors import HarvesterError, LedgerError, LocalIOError, UsageError
@@ -619,6 +620,10 @@ def test_a_network_that_swallows_everything_is_noticed(fleet: Database) -> None:
 def test_a_transaction_that_stands_in_anothers_way_is_done_again(
     fleet: Database, hosts: Callable[..., PostgresLedger]
 ) -> None:
+    # The ledger looks for a deadlock once the other waits too, and the other never does.
+    with psycopg.connect(fleet.url, autocommit=True) as db:
+        name = Identifier(db.info.dbname)
+        db.execute(SQL("ALTER DATABASE {} SET deadlock_timeout = '3s'").format(name))
     a = hosts("a")
     a.enrol(["1", "2"], None)
     jobs = a.claim(2, LEASE).jobs
@@ -628,10 +633,11 @@ def test_a_transaction_that_stands_in_anothers_way_is_done_again(
         " AND application_name = 'harvester a'"
     )
     with ThreadPoolExecutor(1) as thread, closing(psycopg.connect(fleet.url)) as other:
+        other.execute("SET deadlock_timeout = '60s'")
         other.execute(locks, (jobs[1].seq,))
         recording = thread.submit(record, a, *map(save, jobs))
         until(lambda: fleet.one(waits) == 1, "the ledger to wait for the other")
-        # Now each waits for the other; the server ends the one that has waited longer.
+        # Now each waits for the other; the server ends the one that finds it out.
         other.execute(locks, (jobs[0].seq,))
         other.rollback()
         assert recording.result(30) == []
