@@ -16,8 +16,7 @@ from harvester.errors import DamagedLedgerError, LedgerError, LocalIOError, Usag
 from harvester.ledger.keys import from_key, to_key
 from harvester.ledger.protocol import Extent
 from harvester.ledger.schema import NEWEST
-from harvester.ledger.sqlite import _LOST as LOST
-from harvester.ledger.sqlite import NO_CODE
+from harvester.ledger.sqlite import LOST, NO_CODE
 from harvester.model import Counts, State
 
 

@@ -23,7 +23,7 @@ _BUSY_SECONDS = 30.0
 # Answers without a business code are counted under this one.
 NO_CODE = -1
 # How an answer was lost that had been charged and written down already.
-_LOST = "lost in a power cut"
+LOST = "lost in a power cut"
 _NOTHING_ASKED = Asked()
 _SEQS = "(SELECT value FROM json_each(?))"
 _JOB_COLUMNS = (
@@ -170,7 +170,7 @@ class SqliteLedger:
             run = self._last_run()
             db.executemany(
                 "INSERT INTO unanswered (run, seq, sent_at, how) VALUES (?, ?, ?, ?)",
-                ((run, seq, fetched, _LOST) for seq, fetched, _ in lost),
+                ((run, seq, fetched, LOST) for seq, fetched, _ in lost),
             )
             db.executemany(
                 "UPDATE job SET state = 0, due = ?, line_end = NULL, lines = lines - 1"
@@ -646,7 +646,7 @@ class SqliteLedger:
                 (moment // 60_000,),
             ).fetchone()
             (unanswered,) = self._db.execute(
-                "SELECT count(*) FROM unanswered WHERE sent_at >= ? AND how <> ?", (moment, _LOST)
+                "SELECT count(*) FROM unanswered WHERE sent_at >= ? AND how <> ?", (moment, LOST)
             ).fetchone()
         return int(charged + unanswered)
 
