@@ -37,15 +37,6 @@ LEASE = 100.0
 LINE = b"{}\n"
 
 
-@pytest.fixture(scope="module")
-def fleet_url(postgres: Postgres) -> Iterator[str]:
-    postgres.start()
-    url = postgres.new_database()
-    yield url
-    postgres.start()
-    postgres.drop_database(url)
-
-
 @pytest.fixture
 def fleet(fleet_url: str, postgres: Postgres) -> Iterator[Database]:
     """A harvest of its own, in which time stands."""

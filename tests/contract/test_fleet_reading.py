@@ -17,21 +17,12 @@ from harvester.ledger.reader import LedgerReader, reading
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import Outcome, State
 from tests.contract.fleet import Database
-from tests.postgres import PASSWORD, Postgres
+from tests.postgres import PASSWORD
 
 NOW = 1_795_395_720.0
 LEASE = 100.0
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 NOTES = [f"{n:024x}" for n in range(40)] + ["other", "日本", "100%", "a?b"]
-
-
-@pytest.fixture(scope="module")
-def fleet_url(postgres: Postgres) -> Iterator[str]:
-    postgres.start()
-    url = postgres.new_database()
-    yield url
-    postgres.start()
-    postgres.drop_database(url)
 
 
 def tell(ledger: DirectLedger, set_clock: Callable[[float], None]) -> None:

@@ -41,7 +41,6 @@ from harvester.ledger.sqlite import SqliteLedger
 from harvester.ledger.threaded import ThreadedLedger
 from harvester.model import Job, Outcome, State
 from tests.contract.fleet import Database, drop_connection
-from tests.postgres import Postgres
 
 START = 1_700_000_000.0 - 1_700_000_000.0 % 60  # a whole minute
 LEASE = 100.0
@@ -160,16 +159,6 @@ class PostgresBench:
     def close(self) -> None:
         self._direct.close()
         self._database.close()
-
-
-@pytest.fixture(scope="module")
-def fleet_url(postgres: Postgres) -> Iterator[str]:
-    """A database for all of these tests; each has a harvest of its own in it."""
-    postgres.start()
-    url = postgres.new_database()
-    yield url
-    postgres.start()
-    postgres.drop_database(url)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -34,15 +34,6 @@ PERIOD = 1.0
 TICK = 0.05
 
 
-@pytest.fixture(scope="module")
-def fleet_url(postgres: Postgres) -> Iterator[str]:
-    postgres.start()
-    url = postgres.new_database()
-    yield url
-    postgres.start()
-    postgres.drop_database(url)
-
-
 @dataclass
 class Host:
     """A host as its engine keeps to grants, in virtual time."""
