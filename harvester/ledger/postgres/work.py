@@ -50,20 +50,16 @@ class Work:
         return self._run(query, values).rowcount
 
     def _run(self, query: str, values: Values) -> psycopg.Cursor[Row]:
-        if self._now is not None:
-            return self.db.execute(query.encode(), values)
-        with self.db.pipeline():
-            self.db.execute("BEGIN")
-            now = self.db.execute("SELECT now_ms()")
-            found = self.db.execute(query.encode(), values)
-        self._now = now.fetchall()[0][0]
-        return found
+        if self._now is None:
+            self._now = self._begin()
+        return self.db.execute(query.encode(), values)
 
     def _begin(self) -> int:
-        with self.db.pipeline():
-            self.db.execute("BEGIN")
-            now = self.db.execute("SELECT now_ms()")
-        return int(now.fetchall()[0][0])
+        # Not in a pipeline: after one, the server was seen not to end the transaction of a host
+        # that has stopped, whose locks then hold all others up.
+        begun = self.db.execute("BEGIN; SELECT now_ms()")
+        begun.nextset()
+        return int(begun.fetchall()[0][0])
 
     def later(self, query: str, values: Values = ()) -> None:
         """Run a statement with the commit, in one exchange with the server."""
