@@ -16,10 +16,11 @@ from click.core import ParameterSource
 from harvester.cli.options import OUTPUT
 from harvester.engine.opening import check_no_part, ledger_path
 from harvester.errors import NoHarvestError, UsageError
-from harvester.ledger.fleet import FleetAddress
+from harvester.ledger.fleet import NO_DRIVER, FleetAddress
 from harvester.ledger.hosts import Hosts
 from harvester.ledger.reader import LedgerReader, reading
 from harvester.model import State
+from harvester.options import LEDGER_VARIABLE
 from harvester.output.part import read_pointer
 
 if TYPE_CHECKING:
@@ -27,9 +28,8 @@ if TYPE_CHECKING:
 
 # What `retry` puts back.
 FAILED = (State.REJECTED, State.EXHAUSTED)
-_VARIABLE = "HARVESTER_LEDGER"
 # The address may hold a password, and what is shown may be kept.
-_SHOWN_LEDGER = f'--ledger "${_VARIABLE}"'
+_SHOWN_LEDGER = f'--ledger "${LEDGER_VARIABLE}"'
 
 fleet_options = cloup.option_group(
     "More than one machine",
@@ -37,7 +37,7 @@ fleet_options = cloup.option_group(
         "--ledger",
         "ledger",
         metavar="URL",
-        envvar=_VARIABLE,
+        envvar=LEDGER_VARIABLE,
         help="PostgreSQL that holds the ledger of all hosts: postgresql://USER@HOST/DATABASE.",
     ),
     cloup.option(
@@ -107,7 +107,7 @@ def fleet_meant(
     if ledger is None or not ledger.strip():
         if harvest is not None:
             raise UsageError(
-                f"--harvest names one that hosts share: give --ledger, or {_VARIABLE}."
+                f"--harvest names one that hosts share: give --ledger, or {LEDGER_VARIABLE}."
             )
         check_no_part(named(output).resolve())
         return None
@@ -144,7 +144,7 @@ def named(output: Path | None) -> Path:
     if output is None:
         raise UsageError(
             "name the OUTPUT of a run, or the ledger that hosts share with --ledger or "
-            f"{_VARIABLE}."
+            f"{LEDGER_VARIABLE}."
         )
     return output
 
@@ -160,7 +160,7 @@ def reading_part(fleet: FleetAddress, part: str | None = None) -> Iterator[Fleet
     try:
         from harvester.ledger.postgres.reading import reading_fleet  # noqa: PLC0415 - an extra
     except ImportError:
-        raise _no_driver() from None
+        raise UsageError(NO_DRIVER) from None
     with reading_fleet(fleet.url, fleet.harvest, part) as reader:
         yield reader
 
@@ -170,12 +170,5 @@ def retry_in(fleet: FleetAddress, codes: tuple[int, ...], ids: list[str]) -> int
     try:
         from harvester.ledger.postgres.retrying import retry_in_fleet  # noqa: PLC0415 - an extra
     except ImportError:
-        raise _no_driver() from None
+        raise UsageError(NO_DRIVER) from None
     return retry_in_fleet(fleet.url, fleet.harvest, FAILED, codes, ids)
-
-
-def _no_driver() -> UsageError:
-    return UsageError(
-        "--ledger needs the PostgreSQL driver, which is not installed: "
-        "pip install 'harvester[fleet]'."
-    )

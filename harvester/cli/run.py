@@ -19,7 +19,7 @@ import cloup
 
 from harvester.api.endpoints import DEFAULT_ENDPOINT
 from harvester.cli.completion import Named, endpoint_items
-from harvester.cli.ledgers import known_before
+from harvester.cli.ledgers import fleet_options, known_before
 from harvester.cli.on_finish import OnFinish
 from harvester.cli.options import OUTPUT, Command, Number, day_timezone, price
 from harvester.cli.screen import Screen, measured, observers_of, print_summary, shown
@@ -180,18 +180,7 @@ _POSITIVE = Number(1)
         help="Form of -v and --log-file: text or json.",
     ),
 )
-@cloup.option_group(
-    "More than one machine",
-    cloup.option(
-        "--ledger",
-        metavar="URL",
-        envvar="HARVESTER_LEDGER",
-        help="PostgreSQL that holds the ledger of all hosts: postgresql://USER@HOST/DATABASE.",
-    ),
-    cloup.option(
-        "--harvest", metavar="NAME", help="Which harvest of that database.  [default: default]"
-    ),
-)
+@fleet_options
 @cloup.option_group(
     "Unattended",
     cloup.option(

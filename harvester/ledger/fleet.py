@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from harvester.ledger.postgres.ledger import PostgresLedger
     from harvester.ledger.postgres.membership import Membership
 
-_NO_DRIVER = (
+NO_DRIVER = (
     "--ledger needs the PostgreSQL driver, which is not installed: pip install 'harvester[fleet]'."
 )
 # Where a password may stand: after the user in a URL, as its parameter, or in "key=value ...".
@@ -79,7 +79,7 @@ def open_ledger(
             Patience,
         )
     except ImportError:
-        raise UsageError(_NO_DRIVER) from None
+        raise UsageError(NO_DRIVER) from None
     return PostgresLedger(
         address.url,
         address.harvest,
@@ -95,5 +95,5 @@ def open_membership(address: FleetAddress, part: str, clock: Callable[[], float]
     try:
         from harvester.ledger.postgres.membership import Membership  # noqa: PLC0415 - an extra
     except ImportError:
-        raise UsageError(_NO_DRIVER) from None
+        raise UsageError(NO_DRIVER) from None
     return Membership(address.url, address.harvest, part, clock)
