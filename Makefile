@@ -26,8 +26,9 @@ bench-fleet: $(VENV)/.dev
 
 # Many more crash stories than `make test` plays, from another seed on each time: SEEDS=100000.
 SEEDS ?= 20000
+FIRST ?= $(shell date +%s)
 soak: $(VENV)/.dev
-	$(BIN)/python -m pytest -q tests/crashes --seeds $(SEEDS) --first-seed $$(date +%s)
+	$(BIN)/python -m pytest -q --numprocesses 4 tests/crashes --seeds $(SEEDS) --first-seed $(FIRST)
 
 clean:
 	rm -rf $(VENV) out build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .cache

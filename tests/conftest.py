@@ -22,7 +22,7 @@ def pytest_configure() -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("crash simulation (tests/crashes)")
     group.addoption("--seed", type=int, help="Play the story of one seed, and tell it.")
-    group.addoption("--seeds", type=int, default=2000, help="Play so many stories.")
+    group.addoption("--seeds", type=int, default=200, help="Play so many stories.")
     group.addoption("--first-seed", type=int, default=0, help="The first of them.")
     group = parser.getgroup("schedules (tests/process)")
     group.addoption(

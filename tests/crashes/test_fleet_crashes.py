@@ -16,9 +16,10 @@ import pytest
 from tests.crashes.fleet_play import Stage, play
 from tests.crashes.fleet_story import Kind, Story, shrink, story_of
 
-_STORIES_AT_ONCE = 10
-# Of as many seeds as are asked for, every so many-th share is played here.
+_STORIES_AT_ONCE = 5
+# Of as many seeds as are asked for, one in so many is played here, but no fewer than the least.
 _SHARE = 40
+_LEAST = 10
 
 
 def problems(story: Story, place: Path, stage: Stage) -> list[str]:
@@ -35,7 +36,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     one: int | None = metafunc.config.getoption("seed")
     first: int = metafunc.config.getoption("first_seed")
-    many: int = max(1, metafunc.config.getoption("seeds") // _SHARE)
+    many: int = max(_LEAST, metafunc.config.getoption("seeds") // _SHARE)
     seeds = range(first, first + many) if one is None else range(one, one + 1)
     parts = [seeds[n : n + _STORIES_AT_ONCE] for n in range(0, len(seeds), _STORIES_AT_ONCE)]
     metafunc.parametrize("seeds", parts, ids=[f"{part[0]}-{part[-1]}" for part in parts])

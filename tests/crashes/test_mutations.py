@@ -15,7 +15,7 @@ from harvester.engine import caller, opening
 from harvester.engine.ports import Ports
 from harvester.engine.recorder import Recorder
 from harvester.ledger.bulk import Bulk
-from harvester.ledger.protocol import Extent, FoundLine, Opening
+from harvester.ledger.protocol import Asked, Extent, FoundLine, Opening
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import Job, Outcome
 from harvester.output.file import OutputFile
@@ -76,8 +76,8 @@ def claims_of_dead_runs_are_kept(patch: pytest.MonkeyPatch) -> None:
 def backoff_lost_on_resume(patch: pytest.MonkeyPatch) -> None:
     begin = SqliteLedger.begin_run
 
-    def begin_at_once(self: SqliteLedger, _longest_delay: float) -> Opening:
-        return begin(self, 0.0)
+    def begin_at_once(self: SqliteLedger, _longest_delay: float, asked: Asked) -> Opening:
+        return begin(self, 0.0, asked)
 
     patch.setattr(SqliteLedger, "begin_run", begin_at_once)
 
@@ -150,33 +150,37 @@ def repeats_of_a_long_input_kept(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Bulk, "end", end)
 
 
-MUTATIONS: list[Mutation] = [
-    commit_before_write,
-    torn_tail_not_cut,
-    nothing_adopted,
-    claims_of_dead_runs_are_kept,
-    backoff_lost_on_resume,
-    slow_down_costs_an_attempt,
-    departures_not_recorded,
-    no_backoff,
-    never_exhausted,
-    half_written_group_left_on_a_full_disk,
-    ledger_durable_before_output,
-    power_cuts_not_mended,
-    leases_of_stopped_processes_lost,
-    written_again_when_the_ledger_fails,
-    repeats_of_a_long_input_kept,
-]
+# Each with a seed that catches it, tried first, as some take a rare turn of events.
+MUTATIONS: dict[Mutation, int] = {
+    commit_before_write: 0,
+    torn_tail_not_cut: 17,
+    nothing_adopted: 1,
+    claims_of_dead_runs_are_kept: 1,
+    backoff_lost_on_resume: 0,
+    slow_down_costs_an_attempt: 0,
+    departures_not_recorded: 5,
+    no_backoff: 0,
+    never_exhausted: 30,
+    half_written_group_left_on_a_full_disk: 41,
+    ledger_durable_before_output: 20,
+    power_cuts_not_mended: 29,
+    leases_of_stopped_processes_lost: 176,
+    written_again_when_the_ledger_fails: 16,
+    repeats_of_a_long_input_kept: 4,
+}
 
 
 def is_caught(seed: int, place: Path) -> bool:
     folder = Path(tempfile.mkdtemp(dir=place))
     try:
-        return bool(play(story_of(seed), folder))
+        found = play(story_of(seed), folder)
     except Exception:  # noqa: BLE001 - whatever it is, it was noticed
         return True
     finally:
         shutil.rmtree(folder)
+    # That a mutation does not fit the product any more is no catch.
+    assert not any("raised (TypeError" in problem for problem in found), found
+    return bool(found)
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.__name__)
@@ -184,4 +188,5 @@ def test_a_fault_put_in_is_caught_by_some_seed(
     mutation: Mutation, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mutation(monkeypatch)
-    assert any(is_caught(seed, place) for seed in range(_MOST_SEEDS))
+    seeds = (MUTATIONS[mutation], *range(_MOST_SEEDS))
+    assert any(is_caught(seed, place) for seed in seeds)
