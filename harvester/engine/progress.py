@@ -19,7 +19,7 @@ class Progress:
     given back; of those, `unsent` wait for their turn, `departing` of them are being recorded
     as about to be sent, and `flying` have calls in flight. `queued`,
     `done`, `rejected` and `exhausted` are of the whole ledger; `waiting` of the queued ones were
-    requeued and come again.
+    requeued and come again. `settled` are those that this run made done or failed.
     """
 
     spent: Spent = field(default_factory=Spent)
@@ -33,6 +33,7 @@ class Progress:
     rejected: int = 0
     exhausted: int = 0
     waiting: int = 0
+    settled: int = 0
     answered: int = 0
     slow_downs: int = 0
     last_fault: str = ""
@@ -107,6 +108,7 @@ class Progress:
             self.waiting += 1
             return
         self.queued -= 1
+        self.settled += 1
         self.done += outcome.state is State.DONE
         self.rejected += outcome.state is State.REJECTED
         self.exhausted += outcome.state is State.EXHAUSTED

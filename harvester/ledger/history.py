@@ -117,13 +117,16 @@ class History:
             yield found, quantile(calls, 0.5), quantile(calls, 0.95)
 
     def _backlog(self, bucket: _Bucket) -> list[tuple[float, int]]:
-        """The very first number, and the last one of each step."""
+        """The very first number, and the last one of each step, in the order they came."""
         query = f"SELECT minute, queued, {bucket.sql} FROM backlog ORDER BY minute, run"
-        last: dict[int | None, tuple[int, int]] = {}
-        for minute, queued, begins in self._db.execute(query):
-            last.setdefault(None, (minute, queued))
-            last[begins] = (minute, queued)
-        return sorted(((minute + 1) * 60.0, queued) for minute, queued in set(last.values()))
+        told: dict[int, tuple[float, int]] = {}
+        last: dict[int, int] = {}
+        for number, (minute, queued, begins) in enumerate(self._db.execute(query)):
+            if number:
+                told.pop(last.get(begins) or -1, None)
+            last[begins] = number
+            told[number] = ((minute + 1) * 60.0, queued)
+        return list(told.values())
 
     def charged_by_day(self, zone: ZoneInfo) -> dict[date, int]:
         """Charged calls by calendar day of a time zone, oldest first."""

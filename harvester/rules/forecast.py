@@ -112,7 +112,7 @@ def _end(
     for _ in range(_HORIZON):
         if calls <= 0:
             return at, days
-        midnight = _next_midnight(at, zone)
+        midnight = next_midnight(at, zone)
         possible = (midnight - at) * pace
         if allowed is not None:
             possible = min(possible, allowed)
@@ -124,7 +124,8 @@ def _end(
     return None
 
 
-def _next_midnight(at: float, zone: tzinfo) -> float:
+def next_midnight(at: float, zone: tzinfo) -> float:
+    """When the next calendar day of a zone begins; both moments are Unix seconds."""
     tomorrow = datetime.fromtimestamp(at, zone).date() + timedelta(days=1)
     return datetime(tomorrow.year, tomorrow.month, tomorrow.day, tzinfo=zone).timestamp()
 

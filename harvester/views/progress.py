@@ -60,11 +60,12 @@ class Meter:
     def read(self) -> Snapshot:
         """The run as it is now."""
         progress = self._run.progress
-        finished = progress.done + progress.failed
+        finished = progress.settled
         now = self._clock()
         samples = self._samples
         samples.append((now, progress.spent.calls, finished))
-        while now - samples[0][0] > _RATE_SECONDS:
+        # The first one kept is the latest that is old enough: the stretch is never shorter.
+        while len(samples) > 1 and now - samples[1][0] >= _RATE_SECONDS:
             samples.popleft()
         began, calls, before = samples[0]
         elapsed = now - began

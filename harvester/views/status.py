@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from harvester.engine.day import Day
 from harvester.ledger.hosts import Hosts
 from harvester.ledger.reader import LedgerReader, RunRow
-from harvester.model import Answer, Counts, Verdict
+from harvester.model import Answer, Counts, StopReason, Verdict
 from harvester.output.holder import is_held
 from harvester.plain import plain
 from harvester.rules.forecast import (
@@ -22,6 +22,7 @@ from harvester.rules.forecast import (
     Experience,
     Pace,
     forecast,
+    next_midnight,
     pace_to_expect,
 )
 from harvester.rules.verdicts import judge
@@ -101,7 +102,8 @@ def status_of(
         places = hosts.runs()
         runs, sessions = runs_of_fleet(rows, places, now), sessions_of(rows, places, now)
         of_fleet = fleet_of(hosts)
-    ahead = _forecast(counts, rows, sessions, question, reader.used(day_began))
+    met = _quota_met(reader, rows, question)
+    ahead = _forecast(counts, rows, sessions, question, reader.used(day_began), met)
     return {
         "done": counts.done,
         "queued": counts.queued,
@@ -177,19 +179,49 @@ def _runs(rows: Sequence[RunRow], now: float, open_state: str) -> list[dict[str,
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class _Quota:
+    """The API's daily quota as the last run met it.
+
+    `charged` calls were charged on that day, of all that this ledger knows; `until` is when the
+    next day begins, in Unix seconds, None if it has begun.
+    """
+
+    charged: int
+    until: float | None
+
+
+def _quota_met(reader: LedgerReader, rows: Sequence[RunRow], question: Question) -> _Quota | None:
+    last = rows[-1] if rows else None
+    if last is None or last.finished_at is None or last.reason != StopReason.QUOTA.value:
+        return None
+    ended, zone = last.finished_at, question.zone
+    until = next_midnight(ended, zone)
+    charged = reader.charged(Day(lambda: ended, zone).began())
+    return _Quota(charged, until if until > question.now else None)
+
+
 def _forecast(
     counts: Counts,
     rows: Sequence[RunRow],
     runs: Sequence[dict[str, Any]],
     question: Question,
     used_today: int,
+    quota: _Quota | None,
 ) -> dict[str, Any]:
     past = _experience(rows)
     pace = _pace(runs, question.rate)
     per_second = None if pace is None else pace.per_second
     cap = question.daily_cap or (rows[-1].daily_cap if rows else None)
-    daily = None if cap is None else DailyCap(cap, used_today)
-    ahead = forecast(counts.queued, past, per_second, daily, question.now, question.zone)
+    if quota is not None and quota.charged and question.daily_cap is None:
+        cap = min(cap or quota.charged, quota.charged)
+    begins, used = question.now, used_today
+    if quota is not None and quota.until is not None:
+        begins, used = quota.until, 0
+    daily = None if cap is None else DailyCap(cap, used)
+    ahead = forecast(counts.queued, past, per_second, daily, begins, question.zone)
+    seconds = None if ahead.ends_at is None else ahead.ends_at - question.now
+    left_today = None if daily is None else daily.left_today
     share = past.save_share
     return {
         "notes": counts.queued,
@@ -200,8 +232,10 @@ def _forecast(
         "rate": per_second,
         "rateFrom": None if pace is None else pace.source,
         "dailyCap": cap,
-        "leftToday": None if daily is None else daily.left_today,
-        "seconds": None if ahead.seconds is None else round(ahead.seconds, 3),
+        "leftToday": left_today if begins == question.now else 0,
+        "quotaMet": None if quota is None else quota.charged,
+        "startsAt": None if begins == question.now else moment(begins),
+        "seconds": None if seconds is None else round(seconds, 3),
         "days": ahead.days,
         "endsAt": None if ahead.ends_at is None else moment(ahead.ends_at),
     }

@@ -39,9 +39,6 @@ _FROM = {
 }
 # What the last run met, and no forecast can know.
 _CAVEATS = {
-    "quota": (
-        "the API's daily quota ended the last run: --max-charged-daily lets it be reckoned with",
-    ),
     "balance": ("the balance was used up: top it up first",),
     "refused": ("the API refused the last run: see to that first",),
 }
@@ -163,8 +160,18 @@ def _forecast(status: Status, price: float | None, zone: ZoneInfo) -> Iterator[s
             f"at most {ahead['dailyCap']:,} charged a day, "
             f"{ahead['leftToday']:,} of them left today{days}"
         )
+    if ahead["quotaMet"] is not None:
+        yield _quota(ahead, zone)
     if runs := status["runs"]:
         yield from _CAVEATS.get(runs[-1]["reason"], ())
+
+
+def _quota(ahead: Status, zone: ZoneInfo) -> str:
+    charged = count(ahead["quotaMet"], "charged call")
+    met = f"the API's daily quota ended the last run, with {charged} that day"
+    if ahead["startsAt"] is None:
+        return f"{met}; a new day has begun since"
+    return f"{met}: the next day begins {_local(ahead['startsAt'], zone):%a %Y-%m-%d %H:%M}"
 
 
 def _cost(ahead: Status, price: float | None) -> str:
@@ -182,7 +189,8 @@ def _end(status: Status, zone: ZoneInfo) -> str:
     if ahead["endsAt"] is None:
         return "done in more than ten years"
     is_on = any(run["state"] == "running" for run in status["runs"])
-    condition = "" if is_on else ", if it goes on now"
+    when = "now" if ahead["startsAt"] is None else "when the next day begins"
+    condition = "" if is_on else f", if it goes on {when}"
     end = _local(ahead["endsAt"], zone)
     return f"done {end:%a %Y-%m-%d %H:%M} ({zone}), in {duration(ahead['seconds'])}{condition}"
 

@@ -38,6 +38,9 @@ class Kept:
         self._ledger = SqliteLedger(path, lambda: self.now)
         self._ledger.begin_run(120.0)
 
+    def begin(self) -> None:
+        self._ledger.begin_run(120.0)
+
     def enrol(self, many: int) -> None:
         self._ledger.enrol([f"{n:024x}" for n in range(many)], None)
 
@@ -127,6 +130,14 @@ def test_the_backlog_is_what_was_queued_at_the_end_of_each_step(kept: Kept) -> N
     kept.now += 60
     kept.answer(3)
     assert kept.timeline().backlog == [(START + 60, 8), (START + 120, 5)]
+
+
+def test_two_runs_in_one_minute_are_told_in_their_order(kept: Kept) -> None:
+    kept.enrol(10)
+    kept.answer(3)
+    kept.begin()
+    kept.answer(2)
+    assert kept.timeline().backlog == [(START + 60, 7), (START + 60, 5)]
 
 
 def test_time_without_calls_is_a_pause(kept: Kept) -> None:

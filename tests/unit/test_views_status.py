@@ -457,6 +457,32 @@ def test_the_page_reads_as_it_should(full: dict[str, Any]) -> None:
     ]
 
 
+def test_after_a_quota_stop_the_rest_is_told_by_the_quota_that_was_met(history: History) -> None:
+    history.begin(rate=50.0)
+    history.enrol(350)
+    history.answer(100)
+    history.finish("quota", 3)
+    ahead = history.status()["forecast"]
+    assert (ahead["quotaMet"], ahead["leftToday"], ahead["days"]) == (100, 0, 3)
+    assert ahead["startsAt"] == "2026-11-23T16:00:00.000Z"
+    assert ahead["endsAt"] == "2026-11-25T16:00:01.000Z"
+    shown = page(history.status())
+    assert "done Thu 2026-11-26 00:00 (Asia/Shanghai), in 2 d 14 h, if it goes on when" in shown
+    assert "with 100 charged calls that day: the next day begins Tue 2026-11-24 00:00" in shown
+    history.now += DAY
+    ahead = history.status()["forecast"]
+    assert (ahead["leftToday"], ahead["startsAt"], ahead["days"]) == (100, None, 3)
+    assert "a new day has begun since" in page(history.status())
+
+
+def test_a_quota_that_others_used_up_still_ends_with_the_day(history: History) -> None:
+    history.begin(rate=50.0)
+    history.enrol(100)
+    history.answer(1, 303)
+    history.finish("quota", 3)
+    assert history.status()["forecast"]["endsAt"] == "2026-11-23T16:00:02.000Z"
+
+
 def test_the_next_due_time_has_its_date_only_if_that_is_not_today(history: History) -> None:
     history.begin()
     history.enrol(2)

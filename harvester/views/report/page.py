@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from html import escape
 from importlib.resources import files
@@ -20,7 +20,7 @@ from harvester.model import State
 from harvester.plain import plain
 from harvester.views.report.charts import figures_of
 from harvester.views.report.story import Story
-from harvester.views.words import count, duration, pace
+from harvester.views.words import count, duration
 
 _LONGEST_REASON = 200
 _MOST_CODES = 6
@@ -52,6 +52,7 @@ def page_of(story: Story) -> str:
         style=_asset("page.css"),
         bar=_bar(story),
         bar_text=escape(_bar_text(story)),
+        bar_colours=_colours((colour, name) for name, colour, many in _parts(story) if many),
         tiles="".join(_tiles(story)),
         charts="\n".join(_charts(story, figures)),
         failures="\n".join(_failures(story)),
@@ -182,7 +183,8 @@ def _end_tile(story: Story) -> str:
         return _tile("done by", "now", "nothing is queued")
     number = "not known" if story.ends_at is None else _clock(story, story.ends_at, "%b %-d, %H:%M")
     cost = "" if price is None else f" for {ahead['cost']:,.2f}"
-    note = f"if calls go on from now: about {count(ahead['calls'], 'call')}{cost}"
+    when = "from now" if ahead["startsAt"] is None else "when the next day begins"
+    note = f"if calls go on {when}: about {count(ahead['calls'], 'call')}{cost}"
     return _tile("done by", number, note)
 
 
@@ -225,7 +227,7 @@ def _charts(story: Story, figures: Mapping[str, go.Figure]) -> Iterator[str]:
 def _chart(story: Story, name: str, head: str, note: str, figures: Mapping[str, go.Figure]) -> str:
     about = note.format(
         step=_step(story.timeline.width),
-        forecast=", and when it will be empty if calls go on from now" if story.ends_at else "",
+        forecast=", and when it will be empty if calls go on" if story.ends_at else "",
         charged="Money" if story.question.price is not None else "Charged calls",
         zone=story.question.zone,
     )
@@ -246,10 +248,12 @@ def _step(seconds: float) -> str:
 
 
 def _legend(figure: go.Figure) -> str:
-    """What its colours mean; of one alone, the heading tells."""
-    if len(figure.data) == 1:
-        return ""
-    items = (f'<li><i class="{trace.meta}"></i>{trace.name}</li>' for trace in figure.data)
+    return _colours((trace.meta, trace.name) for trace in figure.data)
+
+
+def _colours(named: Iterable[tuple[str, str]]) -> str:
+    """What colours mean, by name."""
+    items = (f'<li><i class="{colour}"></i>{name}</li>' for colour, name in named)
     return f'<ul class="legend">{"".join(items)}</ul>'
 
 
@@ -352,7 +356,7 @@ def _cells(story: Story, run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "ended", _ended(run)
     yield "calls", f"{run['calls']:,}"
     yield "saved", f"{run['charged']:,}"
-    yield "pace", _NONE if run["rate"] is None else pace(run["rate"])
+    yield "calls/min", _NONE if run["rate"] is None else f"{run['rate'] * 60:,.1f}"
     yield "median", _seconds(run["medianSeconds"])
     yield "p95", _seconds(run["p95Seconds"])
     yield "other answers", _others(run["byCode"])
