@@ -17,9 +17,9 @@ from harvester.engine.ports import (
     Stopping,
 )
 from harvester.engine.run import Run
-from harvester.errors import HarvesterError
+from harvester.errors import HarvesterError, OptionError
 from harvester.model import StopReason, Summary
-from harvester.options import Inputs, Options, plan
+from harvester.options import Inputs, Options, check_keywords, plan
 
 __version__ = "0.1.0"
 __all__ = [
@@ -54,8 +54,12 @@ async def harvest(
     CancelledError goes on; cancelling again stops at once. Raises HarvesterError for what keeps a
     run from beginning; how a run ended is in the Summary.
     """
+    check_keywords(options)
     observers = () if on_event is None else (on_event,)
-    planned = plan(inputs, output, options, observers)
+    try:
+        planned = plan(inputs, output, options, observers)
+    except OptionError as error:
+        raise error.by(error.option) from None
     runs: list[Run] = []
     # This function owns the task: it never returns before the task has ended.
     task = asyncio.create_task(run_harvest(planned, runs.append))

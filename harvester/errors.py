@@ -15,6 +15,25 @@ class UsageError(HarvesterError):
     """Options or settings that cannot be meant, or that contradict the ledger (exit 2)."""
 
 
+class OptionError(UsageError):
+    """A value that an option cannot have (exit 2).
+
+    `option` is its name in Python, `told` what is wrong, `value` the value as it is shown, empty
+    where it might be a secret. `name` is what the person called it: --rate, HARVESTER_RUN_RATE.
+    """
+
+    def __init__(self, option: str, told: str, value: str = "", name: str = "") -> None:
+        self.option, self.told, self.value = option, told, value
+        self.is_named = bool(name)
+        name = name or f"--{option.replace('_', '-')}"
+        joined = " " if name.startswith("--") else "="
+        super().__init__(f"{name}{joined}{value} {told}" if value else f"{name} {told}")
+
+    def by(self, name: str) -> OptionError:
+        """The same, told by another name of the option."""
+        return self if self.is_named else OptionError(self.option, self.told, self.value, name)
+
+
 class NoHarvestError(UsageError):
     """A harvest that no run has begun yet (exit 2)."""
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, TypedDict
+from typing import Any, BinaryIO, TypedDict
 
 from harvester.api.client import check_base_url
 from harvester.api.endpoints import DEFAULT_ENDPOINT, endpoint_name
 from harvester.engine.calling import SIMULATED_TOKEN
 from harvester.engine.harvest import Harvest
 from harvester.engine.ports import Observer
-from harvester.errors import InputError, UsageError
+from harvester.errors import InputError, OptionError, UsageError
 from harvester.ledger.fleet import FleetAddress
 from harvester.model import Page
 from harvester.settings import (
@@ -29,6 +30,7 @@ from harvester.settings import (
     Patience,
     RunSettings,
     parse_duration,
+    parse_long_duration,
     parse_rate,
     parse_timezone,
 )
@@ -42,25 +44,22 @@ from harvester.source import (
     read_pages,
     spool,
 )
+from harvester.tokens import NO_TOKEN, tokens_in, tokens_of_environment, tokens_of_file
 
-TOKEN_VARIABLE = "JUSTONEAPI_TOKEN"  # noqa: S105 - a variable's name
-_FIND_RATE = "auto"
 BASE_URL_VARIABLE = "JUSTONEAPI_BASE_URL"
 LEDGER_VARIABLE = "HARVESTER_LEDGER"
-NO_TOKEN = (
-    "no token. Sign up at justoneapi.com and copy the token from your account, then\n"
-    f"  give it: `export {TOKEN_VARIABLE}=...`, or `--token-file FILE` that only you can read;\n"
-    "  or practise without one: `--simulate`."
-)
+_AUTO = "auto"
 
+Reader = Callable[[object], object]
 Inputs = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 
 class Options(TypedDict, total=False):
     """What `harvester run` takes, under the same names; all may be left out.
 
-    `rate` is like "5/s", or "auto"; `timeout`, `backoff_base`, `backoff_cap`, `max_runtime`,
-    `refresh` and `wait_for_lock` are seconds, or text like "8h"; `workers` is a number or "auto".
+    `rate` is like "5/s", or "auto"; `timeout`, `backoff_base` and `backoff_cap` are seconds, or
+    text like "2m"; `max_runtime`, `refresh` and `wait_for_lock` are text like "8h", with a unit;
+    `workers` is a number or "auto".
     """
 
     token: str | Sequence[str] | None
@@ -82,9 +81,9 @@ class Options(TypedDict, total=False):
     max_calls: int | None
     max_charged: int | None
     max_charged_daily: int | None
-    max_runtime: float | str | None
+    max_runtime: str | None
     day_timezone: str
-    refresh: float | str | None
+    refresh: str | None
     retry_failed: bool
     simulate: bool
     rebuild: bool
@@ -92,10 +91,129 @@ class Options(TypedDict, total=False):
     strict: bool
     id_pattern: str | None
     id_field: str | None
-    wait_for_lock: float | str
+    wait_for_lock: str
     carry: str | Sequence[str] | None
     ledger: str | None
     harvest: str | None
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("is neither True nor False.")  # noqa: TRY004 - told as all others are
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("is no text.")  # noqa: TRY004 - the same
+    return value
+
+
+def _whole(least: int) -> Reader:
+    def read_whole(value: object) -> int:
+        try:
+            number = int(str(value))
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise ValueError(f"is not a whole number of {least} or more.")
+        return number
+
+    return read_whole
+
+
+def _or_auto(reader: Reader) -> Reader:
+    """None for "auto", which leaves it to the run."""
+
+    def read_or_auto(value: object) -> object:
+        if str(value).strip() == _AUTO:
+            return None
+        try:
+            return reader(value)
+        except ValueError as error:
+            raise ValueError(f"{str(error).removesuffix('.')}, nor auto.") from None
+
+    return read_or_auto
+
+
+def _seconds(value: object) -> float:
+    return parse_duration(str(value))
+
+
+def _timeout(value: object) -> float:
+    seconds = _seconds(value)
+    if not seconds:
+        raise ValueError("is not more than 0 seconds.")
+    return seconds
+
+
+def _long(unit: str) -> Reader:
+    return lambda value: parse_long_duration(str(value), unit)
+
+
+def _region(value: object) -> str:
+    if value not in REGIONS:
+        raise ValueError(f"is not known: use {' or '.join(REGIONS)}.")
+    return str(value)
+
+
+# What each option means that is left out, and what reads it: it raises ValueError that says what is
+# wrong. Where None is the default, None may be said, too.
+_TABLE: dict[str, tuple[object, Reader]] = {
+    "endpoint": (DEFAULT_ENDPOINT, lambda value: endpoint_name(_text(value))),
+    "region": (None, _region),
+    "accept_cache": (False, _flag),
+    "rate": ("5/s", _or_auto(lambda value: parse_rate(str(value)))),
+    "burst": (1, _whole(1)),
+    "workers": (_AUTO, _or_auto(_whole(1))),
+    "timeout": (120, _timeout),
+    "allow_short_timeout": (False, _flag),
+    "max_attempts": (6, _whole(1)),
+    "max_unanswered": (2, _whole(0)),
+    "backoff_base": (1, _seconds),
+    "backoff_cap": (120, _seconds),
+    "max_notes": (None, _whole(1)),
+    "max_calls": (None, _whole(1)),
+    "max_charged": (None, _whole(1)),
+    "max_charged_daily": (None, _whole(1)),
+    "max_runtime": (None, _long("h")),
+    "day_timezone": (DEFAULT_DAY_ZONE, lambda value: parse_timezone(_text(value))),
+    "refresh": (None, _long("d")),
+    "retry_failed": (False, _flag),
+    "simulate": (False, _flag),
+    "rebuild": (False, _flag),
+    "sync": (False, _flag),
+    "strict": (False, _flag),
+    "wait_for_lock": ("0s", _long("m")),
+    # Of `harvester simulate`.
+    "latency": (0, _seconds),
+    "jitter": (0, _seconds),
+}
+
+
+def read(option: str, value: object) -> Any:  # noqa: ANN401 - each option has a type of its own
+    """What an option's value means; raises OptionError."""
+    default, reader = _TABLE[option]
+    if value is None and default is None:
+        return None
+    try:
+        return reader(value)
+    except ValueError as error:
+        raise OptionError(option, str(error), repr(value)) from None
+
+
+def _read_all(options: Options) -> dict[str, Any]:
+    given: Mapping[str, object] = options
+    return {name: read(name, given.get(name, default)) for name, (default, _) in _TABLE.items()}
+
+
+def check_keywords(keywords: Iterable[str]) -> None:
+    """Raise TypeError, as Python does, for a keyword that is no option: it might be a limit."""
+    for name in keywords:
+        if name not in Options.__annotations__:
+            near = difflib.get_close_matches(name, Options.__annotations__, n=1)
+            hint = f". Did you mean {near[0]!r}?" if near else ""
+            raise TypeError(f"harvest() got an unexpected keyword argument {name!r}{hint}")
 
 
 def plan(
@@ -119,7 +237,7 @@ def plan(
         tokens=(SIMULATED_TOKEN,) if simulated else tokens_of(options),
         observers=observers,
         has_input=not (isinstance(inputs, Sized) and len(inputs) == 0),
-        wait_for_lock=_seconds(options.get("wait_for_lock", 0)),
+        wait_for_lock=read("wait_for_lock", options.get("wait_for_lock", "0s")),
         fleet=fleet_of(options),
     )
 
@@ -139,74 +257,60 @@ def fleet_of(options: Options) -> FleetAddress | None:
 
 def settings_of(options: Options) -> RunSettings:
     """The settings that options mean; raises UsageError."""
-    max_runtime, refresh = options.get("max_runtime"), options.get("refresh")
-    return RunSettings(
-        calling=_calling(options),
-        endpoint=endpoint_name(options.get("endpoint", DEFAULT_ENDPOINT)),
-        patience=Patience(options.get("max_attempts", 6), options.get("max_unanswered", 2)),
-        backoff=Backoff(
-            _seconds(options.get("backoff_base", 1)), _seconds(options.get("backoff_cap", 120))
-        ),
-        limits=Limits(
-            options.get("max_notes"),
-            options.get("max_calls"),
-            options.get("max_charged"),
-            options.get("max_charged_daily"),
-            None if max_runtime is None else _seconds(max_runtime),
-        ),
-        day_zone=parse_timezone(options.get("day_timezone", DEFAULT_DAY_ZONE)),
-        refresh=None if refresh is None else _seconds(refresh),
-        retry_failed=options.get("retry_failed", False),
-        simulated=options.get("simulate", False),
-        strict=options.get("strict", False),
-        sync=options.get("sync", False),
-        rebuild=options.get("rebuild", False),
-    )
-
-
-def _calling(options: Options) -> Calling:
-    timeout = _seconds(options.get("timeout", 90))
-    if timeout < SHORTEST_TIMEOUT and not options.get("allow_short_timeout", False):
-        raise UsageError(
-            f"--timeout {timeout:g} is under the {SHORTEST_TIMEOUT:g} seconds the vendor asks for: "
-            "a call cut short may be charged all the same. Say --allow-short-timeout to do it."
+    said = _read_all(options)
+    if said["timeout"] < SHORTEST_TIMEOUT and not said["allow_short_timeout"]:
+        raise OptionError(
+            "timeout",
+            f"is under the {SHORTEST_TIMEOUT:g} seconds the vendor asks for: a call cut short may "
+            "be charged all the same. Say --allow-short-timeout to do it.",
+            repr(options.get("timeout")),
         )
-    rate = options.get("rate", "5/s")
-    is_rate_found = rate.strip() == _FIND_RATE
-    return Calling(
-        FASTEST if is_rate_found else parse_rate(rate),
-        options.get("burst", 1),
-        _workers(options.get("workers", "auto")),
-        timeout,
-        options.get("accept_cache", False),
-        is_rate_found,
+    limits = ("max_notes", "max_calls", "max_charged", "max_charged_daily", "max_runtime")
+    return RunSettings(
+        calling=Calling(
+            said["rate"] or FASTEST,
+            said["burst"],
+            said["workers"],
+            said["timeout"],
+            said["accept_cache"],
+            is_rate_found=said["rate"] is None,
+        ),
+        endpoint=said["endpoint"],
+        patience=Patience(said["max_attempts"], said["max_unanswered"]),
+        backoff=Backoff(said["backoff_base"], said["backoff_cap"]),
+        limits=Limits(*(said[name] for name in limits)),
+        day_zone=said["day_timezone"],
+        refresh=said["refresh"],
+        retry_failed=said["retry_failed"],
+        simulated=said["simulate"],
+        strict=said["strict"],
+        sync=said["sync"],
+        rebuild=said["rebuild"],
     )
-
-
-def _workers(value: int | str) -> int | None:
-    if value == "auto":
-        return None
-    try:
-        return int(value)
-    except ValueError:
-        raise UsageError(f"--workers {value!r} is neither a number nor auto.") from None
-
-
-def _seconds(value: float | str) -> float:
-    return parse_duration(str(value))
 
 
 def base_url_of(options: Options) -> str:
-    """Where to call: a base URL, a region's, or the environment's; raises UsageError."""
-    given, region = options.get("base_url"), options.get("region")
+    """Where to call: a base URL, a region's, or the environment's; raises UsageError.
+
+    One that is empty is refused: behind a variable that was not set, the default would be paid for.
+    """
+    given, region = options.get("base_url"), read("region", options.get("region"))
     if given is not None and region is not None:
         raise UsageError("--base-url and --region contradict each other: give one of them.")
     if region is not None:
-        if region not in REGIONS:
-            raise UsageError(f"--region {region!r} is not known: use {' or '.join(REGIONS)}.")
         return REGIONS[region]
-    url = given or os.environ.get(BASE_URL_VARIABLE) or REGIONS["global"]
-    return check_base_url(url)
+    from_environment = os.environ.get(BASE_URL_VARIABLE)
+    url = given if given is not None else from_environment
+    if url is None:
+        return REGIONS["global"]
+    name = "" if given is not None else BASE_URL_VARIABLE
+    if not url.strip():
+        raise OptionError("base_url", "is empty: leave it out, or say where to call.", name=name)
+    try:
+        return check_base_url(url)
+    except ValueError as error:
+        # The value itself is not shown: somebody may have put a token in it.
+        raise OptionError("base_url", str(error), name=name) from None
 
 
 def tokens_of(options: Options) -> tuple[str, ...]:
@@ -216,31 +320,12 @@ def tokens_of(options: Options) -> tuple[str, ...]:
     """
     token_file, given = options.get("token_file"), options.get("token") or ""
     if token_file is not None:
-        text = _read_token(token_file)
-    elif given:
-        text = given if isinstance(given, str) else "\n".join(given)
-    else:
-        text = os.environ.get(TOKEN_VARIABLE, "")
-    tokens = tuple(dict.fromkeys(line.strip() for line in text.split("\n") if line.strip()))
+        return tokens_of_file(token_file)
+    lines = given if isinstance(given, str) else "\n".join(given)
+    tokens = tokens_in(lines) or tokens_of_environment()
     if not tokens:
         raise UsageError(NO_TOKEN)
-    if not all(token.isprintable() and " " not in token for token in tokens):
-        raise UsageError(
-            "the token holds spaces or unprintable characters: copy it again; of several, each "
-            "stands on a line of its own."
-        )
     return tokens
-
-
-def _read_token(path: str | os.PathLike[str]) -> str:
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise UsageError(f"--token-file {path} cannot be read: {reason}.") from None
-    if not text.strip():
-        raise UsageError(f"--token-file {path} is empty: {NO_TOKEN}")
-    return text
 
 
 def pages_of(inputs: Inputs, options: Options, stdin: BinaryIO | None) -> Iterator[Page]:

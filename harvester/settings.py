@@ -1,4 +1,7 @@
-"""Frozen settings of a run, parsed and checked once; every wrong one is told in plain words."""
+"""Frozen settings of a run, and what reads them from text.
+
+What reads a value raises ValueError that says what is wrong with it, without its option's name.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import durationpy
 
-from harvester.errors import UsageError
-
 # The vendor's page: "Set request timeout to at least 60 seconds."
 SHORTEST_TIMEOUT = 60.0
 REGIONS = {
@@ -20,6 +21,7 @@ REGIONS = {
 # The vendor's calendar day is taken to be China's.
 DEFAULT_DAY_ZONE = "Asia/Shanghai"
 _RATE = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)\s*/\s*(s|m|h|d)", re.ASCII)
+_BARE_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
 _UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -41,27 +43,40 @@ class Rate:
 
 
 def parse_rate(text: str) -> Rate:
-    """Read "5/s", "300/m", "1000/h" or "20000/d"; raises UsageError."""
+    """Read "5/s", "300/m", "1000/h" or "20000/d"; raises ValueError."""
     match = _RATE.fullmatch(text.strip())
     if match is None or float(match[1]) <= 0:
-        raise UsageError(f"rate {text!r} is not like 5/s, 300/m, 1000/h or 20000/d, nor auto.")
+        raise ValueError("is not like 5/s, 300/m, 1000/h or 20000/d, nor auto.")
     calls, period = float(match[1]), _UNIT_SECONDS[match[2]]
     if calls < 1:
         # "0.5/s" and "30/m" are the same pace; a window must hold at least one whole call.
-        raise UsageError(f"rate {text!r}: write it with a longer unit, such as 30/m for 0.5/s.")
+        raise ValueError("needs a longer unit, such as 30/m for 0.5/s.")
     if calls != int(calls):
-        raise UsageError(f"rate {text!r}: write whole calls, such as 90/m for 1.5/s.")
+        raise ValueError("is not in whole calls, such as 90/m for 1.5/s.")
     return Rate(calls, period)
 
 
 def parse_duration(text: str) -> float:
-    """Read "8h", "7d", "50ms", "1h30m" or plain seconds ("90") as seconds; raises UsageError."""
+    """Read "8h", "7d", "50ms", "1h30m" or plain seconds ("90") as seconds; raises ValueError."""
     try:
         seconds = float(text)
     except ValueError:
         seconds = _with_units(text)
     if not 0 <= seconds <= timedelta.max.total_seconds():
-        raise UsageError(f"duration {text!r} is out of range.")
+        raise ValueError("is out of range.")
+    return seconds
+
+
+def parse_long_duration(text: str, unit: str) -> float:
+    """Read a duration of a day or of a night as seconds; raises ValueError.
+
+    Only 0 may stand without a unit: too much hangs on whether 7 are days or seconds. `unit` is the
+    one that was probably meant.
+    """
+    seconds = parse_duration(text)
+    if seconds and _BARE_NUMBER.fullmatch(text):
+        number = text.strip()
+        raise ValueError(f"needs a unit: {number}{unit} or {number}s?")
     return seconds
 
 
@@ -69,16 +84,15 @@ def _with_units(text: str) -> float:
     try:
         return durationpy.from_str(text.strip()).total_seconds()
     except durationpy.DurationError:
-        raise UsageError(f"duration {text!r} is not like 90, 50ms, 30m, 8h or 7d.") from None
+        raise ValueError("is not a time like 90, 50ms, 30m, 8h or 7d.") from None
 
 
 def parse_timezone(name: str) -> ZoneInfo:
-    """Find a time zone by its IANA name, such as Asia/Shanghai; raises UsageError."""
+    """Find a time zone by its IANA name, such as Asia/Shanghai; raises ValueError."""
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        message = f"time zone {name!r} is not known: use a name like Asia/Shanghai."
-        raise UsageError(message) from None
+        raise ValueError("is no known time zone: use a name like Asia/Shanghai.") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +136,7 @@ class Calling:
     rate: Rate
     burst: int = 1
     workers: int | None = None
-    timeout: float = 90.0
+    timeout: float = 120.0
     accept_cache: bool = False
     is_rate_found: bool = False
 
@@ -147,19 +161,3 @@ class RunSettings:
     strict: bool = False
     sync: bool = False
     rebuild: bool = False
-
-    def __post_init__(self) -> None:
-        _at_least(1, burst=self.calling.burst, max_attempts=self.patience.max_attempts)
-        _at_least(0, max_unanswered=self.patience.max_unanswered)
-        _at_least(1, workers=self.calling.workers)
-        limits = self.limits
-        _at_least(1, max_notes=limits.max_notes, max_calls=limits.max_calls)
-        _at_least(1, max_charged=limits.max_charged, max_charged_daily=limits.max_charged_daily)
-        if self.calling.timeout <= 0:
-            raise UsageError("--timeout must be more than 0 seconds.")
-
-
-def _at_least(least: int, **values: int | None) -> None:
-    for name, value in values.items():
-        if value is not None and value < least:
-            raise UsageError(f"--{name.replace('_', '-')} must be at least {least}, not {value}.")

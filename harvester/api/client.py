@@ -23,7 +23,6 @@ from yarl import URL
 
 from harvester.api.deadline import Deadline
 from harvester.api.redaction import Redaction
-from harvester.errors import UsageError
 from harvester.model import Answer, Fault
 
 # A real answer is about 3 KB; nothing a note can hold comes near this.
@@ -74,13 +73,12 @@ class Target:
 
 
 def check_base_url(text: str) -> str:
-    """A base URL without its last slash; raises UsageError for what cannot be one."""
+    """A base URL without its last slash; raises ValueError for what cannot be one."""
     match = _BASE_URL.fullmatch(text)
     if match is None or int(match[1] or 1) > _LAST_PORT:
-        # The text itself is not shown: somebody may have put a token in it.
-        raise UsageError(
-            "the base URL (--base-url) is not like https://api.justoneapi.com: give scheme, host, "
-            "perhaps port and path, and nothing else."
+        raise ValueError(
+            "is not like https://api.justoneapi.com: give scheme, host, perhaps port and path, and "
+            "nothing else."
         )
     return text.rstrip("/")
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import difflib
 import re
 
-from harvester.errors import UsageError
-
 DEFAULT_ENDPOINT = "xiaohongshu-pgy/note-detail/v1"
 ENDPOINTS = {
     DEFAULT_ENDPOINT: "/api/xiaohongshu-pgy/get-note-detail/v1",
@@ -22,7 +20,7 @@ _PATH = re.compile(r"/[A-Za-z0-9._~/-]+", re.ASCII)
 def endpoint_name(text: str) -> str:
     """The one name of an endpoint given by name or by path; an unknown path is its own name.
 
-    Raises UsageError, with the nearest known name.
+    Raises ValueError, with the nearest known name.
     """
     if text in ENDPOINTS:
         return text
@@ -30,7 +28,7 @@ def endpoint_name(text: str) -> str:
         return next((name for name, path in ENDPOINTS.items() if path == text), text)
     near = _nearest(text)
     hint = f"did you mean {near}?" if near else "known: " + ", ".join(ENDPOINTS)
-    raise UsageError(f"--endpoint {text!r} is neither a known name nor a path: {hint}")
+    raise ValueError(f"is neither a known name nor a path: {hint}")
 
 
 def _nearest(text: str) -> str | None:

@@ -19,9 +19,12 @@ from harvester.errors import (
     OutputLockedError,
 )
 from harvester.model import StopReason, Summary
-from harvester.options import TOKEN_VARIABLE
+from harvester.options import LEDGER_VARIABLE
 from harvester.plain import plain
+from harvester.tokens import TOKEN_VARIABLES
 
+# What a run is told by the environment and the command need not know: each may hold a password.
+_SECRET = {*TOKEN_VARIABLES, LEDGER_VARIABLE, "HARVESTER_RUN_LEDGER", "PGPASSWORD"}
 _LONGEST = 60.0
 _LONGEST_LINE = 2000
 # The first that fits is the word.
@@ -120,7 +123,7 @@ def _reason(error: BaseException) -> tuple[str, int, str]:
 
 def run_command(command: str, told: Mapping[str, str], longest: float) -> str | None:
     """Run a shell command that is `told` in its environment; gives what went wrong, if anything."""
-    environment = {name: value for name, value in os.environ.items() if name != TOKEN_VARIABLE}
+    environment = {name: value for name, value in os.environ.items() if name not in _SECRET}
     try:
         process = subprocess.Popen(  # noqa: S603 - the command is the person's own
             ["/bin/sh", "-c", command],

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import difflib
 import math
+import os
 import shlex
 import zoneinfo
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 import cloup
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 from cloup.formatting import HelpSection
 
+from harvester.errors import OptionError
 from harvester.settings import DEFAULT_DAY_ZONE
 
 SETTINGS = cloup.Context.settings(
@@ -37,6 +42,35 @@ class Command(cloup.Command):
         super().__init__(*args, **kwargs)
         self.examples = tuple(examples)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the words and the environment; a wrong value is told by the name it came under."""
+        try:
+            rest = super().parse_args(ctx, args)
+        except click.BadParameter as error:
+            variable = _variable(ctx, error.param)
+            if variable is not None and _is_from_environment(ctx, error.param):
+                error.param_hint = variable
+            raise
+        self._check_variables(ctx)
+        return rest
+
+    def _check_variables(self, ctx: click.Context) -> None:
+        """Refuse a variable of this command that is no option of it: it might be a limit."""
+        prefix = f"{ctx.auto_envvar_prefix}_"
+        options = (param.name or "" for param in self.params if isinstance(param, click.Option))
+        known = {f"{prefix}{name.upper()}" for name in options}
+        is_asked = ctx.auto_envvar_prefix is not None and not ctx.resilient_parsing
+        for name in os.environ if is_asked else ():
+            if name.startswith(prefix) and name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f" Did you mean {near[0]}?" if near else ""
+                raise click.UsageError(f"the variable {name} sets no option.{hint}", ctx)
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own
+        """Run the command; a wrong value is told by the name it came under."""
+        with telling_names(ctx):
+            return super().invoke(ctx)
+
     def get_short_help_str(self, limit: int = 0) -> str:  # noqa: ARG002 - the list wraps
         """The first paragraph of the help, whole."""
         return " ".join((self.help or "").partition("\n\n")[0].split())
@@ -55,6 +89,34 @@ class Command(cloup.Command):
                 for line in broken(example, formatter.width - _INDENT):
                     formatter.write(f"{' ' * _INDENT}{line}\n")
         super().format_epilog(ctx, formatter)
+
+
+@contextmanager
+def telling_names(ctx: click.Context) -> Iterator[None]:
+    """Tell a wrong value by the variable that it came from, if it did."""
+    try:
+        yield
+    except OptionError as error:
+        param = next((p for p in ctx.command.params if p.name == error.option), None)
+        variable = _variable(ctx, param)
+        if variable is not None and _is_from_environment(ctx, param):
+            raise error.by(variable) from None
+        raise
+
+
+def _is_from_environment(ctx: click.Context, param: click.Parameter | None) -> bool:
+    source = ctx.get_parameter_source((param and param.name) or "")
+    return source is ParameterSource.ENVIRONMENT
+
+
+def _variable(ctx: click.Context, param: click.Parameter | None) -> str | None:
+    """The environment variable of an option."""
+    if param is None or param.name is None:
+        return None
+    if isinstance(param.envvar, str):
+        return param.envvar
+    prefix = ctx.auto_envvar_prefix
+    return f"{prefix}_{param.name.upper()}" if prefix else None
 
 
 class Number(click.types.FloatParamType):

@@ -11,7 +11,7 @@ import cloup
 from harvester.cli.ledgers import fleet_options, opened_reader, output_or_fleet
 from harvester.cli.options import OUTPUT, Command, day_timezone, price
 from harvester.errors import UsageError
-from harvester.settings import parse_timezone
+from harvester.options import read
 from harvester.views.report.file import check_place, put
 from harvester.views.report.story import story_of
 from harvester.views.status import Question
@@ -51,7 +51,7 @@ def report(
             "pip install 'harvester[report]'"
         ) from error
     check_place(page, output)
-    question = Question(time.time(), parse_timezone(day_timezone), price)
+    question = Question(time.time(), read("day_timezone", day_timezone), price)
     with opened_reader(output, ledger, harvest) as opened:
         names = opened.name, opened.target
         story = story_of(opened.reader, opened.output, names, question, opened.hosts)

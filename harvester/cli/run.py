@@ -112,7 +112,7 @@ _POSITIVE = Number(1)
     cloup.option(
         "--timeout",
         metavar="TIME",
-        default="90s",
+        default="120s",
         help="Longest that a call may take.",
     ),
     cloup.option("--allow-short-timeout", is_flag=True, help="Let --timeout be under 60 seconds."),

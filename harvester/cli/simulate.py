@@ -12,7 +12,7 @@ import cloup
 from harvester.cli.completion import Named
 from harvester.cli.options import Command, Number
 from harvester.errors import UsageError
-from harvester.settings import parse_duration
+from harvester.options import read
 from harvester.simulator import SimulatorSettings, serve_forever
 
 _NUMBER = Number(0)
@@ -90,8 +90,8 @@ def simulate(
     What was called and charged is at /_simulator/charges. Ends with Ctrl-C.
     """
     settings = SimulatorSettings(
-        latency=parse_duration(latency),
-        jitter=parse_duration(jitter),
+        latency=read("latency", latency),
+        jitter=read("jitter", jitter),
         rate_limit=rate_limit,
         daily_quota=daily_quota,
         balance=balance,

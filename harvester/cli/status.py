@@ -13,8 +13,9 @@ import orjson
 
 from harvester.cli.ledgers import fleet_options, opened_reader, output_or_fleet
 from harvester.cli.options import Command, day_timezone, price
-from harvester.errors import UsageError
-from harvester.settings import parse_rate, parse_timezone
+from harvester.errors import OptionError
+from harvester.options import read
+from harvester.settings import Rate
 from harvester.views.status import Question, look
 from harvester.views.status_page import status_lines
 
@@ -56,7 +57,7 @@ def status(
     """Say what is done, waiting and failed, the runs so far, and when the rest is done."""
     question = Question(
         now=time.time(),
-        zone=parse_timezone(day_timezone),
+        zone=read("day_timezone", day_timezone),
         price=price,
         rate=None if rate is None else _per_second(rate),
         daily_cap=max_charged_daily,
@@ -72,6 +73,8 @@ def status(
 
 
 def _per_second(rate: str) -> float:
-    if rate.strip() == "auto":
-        raise UsageError("a forecast needs a rate it can count with, such as --rate 5/s, not auto.")
-    return parse_rate(rate).per_second
+    found: Rate | None = read("rate", rate)
+    if found is None:
+        told = "is no rate that a forecast can count with: say one, such as 5/s."
+        raise OptionError("rate", told, repr(rate))
+    return found.per_second

@@ -30,7 +30,7 @@ from harvester.views.progress import Meter
 # Seconds between two writes; Prometheus itself looks no more often than every ten or so.
 _WRITE_EVERY = 5.0
 # Of a call, in seconds: from an answer out of a cache to the longest timeout that is common.
-_BUCKETS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 90.0)
+_BUCKETS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
 _SUCCESS = "harvester_last_success_timestamp_seconds"
 # How a run ends that never began, besides the reasons that one stops for.
 _FAILURES = ("usage", "internal error")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 
 import click
 import pytest
 
 from harvester.cli.options import Number, broken
+from harvester.cli.run import run
+from harvester.errors import HarvesterError
 
 LONG = "JUSTONEAPI_TOKEN=x harvester run a.txt b.txt -o n.jsonl --simulate --rate 5/s > 'a b' 2> c"
 
@@ -47,3 +50,44 @@ def test_a_wrong_number_is_told_with_what_is_wanted(number: Number, text: str, t
 def test_a_right_number_is_itself() -> None:
     assert Number(0, 65535).convert("65535", None, None) == 65535
     assert Number(0.0).convert("0.05", None, None) == 0.05
+
+
+def refusal(monkeypatch: pytest.MonkeyPatch, name: str, value: str, *words: str) -> str:
+    """What a run says that finds a variable in its environment."""
+    monkeypatch.setenv(name, value)
+    command: Sequence[str] = ["ids.txt", "-o", "notes.jsonl", "--simulate", *words]
+    try:
+        run.main(command, standalone_mode=False, auto_envvar_prefix="HARVESTER_RUN")
+    except click.ClickException as error:
+        return error.format_message()
+    except HarvesterError as error:
+        return str(error)
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("HARVESTER_RUN_TIMEOUT", "abc", "HARVESTER_RUN_TIMEOUT='abc' is not a time like"),
+        ("HARVESTER_RUN_REFRESH", "7", "HARVESTER_RUN_REFRESH='7' needs a unit: 7d or 7s?"),
+        ("HARVESTER_RUN_ENDPOINT", "v9", "HARVESTER_RUN_ENDPOINT='v9' is neither a known"),
+        ("HARVESTER_RUN_MAX_CALLS", "x", "Invalid value for HARVESTER_RUN_MAX_CALLS: 'x' is not a"),
+        ("HARVESTER_RUN_REGION", "mars", "Invalid value for HARVESTER_RUN_REGION: 'mars'"),
+        ("HARVESTER_RUN_SYNC", "oui", "Invalid value for HARVESTER_RUN_SYNC: 'oui'"),
+        ("HARVESTER_RUN_MAX_CHARGE", "5", "Did you mean HARVESTER_RUN_MAX_CHARGED?"),
+        ("HARVESTER_RUN_INPUTS", "x", "the variable HARVESTER_RUN_INPUTS sets no option"),
+    ],
+)
+def test_a_wrong_variable_is_told_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+) -> None:
+    assert told in refusal(monkeypatch, name, value)
+
+
+def test_a_wrong_option_is_told_by_its_name_whatever_the_environment_holds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = refusal(monkeypatch, "HARVESTER_RUN_TIMEOUT", "abc", "--timeout", "def")
+    assert told.startswith("--timeout 'def' is not a time like")
+    told = refusal(monkeypatch, "HARVESTER_RUN_TIMEOUT", "abc", "--max-calls", "0")
+    assert told.startswith("Invalid value for '--max-calls': '0' is not")

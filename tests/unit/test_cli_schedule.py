@@ -28,6 +28,9 @@ VALUES = {
     "id_pattern": r"[a-z]{3}\d 50% \"it's\"",
     "on_finish": "printf '%s\\n' \"$HARVESTER_SUMMARY\" >> /tmp/ends",
     "timeout": "2m",
+    "max_runtime": "8h",
+    "refresh": "7d",
+    "wait_for_lock": "5m",
     "carry": "campaign",
 }
 OPTIONS = [
@@ -132,8 +135,9 @@ def test_settings_of_this_environment_are_written_out_for_the_night(folder: Path
         (("notes.jsonl", "--token-file", "none.txt"), "cannot be read"),
         (("notes.jsonl", "none.txt", "--simulate"), "no such file"),
         (("notes.jsonl", "-", "--simulate"), "no standard input"),
-        (("notes.jsonl", "--simulate", "--rate", "fast"), "rate 'fast'"),
-        (("notes.jsonl", "--simulate", "--wait-for-lock", "soon"), "duration 'soon'"),
+        (("notes.jsonl", "--simulate", "--rate", "fast"), "--rate 'fast'"),
+        (("notes.jsonl", "--simulate", "--wait-for-lock", "soon"), "--wait-for-lock 'soon'"),
+        (("notes.jsonl", "--simulate", "--refresh", "7"), "7d or 7s?"),
         (("notes.jsonl", "--simulate", "--max-note", "5"), "--max-note"),
         (("notes.jsonl", "--simulate", "--dry-run"), "--dry-run is not for every night"),
         (("notes.jsonl", "--simulate", "--rebuild"), "--rebuild is not for every night"),

@@ -19,6 +19,7 @@ ENGINE = RULES | {"source", "api", "pace", "ledger", "output", "simulator", "eng
 MAY = {
     **dict.fromkeys(LOWEST, LOWEST),
     "disk": frozenset({"disk"}),
+    "tokens": LOWEST | {"tokens"},
     "rules": RULES,
     "source": RULES | {"source"},
     "api": RULES | {"api"},
@@ -27,9 +28,9 @@ MAY = {
     "output": RULES | {"output", "ledger", "disk"},
     "simulator": LOWEST | {"simulator"},
     "engine": ENGINE,
-    "options": ENGINE | {"options"},
+    "options": ENGINE | {"options", "tokens"},
     "views": ENGINE | {"options", "views"},
-    "cli": ENGINE | {"options", "views", "cli", "__init__"},
+    "cli": ENGINE | {"options", "tokens", "views", "cli", "__init__"},
     "__init__": ENGINE | {"options"},
     "__main__": frozenset({"cli"}),
 }

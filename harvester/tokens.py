@@ -1,0 +1,94 @@
+"""The tokens as people keep them: in a variable, one a line in a file, or in a file like .env."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from harvester.errors import UsageError
+
+# The vendor's names for it; the first that is set counts.
+TOKEN_VARIABLES = ("JUSTONEAPI_TOKEN", "JUST_ONE_API_TOKEN")
+NO_TOKEN = (
+    "no token. Sign up at justoneapi.com and copy the token from your account, then\n"
+    f"  give it: `export {TOKEN_VARIABLES[0]}=...` or `--token-file FILE` that only you can read;\n"
+    "  or practise without one: `--simulate`."
+)
+# A value of one or more "=" is the end of a token in base64.
+_ASSIGNED = re.compile(r"(?:export\s+)?([A-Za-z_]\w*)\s*=(?!=*$)(.*)", re.ASCII)
+_EMPTY = re.compile(rf"(?:export\s+)?(?:{'|'.join(TOKEN_VARIABLES)})\s*=", re.ASCII)
+_QUOTED = re.compile(r"(['\"])(.*?)\1\s*(?:#.*)?")
+_COMMENT = re.compile(r"\s+#.*")
+_SHORTEST = 12
+_STANDS_FOR_ONE = re.compile(
+    r"(.)\1*|[<\[{$].*|.*(?:your|insert|paste|change)[-_]?.*(?:token|key|me|here).*"
+    r"|.*\.\.\..*|(?:token|example|placeholder|secret|x+)[-_\d]*",
+    re.IGNORECASE,
+)
+
+
+def tokens_in(text: str) -> tuple[str, ...]:
+    """The tokens that a text names, each once; raises UsageError, which shows none of it.
+
+    Among variables only the token's count. Quotes around a value, and comments, are left out.
+    """
+    lines = [line.strip() for line in text.split("\n")]
+    lines = [line for line in lines if line and not line.startswith("#")]
+    assigned = [found for line in lines if (found := _ASSIGNED.fullmatch(line))]
+    wanted = [found for found in assigned if found[1] in TOKEN_VARIABLES]
+    wanted = wanted or [found for found in assigned if "TOKEN" in found[1].upper()]
+    others = {found[0] for found in assigned}
+    bare = [line for line in lines if line not in others and not _EMPTY.fullmatch(line)]
+    tokens = [_unquoted(value) for value in [found[2] for found in wanted] + bare]
+    if not all(token.isprintable() and " " not in token for token in tokens):
+        raise UsageError(
+            "the token holds spaces or unprintable characters: copy it again; of several, each "
+            "stands on a line of its own."
+        )
+    return tuple(dict.fromkeys(filter(None, tokens)))
+
+
+def _unquoted(value: str) -> str:
+    value = value.strip()
+    quoted = _QUOTED.fullmatch(value)
+    return quoted[2] if quoted else _COMMENT.sub("", value)
+
+
+def tokens_of_file(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """The tokens in a file; raises UsageError, which names no file that is not there."""
+    try:
+        tokens = tokens_in(Path(path).read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise UsageError(_unreadable(path, error)) from None
+    if not tokens:
+        raise UsageError(f"--token-file {path} holds none: {NO_TOKEN}")
+    return tokens
+
+
+def _unreadable(path: str | os.PathLike[str], error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f"--token-file {path} cannot be read: it is not text."
+    reason = getattr(error, "strerror", None) or "its name cannot be one"
+    if isinstance(error, PermissionError | IsADirectoryError):
+        return f"--token-file {path} cannot be read: {reason}."
+    # People give the token itself by mistake.
+    return (
+        f"--token-file cannot be read: {reason}. It wants the name of a file that holds the "
+        "token, never the token itself."
+    )
+
+
+def tokens_of_environment() -> tuple[str, ...]:
+    """The tokens in the environment, if any; raises UsageError."""
+    texts = (os.environ.get(name, "") for name in TOKEN_VARIABLES)
+    return tokens_in(next((text for text in texts if text.strip()), ""))
+
+
+def doubt_about(token: str) -> str | None:
+    """What makes a text an unlikely token, in words that do not show it."""
+    if _STANDS_FOR_ONE.fullmatch(token):
+        return "the token looks like the one that stands in an example: put your own in its place."
+    if len(token) < _SHORTEST:
+        return f"the token is only {len(token)} characters long: was it copied whole?"
+    return None
