@@ -66,3 +66,9 @@ class OutputLockedError(HarvesterError):
     """Another run holds this OUTPUT (exit 75, as sysexits' EX_TEMPFAIL)."""
 
     exit_code = 75
+
+
+class NobodyReadsError(HarvesterError):
+    """Whoever read standard output has gone (exit 141, as of a shell's SIGPIPE)."""
+
+    exit_code = 141

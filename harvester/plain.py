@@ -9,6 +9,7 @@ import re
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
+_UNCLEAN = re.compile(rf"(?![\t\n]){_UNPRINTABLE.pattern}")
 
 
 def plain(text: str, limit: int = 200) -> str:
@@ -25,6 +26,11 @@ def plain(text: str, limit: int = 200) -> str:
 def has_unprintable(text: str) -> bool:
     """Tell whether `text` holds a character that `plain` would escape."""
     return _UNPRINTABLE.search(text) is not None
+
+
+def cleaned(text: str) -> str:
+    """Return `text` as `plain` does, but of any length, and with its tabs and line ends."""
+    return text if text.isprintable() else _UNCLEAN.sub(_escape, text)
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -19,16 +19,16 @@ from harvester.cli.run import run
 from harvester.cli.schedule import schedule
 from harvester.cli.simulate import simulate
 from harvester.cli.status import status
+from harvester.cli.streams import drain_errors, open_streams
 from harvester.cli.terminated import Terminated
 from harvester.cli.verify import verify
-from harvester.errors import HarvesterError
+from harvester.errors import HarvesterError, NobodyReadsError
 from harvester.plain import plain
 
 # As sysexits' EX_SOFTWARE: an error of ours, not of the user.
 _INTERNAL = 70
 _INTERRUPTED = ("Ctrl-C (SIGINT)", 130)
 _TERMINATED = ("SIGTERM", 143)
-_BROKEN_PIPE = 141
 _LONGEST_LINE = 2000
 
 
@@ -45,7 +45,10 @@ cli.section("Prepare", schedule, simulate, completion)
 
 def main() -> None:
     """Run the command line; every error ends in one plain line and an exit code."""
-    sys.exit(_guarded())
+    open_streams()
+    code = _guarded()
+    drain_errors()
+    sys.exit(code)
 
 
 def _guarded() -> int:
@@ -56,6 +59,8 @@ def _guarded() -> int:
     except click.ClickException as error:
         _refuse(error)
         return error.exit_code
+    except NobodyReadsError as error:
+        return error.exit_code
     except HarvesterError as error:
         _say(str(error))
         return error.exit_code
@@ -63,10 +68,6 @@ def _guarded() -> int:
         name, code = _TERMINATED if isinstance(error, Terminated) else _INTERRUPTED
         click.echo(f"harvester: stopped by {name} before the first call.", err=True)
         return code
-    except BrokenPipeError:
-        # Whoever read our output has gone; writing on would only fail again.
-        sys.stdout = None
-        return _BROKEN_PIPE
     except Exception as error:  # noqa: BLE001 - no traceback reaches a user
         click.echo(_internal(error), err=True)
         return _INTERNAL

@@ -12,9 +12,12 @@ from harvester.cli.ledgers import fleet_options, opened_reader, output_or_fleet
 from harvester.cli.options import OUTPUT, Command, day_timezone, price
 from harvester.errors import UsageError
 from harvester.options import read
+from harvester.plain import plain
 from harvester.views.report.file import check_place, put
 from harvester.views.report.story import story_of
 from harvester.views.status import Question
+
+_LONGEST_PATH = 4096
 
 
 @cloup.command(
@@ -56,4 +59,4 @@ def report(
         names = opened.name, opened.target
         story = story_of(opened.reader, opened.output, names, question, opened.hosts)
     put(page, page_of(story))
-    click.echo(f"wrote {page}: open it in a browser")
+    click.echo(f"wrote {plain(str(page), _LONGEST_PATH)}: open it in a browser")

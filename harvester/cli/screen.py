@@ -6,21 +6,22 @@ import asyncio
 import secrets
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from harvester.cli.on_finish import of_error
+from harvester.cli.streams import Clean, is_behind, print_in_time
 from harvester.engine.ports import Event
 from harvester.engine.run import Run
-from harvester.errors import OutputLockedError
+from harvester.errors import LocalIOError, OutputLockedError
 from harvester.model import Summary
-from harvester.views.log import notices_to, open_log, writer
+from harvester.views.log import line_in, notices_to, open_log, writer
 from harvester.views.progress import json_line, plain_line, show_bar, show_lines
 from harvester.views.summary import summary_lines
 
@@ -51,11 +52,11 @@ def observers_of(
     if not screen.quiet and not screen.verbose:
         observers.append(_aloud(notices_to))
     if screen.verbose:
-        observers.append(_aloud(partial(writer, form=screen.log_format, calls=True)))
+        observers.append(_aloud(partial(writer, line_of=line_in(screen.log_format), calls=True)))
     if screen.log_file is not None:
-        log = stack.enter_context(open_log(screen.log_file, _warn))
-        run_id = secrets.token_hex(4)
-        observers.append(writer(log, screen.log_format, calls=True, run_id=run_id))
+        line_of = line_in(screen.log_format, secrets.token_hex(4))
+        log = stack.enter_context(open_log(screen.log_file, _warn, line_of))
+        observers.append(writer(log, line_of, calls=True))
     if metrics is not None:
         observers.append(metrics)
     return tuple(observers)
@@ -82,6 +83,8 @@ def measured(screen: Screen) -> Iterator[MetricsFile | None]:
         told = of_error(error)
         metrics.fail(told["HARVESTER_REASON"], int(told["HARVESTER_EXIT_CODE"]))
         raise
+    finally:
+        metrics.close()
 
 
 def _warn(text: str) -> None:
@@ -99,6 +102,17 @@ def _aloud(view: Callable[[TextIO], Callable[[Event], None]]) -> Callable[[Event
     return tell
 
 
+def _bar(run: Run) -> Coroutine[Any, Any, None]:
+    stream = sys.stderr
+    bare = stream.bare if isinstance(stream, Clean) else stream
+    return show_bar(run, bare, lambda: is_behind(stream))
+
+
+def _tell_failed(view: asyncio.Task[None]) -> None:
+    if not view.cancelled() and (error := view.exception()) is not None:
+        _warn(f"the progress of the run is shown no more: {type(error).__name__}")
+
+
 @asynccontextmanager
 async def shown(
     screen: Screen, metrics: MetricsFile | None
@@ -109,16 +123,20 @@ async def shown(
         form = "bar" if sys.stderr.isatty() else "plain"
     views: list[asyncio.Task[None]] = []
 
+    def add(view: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(view)
+        task.add_done_callback(_tell_failed)
+        views.append(task)
+
     def show(run: Run) -> None:
         if metrics is not None:
-            views.append(asyncio.create_task(metrics.follow(run)))
+            add(metrics.follow(run))
         if form == "none" or screen.quiet:
             return
         if form == "bar":
-            views.append(asyncio.create_task(show_bar(run, sys.stderr)))
+            add(_bar(run))
         else:
-            line = json_line if form == "json" else plain_line
-            views.append(asyncio.create_task(show_lines(run, sys.stderr, line)))
+            add(show_lines(run, sys.stderr, json_line if form == "json" else plain_line))
 
     try:
         yield show
@@ -130,9 +148,12 @@ async def shown(
 
 def print_summary(summary: Summary, screen: Screen, closing: str) -> None:
     """Print the summary and the closing line; with -q the line alone, and only of trouble."""
-    if not screen.quiet:
-        for line in summary_lines(summary, screen.output, screen.price):
-            click.echo(line)
+    lines = [] if screen.quiet else list(summary_lines(summary, screen.output, screen.price))
     # Cron mails whatever is printed: with -q that is trouble.
     if not screen.quiet or summary.exit_code:
-        click.echo(closing)
+        lines.append(closing)
+    try:
+        print_in_time("".join(f"{line}\n" for line in lines))
+    except LocalIOError as error:
+        # What became of the notes matters more than where it is told.
+        _warn(f"{error} {closing}")

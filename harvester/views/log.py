@@ -15,6 +15,7 @@ from harvester.engine.ports import CallFinished, Event, Notice, RunBegan, RunEnd
 from harvester.errors import LocalIOError
 from harvester.model import Summary
 from harvester.plain import plain
+from harvester.views.outlet import Outlet
 from harvester.views.words import codes, moment
 
 _LONGEST = 600
@@ -145,7 +146,7 @@ class LogFile:
         self._identity = _identity(os.fstat(self._file))
 
     def write(self, text: str) -> None:
-        """Append a line, its newline included."""
+        """Append lines, the newline of the last one included."""
         line = text.encode("utf-8", "backslashreplace")
         try:
             self._follow()
@@ -206,38 +207,65 @@ def _identity(found: os.stat_result) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
+class LogLines:
+    """Lines on their way to a log file."""
+
+    def __init__(self, outlet: Outlet[str]) -> None:
+        self._outlet = outlet
+
+    def write(self, text: str) -> None:
+        """Append a line, its newline included, as soon as the disk takes it."""
+        self._outlet.put(text)
+
+
 @contextmanager
-def open_log(path: Path, warn: Callable[[str], None]) -> Iterator[LogFile]:
-    """A log file to append to, a line at a time; raises LocalIOError if that cannot begin."""
+def open_log(
+    path: Path, warn: Callable[[str], None], line_of: Callable[[Event], str]
+) -> Iterator[LogLines]:
+    """A log file to append to, a line at a time; raises LocalIOError if that cannot begin.
+
+    `line_of` makes a line that says how many were left out, because the disk took none.
+    """
     try:
         log = LogFile(path, warn)
     except OSError as error:
         raise LocalIOError(
             f"--log-file {path} cannot be written: {error.strerror}. Choose another place."
         ) from error
+
+    def left_out(many: int) -> str:
+        return line_of(Notice("left out", f"{many} lines, since the disk took none in time"))
+
+    outlet = Outlet[str](lambda lines: log.write("".join(lines)), left_out)
     try:
-        yield log
+        yield LogLines(outlet)
     finally:
-        log.close()
+        if outlet.drain():
+            log.close()
 
 
-def writer(lines: Lines, form: str, *, calls: bool, run_id: str = "") -> Callable[[Event], None]:
-    """An observer that writes events as lines; without `calls`, only what is notable.
-
-    `run_id` tells the runs in one log apart.
-    """
+def line_in(form: str, run_id: str = "") -> Callable[[Event], str]:
+    """What makes a line of an event, newline and all; `run_id` tells the runs in one log apart."""
     mark = f" [{run_id}]" if run_id else ""
 
-    def write(event: Event) -> None:
-        if isinstance(event, CallFinished) and not calls:
-            return
+    def line_of(event: Event) -> str:
         if form == "json":
-            line = as_json(event, run_id).decode()
-        else:
-            line = f"{moment(time.time())}{mark} {as_text(event)}"
-        # Nobody may be reading any more; the run matters more than its lines.
-        with suppress(OSError):
-            lines.write(line + "\n")
+            return as_json(event, run_id).decode() + "\n"
+        return f"{moment(time.time())}{mark} {as_text(event)}\n"
+
+    return line_of
+
+
+def writer(
+    lines: Lines, line_of: Callable[[Event], str], *, calls: bool
+) -> Callable[[Event], None]:
+    """An observer that writes events as lines; without `calls`, only what is notable."""
+
+    def write(event: Event) -> None:
+        if calls or not isinstance(event, CallFinished):
+            # Nobody may be reading any more; the run matters more than its lines.
+            with suppress(OSError):
+                lines.write(line_of(event))
 
     return write
 

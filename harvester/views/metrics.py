@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -25,6 +24,7 @@ from harvester.engine.run import Run
 from harvester.errors import LocalIOError
 from harvester.model import StopReason, Summary
 from harvester.plain import plain
+from harvester.views.outlet import Outlet
 from harvester.views.progress import Meter
 
 # Seconds between two writes; Prometheus itself looks no more often than every ten or so.
@@ -78,7 +78,8 @@ class MetricsFile:
         self._clock = clock
         self._warn = warn
         self._has_failed = False
-        self._lock = threading.Lock()
+        # One that waits is enough: what is written are the latest numbers.
+        self._outlet = Outlet[None](lambda _: self._write(), most=1)
         self._durations = [0] * (len(_BUCKETS) + 1)
         self._duration_sum = 0.0
         # Resolved as the run does it, so that the label names one OUTPUT by one name.
@@ -104,7 +105,7 @@ class MetricsFile:
         meter = Meter(run)
         while self._numbers.finished is None:
             self._numbers = self._read(run, meter)
-            await asyncio.to_thread(self._write)
+            self._outlet.put(None)
             await asyncio.sleep(_WRITE_EVERY)
 
     def fail(self, reason: str, exit_code: int) -> None:
@@ -112,7 +113,11 @@ class MetricsFile:
         self._numbers = replace(
             self._numbers, finished=self._clock(), exit_code=exit_code, reason=reason
         )
-        self._write()
+        self._outlet.put(None)
+
+    def close(self) -> None:
+        """Have the latest numbers in the file, if the disk takes them in time."""
+        self._outlet.drain()
 
     def _read(self, run: Run, meter: Meter) -> Numbers:
         progress, spent, snap = run.progress, run.progress.spent, meter.read()
@@ -157,15 +162,14 @@ class MetricsFile:
             exit_code=summary.exit_code,
             reason=summary.reason,
         )
-        self._write()
+        self._outlet.put(None)
 
     def _write(self) -> None:
-        """Replace the file by the latest numbers, one writer at a time, so that the last stay."""
-        with self._lock:
-            try:
-                write_to_textfile(str(self._path), self._registry)
-            except OSError as error:
-                self._tell_failed(error.strerror or "it cannot be written")
+        """Replace the file by the latest numbers."""
+        try:
+            write_to_textfile(str(self._path), self._registry)
+        except OSError as error:
+            self._tell_failed(error.strerror or "it cannot be written")
 
     def _tell_failed(self, reason: str) -> None:
         if not self._has_failed:

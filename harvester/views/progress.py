@@ -115,8 +115,11 @@ async def show_lines(run: Run, stream: TextIO, form: Callable[[Snapshot], str]) 
         stream.flush()
 
 
-async def show_bar(run: Run, stream: TextIO) -> None:
-    """Draw a bar, until cancelled; lines where the stream is no terminal that could move up."""
+async def show_bar(run: Run, stream: TextIO, is_behind: Callable[[], bool]) -> None:
+    """Draw a bar, until cancelled; lines where the stream is no terminal that could move up.
+
+    While what was written is still on its way, nothing is drawn.
+    """
     # Soft: long lines that are written above the bar stay whole for those who copy them.
     console = Console(file=stream, soft_wrap=True)
     if not console.is_terminal or console.is_dumb_terminal:
@@ -125,7 +128,8 @@ async def show_bar(run: Run, stream: TextIO) -> None:
     meter = Meter(run)
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
-            live.update(_drawn(meter.read(), console.width - _SPARE), refresh=True)
+            if not is_behind():
+                live.update(_drawn(meter.read(), console.width - _SPARE), refresh=True)
             await asyncio.sleep(_BAR_EVERY)
 
 

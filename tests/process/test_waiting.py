@@ -28,7 +28,7 @@ def test_a_run_waits_until_the_other_one_has_ended(tool: Tool) -> None:
     more = tool.notes(5)
     waiting = tool.start_harvest(upstream.url, more, "--wait-for-lock", "10m", "--log-file", log)
     waiting.says(f"{WAITS}: trying again for 600 s")
-    assert WAITS in log.read_text()
+    tool.until(lambda: WAITS in log.read_text(), "a line of the log")
     upstream.open()
     assert holder.finish().code == 0
     ended = waiting.finish()

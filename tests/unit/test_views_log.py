@@ -8,7 +8,7 @@ import json
 import os
 import resource
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from harvester.engine.ports import CallFinished, Event, Notice, RunBegan, RunEnd
 from harvester.errors import LocalIOError
 from harvester.model import Summary
 from harvester.plain import has_unprintable
-from harvester.views.log import as_json, as_text, notices_to, open_log, writer
+from harvester.views.log import LogFile, as_json, as_text, line_in, notices_to, open_log, writer
 
 ID = "67f32a94000000001d02eb4a"
 CALL = CallFinished(ID, "retry", 301, "collection failed", 2, 0.25)
@@ -103,8 +103,8 @@ def test_whatever_the_server_says_stays_one_plain_line(event: Event) -> None:
 def test_the_log_holds_calls_only_where_they_are_wanted(form: str) -> None:
     quiet, full = io.StringIO(), io.StringIO()
     for event in (CALL, Notice("cut", "x")):
-        writer(quiet, form, calls=False)(event)
-        writer(full, form, calls=True)(event)
+        writer(quiet, line_in(form), calls=False)(event)
+        writer(full, line_in(form), calls=True)(event)
     assert [len(s.getvalue().splitlines()) for s in (quiet, full)] == [1, 2]
     assert ID not in quiet.getvalue()
 
@@ -121,7 +121,7 @@ def test_lines_that_nobody_reads_any_more_end_no_run() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     stream = os.fdopen(writing, "w", buffering=1)
-    for observer in (writer(stream, "text", calls=True), notices_to(stream)):
+    for observer in (writer(stream, line_in("text"), calls=True), notices_to(stream)):
         observer(Notice("cut", "x"))
     with suppress(BrokenPipeError):
         stream.close()
@@ -148,14 +148,14 @@ def room_for(size: int) -> Iterator[None]:
 def test_a_log_file_is_appended_to(tmp_path: Path) -> None:
     path = tmp_path / "log"
     for line in ("春\n", "b\n"):
-        with open_log(path, silent) as log:
+        with closing(LogFile(path, silent)) as log:
             log.write(line)
     assert path.read_text(encoding="utf-8") == "春\nb\n"
 
 
 def test_each_line_is_in_the_file_as_soon_as_it_is_written(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    with open_log(path, silent) as log:
+    with closing(LogFile(path, silent)) as log:
         for many in range(1, 4):
             log.write("line\n")
             assert path.read_text() == "line\n" * many
@@ -164,14 +164,14 @@ def test_each_line_is_in_the_file_as_soon_as_it_is_written(tmp_path: Path) -> No
 def test_a_log_file_that_cannot_be_written_is_a_local_error(tmp_path: Path) -> None:
     with (
         pytest.raises(LocalIOError, match=r"--log-file .*: Is a directory"),
-        open_log(tmp_path, silent),
+        open_log(tmp_path, silent, line_in("text")),
     ):
         pass
 
 
 def test_a_full_disk_costs_lines_not_the_run_and_is_told_once(tmp_path: Path) -> None:
     path, told = tmp_path / "log", list[str]()
-    with open_log(path, told.append) as log:
+    with closing(LogFile(path, told.append)) as log:
         log.write("whole\n")
         with room_for(10):
             for _ in range(3):
@@ -186,14 +186,14 @@ def test_a_full_disk_costs_lines_not_the_run_and_is_told_once(tmp_path: Path) ->
 def test_a_line_that_an_earlier_run_left_torn_is_ended_first(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_text("torn")
-    with open_log(path, silent) as log:
+    with closing(LogFile(path, silent)) as log:
         log.write("whole\n")
     assert path.read_text() == "torn\nwhole\n"
 
 
 def test_a_log_that_was_moved_away_is_begun_anew(tmp_path: Path) -> None:
     path, moved = tmp_path / "log", tmp_path / "log.1"
-    with open_log(path, silent) as log:
+    with closing(LogFile(path, silent)) as log:
         log.write("a\n")
         path.rename(moved)
         log.write("b\n")
@@ -205,7 +205,7 @@ def test_a_log_that_was_moved_away_is_begun_anew(tmp_path: Path) -> None:
 
 def test_a_log_that_was_copied_and_truncated_goes_on_at_its_beginning(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    with open_log(path, silent) as log:
+    with closing(LogFile(path, silent)) as log:
         log.write("a\n")
         os.truncate(path, 0)
         log.write("b\n")
@@ -215,7 +215,7 @@ def test_a_log_that_was_copied_and_truncated_goes_on_at_its_beginning(tmp_path: 
 def test_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:
     folder, told = tmp_path / "logs", list[str]()
     folder.mkdir()
-    with open_log(folder / "log", told.append) as log:
+    with closing(LogFile(folder / "log", told.append)) as log:
         (folder / "log").unlink()
         folder.rmdir()
         log.write("lost\n")
@@ -224,3 +224,22 @@ def test_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:
     assert (folder / "log").read_text() == "kept\n"
     assert len(told) == 1
     assert os.strerror(errno.ENOENT) in told[0]
+
+
+def test_a_disk_that_hangs_holds_nobody_up_and_the_lines_left_out_are_counted(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "log"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with open_log(path, silent, line_in("text")) as log:
+        for number in range(20_000):
+            log.write(f"{number:0>100}\n")
+        os.set_blocking(reader, True)
+        with os.fdopen(reader) as stream:
+            read = [next(stream) for _ in range(10_000)]
+            while "left out" not in read[-1]:
+                read.append(next(stream))
+    *lines, last = read
+    assert lines == [f"{number:0>100}\n" for number in range(len(lines))]
+    assert f"left out: {20_000 - len(lines)} lines" in last

@@ -44,6 +44,7 @@ class Place:
 
     folder: Path
     told: list[str] = field(default_factory=list)
+    opened: list[MetricsFile] = field(default_factory=list)
 
     @property
     def path(self) -> Path:
@@ -54,11 +55,18 @@ class Place:
         return self.folder / "notes.jsonl"
 
     def open(self, output: str = "notes.jsonl") -> MetricsFile:
-        return MetricsFile(self.path, self.folder / output, clock(), self.told.append)
+        self.opened.append(MetricsFile(self.path, self.folder / output, clock(), self.told.append))
+        return self.opened[-1]
+
+    def settle(self) -> None:
+        """Let all be written that is on its way."""
+        for metrics in self.opened:
+            metrics.close()
 
     def read(self) -> dict[str, float]:
         """Values by series; all carry the output, so it is left out."""
         found = {}
+        self.settle()
         for family in text_string_to_metric_families(self.path.read_text("utf-8")):
             for sample in family.samples:
                 labels = dict(sample.labels)
@@ -123,6 +131,7 @@ def test_a_run_that_could_not_begin_says_why_and_keeps_the_last_success(place: P
     before = place.open()
     before(call(0, 0.1))
     before(RunEnded(SUMMARY))
+    place.settle()
     place.open().fail("usage", 2)
     read = place.read()
     assert read["last_success_timestamp_seconds"] == 1001
@@ -134,6 +143,7 @@ def test_the_last_success_of_another_output_is_not_taken_over(place: Place) -> N
     before = place.open("other.jsonl")
     before(call(0, 0.1))
     before(RunEnded(SUMMARY))
+    place.settle()
     place.open().fail("usage", 2)
     assert "last_success_timestamp_seconds" not in place.read()
 
@@ -159,6 +169,7 @@ def test_a_file_that_fails_later_is_told_once_and_written_when_it_can_be(place: 
     place.path.mkdir()
     for _ in range(2):
         metrics(RunEnded(SUMMARY))
+        place.settle()
     assert len(place.told) == 1
     assert "run goes on" in place.told[0]
     place.path.rmdir()
@@ -173,6 +184,7 @@ def test_promtool_finds_nothing_to_mend(place: Place, name: str) -> None:
     metrics = place.open(name)
     metrics(call(0, 0.1))
     metrics(RunEnded(SUMMARY))
+    place.settle()
     checked = subprocess.run(
         [str(PROMTOOL), "check", "metrics"],
         input=place.path.read_bytes(),

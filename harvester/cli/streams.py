@@ -1,0 +1,150 @@
+"""Standard output and error as the program uses them: one clean door each, in any encoding."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from harvester.errors import LocalIOError, NobodyReadsError
+from harvester.plain import cleaned
+from harvester.views.outlet import Outlet
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+_OUTPUT, _ERROR = 1, 2
+
+
+class _Door(io.RawIOBase):
+    """A standard stream's file; it is never closed, since it is not ours."""
+
+    def __init__(self, file: int) -> None:
+        super().__init__()
+        self._file = file
+
+    def fileno(self) -> int:
+        return self._file
+
+    def isatty(self) -> bool:
+        return os.isatty(self._file)
+
+    def writable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """Stay open."""
+
+
+class _Direct(_Door):
+    """Waits for whoever reads. The first failure is raised, and nothing is written after it.
+
+    Raises NobodyReadsError, LocalIOError: as OSErrors, click would take them for its own.
+    """
+
+    _has_failed = False
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        left = memoryview(data).cast("B")
+        size = len(left)
+        try:
+            while left and not self._has_failed:
+                left = left[os.write(self._file, left) :]
+        except BrokenPipeError:
+            self._has_failed = True
+            raise NobodyReadsError from None
+        except OSError as error:
+            self._has_failed = True
+            raise LocalIOError(
+                f"standard output cannot be written: {error.strerror}. Send it somewhere else."
+            ) from error
+        return size
+
+
+class _Aside(_Door):
+    """Waits for nobody: what is not read in time is left out, which is said in its place."""
+
+    def __init__(self, file: int) -> None:
+        super().__init__(file)
+        self.outlet = Outlet(self._write_all, _left_out)
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        written = bytes(data)
+        self.outlet.put(written)
+        return len(written)
+
+    def _write_all(self, pieces: Sequence[bytes]) -> None:
+        left = memoryview(b"".join(pieces))
+        while left:
+            left = left[os.write(self._file, left) :]
+
+
+def _left_out(many: int) -> bytes:
+    return b"harvester: %d lines left out: nobody read them in time\n" % many
+
+
+class Clean(io.TextIOWrapper):
+    """Text without raw control characters, whoever wrote them; what cannot be encoded is escaped.
+
+    `bare` is the same stream for what moves the cursor on purpose.
+    """
+
+    def __init__(self, door: _Door, encoding: str) -> None:
+        super().__init__(*_wrapping(door, encoding))
+        self.bare: TextIO = io.TextIOWrapper(*_wrapping(door, encoding))
+
+    def write(self, text: str, /) -> int:
+        """Write text that may be from outside."""
+        super().write(cleaned(text))
+        return len(text)
+
+
+def _wrapping(door: _Door, encoding: str) -> tuple[Any, str, str, str, bool]:
+    """Buffer, encoding, errors, newline and line buffering of a text stream."""
+    return door, encoding, "backslashreplace", "\n", True
+
+
+def open_streams() -> None:
+    """Put clean ones in the place of `sys.stdout` and `sys.stderr`; a closed one leads nowhere."""
+    # Files that are opened later must not get their numbers.
+    while (free := os.open(os.devnull, os.O_RDWR)) <= _ERROR:
+        os.set_inheritable(free, True)  # noqa: FBT003 - the system's own
+    os.close(free)
+    sys.stdout = Clean(_Direct(_OUTPUT), _encoding(sys.stdout))
+    sys.stderr = Clean(_Aside(_ERROR), _encoding(sys.stderr))
+
+
+def _encoding(stream: TextIO | None) -> str:
+    return "utf-8" if stream is None else stream.encoding
+
+
+def print_in_time(text: str) -> None:
+    """Print what may find nobody who reads; raises as standard output does.
+
+    What stands in standard error before it is let through first.
+    """
+    drain_errors()
+    outlet = Outlet[str](_print)
+    outlet.put(text)
+    if not outlet.drain() and outlet.failure is not None:
+        raise outlet.failure
+
+
+def _print(texts: Sequence[str]) -> None:
+    sys.stdout.write("".join(texts))
+    sys.stdout.flush()
+
+
+def drain_errors() -> None:
+    """Wait until what was written to standard error is read, if anybody reads."""
+    door = getattr(sys.stderr, "buffer", None)
+    if isinstance(door, _Aside):
+        door.outlet.drain()
+
+
+def is_behind(stream: TextIO) -> bool:
+    """Whether what was written to standard error is still on its way."""
+    door = getattr(stream, "buffer", None)
+    return isinstance(door, _Aside) and door.outlet.is_behind

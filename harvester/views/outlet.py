@@ -1,0 +1,109 @@
+"""Writes from a thread of its own: what is shown and logged holds nobody up."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+# What waits must not fill the memory; what is taken together makes progress that can be seen.
+_MOST_WAITING = 10_000
+_MOST_AT_ONCE = 100
+# Seconds in which not one thing was taken: then nobody reads, or the disk hangs.
+_PATIENCE = 5.0
+
+
+class Outlet(Generic[T]):
+    """Things on their way to `write`, which may take as long as it likes.
+
+    `write` is given some of those that wait, in their order. Of more than `most`, later ones are
+    left out; `left_out` makes the thing that says how many, for when it goes on. What `write`
+    raises is kept as `failure`, and ends the outlet: what comes later is dropped.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[Sequence[T]], object],
+        left_out: Callable[[int], T] | None = None,
+        most: int = _MOST_WAITING,
+    ) -> None:
+        self._write = write
+        self._left_out = left_out
+        self._most = most
+        self._waiting: deque[T] = deque()
+        self._missing = 0
+        self._taken = 0
+        self._is_busy = False
+        self._is_begun = False
+        self._changed = threading.Condition()
+        self.failure: BaseException | None = None
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something still waits, or is being written."""
+        return self._is_busy or bool(self._waiting)
+
+    def put(self, thing: T) -> None:
+        """Have something written, or left out; never waits."""
+        with self._changed:
+            if self.failure is not None:
+                return
+            if len(self._waiting) >= self._most:
+                self._missing += 1
+                return
+            self._waiting.append(thing)
+            if not self._is_begun:
+                self._begin()
+            self._changed.notify_all()
+
+    def _begin(self) -> None:
+        self._is_begun = True
+        try:
+            # A daemon: a write that never returns must not keep the program alive.
+            threading.Thread(target=self._run, name="harvester-outlet", daemon=True).start()
+        except (RuntimeError, MemoryError) as error:
+            self._fail(error)
+
+    def drain(self, patience: float = _PATIENCE) -> bool:
+        """Wait until all is written; gives up after `patience` seconds in which nothing was."""
+        with self._changed:
+            while self.is_behind and self.failure is None:
+                before = self._taken
+                if not self._changed.wait_for(
+                    lambda before=before: self._taken > before or self.failure is not None,  # type: ignore[misc]
+                    patience,
+                ):
+                    return False
+        return self.failure is None
+
+    def _run(self) -> None:
+        try:
+            while True:
+                self._write(self._next())
+                with self._changed:
+                    self._is_busy = False
+                    self._taken += 1
+                    self._changed.notify_all()
+        except BaseException as error:  # noqa: BLE001 - whoever drains is told
+            with self._changed:
+                self._fail(error)
+
+    def _next(self) -> list[T]:
+        with self._changed:
+            while not self._waiting:
+                self._changed.wait()
+            taken = [self._waiting.popleft() for _ in range(min(_MOST_AT_ONCE, len(self._waiting)))]
+            if self._missing and self._left_out is not None and not self._waiting:
+                taken.append(self._left_out(self._missing))
+                self._missing = 0
+            self._is_busy = True
+            return taken
+
+    def _fail(self, error: BaseException) -> None:
+        self.failure = error
+        self._is_busy = False
+        self._waiting.clear()
+        self._changed.notify_all()
