@@ -103,8 +103,9 @@ class Job:
 class Answer:
     """What came back for one request, uninterpreted.
 
-    `status` and `body` are None where `fault` kept them from arriving; `retry_after` is the header
-    as sent; `detail` is plain words about the fault, free of the token; `elapsed` is in seconds.
+    `status` and `body` are None where `fault` kept them from arriving; `retry_after` and `location`
+    are headers as sent; `detail` is plain words about the fault, free of the token; `elapsed` is in
+    seconds.
     """
 
     status: int | None = None
@@ -113,11 +114,7 @@ class Answer:
     fault: Fault | None = None
     detail: str = ""
     elapsed: float = 0.0
-
-    @property
-    def unanswered(self) -> bool:
-        """Whether the call may have been charged although its answer never arrived whole."""
-        return self.fault in (Fault.TIMEOUT, Fault.BROKEN, Fault.TOO_LARGE)
+    location: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +122,7 @@ class Judgement:
     """An answer's meaning.
 
     `code` is the business code (None where no answer arrived), `reason` one plain line for people.
+    `unanswered` says that the call may have been charged although its answer cannot be used.
     `record_time`, `request_id` and `data` are JSON text as sent, ready to stand in a line; `raw` is
     the body as a JSON string where `data` cannot be written as JSON text. All four are for SAVE.
     """
@@ -138,6 +136,7 @@ class Judgement:
     request_id: bytes = b"null"
     data: bytes = b"null"
     raw: bytes | None = None
+    unanswered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +146,8 @@ class Outcome:
     `state` is the job's next state; `delay` (seconds) says when a requeued job is due again;
     `tries` counts this run's tries by `Cause`, this one included; `attempted` is false for an
     answer that costs no attempt; `line` is the OUTPUT line of a save, newline and all;
-    `fetched_at` is Unix seconds.
+    `fetched_at` is Unix seconds; `unread` is a line of its own for an answer that arrived, may be
+    paid for, and cannot be read.
     """
 
     job: Job
@@ -161,6 +161,7 @@ class Outcome:
     line: bytes | None = None
     fetched_at: float = 0.0
     elapsed: float = 0.0
+    unread: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

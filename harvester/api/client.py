@@ -8,10 +8,9 @@ import re
 import socket
 import ssl
 import time
-import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from urllib.parse import quote, urlsplit
 
@@ -22,7 +21,7 @@ from aiohttp.tracing import Trace
 from yarl import URL
 
 from harvester.api.deadline import Deadline
-from harvester.api.redaction import Redaction
+from harvester.api.decoding import decoded
 from harvester.model import Answer, Fault
 
 # A real answer is about 3 KB; nothing a note can hold comes near this.
@@ -34,13 +33,10 @@ _LARGE_AT_ONCE = 4
 _BUFFER_BYTES = 16 << 10
 # Reaching the server takes no longer than this, in seconds, or it cannot be reached.
 _CONNECT_TIMEOUT = 30.0
-# Looking for the token in more than this could hold the event loop up for longer than a turn.
-_LONG_TO_REDACT = 256 << 10
 _BASE_URL = re.compile(
     r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([1-9]\d{0,4}))?(?:/[A-Za-z0-9._~/%-]*)?"
 )
 _LAST_PORT = 65535
-_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 # An answer may have some of HTTP's "100 Continue" before it, but never so many.
 _MOST_HEADS = 16
 
@@ -91,7 +87,6 @@ class Client:
         self._deadline = deadline
         self._target = target
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
-        self._redaction = Redaction(target.token)
 
     async def fetch(self, note_id: str) -> Answer:
         """Ask for one note."""
@@ -110,8 +105,7 @@ class Client:
             answer = Answer(fault=fault, detail=detail, elapsed=time.perf_counter() - began)
         finally:
             self._deadline.end(task)
-        # No deadline holds for this: the answer is here, and may be paid for.
-        return await self._redacted(answer)
+        return answer
 
     async def _ask(self, note_id: str, began: float) -> Answer:
         # Redirects are never followed: they would carry the token to another host.
@@ -121,8 +115,14 @@ class Client:
             if body is None:
                 response.close()
                 return Answer(response.status, fault=Fault.TOO_LARGE, elapsed=elapsed)
-            retry_after = response.headers.get("Retry-After")
-            return Answer(response.status, body, retry_after, elapsed=elapsed)
+            headers = response.headers
+            return Answer(
+                response.status,
+                body,
+                headers.get("Retry-After"),
+                elapsed=elapsed,
+                location=headers.get("Location"),
+            )
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes | None:
         """The whole body, decoded; None if it is longer than any note."""
@@ -130,13 +130,13 @@ class Client:
         if length is not None and length > MOST_BYTES:
             return None
         if length is not None and length <= _SMALL_BYTES:
-            return _decoded(await response.read(), response)
+            return _plain(await response.read(), response)
         chunks: list[bytes] = []
         if await self._read_up_to(response, chunks, _SMALL_BYTES):
-            return _decoded(b"".join(chunks), response)
+            return _plain(b"".join(chunks), response)
         async with self._large:
             if await self._read_up_to(response, chunks, MOST_BYTES):
-                return _decoded(b"".join(chunks), response)
+                return _plain(b"".join(chunks), response)
         return None
 
     async def _read_up_to(
@@ -151,30 +151,9 @@ class Client:
                 return False
         return True
 
-    async def _redacted(self, answer: Answer) -> Answer:
-        """An answer in which the token, if the server sent it back, is no longer to be read."""
-        if answer.body is None:
-            return answer
-        if len(answer.body) <= _LONG_TO_REDACT:
-            body = self._redaction.body(answer.body)
-        else:
-            body = await asyncio.to_thread(self._redaction.body, answer.body)
-        return answer if body is answer.body else replace(answer, body=body)
 
-
-def _decoded(body: bytes, response: aiohttp.ClientResponse) -> bytes | None:
-    """Undo a compression that was not asked for, within the same bound.
-
-    What only pretends to be compressed stays as it is: it may be an answer, and paid for.
-    """
-    if response.headers.get("Content-Encoding", "identity").lower() not in ("gzip", "deflate"):
-        return body
-    inflater = zlib.decompressobj(_GZIP_OR_ZLIB)
-    try:
-        plain = inflater.decompress(body, MOST_BYTES)
-    except zlib.error:
-        return body
-    return None if inflater.unconsumed_tail else plain
+def _plain(body: bytes, response: aiohttp.ClientResponse) -> bytes | None:
+    return decoded(body, response.headers.get("Content-Encoding", ""), MOST_BYTES)
 
 
 def _fault_of(error: BaseException, host: str) -> tuple[Fault, str]:

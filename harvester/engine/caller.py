@@ -194,13 +194,14 @@ class Caller:
     # Answers
 
     async def _work(self) -> None:
+        said = self._lane.redaction.said
         while (job := await self._sent.get()) is not None:
             answer = await self._lane.fetcher.fetch(job.note_id)
             if len(answer.body or b"") > _LARGE_BODY:
                 async with self._watch.judging:
-                    judgement = await asyncio.to_thread(judge, answer)
+                    judgement = await asyncio.to_thread(judge, answer, said)
             else:
-                judgement = judge(answer)
+                judgement = judge(answer, said)
             self._land(job, answer, judgement)
 
     def _land(self, job: Job, answer: Answer, judgement: Judgement) -> None:
@@ -228,7 +229,7 @@ class Caller:
                 job.attempts + 1,
                 answer.elapsed,
                 charged=judgement.verdict is Verdict.SAVE,
-                unanswered=answer.unanswered,
+                unanswered=judgement.unanswered,
             )
         )
 
@@ -237,6 +238,7 @@ class Caller:
         if judgement.verdict is Verdict.SAVE:
             now = self._ports.clock()
             line = make_line(job, judgement, settings.endpoint, now)
+            line = self._lane.redaction.line(line)
             return saved(job, answer, judgement, line, now)
         return unsaved(
             job, answer, judgement, settings.patience, settings.backoff, self._ports.jitter

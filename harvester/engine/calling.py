@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from harvester.api.client import Target, calling
 from harvester.api.endpoints import endpoint_path
+from harvester.api.redaction import Redaction
 from harvester.engine.lane import Lane
 from harvester.ledger.protocol import DirectLedger
 from harvester.output.lines import SIMULATED_PREFIX
@@ -37,12 +38,14 @@ async def lanes_to(
     """A lane for each token; their connections are the stack's."""
     path, cache = endpoint_path(settings.endpoint), settings.calling.accept_cache
     url = await stack.enter_async_context(_server(base_url, settings))
+    redaction = Redaction(tokens)
     lanes = []
     for number, token in enumerate(tokens, 1):
         target = Target(url, path, token, cache)
         client = await stack.enter_async_context(calling(target, settings.calling.timeout))
         name = f"token {number} of {len(tokens)}"
-        lanes.append(Lane(name, client, pace_of(settings, ledger, is_shared=is_shared)))
+        pace = pace_of(settings, ledger, is_shared=is_shared)
+        lanes.append(Lane(name, client, pace, redaction))
     return lanes
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from harvester.api.redaction import Redaction
 from harvester.engine.audience import Audience
 from harvester.engine.ports import Event, Fetcher, Notice
 from harvester.engine.stop import Stop
@@ -16,13 +17,15 @@ from harvester.pace import Pace
 class Lane:
     """One token's way to the API.
 
-    `name` tells it from the others without showing it, `flying` counts its calls in flight, and
+    `name` tells it from the others without showing it, `redaction` knows the tokens of all lanes,
+    `flying` counts its calls in flight, and
     `resting` is why nothing more is sent on it.
     """
 
     name: str
     fetcher: Fetcher
     pace: Pace
+    redaction: Redaction = field(default_factory=Redaction)
     flying: int = 0
     resting: StopReason | None = None
 

@@ -1,4 +1,4 @@
-"""Reads the vendor's envelope from a body, keeping `data` value for value."""
+"""Reads the vendor's envelope from a body, keeping `data` as the bytes that came."""
 
 from __future__ import annotations
 
@@ -6,16 +6,23 @@ import json
 import re
 from dataclasses import dataclass
 
-import orjson
+import msgspec
 
-# orjson turns integers beyond 64 bits into floats; 19 digits are the first that may be beyond.
-# Folding all digits into one and looking for a run is 20 times faster than a regex.
-_FOLD_DIGITS = bytes.maketrans(b"123456789", b"000000000")
-_LONG_NUMBER = b"0" * 19
-# One JSON token: a string, a bracket, a comma, a colon, or a run of anything else.
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},:]|[^\s\[\]{},:"]+', re.DOTALL)
-_OPENING, _CLOSING = frozenset(b"[{"), frozenset(b"]}")
-_BLANKS = bytes.maketrans(b"\r\n\t", b"   ")
+# Line ends between tokens; within strings JSON allows none.
+_FOLDED = bytes.maketrans(b"\r\n", b"  ")
+# A strict reader refuses half a surrogate pair, which the vendor sends. So it is shown the first
+# of these that a body does not hold in place of the escapes that may be one, and nothing is lost.
+_SURROGATES = (b"\\ud", b"\\uD")
+_STAND_INS = tuple(b"\\u" + bytes([digit]) for digit in b"EeFfBbAaCc123456789")
+# What no strict reader takes is read up to here: what is made of it is many times as long.
+_MOST_LENIENT = 2 << 20
+# JSON handed to a script's function, as some gateways do: `callback({...})`.
+_CALL = re.compile(rb"(?:/\*\*/)?\s*[\w.$\[\]]{1,100}\s*\(")
+_BLANKS = re.compile(r"[ \t\r\n]*")
+_read_at = json.JSONDecoder(strict=False).raw_decode
+# Python reads no integer of more digits than this, and stops at a line that holds one.
+_TOO_LONG_A_NUMBER = b"0" * 4301
+_ALIKE = bytes.maketrans(b"123456789", b"000000000")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,45 +41,84 @@ class Envelope:
     raw: bytes | None = None
 
 
+class _Members(msgspec.Struct):
+    """The members of use, as they stand in the body."""
+
+    code: msgspec.Raw = msgspec.Raw(b"null")
+    message: msgspec.Raw = msgspec.Raw(b"null")
+    recordTime: msgspec.Raw = msgspec.Raw(b"null")  # noqa: N815 - the vendor's name
+    requestId: msgspec.Raw = msgspec.Raw(b"null")  # noqa: N815
+    data: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_READ_MEMBERS = msgspec.json.Decoder(_Members).decode
+_READ_ANY = msgspec.json.Decoder(msgspec.Raw).decode
+_Refusal = (ValueError, RecursionError)  # msgspec's own is a ValueError
+
+
 def read_envelope(body: bytes) -> Envelope:
     """Read a body of any kind; never raises."""
     try:
-        members = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return _read_odd(body)
-    if not isinstance(members, dict):
-        return Envelope()
-    code = _whole(members.get("code"))
-    if code == 0 and _LONG_NUMBER in body.translate(_FOLD_DIGITS):
-        return _read_odd(body)
+        return _read_strictly(body)
+    except _Refusal:
+        text = _unwrapped(_as_utf8(body))
     try:
-        return Envelope(
-            code,
-            _text(members.get("message")),
-            orjson.dumps(members.get("recordTime")),
-            orjson.dumps(members.get("requestId")),
-            orjson.dumps(members.get("data")) if code == 0 else b"null",
-        )
-    except orjson.JSONEncodeError:  # it reads deeper nesting than it writes
-        return _read_odd(body)
+        return _read_strictly(text)
+    except _Refusal:
+        return _read_leniently(body, text)
 
 
-def _read_odd(body: bytes) -> Envelope:
-    """Read a body that orjson refuses or would change: by the places of its members."""
-    text = _as_utf8(body)
-    members = _members(text)
-    if "code" not in members:
-        return Envelope()
-    # Without a member `data`, Python's reader tells whether it is missing or lost in rubble.
-    is_kept = _is_json(members["data"]) if "data" in members else _loads(text) is not None
+def is_json(text: bytes) -> bool:
+    """Whether a text is JSON to the letter, in UTF-8: NaN, which Python reads, is not."""
+    try:
+        _check_for_python(text)
+        _READ_ANY(_with_stand_ins(text)[0])
+    except _Refusal:
+        return False
+    return True
+
+
+def _read_strictly(body: bytes) -> Envelope:
+    shown, replaced = _with_stand_ins(body)
+    members = _READ_MEMBERS(shown)
+    code = _whole(_loads(bytes(members.code)))
+    if code != 0:
+        return Envelope(code, _text(_loads(_restored(members.message, replaced))))
+    _check_for_python(body)
     return Envelope(
-        _whole(_loads(members["code"])),
-        _text(_loads(members.get("message", b"null"))),
-        _small(members.get("recordTime", b"null")),
-        _small(members.get("requestId", b"null")),
-        members.get("data", b"null").translate(_BLANKS) if is_kept else None,
-        None if is_kept else json.dumps(body.decode("utf-8", "surrogateescape")).encode(),
+        0,
+        record_time=_restored(members.recordTime, replaced),
+        request_id=_restored(members.requestId, replaced),
+        data=_restored(members.data, replaced),
     )
+
+
+def _check_for_python(text: bytes) -> None:
+    """Raise ValueError for what the strict reader lets pass and Python's does not."""
+    text.decode()
+    if len(text) > len(_TOO_LONG_A_NUMBER) and _TOO_LONG_A_NUMBER in text.translate(_ALIKE):
+        raise ValueError
+
+
+_Replaced = list[tuple[bytes, bytes]]
+
+
+def _with_stand_ins(body: bytes) -> tuple[bytes, _Replaced]:
+    replaced: _Replaced = []
+    for surrogate in _SURROGATES:
+        if surrogate in body:
+            stand_in = next((one for one in _STAND_INS if one not in body), surrogate)
+            body = body.replace(surrogate, stand_in)
+            replaced.append((surrogate, stand_in))
+    return body, replaced
+
+
+def _restored(member: msgspec.Raw, replaced: _Replaced) -> bytes:
+    """A member as it came, on one line."""
+    text = bytes(member)
+    for surrogate, stand_in in replaced:
+        text = text.replace(stand_in, surrogate)
+    return text.translate(_FOLDED) if b"\n" in text or b"\r" in text else text
 
 
 def _as_utf8(body: bytes) -> bytes:
@@ -84,32 +130,68 @@ def _as_utf8(body: bytes) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def _members(body: bytes) -> dict[str, bytes]:
-    """Cut a JSON object's own members out as text, without reading what is nested in them.
+def _unwrapped(text: bytes) -> bytes:
+    """A text without the call of a script's function around it."""
+    text = text.strip()
+    call = _CALL.match(text)
+    inside = text.rstrip(b"; \r\n\t")
+    return inside[call.end() : -1] if call and inside.endswith(b")") else text
 
-    No recursion, so depth is no danger. Later members win, as in every common JSON reader.
+
+def _read_leniently(body: bytes, text: bytes) -> Envelope:
+    """Read what no strict reader takes: member by member, as far as it can be read.
+
+    Such an answer may be paid for: where its code can be read, it is kept whole.
     """
-    members: dict[str, bytes] = {}
-    key: bytes | None = None
-    begin = depth = 0
-    for match in _TOKEN.finditer(body):
-        token = match[0][0]
-        if token in _OPENING:
-            depth += 1
-        elif token in _CLOSING:
-            depth -= 1
-        if (depth == 1 and token == ord(",")) or (depth == 0 and token == ord("}")):
-            if key is not None:
-                members[_text(_loads(key))] = body[begin : match.start()].strip()
-            key = None
-        elif depth == 1 and key is None and token == ord('"'):
-            key = match[0]
-        elif depth == 1 and token == ord(":"):
-            begin = match.end()
-        if depth == 0:
-            complete = match[0] == b"}" and not body[match.end() :].strip()
-            return members if complete and body.lstrip()[:1] == b"{" else {}
-    return {}
+    members, is_whole = _members(text[:_MOST_LENIENT].decode("utf-8", "surrogateescape"))
+    if "code" not in members or not (is_whole or text.endswith(b"}")):
+        return Envelope()
+    read = {name: member.encode("utf-8", "surrogateescape") for name, member in members.items()}
+    small = {name: member.translate(_FOLDED) for name, member in read.items() if is_json(member)}
+    data = small.get("data", b"null" if is_whole and "data" not in members else None)
+    return Envelope(
+        _whole(_loads(read["code"])),
+        _text(_loads(read.get("message", b"null"))),
+        small.get("recordTime", b"null"),
+        small.get("requestId", b"null"),
+        data,
+        json.dumps(body.decode("utf-8", "surrogateescape")).encode() if data is None else None,
+    )
+
+
+def _members(text: str) -> tuple[dict[str, str], bool]:
+    """A JSON object's members as text, and whether all of it could be read.
+
+    Later members win, as in every common JSON reader. Nothing is gone over twice.
+    """
+    members: dict[str, str] = {}
+    try:
+        at = _token(text, 0, "{")
+        while True:
+            key, at = _read_at(text, _token(text, at, '"') - 1)
+            begin = _blanks(text, _token(text, at, ":"))
+            _, end = _read_at(text, begin)
+            at = _blanks(text, end)
+            is_last = text.startswith("}", at)
+            at = _token(text, at, "}" if is_last else ",")
+            members[key] = text[begin:end]
+            if is_last:
+                return (members, True) if _blanks(text, at) == len(text) else ({}, False)
+    except (ValueError, RecursionError):
+        return members, False
+
+
+def _blanks(text: str, at: int) -> int:
+    match = _BLANKS.match(text, at)
+    return match.end() if match else at
+
+
+def _token(text: str, at: int, token: str) -> int:
+    """Where the text goes on behind a token and the blanks before it; raises ValueError."""
+    at = _blanks(text, at)
+    if not text.startswith(token, at):
+        raise ValueError(token)
+    return at + 1
 
 
 def _loads(text: bytes) -> object:
@@ -118,24 +200,6 @@ def _loads(text: bytes) -> object:
     except (ValueError, RecursionError):
         return None
     return loaded
-
-
-def _is_json(text: bytes) -> bool:
-    """Whether text is JSON to the letter: NaN and Infinity, which Python reads, are not."""
-    try:
-        json.loads(text, parse_constant=_refuse)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _refuse(constant: str) -> object:
-    raise ValueError(constant)
-
-
-def _small(text: bytes) -> bytes:
-    """A member to carry along as it is, if it is JSON at all."""
-    return text.translate(_BLANKS) if _is_json(text) else b"null"
 
 
 def _whole(code: object) -> int | None:

@@ -29,6 +29,7 @@ def unsaved(
     patience: Patience,
     backoff: Backoff,
     jitter: Callable[[], float],
+    unread: bytes | None = None,
 ) -> Outcome:
     """The outcome of any other verdict; only a retry and a reject cost an attempt."""
     state, delay, tries = State.QUEUED, 0.0, job.tries
@@ -47,7 +48,8 @@ def unsaved(
         judgement.reason,
         tries=tries,
         attempted=judgement.verdict in (Verdict.RETRY, Verdict.REJECT),
-        unanswered=answer.unanswered,
+        unanswered=judgement.unanswered,
         delay=delay,
         elapsed=answer.elapsed,
+        unread=unread,
     )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from harvester.model import Answer, Cause, Fault, Judgement, StopReason, Verdict
+from harvester.plain import plain
 from harvester.rules.envelope import read_envelope
 
 # Business codes: the vendor's page, and the wider set of the note-detail family's OpenAPI.
@@ -37,11 +40,14 @@ _MEANINGS = {
 }
 # The OpenAPI's HTTP statuses, for bodies that hold no readable code.
 _STATUS_CODES = {400: 400, 401: 100, 403: 600, 404: 300, 429: 302}
-_SERVER_ERRORS = range(500, 600)
+_SUCCESSES, _REDIRECTS, _SERVER_ERRORS = range(200, 300), range(300, 400), range(500, 600)
 
 
-def judge(answer: Answer) -> Judgement:
-    """Say what an answer means: the body's code decides, the HTTP status only where it is mute."""
+def judge(answer: Answer, said: Callable[[str], str] = plain) -> Judgement:
+    """Say what an answer means: the body's code decides, the HTTP status only where it is mute.
+
+    `said` makes what the server says fit to be kept and shown.
+    """
     if answer.fault is not None:
         return _judge_fault(answer, answer.fault)
     envelope = read_envelope(answer.body or b"")
@@ -56,20 +62,32 @@ def judge(answer: Answer) -> Judgement:
             raw=envelope.raw,
         )
     if envelope.code is not None:
-        return _judge_code(envelope.code, envelope.message)
-    code = _STATUS_CODES.get(answer.status or 0)
-    if code is None and answer.status in _SERVER_ERRORS:
-        code = 500
-    if code is None:
-        reason = f"unreadable answer (HTTP {answer.status})"
-        return Judgement(Verdict.RETRY, None, reason, Cause.SERVER)
-    return _judge_code(code, f"HTTP {answer.status}")
+        return _judge_code(envelope.code, said(envelope.message))
+    return _judge_status(answer, said)
 
 
 def _judge_fault(answer: Answer, fault: Fault) -> Judgement:
     reason = f"{fault.value}: {answer.detail}" if answer.detail else fault.value
-    cause = Cause.UNANSWERED if answer.unanswered else Cause.SERVER
-    return Judgement(Verdict.RETRY, None, reason, cause)
+    unanswered = fault is not Fault.NO_CONNECTION
+    cause = Cause.UNANSWERED if unanswered else Cause.SERVER
+    return Judgement(Verdict.RETRY, None, reason, cause, unanswered=unanswered)
+
+
+def _judge_status(answer: Answer, said: Callable[[str], str]) -> Judgement:
+    """Judge a body that holds no readable code; where the call succeeded it may be charged."""
+    status = answer.status or 0
+    code = 500 if status in _SERVER_ERRORS else _STATUS_CODES.get(status)
+    if code is not None:
+        return _judge_code(code, f"HTTP {status}")
+    reason = f"unreadable answer (HTTP {answer.status})"
+    if status in _REDIRECTS:
+        # What stands behind the question mark may be our own request, token and all.
+        place = said((answer.location or "").partition("?")[0])
+        where = f" to {place}" if place else ""
+        return Judgement(Verdict.RETRY, None, f"{reason}: redirected{where}", Cause.SERVER)
+    unanswered = status in _SUCCESSES
+    cause = Cause.UNANSWERED if unanswered else Cause.SERVER
+    return Judgement(Verdict.RETRY, None, reason, cause, unanswered=unanswered)
 
 
 def _judge_code(code: int, message: str) -> Judgement:

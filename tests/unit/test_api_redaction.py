@@ -1,117 +1,86 @@
-"""The token is taken out of an answer however it is spelled, and nothing else is."""
+"""The tokens of the run are taken out of notes and messages, and nothing else is."""
 
 from __future__ import annotations
 
 import json
-import time
-from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harvester.api.redaction import Redaction
-from harvester.model import Answer
-from harvester.rules.verdicts import judge
-from tests.spelling import TOKEN, holds_token, said, spelled
 
-REDACTION = Redaction(TOKEN)
-VALUES = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    max_leaves=10,
-)
+TOKEN = "tok-3f9ac17e55d04b28"  # noqa: S105
+ODD = '\u4ee4\u724c/4c"6d\\8e+0f 12'
+REDACTION = Redaction([TOKEN, ODD])
+TEXTS = st.text(st.characters(), max_size=20)
 
 
-def body_of(code: object, message: str, data: object = None, **more: object) -> bytes:
-    return json.dumps({"code": code, "message": message, "data": data, **more}).encode()
+def line_of(value: object, *, ensure_ascii: bool = True) -> bytes:
+    return json.dumps({"data": value}, ensure_ascii=ensure_ascii).encode(
+        "utf-8", "backslashreplace"
+    )
 
 
-@given(said())
-@example(r"token %74ok-3f9ac17e55d04b28")
-@example("\x00".join(TOKEN))
-def test_no_spelling_survives_in_a_text(text: str) -> None:
-    assert "***" in REDACTION.text(text)
-    assert not holds_token(REDACTION.text(text))
+@pytest.mark.parametrize("ensure_ascii", [False, True])
+@pytest.mark.parametrize("spelling", [TOKEN, ODD, "%E4%BB%A4%E7%89%8C%2F4c%226d%5C8e%2B0f%2012"])
+def test_every_token_of_the_run_is_masked_in_a_line(spelling: str, *, ensure_ascii: bool) -> None:
+    masked = REDACTION.line(line_of([f"a {spelling} b", {spelling: 1}], ensure_ascii=ensure_ascii))
+    assert json.loads(masked) == {"data": ["a *** b", {"***": 1}]}
 
 
-@given(said(), st.sampled_from([301, 303, 400, 601, 999]))
-def test_a_reason_holds_no_token_and_the_code_stays(text: str, code: int) -> None:
-    judged = judge(Answer(200, REDACTION.body(body_of(code, text))))
-    assert judged.code == code
-    assert not holds_token(judged.reason)
+@pytest.mark.parametrize("spelling", [TOKEN, ODD, "%E4%BB%A4%E7%89%8C%2F4c%226d%5C8e%2B0f%2012"])
+def test_every_token_of_the_run_is_masked_in_a_message(spelling: str) -> None:
+    assert REDACTION.said(f"the token {spelling} is bad") == "the token *** is bad"
 
 
-@given(said(), VALUES, st.sampled_from(["utf-8", "utf-16", "utf-16-le", "utf-32", "utf-32-be"]))
-def test_a_paid_answer_stays_one_and_only_the_token_is_cut_from_it(
-    text: str, value: object, encoding: str
+def test_a_token_at_the_end_of_what_is_shown_is_masked_before_the_rest_is_cut() -> None:
+    said = REDACTION.said("x" * 290 + TOKEN)
+    assert said == "x" * 290 + "***"
+    assert len(REDACTION.said("x" * 1_500_000)) == 300
+
+
+@given(TEXTS, TEXTS, st.booleans())
+def test_a_line_stays_json_whatever_stands_around_the_token(
+    before: str,
+    after: str,
+    ensure_ascii: bool,  # noqa: FBT001
 ) -> None:
-    data = {"a": value, "b": text, text: [text]}
-    body = json.dumps({"code": 0, "requestId": text, "data": data}).encode(encoding)
-    judged = judge(Answer(200, REDACTION.body(body)))
-    assert judged.code == 0
-    assert judged.raw is None
-    for part in (judged.data, judged.request_id):
-        assert not holds_token(part.decode())
-    read: dict[str, Any] = json.loads(judged.data)
-    assert read["a"] == value
-    assert "***" in read["b"]
-    assert len(read) == 3
+    line = line_of(before + TOKEN + after, ensure_ascii=ensure_ascii)
+    assert json.loads(REDACTION.line(line)) == {"data": f"{before}***{after}"}
 
 
-@given(VALUES, st.sampled_from([0, 301]))
-def test_an_answer_without_the_token_is_left_as_it_came(value: object, code: int) -> None:
-    for ensure_ascii in (True, False):
-        text = json.dumps({"code": code, "data": value}, ensure_ascii=ensure_ascii)
-        body = text.encode("utf-8", "surrogatepass")
-        assert REDACTION.body(body) is body
-
-
-@given(st.binary(max_size=50), spelled())
-def test_a_body_that_is_no_answer_keeps_no_token(rubbish: bytes, token: str) -> None:
-    body = REDACTION.body(rubbish + token.encode() + rubbish)
-    assert not holds_token(body.decode("utf-8", "replace"))
-
-
-def test_a_letter_behind_a_backslash_does_not_break_a_paid_answer() -> None:
-    body = rb'{"code":0,"data":{"a":"x\tok-3f9ac17e55d04b28","n":12345678901234567890123}}'
-    judged = judge(Answer(200, REDACTION.body(body)))
-    assert TOKEN.encode() not in judged.data
-    assert json.loads(judged.data) == {"a": "x***", "n": 12345678901234567890123}
-
-
-@pytest.mark.parametrize("token", ["", "t", "valid", "4b28"])
-def test_a_token_as_short_as_a_word_is_cut_from_nothing(token: str) -> None:
-    body = body_of(301, f"{token} collection failed")
-    assert Redaction(token).body(body) is body
-
-
-def test_a_token_of_middle_length_is_cut_from_messages_but_not_from_notes() -> None:
-    redaction = Redaction("harvest")
-    assert judge(Answer(200, redaction.body(body_of(301, "harvest!")))).reason.endswith("***!")
-    note = body_of(0, "harvest", {"title": "a good harvest"})
-    assert redaction.body(note) is note
+@given(st.recursive(TEXTS, lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner)))
+def test_a_line_without_a_token_is_left_as_it_is(value: object) -> None:
+    line = line_of(value)
+    assert REDACTION.line(line) is line
 
 
 @pytest.mark.parametrize(
-    "token", ["令牌-4c6d8e0f12345", "a&b<c>d\"e'f/g+h=i%j", "uabcd-ef0123456789"]
+    ("token", "line"),
+    [
+        ("nok-3f9ac17e55d04b28", rb'{"data":"a\nok-3f9ac17e55d04b28"}'),
+        ("uabcd-3f9ac17e55d04b28", rb'{"data":"a\uabcd-3f9ac17e55d04b28"}'),
+        ("nok-3f9ac17e55d04b28", rb'{"data":"a\\nok-3f9ac17e55d04b28"}'),
+        ("123456789012345", b'{"data":{"id":123456789012345,"a":"123456789012345"}}'),
+        ('","b":"cdefghij', b'{"data":{"a":"","b":"cdefghij"}}'),
+    ],
 )
-@given(data=st.data())
-def test_tokens_of_any_characters_are_found(token: str, data: st.DataObject) -> None:
-    text = data.draw(said(token))
-    redaction = Redaction(token)
-    judged = judge(Answer(200, redaction.body(body_of(301, text))))
-    assert "***" in judged.reason
-    assert token[2:] not in judged.reason
+def test_a_token_that_meets_the_syntax_of_json_breaks_no_line(token: str, line: bytes) -> None:
+    json.loads(Redaction([token]).line(line))
 
 
-@pytest.mark.parametrize("unit", ["\\", "%", "%25", r"\u0074", "&#", TOKEN[:-1] + "!", "\0", "t\0"])
-def test_no_body_takes_long_to_search(unit: str) -> None:
-    body = (unit * (2 << 20))[: 2 << 20].encode()
-    began = time.process_time()
-    assert REDACTION.body(body) is body
-    assert time.process_time() - began < 10
+@pytest.mark.parametrize("token", ["", "t", "valid", "harvest", "4b28-4b28-4"])
+def test_a_token_that_cannot_be_told_from_words_is_cut_from_no_note(token: str) -> None:
+    line = line_of(f"a good {token}")
+    assert Redaction([token]).line(line) is line
+
+
+def test_a_token_as_short_as_a_word_is_cut_from_no_message() -> None:
+    assert Redaction(["valid", "harvest"]).said("valid harvest") == "valid ***"
+
+
+def test_of_two_tokens_one_of_which_holds_the_other_nothing_is_left() -> None:
+    redaction = Redaction([TOKEN, TOKEN + "-more-of-it"])
+    assert redaction.said(TOKEN + "-more-of-it") == "***"
+    assert b"more" not in redaction.line(line_of(TOKEN + "-more-of-it"))

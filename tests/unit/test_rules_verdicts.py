@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harvester.api.redaction import Redaction
 from harvester.model import Answer, Cause, Fault, Judgement, StopReason, Verdict
 from harvester.rules.verdicts import judge
 
@@ -113,6 +114,38 @@ def test_the_http_status_decides_only_where_the_body_holds_no_readable_code(
 ) -> None:
     judgement = judge(Answer(status, body))
     assert (judgement.verdict, judgement.code, judgement.stop) == (verdict, code, stop)
+    assert judgement.unanswered == (status in {200, 204})
+    assert (judgement.cause is Cause.UNANSWERED) == judgement.unanswered
+
+
+def test_an_unreadable_answer_may_be_charged_only_where_the_call_succeeded() -> None:
+    assert judge(Answer(200, b"<html>")).unanswered
+    assert not judge(Answer(418, b"<html>")).unanswered
+    assert not judge(Answer(200, b'{"code":777}')).unanswered
+
+
+@pytest.mark.parametrize(
+    ("location", "reason"),
+    [
+        (None, "redirected"),
+        ("https://h/login?token=tok-3f9ac17e55d04b28", "redirected to https://h/login"),
+        ("/tok-3f9ac17e55d04b28/a#b", "redirected to /***/a#b"),
+        ("/a\x1b[2J\udcff", r"redirected to /a\x1b[2J\udcff"),
+    ],
+)
+def test_a_redirect_names_where_to_without_the_token(location: str | None, reason: str) -> None:
+    said = Redaction(["tok-3f9ac17e55d04b28"]).said
+    judgement = judge(Answer(302, b"", location=location), said)
+    assert judgement.reason == f"unreadable answer (HTTP 302): {reason}"
+    assert not judgement.unanswered
+
+
+def test_what_a_server_says_is_printable_and_short_in_a_reason() -> None:
+    body = json.dumps({"code": 301, "message": "\ud83d\x1b\n" + "a" * 1_500_000}).encode()
+    reason = judge(Answer(200, body)).reason
+    assert reason.startswith(r"collection failed: \ud83d\x1b\x0aaaa")
+    assert reason.isprintable()
+    assert len(reason) < 330
 
 
 @pytest.mark.parametrize("zero", ["0", "0.0", "-0", "-0.0", "0e5"])
@@ -134,7 +167,7 @@ def test_of_two_codes_the_last_counts_as_in_every_json_reader() -> None:
     ("fault", "cause"),
     [
         (Fault.NO_CONNECTION, Cause.SERVER),
-        (Fault.MALFORMED, Cause.SERVER),
+        (Fault.MALFORMED, Cause.UNANSWERED),
         (Fault.TIMEOUT, Cause.UNANSWERED),
         (Fault.BROKEN, Cause.UNANSWERED),
         (Fault.TOO_LARGE, Cause.UNANSWERED),
@@ -149,7 +182,7 @@ def test_every_fault_is_a_retry_and_tells_whether_it_may_have_been_charged(
     assert judgement.code is None
     assert judgement.reason == f"{fault.value}: some words"
     assert judge(Answer(fault=fault)).reason == fault.value
-    assert answer.unanswered == (cause is Cause.UNANSWERED)
+    assert judgement.unanswered == (cause is Cause.UNANSWERED)
 
 
 @pytest.mark.parametrize("fault", list(Fault))

@@ -1,0 +1,117 @@
+"""Undoes compression, asked for or not, within a bound: a bomb costs an attempt, not memory."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import zlib
+from typing import Protocol
+
+_GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
+_GZIP_MAGIC, _ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+# What a zlib stream begins with: deflate, and a window of at most 32 KiB.
+_ZLIB_METHODS = frozenset(range(0x08, 0x80, 0x10))
+# Twice happens, where a proxy packs what was packed already; more is a game.
+_MOST_LAYERS = 3
+# A zstd frame may ask for as much memory as its window; this is that of 32 MiB.
+_ZSTD_WINDOW = 25
+_NAMES = re.compile(r"[a-z0-9_-]+")
+
+
+class _NotPackedError(Exception):
+    """The bytes are not what they pretend to be, or their library is not installed."""
+
+
+class _Unpacker(Protocol):
+    def __call__(self, body: bytes, most: int, /) -> bytes:
+        """At most `most` bytes and one more; raises _NotPackedError."""
+
+
+def decoded(body: bytes, content_encoding: str, most: int) -> bytes | None:
+    """A body without its compression, or None if it is longer than `most` bytes.
+
+    Its first bytes tell more than the header does, which may be missing or wrong. What only
+    pretends to be compressed stays as it is: it may be an answer, and paid for.
+    """
+    names = _NAMES.findall(content_encoding.lower())
+    for _ in range(_MOST_LAYERS):
+        try:
+            plain = _unpacker(body, names)(body, most)
+        except _NotPackedError:
+            break
+        if len(plain) > most:
+            return None
+        body = plain
+    return body
+
+
+def _unpacker(body: bytes, names: list[str]) -> _Unpacker:
+    """What undoes the outermost layer; a name that was of use is taken from `names`."""
+    if body.startswith(_GZIP_MAGIC):
+        return _gzip
+    if body.startswith(_ZSTD_MAGIC):
+        return _zstd
+    if _is_zlib(body):
+        return _zlib
+    while names:
+        name = names.pop()
+        if name == "deflate":
+            return _raw_deflate
+        if name == "br":
+            return _brotli
+    return _as_it_is
+
+
+def _is_zlib(body: bytes) -> bool:
+    head = body[:2]
+    return len(head) == 2 and head[0] in _ZLIB_METHODS and int.from_bytes(head) % 31 == 0  # noqa: PLR2004
+
+
+def _as_it_is(_body: bytes, _most: int) -> bytes:
+    raise _NotPackedError
+
+
+def _gzip(body: bytes, most: int) -> bytes:
+    return _inflated(body, most, _GZIP)
+
+
+def _zlib(body: bytes, most: int) -> bytes:
+    return _inflated(body, most, _ZLIB)
+
+
+def _raw_deflate(body: bytes, most: int) -> bytes:
+    return _inflated(body, most, _RAW)
+
+
+def _inflated(body: bytes, most: int, window: int) -> bytes:
+    try:
+        return zlib.decompressobj(window).decompress(body, most + 1)
+    except zlib.error as error:
+        raise _NotPackedError from error
+
+
+def _brotli(body: bytes, most: int) -> bytes:
+    try:
+        library = importlib.import_module("brotli")
+    except ImportError as error:
+        raise _NotPackedError from error
+    try:
+        plain: bytes = library.Decompressor().process(body, output_buffer_limit=most + 1)
+    except (library.error, TypeError) as error:  # older ones know no limit
+        raise _NotPackedError from error
+    return plain
+
+
+def _zstd(body: bytes, most: int) -> bytes:
+    for name in ("compression.zstd", "backports.zstd"):
+        try:
+            library = importlib.import_module(name)
+        except ImportError:
+            continue
+        options = {library.DecompressionParameter.window_log_max: _ZSTD_WINDOW}
+        try:
+            plain: bytes = library.ZstdDecompressor(options=options).decompress(body, most + 1)
+        except library.ZstdError as error:
+            raise _NotPackedError from error
+        return plain
+    raise _NotPackedError
