@@ -17,18 +17,17 @@ from harvester.cli.report import report
 from harvester.cli.retry import retry
 from harvester.cli.run import run
 from harvester.cli.schedule import schedule
+from harvester.cli.signals import Stopped, leave_on_signals, stopped_line
 from harvester.cli.simulate import simulate
 from harvester.cli.status import status
 from harvester.cli.streams import drain_errors, open_streams
-from harvester.cli.terminated import Terminated
 from harvester.cli.verify import verify
 from harvester.errors import HarvesterError, NobodyReadsError
+from harvester.model import StopReason
 from harvester.plain import plain
 
 # As sysexits' EX_SOFTWARE: an error of ours, not of the user.
 _INTERNAL = 70
-_INTERRUPTED = ("Ctrl-C (SIGINT)", 130)
-_TERMINATED = ("SIGTERM", 143)
 _LONGEST_LINE = 2000
 
 
@@ -46,6 +45,7 @@ cli.section("Prepare", schedule, simulate, completion)
 def main() -> None:
     """Run the command line; every error ends in one plain line and an exit code."""
     open_streams()
+    leave_on_signals()
     code = _guarded()
     drain_errors()
     sys.exit(code)
@@ -59,15 +59,16 @@ def _guarded() -> int:
     except click.ClickException as error:
         _refuse(error)
         return error.exit_code
-    except NobodyReadsError as error:
-        return error.exit_code
     except HarvesterError as error:
-        _say(str(error))
+        if not isinstance(error, NobodyReadsError):
+            _say(str(error))
         return error.exit_code
-    except (Terminated, click.Abort, KeyboardInterrupt) as error:
-        name, code = _TERMINATED if isinstance(error, Terminated) else _INTERRUPTED
-        click.echo(f"harvester: stopped by {name} before the first call.", err=True)
-        return code
+    except Stopped as stopped:
+        click.echo(stopped_line(stopped.reason), err=True)
+        return stopped.reason.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo(stopped_line(StopReason.SIGINT), err=True)
+        return StopReason.SIGINT.exit_code
     except Exception as error:  # noqa: BLE001 - no traceback reaches a user
         click.echo(_internal(error), err=True)
         return _INTERNAL

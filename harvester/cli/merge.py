@@ -9,7 +9,7 @@ import click
 import cloup
 
 from harvester.cli.options import OUTPUT, Command
-from harvester.cli.terminated import terminating
+from harvester.cli.signals import Signals
 from harvester.ledger.newest import newest_lines
 from harvester.output.merge import Merge, Merged, check_place, parts_of, replacing
 from harvester.plain import plain
@@ -51,8 +51,8 @@ def merge(paths: tuple[Path, ...], place: Path) -> None:
     is_piped = place == _STANDARD_OUTPUT
     if not is_piped:
         check_place(place, parts)
-    with terminating(), newest_lines() as newest:
-        work = Merge(parts, newest, _tell_torn)
+    with Signals() as signals, newest_lines() as newest:
+        work = Merge(parts, newest, _tell_torn, signals.check)
         work.read()
         if is_piped:
             merged = work.copy(sys.stdout.buffer)

@@ -6,11 +6,12 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from harvester.cli.terminated import Terminated, terminating
+from harvester.cli.signals import Signals, Stopped
 from harvester.errors import (
     DamagedLedgerError,
     HarvesterError,
@@ -49,11 +50,13 @@ class OnFinish:
         command: str | None,
         output: Path,
         say: Callable[[str], None],
+        signals: Signals,
         longest: float = _LONGEST,
     ) -> None:
         self._command = command
         self._output = output
         self._say = say
+        self._signals = signals
         self._longest = longest
         self._known: dict[str, str] | None = None
 
@@ -76,11 +79,7 @@ class OnFinish:
         if self._command is None or known is None:
             return
         known["HARVESTER_OUTPUT"] = str(self._output.absolute())
-        try:
-            with terminating():
-                trouble = run_command(self._command, known, self._longest)
-        except (KeyboardInterrupt, Terminated):
-            trouble = "was ended by a signal"
+        trouble = run_command(self._command, known, self._signals, self._longest)
         if trouble:
             self._say(f"harvester: --on-finish {trouble}.")
 
@@ -114,14 +113,16 @@ def _reason(error: BaseException) -> tuple[str, int, str]:
     if isinstance(error, HarvesterError):
         word = next(word for kind, word in _WORDS if isinstance(error, kind))
         return word, error.exit_code, f"harvester: error: {plain(str(error), _LONGEST_LINE)}"
-    for kind, stop in ((Terminated, StopReason.SIGTERM), (KeyboardInterrupt, StopReason.SIGINT)):
-        if isinstance(error, kind):
-            return stop.value, stop.exit_code, f"harvester: stopped by {stop.value} before a call"
+    if isinstance(error, Stopped):
+        stop = error.reason
+        return stop.value, stop.exit_code, f"harvester: stopped by {stop.value} before a call"
     # Its text could hold anything.
     return "internal error", os.EX_SOFTWARE, f"harvester: internal error: {type(error).__name__}"
 
 
-def run_command(command: str, told: Mapping[str, str], longest: float) -> str | None:
+def run_command(
+    command: str, told: Mapping[str, str], signals: Signals, longest: float
+) -> str | None:
     """Run a shell command that is `told` in its environment; gives what went wrong, if anything."""
     environment = {name: value for name, value in os.environ.items() if name not in _SECRET}
     try:
@@ -133,12 +134,23 @@ def run_command(command: str, told: Mapping[str, str], longest: float) -> str | 
         )
     except (OSError, ValueError) as error:
         return f"could not be started: {plain(str(error))}"
+
+    def end(_: signal.Signals) -> None:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+                ended.append(process.pid)
+
+    ended: list[int] = []
     try:
-        code = process.wait(longest)
+        with signals.acting(end):
+            code = process.wait(longest)
     except subprocess.TimeoutExpired:
         return f"was still running after {longest:g} s and was killed"
     finally:
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+    if ended:
+        return "was ended by a signal"
     return f"ended with code {code}" if code else None

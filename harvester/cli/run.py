@@ -23,8 +23,7 @@ from harvester.cli.ledgers import fleet_options, known_before
 from harvester.cli.on_finish import OnFinish
 from harvester.cli.options import OUTPUT, Command, Number, day_timezone, price
 from harvester.cli.screen import Screen, measured, observers_of, print_summary, shown
-from harvester.cli.signals import Signals
-from harvester.cli.terminated import terminating
+from harvester.cli.signals import Signals, Stopping
 from harvester.engine.harvest import Harvest, run_harvest
 from harvester.engine.run import Run
 from harvester.ledger.fleet import without_password
@@ -230,13 +229,14 @@ def run(
     # A run makes few cycles and many short-lived objects: looking for cycles after every 700 of
     # them costs 7 % of a fast run's CPU time.
     gc.set_threshold(20_000, 20, 50)
-    with OnFinish(on_finish, output, partial(click.echo, err=True)) as finish, terminating():
+    say = partial(click.echo, err=True)
+    with Signals() as signals, OnFinish(on_finish, output, say, signals) as finish:
         with ExitStack() as stack:
             metrics = stack.enter_context(measured(screen))
             harvest = plan(inputs, output, chosen, observers_of(screen, stack, metrics))
             for warning in [] if quiet else warnings_about(chosen, harvest):
                 click.echo(f"harvester: warning: {warning}", err=True)
-            summary = asyncio.run(_run(harvest, screen, metrics))
+            summary = asyncio.run(_run(harvest, screen, metrics, signals))
         closing = closing_line(summary, output, _command_to_go_on(inputs, chosen))
         finish.ended(summary, closing)
         print_summary(summary, screen, closing)
@@ -281,12 +281,22 @@ def _is_open_to_others(path: Path) -> bool:
     return stat.S_ISREG(mode) and bool(mode & 0o077)
 
 
-async def _run(harvest: Harvest, screen: Screen, metrics: MetricsFile | None) -> Summary:
-    with Signals(harvest.settings.calling.timeout) as signals:
-        async with shown(screen, metrics) as show:
+async def _run(
+    harvest: Harvest, screen: Screen, metrics: MetricsFile | None, signals: Signals
+) -> Summary:
+    stopping = Stopping(signals, harvest.settings.calling.timeout)
+    with signals.acting(stopping.heed):
+        signals.check()
+        try:
+            async with shown(screen, metrics) as show:
 
-            def began(run: Run) -> None:
-                signals.attach(run)
-                show(run)
+                def began(run: Run) -> None:
+                    stopping.attach(run)
+                    show(run)
 
-            return await run_harvest(harvest, began)
+                return await run_harvest(harvest, began)
+        except asyncio.CancelledError:
+            signals.check()
+            raise
+        finally:
+            stopping.end()

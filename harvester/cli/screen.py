@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from harvester.cli.on_finish import of_error
+from harvester.cli.signals import Stopped
 from harvester.cli.streams import Clean, is_behind, print_in_time
 from harvester.engine.ports import Event
 from harvester.engine.run import Run
@@ -77,7 +78,7 @@ def measured(screen: Screen) -> Iterator[MetricsFile | None]:
     metrics = MetricsFile(screen.metrics_file, screen.output, time.time, _warn)
     try:
         yield metrics
-    except OutputLockedError:
+    except (OutputLockedError, Stopped):
         raise
     except Exception as error:
         told = of_error(error)

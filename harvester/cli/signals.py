@@ -1,12 +1,14 @@
-"""Signals: the first one drains the run, the second one stops it at once."""
+"""Signals: the first one drains the run, a second one stops it at once; none raises anything."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
-from types import TracebackType
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from types import FrameType, TracebackType
 from typing import Self
 
 from harvester.engine.run import Run
@@ -19,7 +21,91 @@ _REASONS = {
     # A terminal that is closed asks for the same as a service manager.
     signal.SIGHUP: StopReason.SIGTERM,
 }
+_ERROR = 2
 _LOOK_EVERY = 1.0
+# Seconds in which another signal is the first one over again: `timeout` sends two, and a group of
+# processes may get Ctrl-C twice.
+_SAME = 1.0
+
+Act = Callable[[signal.Signals], object]
+
+
+class Stopped(Exception):  # noqa: N818 - no error: somebody wanted it
+    """A signal came where there is no run to drain; `reason` says which."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        self.reason = _REASONS[number]
+        super().__init__(f"stopped by {self.reason.value}")
+
+
+def stopped_line(reason: StopReason) -> str:
+    """What is said where nothing was begun that could be told of."""
+    name = "Ctrl-C (SIGINT)" if reason is StopReason.SIGINT else reason.value
+    return f"harvester: stopped by {name} before the first call."
+
+
+def leave_on_signals() -> None:
+    """Let SIGTERM and SIGHUP end the program with a word, where the system would without one."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _leave)
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    reason = _REASONS[signal.Signals(number)]
+    with suppress(OSError):
+        os.write(_ERROR, f"{stopped_line(reason)}\n".encode())
+    os._exit(reason.exit_code)
+
+
+class Signals:
+    """Hears signals while it is entered: each is kept, and handed to who acts on it now.
+
+    A handler runs in the middle of anything: what it raises may be swallowed there, and what it
+    interrupts is half done. So whoever works looks (`check`), or acts by setting something.
+    """
+
+    def __init__(self) -> None:
+        self.first: signal.Signals | None = None
+        self._act: Act | None = None
+        self._before: dict[signal.Signals, signal._HANDLER] = {}
+
+    def __enter__(self) -> Self:
+        for number in _REASONS:
+            # nohup means it; a shell's `&` ignores SIGINT too, but whoever sends one wants a stop.
+            if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue
+            self._before[number] = signal.signal(number, self._hear)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _hear(self, number: int, _frame: FrameType | None) -> None:
+        heard = signal.Signals(number)
+        self.first = self.first or heard
+        if self._act is not None:
+            self._act(heard)
+
+    def check(self) -> None:
+        """Raise Stopped if a signal was heard."""
+        if self.first is not None:
+            raise Stopped(self.first)
+
+    @contextmanager
+    def acting(self, act: Act) -> Iterator[None]:
+        """Have signals acted on by `act`, which is called in the middle of anything."""
+        self._act = act
+        try:
+            yield
+        finally:
+            self._act = None
 
 
 class Departures:
@@ -58,57 +144,52 @@ def draining_line(name: str, flying: int, oldest: float, timeout: float) -> str:
     )
 
 
-class Signals:
-    """Turns signals into stops of the attached run; before there is one, they act as usual.
+class Stopping:
+    """What signals do to a task: they cancel it until its run is known, then they stop that.
 
     `timeout` is what a call may take, in seconds.
     """
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, signals: Signals, timeout: float) -> None:
+        self._signals = signals
         self._timeout = timeout
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
         self._run: Run | None = None
         self._departures: Departures | None = None
         self._looking: asyncio.TimerHandle | None = None
-        self._handled: list[signal.Signals] = []
+        self._first_at: float | None = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._looking is not None:
-            self._looking.cancel()
-        for number in self._handled:
-            asyncio.get_running_loop().remove_signal_handler(number)
+    def heed(self, number: signal.Signals) -> None:
+        """Act on a signal as soon as the loop comes to it."""
+        self._loop.call_soon_threadsafe(self._act, number)
 
     def attach(self, run: Run) -> None:
         """Let signals act on this run from now on."""
-        loop = asyncio.get_running_loop()
         self._run = run
-        self._departures = Departures(run.progress.flying, loop.time)
+        self._departures = Departures(run.progress.flying, self._loop.time)
         self._look(self._departures)
-        for number in _REASONS:
-            # nohup means it; a shell's `&` ignores SIGINT too, but whoever sends one wants a stop.
-            if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
-                continue
-            loop.add_signal_handler(number, self._act, number)
-            self._handled.append(number)
+
+    def end(self) -> None:
+        """Look no more."""
+        if self._looking is not None:
+            self._looking.cancel()
 
     def _look(self, departures: Departures) -> None:
         departures.look()
-        loop = asyncio.get_running_loop()
-        self._looking = loop.call_later(_LOOK_EVERY, self._look, departures)
+        self._looking = self._loop.call_later(_LOOK_EVERY, self._look, departures)
 
     def _act(self, number: signal.Signals) -> None:
-        run, departures = self._run, self._departures
+        run, departures, now = self._run, self._departures, self._loop.time()
+        first_at, self._first_at = self._first_at, self._first_at or now
         if run is None or departures is None:
+            # Once: what is cut short there is to be taken apart in peace.
+            if first_at is None and self._task is not None:
+                self._task.cancel()
             return
-        if run.stop_reason in _REASONS.values():
-            run.abort()
+        if first_at is not None:
+            if now - first_at > _SAME:
+                run.abort()
             return
         run.stop(_REASONS[number])
         flying, oldest = len(run.progress.flying), departures.oldest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -18,11 +19,11 @@ from harvester.engine.reading import pages_from
 from harvester.engine.run import Run
 from harvester.engine.sharing import Sharing
 from harvester.engine.waiting import open_when_free
-from harvester.errors import LocalIOError
+from harvester.errors import HarvesterError, LocalIOError
 from harvester.ledger.fleet import FleetAddress
 from harvester.ledger.protocol import DirectLedger, Identity, Opening
 from harvester.ledger.threaded import ThreadedLedger
-from harvester.model import Page, Summary
+from harvester.model import Page, StopReason, Summary
 from harvester.output.threaded import ThreadedSink
 from harvester.settings import RunSettings
 
@@ -108,7 +109,13 @@ async def _run_opened(
 ) -> Summary:
     found = begin(opened, harvest.settings, host, has_input=harvest.has_input)
     async with AsyncExitStack() as stack:
-        run = await _line(harvest, opened, host, sharing, found, stack)
+        try:
+            run = await _line(harvest, opened, host, sharing, found, stack)
+        except asyncio.CancelledError:
+            end = StopReason.CANCELLED
+            with suppress(HarvesterError):
+                opened.ledger.finish_run(end.value, end.exit_code)
+            raise
         began(run)
         _tell_began(run, opened, harvest.settings)
         _tell_found(run, opened, found.found_unanswered)

@@ -181,12 +181,20 @@ class Merge:
     """
 
     def __init__(
-        self, parts: Sequence[Part], newest: NewestLines, on_torn: Callable[[Path, int], None]
+        self,
+        parts: Sequence[Part],
+        newest: NewestLines,
+        on_torn: Callable[[Path, int], None],
+        check: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_torn` is told the part and the length in bytes of a last line left out as torn."""
+        """`on_torn` is told the part and the length in bytes of a last line left out as torn.
+
+        `check` is asked at each line, and may raise to end the work.
+        """
         self._parts = parts
         self._newest = newest
         self._on_torn = on_torn
+        self._check = check
         self._kind: _Kind | None = None
         self._lines: list[int] = []
 
@@ -202,6 +210,7 @@ class Merge:
 
     def _heads(self, part: Part) -> Iterator[tuple[str, int]]:
         for number, line in enumerate(_lines(part, self._on_torn), 1):
+            self._check()
             head = read_head(line, 0)
             kind = head_endpoint(line)
             if head is None or kind is None or not is_json(line):
@@ -225,6 +234,7 @@ class Merge:
         for part, expected in zip(self._parts, self._lines, strict=True):
             begin = number
             for line in _lines(part):
+                self._check()
                 if number == skipped:
                     skipped = next(older, None)
                     left_out += 1

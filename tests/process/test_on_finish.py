@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from harvester.cli.on_finish import run_command
+from harvester.cli.signals import Signals
 from tests.process.tool import Tool
 
 TELL = 'env | grep -E "^(HARVESTER_[A-Z_]+|JUSTONEAPI_TOKEN)=" > told'
@@ -111,7 +112,7 @@ def test_a_command_that_does_not_end_is_killed_with_all_it_started(tmp_path: Pat
     pid = tmp_path / "pid"
     command = f'sleep 600 & echo $! > "{pid}"; wait'
     began = time.monotonic()
-    trouble = run_command(command, {}, 1.0)
+    trouble = run_command(command, {}, Signals(), 1.0)
     assert trouble == "was still running after 1 s and was killed"
     assert time.monotonic() - began < 30
     child = int(pid.read_text())

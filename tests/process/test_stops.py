@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import signal
+import time
 
 import pytest
 
@@ -74,6 +75,10 @@ def test_the_second_signal_stops_at_once_and_the_ledger_is_right(tool: Tool) -> 
     run = tool.start_harvest(upstream.url, tool.notes(5), "--workers", "1")
     tool.until(lambda: upstream.calls == 1, "a call")
     drain(tool, run, signal.SIGINT)
+    run.signal(signal.SIGINT)
+    said = time.monotonic()
+    tool.until(lambda: time.monotonic() > said + 1.1, "another second")
+    assert run.is_running
     run.signal(signal.SIGINT)
     ended = run.finish(20)
     assert ended.code == 130, ended.text

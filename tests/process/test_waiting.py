@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import sqlite3
 
 import pytest
 
 import harvester
+from harvester.output.holder import is_held
 from tests.process.tool import Started, Tool, Upstream
 
 WAITS = "another run holds OUTPUT"
@@ -80,6 +82,22 @@ def test_an_interrupt_ends_the_waiting_of_a_run_that_a_shell_started_in_the_back
     assert waiting.finish(10).code == 130
     upstream.open()
     assert holder.finish().code == 0
+
+
+def test_a_signal_ends_the_opening_of_a_ledger_that_another_program_holds(tool: Tool) -> None:
+    upstream = tool.upstream()
+    upstream.open()
+    assert tool.harvest(upstream.url, tool.notes(1)).code == 0
+    with contextlib.closing(sqlite3.connect(f"{tool.output}.ledger")) as ledger:
+        ledger.execute("PRAGMA locking_mode = EXCLUSIVE")
+        ledger.execute("BEGIN EXCLUSIVE")
+        opening = tool.start_harvest(upstream.url)
+        tool.until(lambda: is_held(tool.output) is not False, "the lock of OUTPUT")
+        opening.signal(signal.SIGTERM)
+        ended = opening.finish(15)
+    assert ended.code == 143, ended.text
+    assert "stopped by SIGTERM before the first call" in ended.err
+    assert tool.verify().code == 0
 
 
 def test_the_time_of_a_run_goes_on_while_it_waits(tool: Tool) -> None:
