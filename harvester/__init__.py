@@ -10,6 +10,7 @@ from harvester.engine.harvest import run_harvest
 from harvester.engine.ports import (
     CallFinished,
     Event,
+    LineLeftOut,
     Notice,
     Observer,
     RunBegan,
@@ -26,6 +27,7 @@ __all__ = [
     "CallFinished",
     "Event",
     "HarvesterError",
+    "LineLeftOut",
     "Notice",
     "Observer",
     "Options",

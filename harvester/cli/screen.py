@@ -22,9 +22,13 @@ from harvester.engine.ports import Event
 from harvester.engine.run import Run
 from harvester.errors import LocalIOError, OutputLockedError
 from harvester.model import Summary
+from harvester.plain import plain
 from harvester.views.log import line_in, notices_to, open_log, writer
 from harvester.views.progress import json_line, plain_line, show_bar, show_lines
 from harvester.views.summary import summary_lines
+from harvester.views.words import count
+
+_LONGEST_LINE = 600
 
 if TYPE_CHECKING:
     from harvester.views.metrics import MetricsFile
@@ -149,6 +153,9 @@ async def shown(
 
 def print_summary(summary: Summary, screen: Screen, closing: str) -> None:
     """Print the summary and the closing line; with -q the line alone, and only of trouble."""
+    if screen.quiet and summary.bad_lines:
+        first = plain(str(summary.bad_examples[0]), _LONGEST_LINE)
+        _warn(f"{count(summary.bad_lines, 'line')} of input left out; the first: {first}")
     lines = [] if screen.quiet else list(summary_lines(summary, screen.output, screen.price))
     # Cron mails whatever is printed: with -q that is trouble.
     if not screen.quiet or summary.exit_code:

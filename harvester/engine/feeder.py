@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from harvester.engine.lane import Lanes
-from harvester.engine.ports import Ports
+from harvester.engine.ports import LineLeftOut, Ports
 from harvester.engine.progress import Progress
 from harvester.engine.recorder import Recorder
 from harvester.engine.stop import Stop
@@ -82,6 +82,8 @@ class Feeder:
 
     async def _enrol(self, page: Page, refresh_before: float | None) -> None:
         self._progress.read(len(page.ids), page.bad)
+        for bad in page.bad:
+            self._lanes.tell(LineLeftOut(bad))
         if page.ids:
             enrolled = await self._ports.ledger.enrol(page.ids, refresh_before, page.carried)
             self._recorder.touch()

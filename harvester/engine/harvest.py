@@ -168,7 +168,7 @@ def _write_down(summary: Summary, run: Run, ledger: DirectLedger, settings: RunS
     with suppress(LocalIOError):
         if settings.calling.is_rate_found and summary.calls:
             ledger.remember_borne(run.lanes.found)
-        ledger.finish_run(summary.reason, summary.exit_code)
+        ledger.finish_run(summary.reason, summary.exit_code, summary.bad_lines)
 
 
 def _tell_began(run: Run, opened: Opened, settings: RunSettings) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from harvester.ledger.protocol import Extent, Ledger
-from harvester.model import Answer, Page, Summary
+from harvester.model import Answer, BadLine, Page, Summary
 
 
 class Fetcher(Protocol):
@@ -62,6 +62,13 @@ class CallFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class LineLeftOut:
+    """An event: a line of input names no note."""
+
+    bad: BadLine
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """An event worth a line: `kind` is a fixed word, `text` plain words for people."""
 
@@ -85,7 +92,7 @@ class RunEnded:
     summary: Summary
 
 
-Event = RunBegan | CallFinished | Notice | Stopping | RunEnded
+Event = RunBegan | CallFinished | LineLeftOut | Notice | Stopping | RunEnded
 Observer = Callable[[Event], None]
 
 

@@ -204,8 +204,8 @@ class DirectLedger(Protocol):
     def remember_borne(self, per_second: float) -> None:
         """Keep the pace that the server was found to bear for the next run."""
 
-    def finish_run(self, reason: str, exit_code: int) -> None:
-        """Write down why the run ended."""
+    def finish_run(self, reason: str, exit_code: int, bad_lines: int = 0) -> None:
+        """Write down why the run ended, and how many lines of its input it left out."""
 
     def close(self) -> None:
         """Let go of what holds the ledger."""

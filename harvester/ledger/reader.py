@@ -26,7 +26,8 @@ class RunRow:
 
     `rate` (calls a second, None if it was to be found) and `daily_cap` are what was asked for.
     `latencies` counts answered calls by bucket, as rules/latency.py has them. `seen_at` is the last
-    sign of the run, to the minute where nothing tells it closer.
+    sign of the run, to the minute where nothing tells it closer. `bad_lines` of its input named no
+    note; a run that was killed did not tell.
     """
 
     started_at: float
@@ -40,6 +41,7 @@ class RunRow:
     latencies: dict[int, int] = field(default_factory=dict)
     unanswered: int = 0
     seen_at: float = 0.0
+    bad_lines: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,10 +204,11 @@ class LedgerReader:
                 latencies.get(run, {}),
                 unanswered.get(run, 0),
                 max(started, finished or seen.get(run, 0)) / 1000,
+                bad_lines,
             )
-            for run, started, finished, reason, code, rate, cap in self._db.execute(
-                "SELECT id, started_at, finished_at, reason, exit_code, rate, daily_cap FROM run"
-                " ORDER BY id"
+            for run, started, finished, reason, code, rate, cap, bad_lines in self._db.execute(
+                "SELECT id, started_at, finished_at, reason, exit_code, rate, daily_cap, bad_lines"
+                " FROM run ORDER BY id"
             )
         ]
 

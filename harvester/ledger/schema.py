@@ -89,6 +89,8 @@ _MIGRATIONS = (
         PRIMARY KEY (run, minute)
     ) WITHOUT ROWID;
     """,
+    # Lines of its input that named no note.
+    "ALTER TABLE run ADD COLUMN bad_lines INTEGER NOT NULL DEFAULT 0;",
 )
 NEWEST = len(_MIGRATIONS)
 

@@ -249,12 +249,13 @@ class SqliteLedger:
         with self._transaction() as db:
             db.execute("INSERT OR REPLACE INTO meta VALUES ('borne', ?)", (per_second,))
 
-    def finish_run(self, reason: str, exit_code: int) -> None:
-        """Write down why the run ended."""
+    def finish_run(self, reason: str, exit_code: int, bad_lines: int = 0) -> None:
+        """See `DirectLedger.finish_run`."""
         with self._transaction() as db:
             db.execute(
-                "UPDATE run SET finished_at = ?, reason = ?, exit_code = ? WHERE id = ?",
-                (self._now(), reason, exit_code, self._run),
+                "UPDATE run SET finished_at = ?, reason = ?, exit_code = ?, bad_lines = ?"
+                " WHERE id = ?",
+                (self._now(), reason, exit_code, bad_lines, self._run),
             )
 
     def close(self) -> None:

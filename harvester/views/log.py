@@ -11,7 +11,15 @@ from typing import Protocol, TextIO
 
 import orjson
 
-from harvester.engine.ports import CallFinished, Event, Notice, RunBegan, RunEnded, Stopping
+from harvester.engine.ports import (
+    CallFinished,
+    Event,
+    LineLeftOut,
+    Notice,
+    RunBegan,
+    RunEnded,
+    Stopping,
+)
 from harvester.errors import LocalIOError
 from harvester.model import Summary
 from harvester.plain import plain
@@ -39,6 +47,8 @@ def as_text(event: Event) -> str:
                 f"{plain(event.note_id)} {event.verdict} code={code} attempt={event.attempt} "
                 f"{event.elapsed:.3f} s{unanswered} {plain(event.reason, _LONGEST)}"
             )
+        case LineLeftOut():
+            return f"left out: {plain(str(event.bad), _LONGEST)}"
         case Notice():
             return f"{event.kind}: {plain(event.text, _LONGEST)}"
         case RunBegan():
@@ -84,6 +94,11 @@ def _fields(event: Event) -> dict[str, object]:
                 "charged": event.charged,
                 "unanswered": event.unanswered,
             }
+        case LineLeftOut():
+            bad = event.bad
+            place = {"file": plain(bad.file, _LONGEST_PATH), "line": bad.line}
+            told = {"reason": plain(bad.reason), "text": plain(bad.text, _LONGEST)}
+            return {"event": "left out"} | place | told
         case Notice():
             return {"event": "notice", "kind": event.kind, "text": plain(event.text, _LONGEST)}
         case RunBegan():

@@ -284,6 +284,8 @@ def _run_details(run: Status, price: float | None) -> Iterator[str]:
     lost = f", {run['unanswered']:,} unanswered" if run["unanswered"] else ""
     cost = "" if price is None else f" ({run['charged'] * price:,.2f})"
     yield f"{count(run['calls'], 'call')}, {run['charged']:,} charged{cost}{lost}"
+    if run["badLines"]:
+        yield f"{count(run['badLines'], 'line')} of input named no note and were left out"
     if run["calls"]:
         # Without a blank between them, a code and its number stay on one line.
         yield f"by code: {codes(run['byCode']).replace(': ', ':')}"

@@ -93,3 +93,19 @@ def test_names_from_outside_are_printed_without_control_characters(tool: Tool) -
     assert page.exists()
     assert r"\x1b[31mred.html" in told.out
     assert "\x1b" not in told.text
+
+
+def test_lines_left_out_are_told_to_the_quiet_the_log_and_the_status(tool: Tool) -> None:
+    notes = tool.write("ids.txt", [*tool.note_ids(MANY), "nonsense", "more \x1b nonsense"])
+    told = tool.run(
+        *("run", notes, "-o", tool.output, "--simulate", "-q", "--log-file", "log", *tool.fast)
+    )
+    assert (told.code, told.out) == (0, "")
+    assert told.err.startswith("harvester: warning: 2 lines of input left out; the first: ")
+    assert len(told.err.splitlines()) == 1
+    assert f"{notes.name}:4: " in told.err
+    log = (tool.folder / "log").read_text()
+    assert log.count(" left out: ") == 2
+    assert r"more \x1b nonsense" in log
+    assert tool.status()["runs"][-1]["badLines"] == 2
+    assert "2 lines of input" in tool.run("status", tool.output, env=tool.env).out

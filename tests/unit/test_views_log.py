@@ -15,9 +15,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.engine.ports import CallFinished, Event, Notice, RunBegan, RunEnded, Stopping
+from harvester.engine.ports import (
+    CallFinished,
+    Event,
+    LineLeftOut,
+    Notice,
+    RunBegan,
+    RunEnded,
+    Stopping,
+)
 from harvester.errors import LocalIOError
-from harvester.model import Summary
+from harvester.model import BadLine, Summary
 from harvester.plain import has_unprintable
 from harvester.views.log import LogFile, as_json, as_text, line_in, notices_to, open_log, writer
 
@@ -32,7 +40,8 @@ SUMMARY = Summary(
     by_code={"0": 4, "303": 5}, saved=4, rejected=1, elapsed=2.5,
 )  # fmt: skip
 ENDED = RunEnded(SUMMARY)
-EVERY = (BEGAN, CALL, Notice("cut", "x"), STOPPING, ENDED)
+BAD = LineLeftOut(BadLine("ids.txt", 7, "no note", "x\x1by"))
+EVERY = (BEGAN, CALL, Notice("cut", "x"), STOPPING, ENDED, BAD)
 TEXTS = st.text(st.characters())
 CODES = st.none() | st.integers(-(2**31), 2**31)
 COUNTS = st.integers(0, 10**9)
@@ -61,6 +70,7 @@ def test_each_event_is_one_line_for_people() -> None:
             "end: quota exit=3 done=5 queued=7 failed=1 saved=4 charged=4 unanswered=1 calls=9 "
             "2.500 s by code 0: 4, 303: 5"
         ),
+        r"left out: ids.txt:7: no note: x\x1by",
     ]
 
 
@@ -81,6 +91,7 @@ def test_each_event_is_one_json_object_with_fixed_names() -> None:
             *("exhausted", "saved", "charged", "unanswered", "calls", "byCode", "badLines"),
             "elapsed",
         ],
+        "left out": ["file", "line", "reason", "text"],
     }
     names["call"].append("unanswered")
     read = [json.loads(as_json(event, "5f", 0.0)) for event in EVERY]

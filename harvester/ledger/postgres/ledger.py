@@ -197,9 +197,9 @@ class PostgresLedger:
             Jsonb(per_second),
         )
 
-    def finish_run(self, reason: str, exit_code: int) -> None:
-        """Write down why the run ended."""
-        self._once(partial(runs.finish_run, reason=reason, exit_code=exit_code))
+    def finish_run(self, reason: str, exit_code: int, bad_lines: int = 0) -> None:
+        """See `DirectLedger.finish_run`."""
+        self._once(lambda work: runs.finish_run(work, reason, exit_code, bad_lines))
 
     def close(self) -> None:
         """Close the connection."""

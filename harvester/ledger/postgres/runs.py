@@ -41,7 +41,7 @@ def begin_run(work: Work, longest_delay: float, asked: Asked) -> Opening:
     return Opening(run, unanswered, bool(session))
 
 
-def finish_run(work: Work, reason: str, exit_code: int) -> None:
+def finish_run(work: Work, reason: str, exit_code: int, bad_lines: int = 0) -> None:
     """Write down why the run ended; it is no member any more.
 
     A stop can cut a claim's answer short, so that nobody knows of what it took: it goes back. What
@@ -54,7 +54,8 @@ def finish_run(work: Work, reason: str, exit_code: int) -> None:
     )
     lose(work, unsent, "")
     work.later(
-        "UPDATE run SET finished_at = %s, reason = %s, exit_code = %s WHERE id = %s",
-        (work.now, reason, exit_code, work.run),
+        "UPDATE run SET finished_at = %s, reason = %s, exit_code = %s, bad_lines = %s"
+        " WHERE id = %s",
+        (work.now, reason, exit_code, bad_lines, work.run),
     )
     work.later("DELETE FROM member WHERE run = %s", (work.run,))

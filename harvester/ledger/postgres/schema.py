@@ -166,6 +166,7 @@ _MIGRATIONS = (
         PRIMARY KEY (session, token_fp)
     );
     """,
+    "ALTER TABLE run ADD COLUMN bad_lines bigint NOT NULL DEFAULT 0;",
 )
 NEWEST = len(_MIGRATIONS)
 _NAME = re.compile(r"[a-z0-9_]{1,40}", re.ASCII)
