@@ -27,7 +27,7 @@ class Verdict(Enum):
 
 
 class Cause(IntEnum):
-    """Why a job is retried: each cause has its own budget of attempts in a run."""
+    """Why a job is retried."""
 
     COLLECTION = 0
     SERVER = 1

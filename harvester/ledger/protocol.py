@@ -141,7 +141,10 @@ class Ledger(Protocol):
         """Count the jobs by state."""
 
     async def charged_since(self, since: float) -> int:
-        """Calls charged, or unanswered, since a moment in Unix seconds."""
+        """Calls charged, or unanswered, since a moment in Unix seconds.
+
+        Of those that a wrong clock put more than a day ahead, none.
+        """
 
     async def settle(self, synced: int) -> None:
         """Make what was committed durable; `synced` bytes of OUTPUT are durable already."""

@@ -20,6 +20,7 @@ from harvester.rules.latency import bucket_of
 Connection = sqlite3.Connection
 # A reader such as `status` may hold the file for a moment; nobody holds it this long.
 _BUSY_SECONDS = 30.0
+_DAY_MS = 86_400_000
 # Answers without a business code are counted under this one.
 NO_CODE = -1
 # How an answer was lost that had been charged and written down already.
@@ -36,7 +37,8 @@ class SqliteLedger:
     """The ledger of one OUTPUT.
 
     `clock` gives Unix seconds; it should not step while a run is on, since leases are kept by it.
-    After `bulk_after` new ids of an input, the rest is enrolled in bulk.
+    After `bulk_after` new ids of an input, the rest is enrolled in bulk. Another program that holds
+    the file is waited for, `busy_seconds` at most.
     All methods are the `Ledger` protocol's, called directly.
     """
 
@@ -48,7 +50,9 @@ class SqliteLedger:
         sync: bool = False,
         connection: type[Connection] = Connection,
         bulk_after: int = BULK_AFTER,
+        busy_seconds: float = _BUSY_SECONDS,
     ) -> None:
+        self._busy_seconds = busy_seconds
         self.is_damaged = False
         self._path = path
         self._clock = clock
@@ -59,7 +63,7 @@ class SqliteLedger:
         with self._errors():
             self._db = sqlite3.connect(
                 path,
-                timeout=_BUSY_SECONDS,
+                timeout=busy_seconds,
                 isolation_level=None,
                 check_same_thread=False,
                 factory=connection,
@@ -87,6 +91,15 @@ class SqliteLedger:
         try:
             yield
         except sqlite3.OperationalError as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in (
+                sqlite3.SQLITE_BUSY,
+                sqlite3.SQLITE_LOCKED,
+            ):
+                raise LocalIOError(
+                    f"the ledger {self._path} was locked by another program for "
+                    f"{self._busy_seconds:g} s: close what has it open (a database browser, a "
+                    "backup), then run the same command again; nothing that was paid for is lost."
+                ) from error
             raise LocalIOError(
                 f"the ledger {self._path} cannot be written ({error}): "
                 "check free space and permissions, then run the same command again."
@@ -641,13 +654,17 @@ class SqliteLedger:
     def charged_since(self, since: float) -> int:
         """See `Ledger.charged_since`."""
         moment = round(since * 1000)
+        # What lies further ahead was written by a clock that was wrong.
+        last = self._now() + _DAY_MS
         with self._errors():
             (charged,) = self._db.execute(
-                "SELECT coalesce(sum(calls), 0) FROM activity WHERE code = 0 AND minute >= ?",
-                (moment // 60_000,),
+                "SELECT coalesce(sum(calls), 0) FROM activity"
+                " WHERE code = 0 AND minute BETWEEN ? AND ?",
+                (moment // 60_000, last // 60_000),
             ).fetchone()
             (unanswered,) = self._db.execute(
-                "SELECT count(*) FROM unanswered WHERE sent_at >= ? AND how <> ?", (moment, LOST)
+                "SELECT count(*) FROM unanswered WHERE sent_at BETWEEN ? AND ? AND how <> ?",
+                (moment, last, LOST),
             ).fetchone()
         return int(charged + unanswered)
 

@@ -33,10 +33,8 @@ def tries_after(job: Job, cause: Cause) -> tuple[int, int, int]:
 def is_exhausted(job: Job, cause: Cause, patience: Patience) -> bool:
     """Whether one more failure of this cause uses up the job's budget for this run.
 
-    Each cause has a budget of its own, so an outage of the server does not eat what a note with
-    slow collection needs. An unanswered call may have been charged, so those are fewer.
+    Attempts of all causes count together. Of them the unanswered ones may have been charged, so of
+    those fewer are allowed.
     """
-    budget = patience.max_attempts
-    if cause is Cause.UNANSWERED:
-        budget = min(budget, patience.max_unanswered + 1)
-    return tries_after(job, cause)[cause] >= budget
+    tries = tries_after(job, cause)
+    return sum(tries) >= patience.max_attempts or tries[Cause.UNANSWERED] > patience.max_unanswered

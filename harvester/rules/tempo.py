@@ -3,6 +3,10 @@
 The climb is TCP CUBIC's (RFC 9438): quick at first, flat about the pace that was refused, so that
 most of the time is spent just under the limit, then ever quicker, since a limit not met again has
 moved.
+
+A limit that is met refuses more and more of the calls; a refusal that stays alone among the answers
+around it has nothing to do with the pace. So it takes several to drop, and the more of them the
+more often lone ones were seen.
 """
 
 from __future__ import annotations
@@ -25,6 +29,17 @@ _SLOWEST = 1 / 60
 # Without a Retry-After calls rest for so long, in seconds; twice that if the next one is refused.
 _PAUSE, _LONGEST_PAUSE = 0.25, 60.0
 _SECOND = 1.0
+# An answer may be long in coming: what went out before its call is looked up then.
+_MOST_STARTS = 4096
+# Refusals are held against the latest so many answers; before there were as many, each one counts.
+_WINDOW = 100
+# How many answers the share of lone refusals is taken over.
+_FEW, _MEMORY = 200, 2000
+# So many refusals within a window are a limit, and more where more lone ones are usual: with that
+# many standard deviations of a Poisson distribution above, one window in some hundred misleads.
+_LEAST, _DEVIATIONS = 2, 2.5
+# Under this share of the pace that was borne no refusal was to be expected.
+_NEAR = 0.97
 
 
 class Tempo:
@@ -40,8 +55,9 @@ class Tempo:
         self._climb = _SHORTEST_CLIMB
         self._since: float | None = None
         self._dropped_at = float("-inf")
-        self._starts: deque[float] = deque()
+        self._starts: deque[float] = deque(maxlen=_MOST_STARTS)
         self._refused_again = 0
+        self._strays = Strays()
 
     def rate(self, now: float) -> float:
         """Calls a second at this moment."""
@@ -69,33 +85,46 @@ class Tempo:
         if self._since is None:
             self._since = now
         self._starts.append(now)
-        while self._starts[0] < now - _SECOND:
-            self._starts.popleft()
 
     def accept(self, began: float) -> None:
         """Take note of any answer but a 302 for a call that began at a moment."""
         if began > self._dropped_at:
             self._refused_again = 0
+            self._strays.accept(is_below=self._is_below(began))
 
     def refuse(self, now: float, began: float, share: float = 1.0) -> bool:
         """Take note of a 302 for a call that began at a moment; gives whether it is news.
 
         `share` of all calls are made here, so what started here is that part of what was borne.
 
-        Calls that were already on their way at the last drop say nothing new. One refused before
-        another was accepted says that the pause was too short, not that the pace was too fast.
+        Calls that were already on their way at the last drop say nothing new, nor does one among
+        many that were accepted. One refused before another was accepted says that the pause was too
+        short, not that the pace was too fast.
         """
         if began <= self._dropped_at:
             return False
         if not self._refused_again:
-            self._drop(self.rate(now), began, share)
+            refused = self._strays.refuse(is_below=self._is_below(began))
+            if refused is None:
+                return False
+            self._drop(self.rate(now), began, share, refused)
         self._refused_again += 1
         self._since = self._dropped_at = now
         return True
 
-    def _drop(self, rate: float, began: float, share: float) -> None:
-        """Take what went out in the second before for the limit, within reason."""
+    def _is_below(self, began: float) -> bool:
+        return self._peak is not None and self.rate(began) < _NEAR * self._peak
+
+    def _drop(self, rate: float, began: float, share: float, refused: float) -> None:
+        """Take what went out in the second before for the limit, within reason.
+
+        A second holds whole calls only, so one less than the pace makes of it is no less; what was
+        `refused` of the latest calls, as a share, was too much.
+        """
         borne = sum(began - _SECOND <= start < began for start in self._starts) / share
+        is_long_ago = len(self._starts) == _MOST_STARTS and self._starts[0] > began - _SECOND
+        if is_long_ago or borne + 1 / share > rate:
+            borne = rate * (1 - refused)
         self._peak = max(min(rate, max(borne, rate / 2)), _SLOWEST)
         self._climb = min(max(_CALLS_TO_PEAK / self._peak, _SHORTEST_CLIMB), _LONGEST_CLIMB)
 
@@ -103,6 +132,58 @@ class Tempo:
     def pause(self) -> float:
         """Seconds to rest after the latest refusal, where it says nothing of that itself."""
         return min(_PAUSE * 2.0 ** (min(self._refused_again, 30) - 1), _LONGEST_PAUSE)
+
+
+class Strays:
+    """Tells the refusals of a limit from those that come at any pace, by the answers around them.
+
+    Those that come below a pace that was borne are strays; their share is what is usual.
+    """
+
+    def __init__(self) -> None:
+        self._answers = 0
+        self._refused: deque[tuple[int, bool]] = deque()
+        self._below = 0
+        self._usual = 0.0
+
+    def accept(self, *, is_below: bool) -> None:
+        """Take note of an accepted call; `is_below` tells that such a pace was borne before."""
+        self._answers += 1
+        if is_below:
+            self._count(0)
+
+    def refuse(self, *, is_below: bool) -> float | None:
+        """Take note of a refused call; gives the share refused of the latest, if it is a limit's.
+
+        None where it may well be a stray.
+        """
+        self._answers += 1
+        while self._refused and self._refused[0][0] <= self._answers - _WINDOW:
+            self._count_refused(is_below=self._refused.popleft()[1])
+        self._refused.append((self._answers, is_below))
+        many = len(self._refused)
+        if self._answers <= _WINDOW:
+            self._refused.clear()
+            return (many - 1) / _WINDOW
+        if many < self._enough():
+            return None
+        # A limit that has moved refuses many at once below what was borne: they count as one.
+        self._count_refused(is_below=is_below)
+        self._refused.clear()
+        return (many - 1) / _WINDOW
+
+    def _count_refused(self, *, is_below: bool) -> None:
+        if is_below:
+            self._count(1)
+
+    def _count(self, strays: int) -> None:
+        self._below += 1
+        share = 1 / min(max(self._below, _FEW), _MEMORY)
+        self._usual += share * (strays - self._usual)
+
+    def _enough(self) -> int:
+        expected = self._usual * _WINDOW
+        return _LEAST + int(expected + _DEVIATIONS * math.sqrt(expected))
 
 
 def _grown(seconds: float) -> float:

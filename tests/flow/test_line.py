@@ -195,12 +195,13 @@ def test_unanswered_calls_are_counted_and_retried_only_so_often(night: Night) ->
     assert (summary.unanswered, summary.exhausted, api.calls[note_ids(1)[0]]) == (3, 1, 3)
 
 
-def test_each_cause_has_a_budget_of_its_own(night: Night) -> None:
+def test_no_note_has_more_calls_than_max_attempts_whatever_they_fail_for(night: Night) -> None:
     api = upstream()
-    plan = [301, 301, 500, 500]
-    api.script = lambda _note, nth, _now: code(plan[nth - 1]) if nth <= 4 else None
-    summary = night.run(note_ids(1), api, replace(SETTINGS, patience=Patience(3, 2)))
-    assert (summary.exit_code, summary.done) == (0, 1)
+    lost = Answer(fault=Fault.TIMEOUT, elapsed=90.0)
+    plan = [code(301), code(500), lost, code(301), lost, code(503), code(301)]
+    api.script = lambda _note, nth, _now: plan[nth - 1]
+    summary = night.run(note_ids(1), api)
+    assert (summary.calls, summary.exhausted) == (6, 1)
 
 
 def test_a_run_that_nothing_answered_ends_as_upstream(night: Night) -> None:
@@ -329,6 +330,13 @@ def test_under_a_hidden_limit_few_calls_are_refused_and_most_of_it_is_used(
     assert share_refused(api, 5) < 0.01
     assert summary.saved >= 0.9 * limit * 300
     assert summary.borne == pytest.approx(limit, rel=0.1)
+
+
+def test_refusals_that_come_at_any_pace_do_not_slow_a_run(night: Night) -> None:
+    api = upstream(fail={302: 0.01})
+    summary = night.run(note_ids(4000), api)
+    assert (summary.exit_code, summary.done) == (0, 4000)
+    assert summary.elapsed < len(api.starts) / 50 / 0.9
 
 
 def test_a_limit_that_moves_is_followed_both_ways(night: Night) -> None:

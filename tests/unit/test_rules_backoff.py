@@ -69,7 +69,7 @@ def test_a_failure_counts_for_its_own_cause(cause: Cause, tries: tuple[int, int,
         (Cause.SERVER, Patience(max_attempts=4, max_unanswered=0), 4),
     ],
 )
-def test_each_cause_has_so_many_attempts_in_a_run(
+def test_a_note_that_always_fails_alike_has_so_many_attempts_in_a_run(
     cause: Cause, patience: Patience, attempts: int
 ) -> None:
     job, made = JOB, 1
@@ -77,6 +77,13 @@ def test_each_cause_has_so_many_attempts_in_a_run(
         job = Job(1, "a", tries=tries_after(job, cause))
         made += 1
     assert made == attempts
+
+
+@pytest.mark.parametrize("unanswered", [0, 1, 2])
+def test_attempts_of_all_causes_count_together(unanswered: int) -> None:
+    job = Job(1, "a", tries=(3 - unanswered, 2, unanswered))
+    assert is_exhausted(job, Cause.COLLECTION, Patience(6, 2))
+    assert not is_exhausted(job, Cause.COLLECTION, Patience(7, 2))
 
 
 def test_a_save_is_done_and_carries_its_line() -> None:
@@ -136,7 +143,7 @@ def test_the_last_attempt_of_a_run_exhausts_the_job() -> None:
 
 
 def test_a_stop_leaves_the_tries_as_they_were() -> None:
-    job = Job(1, "a", tries=(5, 4, 1))
+    job = Job(1, "a", tries=(2, 2, 1))
     stop = Judgement(Verdict.STOP, 303, "quota", stop=StopReason.QUOTA)
     outcome = unsaved(job, Answer(429), stop, Patience(), Backoff(), full)
-    assert (outcome.state, outcome.tries) == (State.QUEUED, (5, 4, 1))
+    assert (outcome.state, outcome.tries) == (State.QUEUED, (2, 2, 1))
