@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-from typing import Unpack
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from harvester.engine.harvest import run_harvest
-from harvester.engine.ports import (
-    CallFinished,
-    Event,
-    LineLeftOut,
-    Notice,
-    Observer,
-    RunBegan,
-    RunEnded,
-    Stopping,
-)
-from harvester.engine.run import Run
-from harvester.errors import HarvesterError, OptionError
-from harvester.model import StopReason, Summary
-from harvester.options import Inputs, Options, check_keywords, plan
+if TYPE_CHECKING:
+    from harvester.engine.ports import (
+        CallFinished,
+        Event,
+        LineLeftOut,
+        Notice,
+        Observer,
+        RunBegan,
+        RunEnded,
+        Stopping,
+    )
+    from harvester.errors import HarvesterError
+    from harvester.face import harvest
+    from harvester.model import Summary
+    from harvester.options import Options
 
 __version__ = "0.1.0"
 __all__ = [
@@ -38,51 +37,29 @@ __all__ = [
     "harvest",
 ]
 
-
-async def harvest(
-    inputs: Inputs,
-    output: str | os.PathLike[str],
-    *,
-    on_event: Observer | None = None,
-    **options: Unpack[Options],
-) -> Summary:
-    """Fetch every note that inputs name and output does not hold yet.
-
-    `inputs` are paths, or any iterable of note ids; () goes on with what is still queued. The
-    options are those of `harvester run`, by the same names (see `Options`). `on_event` is called
-    with each `Event`. Several harvests may run in one loop, on different outputs.
-
-    Cancelling drains: nothing new is sent, and what is in flight is awaited and saved before
-    CancelledError goes on; cancelling again stops at once. Raises HarvesterError for what keeps a
-    run from beginning; how a run ended is in the Summary.
-    """
-    check_keywords(options)
-    observers = () if on_event is None else (on_event,)
-    try:
-        planned = plan(inputs, output, options, observers)
-    except OptionError as error:
-        raise error.by(error.option) from None
-    runs: list[Run] = []
-    # This function owns the task: it never returns before the task has ended.
-    task = asyncio.create_task(run_harvest(planned, runs.append))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        if not task.done():
-            await _drain(task, runs)
-        raise
+# Where each name comes from, and is loaded from when somebody asks for it: a command that only
+# looks at a ledger, or tells its version, need not wait for the engine.
+_PLACES = {
+    "CallFinished": "engine.ports",
+    "Event": "engine.ports",
+    "HarvesterError": "errors",
+    "LineLeftOut": "engine.ports",
+    "Notice": "engine.ports",
+    "Observer": "engine.ports",
+    "Options": "options",
+    "RunBegan": "engine.ports",
+    "RunEnded": "engine.ports",
+    "Stopping": "engine.ports",
+    "Summary": "model",
+    "harvest": "face",
+}
 
 
-async def _drain(task: asyncio.Task[Summary], runs: list[Run]) -> None:
-    """Wait for a cancelled harvest to save what is in flight."""
-    if not runs:
-        task.cancel()
-    for run in runs:
-        run.stop(StopReason.CANCELLED)
-    try:
-        await asyncio.wait([task])
-    except asyncio.CancelledError:
-        for run in runs:
-            run.abort()
-        await asyncio.wait([task])
-        raise
+def __getattr__(name: str) -> object:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

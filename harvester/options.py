@@ -9,19 +9,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Siz
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, TypedDict
+from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
 
-from harvester.api.client import check_base_url
 from harvester.api.endpoints import DEFAULT_ENDPOINT, endpoint_name
-from harvester.engine.calling import SIMULATED_TOKEN
-from harvester.engine.harvest import Harvest
-from harvester.engine.ports import Observer
 from harvester.errors import InputError, OptionError, UsageError
 from harvester.ledger.fleet import FleetAddress
 from harvester.model import Page
 from harvester.settings import (
     DEFAULT_DAY_ZONE,
     FASTEST,
+    LEDGER_VARIABLE,
     REGIONS,
     SHORTEST_TIMEOUT,
     Backoff,
@@ -46,8 +43,11 @@ from harvester.source import (
 )
 from harvester.tokens import NO_TOKEN, tokens_in, tokens_of_environment, tokens_of_file
 
+if TYPE_CHECKING:
+    from harvester.engine.harvest import Harvest
+    from harvester.engine.ports import Observer
+
 BASE_URL_VARIABLE = "JUSTONEAPI_BASE_URL"
-LEDGER_VARIABLE = "HARVESTER_LEDGER"
 _AUTO = "auto"
 
 Reader = Callable[[object], object]
@@ -227,6 +227,10 @@ def plan(
 
     With `strict`, the whole input is read and checked here.
     """
+    # The engine is loaded for a run alone, not for a look at what options mean.
+    from harvester.engine.calling import SIMULATED_TOKEN
+    from harvester.engine.harvest import Harvest
+
     settings = settings_of(options)
     simulated = settings.simulated
     return Harvest(
@@ -294,6 +298,8 @@ def base_url_of(options: Options) -> str:
 
     One that is empty is refused: behind a variable that was not set, the default would be paid for.
     """
+    from harvester.api.client import check_base_url
+
     given, region = options.get("base_url"), read("region", options.get("region"))
     if given is not None and region is not None:
         raise UsageError("--base-url and --region contradict each other: give one of them.")

@@ -20,6 +20,8 @@ REGIONS = {
 }
 # The vendor's calendar day is taken to be China's.
 DEFAULT_DAY_ZONE = "Asia/Shanghai"
+# Where the address of the ledger that hosts share may stand.
+LEDGER_VARIABLE = "HARVESTER_LEDGER"
 _RATE = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)\s*/\s*(s|m|h|d)", re.ASCII)
 _BARE_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
 _UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import sys
-import traceback
 
 import click
 import cloup
 
 from harvester import __version__
-from harvester.cli.completion import completion
-from harvester.cli.failures import failures
-from harvester.cli.merge import merge
-from harvester.cli.options import SETTINGS
-from harvester.cli.report import report
-from harvester.cli.retry import retry
-from harvester.cli.run import run
-from harvester.cli.schedule import schedule
+from harvester.cli.group import SETTINGS, LaterGroup
 from harvester.cli.signals import Stopped, leave_on_signals, stopped_line
-from harvester.cli.simulate import simulate
-from harvester.cli.status import status
 from harvester.cli.streams import drain_errors, open_streams
-from harvester.cli.verify import verify
 from harvester.errors import HarvesterError, NobodyReadsError
 from harvester.model import StopReason
 from harvester.plain import plain
@@ -31,15 +20,47 @@ _INTERNAL = 70
 _LONGEST_LINE = 2000
 
 
-@cloup.group(context_settings=SETTINGS)
+@cloup.group(cls=LaterGroup, context_settings=SETTINGS)
 @cloup.version_option(__version__, prog_name="harvester", help="Show the version and exit.")
 def cli() -> None:
     """Bulk-fetch notes from Just One API overnight: each note once, nothing paid twice."""
 
 
-cli.section("Fetch", run, retry)
-cli.section("Look", status, report, failures, verify, merge)
-cli.section("Prepare", schedule, simulate, completion)
+# With the first lines of their help, which a test holds against the commands.
+cli.describe(
+    "Fetch",
+    (
+        ("run", "Fetch every note that INPUT names and OUTPUT does not hold yet."),
+        ("retry", "Put failed notes back in the queue: all of them, or by code or id."),
+    ),
+)
+cli.describe(
+    "Look",
+    (
+        (
+            "status",
+            "Say what is done, waiting and failed, the runs so far, and when the rest is done.",
+        ),
+        ("report", "Write one page of charts and numbers that opens in any browser, offline."),
+        ("failures", "List the notes that failed: id, code, reason, attempts."),
+        ("verify", "Check that every done note is on exactly one good line, and every line known."),
+        ("merge", "Merge parts into one file: the newest line of each note, unchanged."),
+    ),
+)
+cli.describe(
+    "Prepare",
+    (
+        (
+            "schedule",
+            "Print a crontab line, and a systemd service with its timer, that run every night.",
+        ),
+        ("simulate", "Serve the note-detail family locally, for practice and tests."),
+        (
+            "completion",
+            "Print the script that makes a shell complete harvester's commands and options.",
+        ),
+    ),
+)
 
 
 def main() -> None:
@@ -93,6 +114,8 @@ def _say(message: str) -> None:
 
 def _internal(error: BaseException) -> str:
     """Where an error of ours happened; never its text, which could hold anything."""
+    import traceback
+
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     last = traceback.extract_tb(error.__traceback__)[-1]

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import cloup
-import orjson
-from rich.console import Console
 
 from harvester.cli.completion import Named
 from harvester.cli.ledgers import fleet_options, opened_reader, output_or_fleet
 from harvester.cli.options import Command
-from harvester.ledger.reader import FailedJob
-from harvester.plain import plain
-from harvester.views.failures import failure_lines
+
+if TYPE_CHECKING:
+    from harvester.ledger.reader import FailedJob
 
 
 @cloup.command(
@@ -40,6 +39,10 @@ def failures(output: Path | None, form: str, ledger: str | None, harvest: str | 
     with opened_reader(output, ledger, harvest) as opened:
         reader = opened.reader
         if form == "table":
+            from rich.console import Console
+
+            from harvester.views.failures import failure_lines
+
             width = Console().width if sys.stdout.isatty() else None
             for line in failure_lines(reader.failures(), width):
                 click.echo(line)
@@ -49,6 +52,10 @@ def failures(output: Path | None, form: str, ledger: str | None, harvest: str | 
 
 
 def _json(job: FailedJob) -> bytes:
+    import orjson
+
+    from harvester.plain import plain
+
     return orjson.dumps(
         {
             "noteId": job.note_id,

@@ -14,20 +14,15 @@ import cloup
 from click.core import ParameterSource
 
 from harvester.cli.options import OUTPUT
-from harvester.engine.opening import check_no_part, ledger_path
 from harvester.errors import NoHarvestError, UsageError
-from harvester.ledger.fleet import NO_DRIVER, FleetAddress
-from harvester.ledger.hosts import Hosts
-from harvester.ledger.reader import LedgerReader, reading
-from harvester.model import State
-from harvester.options import LEDGER_VARIABLE
-from harvester.output.part import read_pointer
+from harvester.settings import LEDGER_VARIABLE
 
 if TYPE_CHECKING:
+    from harvester.ledger.fleet import FleetAddress
+    from harvester.ledger.hosts import Hosts
     from harvester.ledger.postgres.reading import FleetReader
+    from harvester.ledger.reader import LedgerReader
 
-# What `retry` puts back.
-FAILED = (State.REJECTED, State.EXHAUSTED)
 # The address may hold a password, and what is shown may be kept.
 _SHOWN_LEDGER = f'--ledger "${LEDGER_VARIABLE}"'
 
@@ -71,6 +66,9 @@ def opened_reader(
     output: Path | None, ledger: str | None, harvest: str | None
 ) -> Iterator[OpenLedger]:
     """Open the ledger that the command line means; raises UsageError, LedgerError, LocalIOError."""
+    from harvester.ledger.hosts import Hosts
+    from harvester.ledger.reader import ledger_path, reading
+
     fleet = fleet_meant(output, ledger, harvest)
     if fleet is None:
         place = named(output)
@@ -84,6 +82,9 @@ def opened_reader(
 @contextmanager
 def known_before(output: Path, fleet: FleetAddress | None) -> Iterator[LedgerReader | None]:
     """The ledger that a run would go on with, None if there is none yet; errors as a run's."""
+    from harvester.ledger.reader import ledger_path, reading
+    from harvester.output.part import check_no_part
+
     with ExitStack() as stack:
         reader: LedgerReader | None = None
         path = ledger_path(output.resolve())
@@ -104,6 +105,10 @@ def fleet_meant(
 
     An OUTPUT that is a part tells which harvest. Raises UsageError where it cannot be told.
     """
+    from harvester.ledger.fleet import FleetAddress
+    from harvester.ledger.reader import ledger_path
+    from harvester.output.part import check_no_part, read_pointer
+
     if ledger is None or not ledger.strip():
         if harvest is not None:
             raise UsageError(
@@ -157,8 +162,10 @@ def target_of(fleet: FleetAddress) -> str:
 @contextmanager
 def reading_part(fleet: FleetAddress, part: str | None = None) -> Iterator[FleetReader]:
     """A reader of a fleet's ledger, for one part by its UUID, or of the whole."""
+    from harvester.ledger.fleet import NO_DRIVER
+
     try:
-        from harvester.ledger.postgres.reading import reading_fleet  # noqa: PLC0415 - an extra
+        from harvester.ledger.postgres.reading import reading_fleet
     except ImportError:
         raise UsageError(NO_DRIVER) from None
     with reading_fleet(fleet.url, fleet.harvest, part) as reader:
@@ -167,8 +174,11 @@ def reading_part(fleet: FleetAddress, part: str | None = None) -> Iterator[Fleet
 
 def retry_in(fleet: FleetAddress, codes: tuple[int, ...], ids: list[str]) -> int:
     """Put failed notes of a fleet's harvest back in the queue; gives how many."""
+    from harvester.ledger.fleet import NO_DRIVER
+    from harvester.ledger.protocol import FAILED
+
     try:
-        from harvester.ledger.postgres.retrying import retry_in_fleet  # noqa: PLC0415 - an extra
+        from harvester.ledger.postgres.retrying import retry_in_fleet
     except ImportError:
         raise UsageError(NO_DRIVER) from None
     return retry_in_fleet(fleet.url, fleet.harvest, FAILED, codes, ids)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import cloup
 
 from harvester.cli.options import OUTPUT, Command
 from harvester.cli.signals import Signals
-from harvester.ledger.newest import newest_lines
-from harvester.output.merge import Merge, Merged, check_place, parts_of, replacing
 from harvester.plain import plain
 from harvester.views.words import count
+
+if TYPE_CHECKING:
+    from harvester.output.merge import Merged
 
 _STANDARD_OUTPUT = Path("-")
 
@@ -47,6 +49,9 @@ def merge(paths: tuple[Path, ...], place: Path) -> None:
 
     A part that a run is writing is taken as it was at the start.
     """
+    from harvester.ledger.newest import newest_lines
+    from harvester.output.merge import Merge, check_place, parts_of, replacing
+
     parts = parts_of(paths)
     is_piped = place == _STANDARD_OUTPUT
     if not is_piped:

@@ -20,8 +20,8 @@ from harvester.errors import (
     OutputLockedError,
 )
 from harvester.model import StopReason, Summary
-from harvester.options import LEDGER_VARIABLE
 from harvester.plain import plain
+from harvester.settings import LEDGER_VARIABLE
 from harvester.tokens import TOKEN_VARIABLES
 
 # What a run is told by the environment and the command need not know: each may hold a password.

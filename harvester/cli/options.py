@@ -21,11 +21,6 @@ from cloup.formatting import HelpSection
 from harvester.errors import OptionError
 from harvester.settings import DEFAULT_DAY_ZONE
 
-SETTINGS = cloup.Context.settings(
-    help_option_names=["-h", "--help"],
-    show_default=True,
-    formatter_settings=cloup.HelpFormatter.settings(col1_max_width=28, col2_min_width=30),
-)
 OUTPUT = click.Path(dir_okay=False, path_type=Path)
 _INDENT = 2
 

@@ -11,11 +11,7 @@ import cloup
 from harvester.cli.ledgers import fleet_options, opened_reader, output_or_fleet
 from harvester.cli.options import OUTPUT, Command, day_timezone, price
 from harvester.errors import UsageError
-from harvester.options import read
 from harvester.plain import plain
-from harvester.views.report.file import check_place, put
-from harvester.views.report.story import story_of
-from harvester.views.status import Question
 
 _LONGEST_PATH = 4096
 
@@ -46,8 +42,13 @@ def report(
     harvest: str | None,
 ) -> None:
     """Write one page of charts and numbers that opens in any browser, offline."""
+    from harvester.options import read
+    from harvester.views.report.file import check_place, put
+    from harvester.views.report.story import story_of
+    from harvester.views.status import Question
+
     try:
-        from harvester.views.report.page import page_of  # noqa: PLC0415 - an extra brings its library
+        from harvester.views.report.page import page_of
     except ImportError as error:
         raise UsageError(
             f"`report` needs the library {error.name}, which is not installed: "

@@ -8,7 +8,6 @@ import click
 import cloup
 
 from harvester.cli.ledgers import (
-    FAILED,
     fleet_meant,
     fleet_options,
     named,
@@ -18,11 +17,6 @@ from harvester.cli.ledgers import (
     target_of,
 )
 from harvester.cli.options import Command
-from harvester.engine.harvest import this_host
-from harvester.engine.opening import ledger_path, open_held
-from harvester.ledger.reader import reading
-from harvester.source import IdRule
-from harvester.views.words import count
 
 
 @cloup.command(cls=Command, examples=("harvester retry notes.jsonl --code 404",))
@@ -40,6 +34,9 @@ def retry(
     harvest: str | None,
 ) -> None:
     """Put failed notes back in the queue: all of them, or by code or id."""
+    from harvester.source.ids import IdRule
+    from harvester.views.words import count
+
     rule = IdRule()
     wanted = [rule.bare(note_id) or note_id for note_id in ids]
     fleet = fleet_meant(output, ledger, harvest)
@@ -56,6 +53,11 @@ def retry(
 
 def _retry_beside(output: Path, codes: tuple[int, ...], ids: list[str]) -> int:
     """Put failed notes of an OUTPUT's own ledger back in the queue; gives how many."""
+    from harvester.engine.harvest import this_host
+    from harvester.engine.opening import open_held
+    from harvester.ledger.protocol import FAILED
+    from harvester.ledger.reader import ledger_path, reading
+
     path = output.resolve()
     with reading(ledger_path(path)):
         pass

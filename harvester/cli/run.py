@@ -2,15 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
-import os
-import shlex
-import stat
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,23 +10,12 @@ import cloup
 
 from harvester.api.endpoints import DEFAULT_ENDPOINT
 from harvester.cli.completion import Named, endpoint_items
-from harvester.cli.ledgers import fleet_options, known_before
-from harvester.cli.on_finish import OnFinish
+from harvester.cli.ledgers import fleet_options
 from harvester.cli.options import OUTPUT, Command, Number, day_timezone, price
-from harvester.cli.screen import Screen, measured, observers_of, print_summary, shown
-from harvester.cli.signals import Signals, Stopping
-from harvester.engine.harvest import Harvest, run_harvest
-from harvester.engine.run import Run
-from harvester.ledger.fleet import without_password
-from harvester.model import Summary
-from harvester.options import Options, base_url_of, fleet_of, plan
-from harvester.plain import plain
 from harvester.settings import REGIONS
-from harvester.views.estimate import estimate_lines
-from harvester.views.summary import closing_line
 
 if TYPE_CHECKING:
-    from harvester.views.metrics import MetricsFile
+    from harvester.options import Options
 
 _POSITIVE = Number(1)
 
@@ -219,84 +199,12 @@ def run(
     The token is read from JUSTONEAPI_TOKEN or --token-file. Every option may also be set as an
     environment variable: HARVESTER_RUN_RATE for --rate.
     """
+    from harvester.cli.running import estimated, harvested
+    from harvester.cli.screen import Screen
+
     chosen = cast("Options", options)
     if dry_run:
-        with known_before(output, fleet_of(chosen)) as reader:
-            for line in estimate_lines(inputs, reader, chosen, price):
-                click.echo(line)
+        estimated(inputs, output, chosen, price)
         return 0
     screen = Screen(output, price, progress, verbose, quiet, log_file, log_format, metrics_file)
-    # A run makes few cycles and many short-lived objects: looking for cycles after every 700 of
-    # them costs 7 % of a fast run's CPU time.
-    gc.set_threshold(20_000, 20, 50)
-    say = partial(click.echo, err=True)
-    with Signals() as signals, OnFinish(on_finish, output, say, signals) as finish:
-        with ExitStack() as stack:
-            metrics = stack.enter_context(measured(screen))
-            harvest = plan(inputs, output, chosen, observers_of(screen, stack, metrics))
-            for warning in [] if quiet else warnings_about(chosen, harvest):
-                click.echo(f"harvester: warning: {warning}", err=True)
-            summary = asyncio.run(_run(harvest, screen, metrics, signals))
-        closing = closing_line(summary, output, _command_to_go_on(inputs, chosen))
-        finish.ended(summary, closing)
-        print_summary(summary, screen, closing)
-    return summary.exit_code
-
-
-def _command_to_go_on(inputs: tuple[str, ...], options: Options) -> str:
-    """The command that was typed, less its inputs, a password, and what is not to be done twice."""
-    once = {*inputs, "--rebuild", "--retry-failed"}
-    words = ["harvester", *(word for word in sys.argv[1:] if word not in once)]
-    ledger = options.get("ledger")
-    if ledger:
-        words = [word.replace(ledger, without_password(ledger)) for word in words]
-    return shlex.join(words)
-
-
-def warnings_about(options: Options, harvest: Harvest) -> Iterator[str]:
-    """What endangers a password or the token; a run against the simulator has no token."""
-    ledger = options.get("ledger") or ""
-    if without_password(ledger) != ledger and any(ledger in word for word in sys.argv):
-        yield (
-            "the password in --ledger shows in the list of processes: put the address in "
-            "HARVESTER_LEDGER, or the password in PGPASSWORD or ~/.pgpass."
-        )
-    if harvest.settings.simulated:
-        return
-    local = ("http://127.", "http://localhost", "http://[::1]")
-    if harvest.base_url.startswith("http://") and not harvest.base_url.startswith(local):
-        yield f"{base_url_of(options)} is plain HTTP: the token travels unencrypted."
-    token_file = options.get("token_file")
-    if token_file is not None and _is_open_to_others(Path(token_file)):
-        name = plain(shlex.quote(os.fspath(token_file)))
-        yield f"others can read the token in {name}: keep it to yourself with `chmod 600 {name}`."
-
-
-def _is_open_to_others(path: Path) -> bool:
-    """Whether a file's mode lets anybody but its owner at it; of pipes it says nothing."""
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return False
-    return stat.S_ISREG(mode) and bool(mode & 0o077)
-
-
-async def _run(
-    harvest: Harvest, screen: Screen, metrics: MetricsFile | None, signals: Signals
-) -> Summary:
-    stopping = Stopping(signals, harvest.settings.calling.timeout)
-    with signals.acting(stopping.heed):
-        signals.check()
-        try:
-            async with shown(screen, metrics) as show:
-
-                def began(run: Run) -> None:
-                    stopping.attach(run)
-                    show(run)
-
-                return await run_harvest(harvest, began)
-        except asyncio.CancelledError:
-            signals.check()
-            raise
-        finally:
-            stopping.end()
+    return harvested(inputs, screen, chosen, on_finish)

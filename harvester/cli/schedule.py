@@ -16,8 +16,9 @@ import cloup
 from click.core import ParameterSource
 
 from harvester.cli.completion import Named
-from harvester.cli.options import SETTINGS, Command
-from harvester.cli.run import run, warnings_about
+from harvester.cli.group import SETTINGS
+from harvester.cli.options import Command
+from harvester.cli.run import run
 from harvester.errors import UsageError
 from harvester.options import BASE_URL_VARIABLE, Options, plan
 from harvester.plain import has_unprintable
@@ -145,6 +146,8 @@ def _checked(params: Mapping[str, Any], output: Path, inputs: Sequence[Path]) ->
     for place in filter(None, (output, params["log_file"], params["metrics_file"])):
         if place.is_dir() or not place.absolute().parent.is_dir():
             raise UsageError(f"{place.absolute()} cannot be a file: create its folder first.")
+    from harvester.cli.running import warnings_about
+
     options = cast("Options", params)
     harvest = plan(inputs, output, options, stdin=BytesIO())
     for warning in warnings_about(options, harvest):

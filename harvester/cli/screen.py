@@ -77,7 +77,7 @@ def measured(screen: Screen) -> Iterator[MetricsFile | None]:
         yield None
         return
     # Its library takes a tenth of a second to import, which no other run need wait for.
-    from harvester.views.metrics import MetricsFile  # noqa: PLC0415
+    from harvester.views.metrics import MetricsFile
 
     metrics = MetricsFile(screen.metrics_file, screen.output, time.time, _warn)
     try:

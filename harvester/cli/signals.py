@@ -1,31 +1,23 @@
-"""Signals: the first one drains the run, a second one stops it at once; none raises anything."""
+"""Signals: each is kept and looked at, or handed to who acts on it; none raises anything."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Self
 
-from harvester.engine.run import Run
-from harvester.model import Job, StopReason
-from harvester.views.words import count, duration
+from harvester.model import StopReason
 
-_REASONS = {
+REASONS = {
     signal.SIGINT: StopReason.SIGINT,
     signal.SIGTERM: StopReason.SIGTERM,
     # A terminal that is closed asks for the same as a service manager.
     signal.SIGHUP: StopReason.SIGTERM,
 }
 _ERROR = 2
-_LOOK_EVERY = 1.0
-# Seconds in which another signal is the first one over again: `timeout` sends two, and a group of
-# processes may get Ctrl-C twice.
-_SAME = 1.0
 
 Act = Callable[[signal.Signals], object]
 
@@ -34,7 +26,7 @@ class Stopped(Exception):  # noqa: N818 - no error: somebody wanted it
     """A signal came where there is no run to drain; `reason` says which."""
 
     def __init__(self, number: signal.Signals) -> None:
-        self.reason = _REASONS[number]
+        self.reason = REASONS[number]
         super().__init__(f"stopped by {self.reason.value}")
 
 
@@ -52,7 +44,7 @@ def leave_on_signals() -> None:
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:
-    reason = _REASONS[signal.Signals(number)]
+    reason = REASONS[signal.Signals(number)]
     with suppress(OSError):
         os.write(_ERROR, f"{stopped_line(reason)}\n".encode())
     os._exit(reason.exit_code)
@@ -71,7 +63,7 @@ class Signals:
         self._before: dict[signal.Signals, signal._HANDLER] = {}
 
     def __enter__(self) -> Self:
-        for number in _REASONS:
+        for number in REASONS:
             # nohup means it; a shell's `&` ignores SIGINT too, but whoever sends one wants a stop.
             if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
                 continue
@@ -106,93 +98,3 @@ class Signals:
             yield
         finally:
             self._act = None
-
-
-class Departures:
-    """When the calls in flight were sent, as exact as it is looked: nothing is added to a call."""
-
-    def __init__(self, flying: Mapping[int, Job], clock: Callable[[], float]) -> None:
-        self._flying = flying
-        self._clock = clock
-        self._seen: dict[int, tuple[Job, float]] = {}
-
-    def look(self) -> None:
-        """Note what has flown off since the last look; a job claimed again is another one."""
-        now, before = self._clock(), self._seen
-        self._seen = {
-            seq: before[seq] if seq in before and before[seq][0] is job else (job, now)
-            for seq, job in self._flying.items()
-        }
-
-    def oldest(self) -> float:
-        """Seconds since the first of the calls in flight was sent; 0 without any."""
-        self.look()
-        now = self._clock()
-        return max((now - sent for _, sent in self._seen.values()), default=0.0)
-
-
-def draining_line(name: str, flying: int, oldest: float, timeout: float) -> str:
-    """What a first signal says: what is waited for, and for how long at most (seconds)."""
-    if not flying:
-        return f"harvester: {name}: sending nothing new; no call is in flight: closing."
-    first = "sent" if flying == 1 else "the oldest sent"
-    ago = duration(oldest) if oldest >= 1 else "under 1 s"
-    return (
-        f"harvester: {name}: sending nothing new, waiting for {count(flying, 'call')} in flight "
-        f"({first} {ago} ago; a call may take up to {duration(timeout)}); "
-        "once more stops at once."
-    )
-
-
-class Stopping:
-    """What signals do to a task: they cancel it until its run is known, then they stop that.
-
-    `timeout` is what a call may take, in seconds.
-    """
-
-    def __init__(self, signals: Signals, timeout: float) -> None:
-        self._signals = signals
-        self._timeout = timeout
-        self._loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task()
-        self._run: Run | None = None
-        self._departures: Departures | None = None
-        self._looking: asyncio.TimerHandle | None = None
-        self._first_at: float | None = None
-
-    def heed(self, number: signal.Signals) -> None:
-        """Act on a signal as soon as the loop comes to it."""
-        self._loop.call_soon_threadsafe(self._act, number)
-
-    def attach(self, run: Run) -> None:
-        """Let signals act on this run from now on."""
-        self._run = run
-        self._departures = Departures(run.progress.flying, self._loop.time)
-        self._look(self._departures)
-
-    def end(self) -> None:
-        """Look no more."""
-        if self._looking is not None:
-            self._looking.cancel()
-
-    def _look(self, departures: Departures) -> None:
-        departures.look()
-        self._looking = self._loop.call_later(_LOOK_EVERY, self._look, departures)
-
-    def _act(self, number: signal.Signals) -> None:
-        run, departures, now = self._run, self._departures, self._loop.time()
-        first_at, self._first_at = self._first_at, self._first_at or now
-        if run is None or departures is None:
-            # Once: what is cut short there is to be taken apart in peace.
-            if first_at is None and self._task is not None:
-                self._task.cancel()
-            return
-        if first_at is not None:
-            if now - first_at > _SAME:
-                run.abort()
-            return
-        run.stop(_REASONS[number])
-        flying, oldest = len(run.progress.flying), departures.oldest()
-        # Looked up now: a bar on the screen takes lines in above itself.
-        sys.stderr.write(draining_line(number.name, flying, oldest, self._timeout) + "\n")
-        sys.stderr.flush()

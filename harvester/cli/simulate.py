@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import click
 import cloup
@@ -12,8 +10,9 @@ import cloup
 from harvester.cli.completion import Named
 from harvester.cli.options import Command, Number
 from harvester.errors import UsageError
-from harvester.options import read
-from harvester.simulator import SimulatorSettings, serve_forever
+
+if TYPE_CHECKING:
+    from harvester.simulator import SimulatorSettings
 
 _NUMBER = Number(0)
 
@@ -89,6 +88,11 @@ def simulate(
 
     What was called and charged is at /_simulator/charges. Ends with Ctrl-C.
     """
+    import asyncio
+
+    from harvester.options import read
+    from harvester.simulator import SimulatorSettings
+
     settings = SimulatorSettings(
         latency=read("latency", latency),
         jitter=read("jitter", jitter),
@@ -112,6 +116,11 @@ def _share(text: str) -> tuple[int, float]:
 
 
 async def _serve(settings: SimulatorSettings, host: str, port: int) -> None:
+    import asyncio
+    import signal
+
+    from harvester.simulator.server import serve_forever
+
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

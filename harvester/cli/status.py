@@ -6,18 +6,17 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import cloup
-import orjson
 
 from harvester.cli.ledgers import fleet_options, opened_reader, output_or_fleet
 from harvester.cli.options import Command, day_timezone, price
 from harvester.errors import OptionError
-from harvester.options import read
-from harvester.settings import Rate
-from harvester.views.status import Question, look
-from harvester.views.status_page import status_lines
+
+if TYPE_CHECKING:
+    from harvester.settings import Rate
 
 
 @cloup.command(
@@ -55,6 +54,9 @@ def status(
     harvest: str | None,
 ) -> None:
     """Say what is done, waiting and failed, the runs so far, and when the rest is done."""
+    from harvester.options import read
+    from harvester.views.status import Question, look
+
     question = Question(
         now=time.time(),
         zone=read("day_timezone", day_timezone),
@@ -65,14 +67,20 @@ def status(
     with opened_reader(output, ledger, harvest) as opened:
         found = look(opened.reader, opened.output, question, opened.hosts)
     if as_json:
+        import orjson
+
         click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2))
         return
+    from harvester.views.status_page import status_lines
+
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for line in status_lines(found, price, width):
         click.echo(line)
 
 
 def _per_second(rate: str) -> float:
+    from harvester.options import read
+
     found: Rate | None = read("rate", rate)
     if found is None:
         told = "is no rate that a forecast can count with: say one, such as 5/s."

@@ -15,7 +15,7 @@ from harvester.pace import Pace
 from harvester.rules.shares import reduced
 from harvester.rules.tempo import START
 from harvester.settings import Rate, RunSettings
-from harvester.simulator import SimulatorSettings, serving
+from harvester.simulator import SimulatorSettings
 
 # What `run --simulate` meets: a believable night in small, with some answers to repeat.
 _EMBEDDED = SimulatorSettings(
@@ -66,5 +66,8 @@ async def _server(base_url: str, settings: RunSettings) -> AsyncIterator[str]:
     if not settings.simulated:
         yield base_url
         return
+    # A server costs every run its start, and only practice wants one.
+    from harvester.simulator.server import serving  # noqa: PLC0415
+
     async with serving(_EMBEDDED) as simulator:
         yield simulator.url

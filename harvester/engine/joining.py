@@ -7,9 +7,10 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from harvester.engine.opening import Host, Opened, bring_together, identity_of, ledger_path
+from harvester.engine.opening import Host, Opened, bring_together, identity_of
 from harvester.errors import UsageError
 from harvester.ledger.protocol import DirectLedger, Identity
+from harvester.ledger.reader import ledger_path
 from harvester.output.file import OutputFile
 from harvester.output.part import Pointer, pointer_path, read_pointer, write_pointer
 from harvester.output.reserve import Reserve

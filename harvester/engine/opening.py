@@ -12,12 +12,12 @@ from harvester.disk import Disk
 from harvester.errors import DamagedLedgerError, OutputMismatchError, UsageError
 from harvester.ledger.bulk import BULK_AFTER
 from harvester.ledger.protocol import Asked, DirectLedger, Extent, FoundLine, Identity, Opening
-from harvester.ledger.reader import reading
+from harvester.ledger.reader import ledger_path, reading
 from harvester.ledger.sqlite import Connection, SqliteLedger
 from harvester.model import State
 from harvester.output.file import OutputFile
 from harvester.output.lines import head_endpoint, is_json, may_be_torn, read_head
-from harvester.output.part import read_pointer
+from harvester.output.part import check_no_part
 from harvester.output.reserve import Reserve
 from harvester.settings import RunSettings
 
@@ -74,11 +74,6 @@ class Opened:
         self.output.close()
 
 
-def ledger_path(output: Path) -> Path:
-    """Where the ledger of an OUTPUT is."""
-    return output.with_name(output.name + ".ledger")
-
-
 def open_harvest(
     path: Path, identity: Identity, host: Host, *, rebuild: bool = False, sync: bool = False
 ) -> Opened:
@@ -108,16 +103,6 @@ def bring_together(held: Opened, identity: Identity, host: Host, *, rebuild: boo
     """See that OUTPUT and ledger are of this kind, and mend what came between them."""
     _check_identity(held.output.path, held.ledger, identity, held.output)
     return _mend(held, host.boot, rebuild=rebuild)
-
-
-def check_no_part(path: Path) -> None:
-    """Refuse an OUTPUT whose ledger is elsewhere: to an empty one, all of it would be news."""
-    pointer = read_pointer(path)
-    if pointer is not None:
-        raise UsageError(
-            f"{path} is a part of the fleet's harvest {pointer.harvest}: name its ledger with "
-            f"--ledger or HARVESTER_LEDGER, and --harvest {pointer.harvest}."
-        )
 
 
 def _check_whole(path: Path) -> None:

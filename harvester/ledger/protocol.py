@@ -8,6 +8,9 @@ from typing import Protocol
 
 from harvester.model import Counts, Job, Outcome, State
 
+# What `retry` puts back.
+FAILED = (State.REJECTED, State.EXHAUSTED)
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:

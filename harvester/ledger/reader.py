@@ -95,6 +95,11 @@ class ExpectedLines:
     last_seq: int
 
 
+def ledger_path(output: Path) -> Path:
+    """Where the ledger of an OUTPUT is."""
+    return output.with_name(output.name + ".ledger")
+
+
 class LedgerReader:
     """Read-only queries; open one with `reading`."""
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-import orjson
-
-from harvester.errors import LocalIOError, OutputMismatchError
+from harvester.errors import LocalIOError, OutputMismatchError, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +20,7 @@ class Pointer:
     @classmethod
     def fresh(cls, harvest: str) -> Pointer:
         """A part that nobody knows yet."""
-        return cls(uuid.uuid4().hex, harvest)
+        return cls(os.urandom(16).hex(), harvest)
 
 
 def pointer_path(output: Path) -> Path:
@@ -37,7 +35,7 @@ def read_pointer(output: Path) -> Pointer | None:
     """
     path = pointer_path(output)
     try:
-        said = orjson.loads(path.read_bytes())
+        said = json.loads(path.read_bytes())
         return Pointer(str(said["part"]), str(said["harvest"]))
     except FileNotFoundError:
         return None
@@ -45,7 +43,7 @@ def read_pointer(output: Path) -> Pointer | None:
         raise LocalIOError(
             f"{path} cannot be read ({error.strerror}): check its permissions."
         ) from error
-    except (orjson.JSONDecodeError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         raise OutputMismatchError(
             f"{path} is damaged: it tells which part of a fleet's harvest {output.name} is. Remove "
             "it and run again with the same --harvest: the lines of the part are known by what "
@@ -53,11 +51,25 @@ def read_pointer(output: Path) -> Pointer | None:
         ) from None
 
 
+def check_no_part(output: Path) -> None:
+    """Refuse an OUTPUT whose ledger is elsewhere: to an empty one, all of it would be news.
+
+    Raises UsageError, and what `read_pointer` does.
+    """
+    pointer = read_pointer(output)
+    if pointer is not None:
+        raise UsageError(
+            f"{output} is a part of the fleet's harvest {pointer.harvest}: name its ledger with "
+            f"--ledger or HARVESTER_LEDGER, and --harvest {pointer.harvest}."
+        )
+
+
 def write_pointer(output: Path, pointer: Pointer) -> None:
     """Write the pointer of an OUTPUT, whole or not at all; raises LocalIOError."""
     path = pointer_path(output)
     fresh = path.with_name(path.name + ".new")
-    text = orjson.dumps({"harvest": pointer.harvest, "part": pointer.part}) + b"\n"
+    said = {"harvest": pointer.harvest, "part": pointer.part}
+    text = json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
     try:
         with fresh.open("wb") as file:
             file.write(text)

@@ -1,6 +1,5 @@
-"""The vendor's API as a local server, for practice and tests."""
+"""The vendor's API as a local server, for practice and tests; `server` is loaded by who serves."""
 
-from harvester.simulator.server import serve_forever, serving
 from harvester.simulator.settings import SimulatorSettings
 
-__all__ = ["SimulatorSettings", "serve_forever", "serving"]
+__all__ = ["SimulatorSettings"]

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harvester.engine.harvest import this_host
-from harvester.engine.opening import Opened, begin, ledger_path, open_harvest
+from harvester.engine.opening import Opened, begin, open_harvest
 from harvester.ledger.protocol import Extent, Identity
+from harvester.ledger.reader import ledger_path
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import Outcome, State
 from harvester.settings import Calling, Rate, RunSettings

@@ -17,9 +17,9 @@ import orjson
 import pytest
 
 from harvester.errors import UsageError
-from harvester.simulator import SimulatorSettings, serve_forever, serving
+from harvester.simulator import SimulatorSettings
 from harvester.simulator.brain import ENDPOINTS, Brain
-from harvester.simulator.server import SimulatorServer
+from harvester.simulator.server import SimulatorServer, serve_forever, serving
 
 NOTE = "67f32a94000000001d02eb4a"
 PATH = ENDPOINTS[0]

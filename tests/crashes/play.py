@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from harvester.engine.lane import Lane
-from harvester.engine.opening import Host, Opened, begin, ledger_path, open_harvest
+from harvester.engine.opening import Host, Opened, begin, open_harvest
 from harvester.engine.ports import Ports
 from harvester.engine.run import Run
 from harvester.errors import LocalIOError
 from harvester.ledger.keys import from_key
 from harvester.ledger.protocol import Identity
-from harvester.ledger.reader import reading
+from harvester.ledger.reader import ledger_path, reading
 from harvester.ledger.threaded import ThreadedLedger
 from harvester.model import Answer, Fault, Page, StopReason, Summary
 from harvester.output.threaded import ThreadedSink

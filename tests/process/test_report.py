@@ -22,8 +22,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from harvester.api.endpoints import DEFAULT_ENDPOINT
-from harvester.engine.opening import ledger_path
 from harvester.ledger.protocol import Extent, Identity
+from harvester.ledger.reader import ledger_path
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import Job, Outcome, State
 from tests.process.tool import Tool, Upstream

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harvester.cli.signals import Departures, draining_line
+from harvester.cli.stopping import Departures, draining_line
 from harvester.model import Job
 
 

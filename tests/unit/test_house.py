@@ -31,7 +31,8 @@ MAY = {
     "options": ENGINE | {"options", "tokens"},
     "views": ENGINE | {"options", "views"},
     "cli": ENGINE | {"options", "tokens", "views", "cli", "__init__"},
-    "__init__": ENGINE | {"options"},
+    "face": ENGINE | {"options", "face"},
+    "__init__": ENGINE | {"options", "face"},
     "__main__": frozenset({"cli"}),
 }
 # The output's lines are what the ledger finds in them; how a ledger keeps anything is not its own.
