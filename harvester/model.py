@@ -203,12 +203,14 @@ class BadLine:
 class Page:
     """Some lines of INPUT: the note ids they name, in order, and the bad lines among them.
 
-    `carried` holds, by note id, the text of a JSON object with what travels along.
+    `carried` holds, by note id, the text of a JSON object with what travels along; `is_live` tells
+    that the input may wait for somebody to write, and may never end.
     """
 
     ids: list[str]
     bad: list[BadLine] = field(default_factory=list)
     carried: dict[str, str] = field(default_factory=dict)
+    is_live: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ class Feeder:
         self._ahead = _LEAST_AHEAD
         self._deadline = float("inf")
         self._renew_at = 0.0
+        self.is_enrolling = False
 
     async def take(self) -> Job:
         """Take the next claimed job, as soon as there is one."""
@@ -65,12 +66,17 @@ class Feeder:
         return not self._claimed.empty()
 
     async def read(self) -> None:
-        """Enrol the whole input, page by page."""
+        """Enrol the whole input, page by page; after a stop, no more of what may never end."""
         refresh = self._settings.refresh
         before = None if refresh is None else self._ports.clock() - refresh
         try:
             async for page in self._ports.pages:
+                self.is_enrolling = True
                 await self._enrol(page, before)
+                self.is_enrolling = False
+                if page.is_live and self._stop.is_set:
+                    return
+            self.is_enrolling = True
             self._progress.enrolled(-await self._ports.ledger.end_input(), 0)
         except InputError as error:
             self._stop.set(StopReason.INPUT, str(error))

@@ -48,6 +48,11 @@ class Progress:
         return self.rejected + self.exhausted
 
     @property
+    def lines(self) -> int:
+        """Lines of input read so far, good and bad."""
+        return self.good_lines + self.bad_lines
+
+    @property
     def busy(self) -> int:
         """Calls in flight, and those that are about to be."""
         return len(self.flying) + self.departing

@@ -5,42 +5,74 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
-from functools import partial
 
 from harvester.errors import HarvesterError, LocalIOError
 from harvester.model import Page
 
-_Read = queue.Queue[Page | BaseException | None]
 _AHEAD = 2
 _LOOK_EVERY = 1.0
 
 
-async def pages_from(pages: Iterator[Page]) -> AsyncIterator[Page]:
-    """The same pages, read ahead a little; raises HarvesterError, also where the thread dies.
+class _Reader:
+    """The thread's side: a daemon, since a read that never returns must not keep a finished run.
 
-    The thread is a daemon: a read that never returns must not keep a finished run alive.
+    It ends with the next page once `is_over` says that no more are wanted.
     """
-    loop = asyncio.get_running_loop()
-    ready = asyncio.Event()
-    read = _Read(_AHEAD)
-    work = partial(_read_all, pages, read, partial(loop.call_soon_threadsafe, ready.set))
-    thread = threading.Thread(target=work, name="harvester-input", daemon=True)
+
+    def __init__(self, pages: Iterator[Page]) -> None:
+        self._pages = pages
+        self._loop = asyncio.get_running_loop()
+        self.ready = asyncio.Event()
+        self.read: queue.Queue[Page | BaseException | None] = queue.Queue(_AHEAD)
+        self.is_over = threading.Event()
+
+    def run(self) -> None:
+        """Read all, then give None, or what went wrong."""
+        last: BaseException | None = None
+        try:
+            for page in self._pages:
+                self._give(page)
+                if self.is_over.is_set():
+                    return
+        except HarvesterError as error:
+            last = error
+        except BaseException as error:  # noqa: BLE001 - raised again on the other side
+            last = LocalIOError(f"INPUT cannot be read on: {type(error).__name__}")
+        self._give(last)
+
+    def _give(self, item: Page | BaseException | None) -> None:
+        while not self.is_over.is_set():
+            with suppress(queue.Full):
+                self.read.put(item, timeout=_LOOK_EVERY)
+                break
+        # The loop is closed where the run ended while a read was still going on.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self.ready.set)
+
+
+async def pages_from(pages: Iterator[Page]) -> AsyncIterator[Page]:
+    """The same pages, read ahead a little; raises HarvesterError, also where the thread dies."""
+    reader = _Reader(pages)
+    thread = threading.Thread(target=reader.run, name="harvester-input", daemon=True)
     thread.start()
-    while True:
-        ready.clear()
-        was_alive = thread.is_alive()
-        while not read.empty():
-            page = read.get_nowait()
-            if page is None:
-                return
-            if isinstance(page, BaseException):
-                raise page
-            yield page
-        if not was_alive:
-            raise LocalIOError("INPUT cannot be read on: its thread died, for want of memory")
-        await _heard(ready)
+    try:
+        while True:
+            reader.ready.clear()
+            was_alive = thread.is_alive()
+            while not reader.read.empty():
+                page = reader.read.get_nowait()
+                if page is None:
+                    return
+                if isinstance(page, BaseException):
+                    raise page
+                yield page
+            if not was_alive:
+                raise LocalIOError("INPUT cannot be read on: its thread died, for want of memory")
+            await _heard(reader.ready)
+    finally:
+        reader.is_over.set()
 
 
 async def _heard(ready: asyncio.Event) -> None:
@@ -48,19 +80,3 @@ async def _heard(ready: asyncio.Event) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(_LOOK_EVERY):
             await ready.wait()
-
-
-def _read_all(pages: Iterator[Page], read: _Read, tell: Callable[[], object]) -> None:
-    last: BaseException | None = None
-    # The loop may be closed: the run ended while a read was still going on.
-    with suppress(RuntimeError):
-        try:
-            for page in pages:
-                read.put(page)
-                tell()
-        except HarvesterError as error:
-            last = error
-        except BaseException as error:  # noqa: BLE001 - raised again on the other side
-            last = LocalIOError(f"INPUT cannot be read on: {type(error).__name__}")
-        read.put(last)
-        tell()

@@ -21,6 +21,8 @@ from harvester.settings import RunSettings
 
 # A lease outlives the call it covers by this many seconds; in a fleet others wait for its end.
 _LEASE_MARGIN, _SHARED_LEASE_MARGIN = 60.0, 15.0
+# After a stop, input that gives nothing for so many seconds is not waited for.
+_QUIET = 1.0
 Companion = Callable[[Lanes], Coroutine[Any, Any, None]]
 
 
@@ -156,11 +158,20 @@ class Run:
             hurried = group.create_task(self._stop.wait_hurried())
             await asyncio.wait([feeding, stopped], return_when=asyncio.FIRST_COMPLETED)
             self._tell_stopping()
-            for task in (feeding, stopped, *sending, *timing):
+            for task in (feeding, stopped, *sending):
                 task.cancel()
-            await asyncio.wait([reading, hurried], return_when=asyncio.FIRST_COMPLETED)
-            reading.cancel()
-            hurried.cancel()
+            await self._read_on(reading, hurried)
+            for task in (reading, hurried, *timing):
+                task.cancel()
+
+    async def _read_on(self, reading: asyncio.Task[None], hurried: asyncio.Task[None]) -> None:
+        """Read a file to its end, so that the whole list is known, but wait for nobody."""
+        either, lines = (reading, hurried), -1
+        while self._feeder.is_enrolling or lines != self.progress.lines:
+            lines = self.progress.lines
+            await asyncio.wait(either, timeout=_QUIET, return_when=asyncio.FIRST_COMPLETED)
+            if reading.done() or hurried.done():
+                return
 
     def _tell_stopping(self) -> None:
         stop = self._stop
@@ -171,7 +182,7 @@ class Run:
         seconds = self._settings.limits.max_runtime
         if seconds is not None:
             await asyncio.sleep(seconds)
-            self._stop.set(StopReason.LIMIT, "--max-runtime is reached")
+            self._stop.set(StopReason.LIMIT, "--max-runtime is reached", at_once=True)
 
     async def _follow_day(self) -> None:
         """Count the day's charges anew when the calendar day changes."""

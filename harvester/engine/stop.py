@@ -32,11 +32,11 @@ class Stop:
         """Whether the run is stopping: nothing new may be sent."""
         return self.reason is not None
 
-    def set(self, reason: StopReason, detail: str = "") -> None:
-        """Stop the run, for the first reason that is given."""
+    def set(self, reason: StopReason, detail: str = "", *, at_once: bool = False) -> None:
+        """Stop the run, for the first reason that is given; `at_once` input is not read on."""
         if self.reason is None:
             self.reason, self.detail = reason, detail
-        if reason in _PROMPT:
+        if at_once or reason in _PROMPT:
             self._hurried.set()
         self._set.set()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -131,10 +132,16 @@ def _streamed(inputs: Iterable[Input], pager: _Pager) -> Iterator[Page]:
         if may_wait:
             yield from pager.rest()
         for piece in source.pages():
-            yield from pager.add(piece)
             if may_wait:
-                yield from pager.rest()
+                yield from _live(pager.add(piece))
+                yield from _live(pager.rest())
+            else:
+                yield from pager.add(piece)
     yield from pager.rest()
+
+
+def _live(pages: Iterator[Page]) -> Iterator[Page]:
+    return (replace(page, is_live=True) for page in pages)
 
 
 def _listed(

@@ -66,7 +66,9 @@ def spool(stdin: BinaryIO) -> BinaryIO:
 
 
 def _raw_blocks(stream: BinaryIO) -> Iterator[bytes]:
-    read = getattr(stream, "read1", stream.read)
+    # A thread that waits within a buffered read holds its lock, and Python cannot end without it.
+    unbuffered = getattr(stream, "raw", stream) if is_live(stream) else stream
+    read = getattr(unbuffered, "read1", unbuffered.read)
     while block := read(BLOCK):
         yield block
 

@@ -17,7 +17,7 @@ from harvester.engine.ports import Event, Ports
 from harvester.engine.run import Run
 from harvester.ledger.protocol import Identity
 from harvester.ledger.threaded import ThreadedLedger
-from harvester.model import Answer, Page, Summary
+from harvester.model import Answer, BadLine, Page, Summary
 from harvester.output.threaded import ThreadedSink
 from harvester.settings import Backoff, Calling, RunSettings, parse_rate
 from harvester.simulator.brain import Brain
@@ -31,6 +31,27 @@ MIDNIGHT = 1_795_363_200.0
 
 async def one_page(ids: list[str]) -> AsyncIterator[Page]:
     yield Page(ids)
+
+
+async def endless(ids: list[str]) -> AsyncIterator[Page]:
+    """A pipe that stays open and gives no more."""
+    yield Page(ids, is_live=True)
+    await asyncio.Event().wait()
+
+
+async def trickling(ids: list[str]) -> AsyncIterator[Page]:
+    """A pipe that gives bad lines again and again."""
+    yield Page(ids, is_live=True)
+    while True:
+        await asyncio.sleep(0.1)
+        yield Page([], [BadLine("<stdin>", 1, "no note", "x")], is_live=True)
+
+
+async def slow_file(ids: list[str]) -> AsyncIterator[Page]:
+    """A file that takes two minutes to read."""
+    for nth in range(240):
+        yield Page(ids[nth : nth + 1], [] if ids[nth:] else [BadLine("f", nth, "no note", "x")])
+        await asyncio.sleep(0.5)
 
 
 @dataclass
@@ -72,6 +93,7 @@ class Night:
     events: list[Event] = field(default_factory=list)
     clock: float = MIDNIGHT
     more_upstreams: tuple[Upstream, ...] = ()
+    pages: Callable[[list[str]], AsyncIterator[Page]] = one_page
 
     def run(
         self,
@@ -115,7 +137,7 @@ class Night:
         ports = Ports(
             ThreadedLedger(opened.ledger, inline),
             ThreadedSink(opened.output, opened.reserve, inline),
-            one_page(ids),
+            self.pages(ids),
             lambda: self.clock + loop.time(),
             lambda: 0.5,
             (self.events.append,),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -47,3 +48,22 @@ def test_what_is_wrong_with_the_input_is_raised_as_it_is() -> None:
 def test_a_thread_that_dies_ends_the_reading_with_its_reason(error: BaseException) -> None:
     with pytest.raises(LocalIOError, match=f"cannot be read on: {type(error).__name__}"):
         read(error)
+
+
+def input_threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "harvester-input"}
+
+
+def test_the_thread_ends_when_no_more_pages_are_wanted() -> None:
+    def endless() -> Iterator[Page]:
+        while True:
+            yield Page(["a"])
+
+    async def main() -> None:
+        await anext(pages_from(endless()))
+
+    before = input_threads()
+    asyncio.run(main())
+    for thread in input_threads() - before:
+        thread.join(30)
+        assert not thread.is_alive()
