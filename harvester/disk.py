@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_ZEROS = bytes(1 << 20)
 
 
 class Disk:
-    """What is done to OUTPUT and its reserve, one system call a method; all raise OSError."""
+    """What is done to OUTPUT and its reserve, one system call a method; all raise OSError.
+
+    macOS lacks some of the calls that Linux has; what stands in for them there does the same.
+    """
 
     def write(self, fd: int, data: memoryview) -> int:
         """Write at the file's place, or its end if opened to append; gives how many bytes."""
@@ -20,12 +25,22 @@ class Disk:
         os.ftruncate(fd, length)
 
     def allocate(self, fd: int, length: int) -> None:
-        """Make a file so long, its room on the disk taken."""
-        os.posix_fallocate(fd, 0, length)
+        """Make a new file so long, its room on the disk taken."""
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(fd, 0, length)
+            return
+        done = 0
+        while done < length:
+            done += os.pwrite(fd, _ZEROS[: length - done], done)
 
-    def sync(self, fd: int) -> None:
-        """Make what a file holds durable."""
-        os.fdatasync(fd)
+    def sync(self, fd: int, *, is_full: bool = False) -> None:
+        """Make what a file holds durable; `is_full` also empties the cache of a macOS drive."""
+        if is_full and hasattr(fcntl, "F_FULLFSYNC"):
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+        elif hasattr(os, "fdatasync"):
+            os.fdatasync(fd)
+        else:
+            os.fsync(fd)
 
     def remove(self, path: Path) -> None:
         """Remove a file, if it is there."""

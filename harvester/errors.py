@@ -62,6 +62,10 @@ class LocalIOError(HarvesterError):
     exit_code = 74
 
 
+class OutputChangedError(LocalIOError):
+    """OUTPUT was moved, replaced or written by somebody else while a run was on (exit 74)."""
+
+
 class OutputLockedError(HarvesterError):
     """Another run holds this OUTPUT (exit 75, as sysexits' EX_TEMPFAIL)."""
 

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 
+# The simulator's answers carry request ids that begin so, to be told from real ones.
+SIMULATED_PREFIX = "simulated-"
+
 
 class State(IntEnum):
     """What the ledger keeps of a job; claimed is not among them: a claim is a row of its own."""

@@ -10,7 +10,6 @@ from harvester.api.endpoints import endpoint_path
 from harvester.api.redaction import Redaction
 from harvester.engine.lane import Lane
 from harvester.ledger.protocol import DirectLedger
-from harvester.output.lines import SIMULATED_PREFIX
 from harvester.pace import Pace
 from harvester.rules.shares import reduced
 from harvester.rules.tempo import START
@@ -18,9 +17,7 @@ from harvester.settings import Rate, RunSettings
 from harvester.simulator import SimulatorSettings
 
 # What `run --simulate` meets: a believable night in small, with some answers to repeat.
-_EMBEDDED = SimulatorSettings(
-    latency=0.05, jitter=0.02, fail={301: 0.1}, request_id_prefix=SIMULATED_PREFIX
-)
+_EMBEDDED = SimulatorSettings(latency=0.05, jitter=0.02, fail={301: 0.1})
 # Begun at once with what was borne last time, a night would begin with a refusal.
 _NEAR = 0.9
 SIMULATED_TOKEN = "simulated"  # noqa: S105 - any word will do there

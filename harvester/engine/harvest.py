@@ -6,14 +6,15 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from harvester.disk import boot_id
 from harvester.engine.calling import lanes_to
-from harvester.engine.opening import Host, Opened, begin, open_harvest
+from harvester.engine.opening import MOST_IN_FLIGHT, Host, Opened, begin, identity_of, open_harvest
 from harvester.engine.ports import Notice, Observer, Ports, RunBegan, RunEnded
 from harvester.engine.reading import pages_from
 from harvester.engine.run import Run
@@ -21,11 +22,15 @@ from harvester.engine.sharing import Sharing
 from harvester.engine.waiting import open_when_free
 from harvester.errors import HarvesterError, LocalIOError
 from harvester.ledger.fleet import FleetAddress
-from harvester.ledger.protocol import DirectLedger, Identity, Opening
+from harvester.ledger.protocol import Identity, Opening
 from harvester.ledger.threaded import ThreadedLedger
 from harvester.model import Page, StopReason, Summary
+from harvester.output.beside import cut_path
 from harvester.output.threaded import ThreadedSink
 from harvester.settings import RunSettings
+from harvester.threads import OneThread
+
+_QUEUE_LOST = "what was still queued is not known: name the INPUT to go on with it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +76,20 @@ async def run_harvest(harvest: Harvest, began: Callable[[Run], None]) -> Summary
     if harvest.fleet is not None:
         sharing = Sharing(harvest.fleet, settings, harvest.tokens, host)
 
+    in_flight = settings.calling.workers or MOST_IN_FLIGHT
+    local = is_local(harvest.base_url)
+
     def open_now() -> Opened:
         if sharing is not None:
-            return sharing.open(harvest.output, identity)
+            return sharing.open(harvest.output, identity, in_flight, is_local=local)
         return open_harvest(
-            harvest.output, identity, host, rebuild=settings.rebuild, sync=settings.sync
+            harvest.output,
+            identity,
+            host,
+            rebuild=settings.rebuild,
+            sync=settings.sync,
+            in_flight=in_flight,
+            is_local=local,
         )
 
     def tell(notice: Notice) -> None:
@@ -88,6 +102,15 @@ async def run_harvest(harvest: Harvest, began: Callable[[Run], None]) -> Summary
         return await _run_opened(replace(harvest, settings=left), opened, host, sharing, began)
     finally:
         opened.close()
+
+
+def is_local(base_url: str) -> bool:
+    """Whether a URL is of this machine, where a simulator may answer."""
+    host = urlsplit(base_url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _shortened(settings: RunSettings, waited: float) -> RunSettings:
@@ -125,7 +148,9 @@ async def _run_opened(
     summary = replace(
         summary, found_unanswered=found.found_unanswered, adopted=opened.mended.adopted
     )
-    _write_down(summary, run, opened.ledger, harvest.settings)
+    if opened.mended.is_queue_lost and not harvest.has_input:
+        summary = replace(summary, detail=f"{summary.detail} {_QUEUE_LOST}".strip())
+    _write_down(summary, run, opened, harvest.settings)
     run.tell(RunEnded(summary))
     if run.failure is not None:
         raise run.failure
@@ -142,8 +167,8 @@ async def _line(
 ) -> Run:
     """The run, with all that it needs; what is to be closed again is the stack's."""
     settings, ledger = harvest.settings, opened.ledger
-    ledger_thread = stack.enter_context(ThreadPoolExecutor(1, "harvester-ledger"))
-    output_thread = stack.enter_context(ThreadPoolExecutor(1, "harvester-output"))
+    ledger_thread = stack.enter_context(OneThread("harvester-ledger"))
+    output_thread = stack.enter_context(OneThread("harvester-output"))
     lanes = await lanes_to(
         harvest.base_url, harvest.tokens, settings, ledger, stack, is_shared=sharing is not None
     )
@@ -163,9 +188,14 @@ async def _line(
     return run
 
 
-def _write_down(summary: Summary, run: Run, ledger: DirectLedger, settings: RunSettings) -> None:
+def _write_down(summary: Summary, run: Run, opened: Opened, settings: RunSettings) -> None:
+    ledger = opened.ledger
     # On a full disk the summary matters more than its copy in the ledger.
     with suppress(LocalIOError):
+        held = identity_of(opened.output)
+        if held is not None and not opened.part:
+            # Only the answers of a server on this machine tell that it is a simulator.
+            ledger.identify(held)
         if settings.calling.is_rate_found and summary.calls:
             ledger.remember_borne(run.lanes.found)
         ledger.finish_run(summary.reason, summary.exit_code, summary.bad_lines)
@@ -186,17 +216,27 @@ def _tell_began(run: Run, opened: Opened, settings: RunSettings) -> None:
 
 
 def _tell_found(run: Run, opened: Opened, unanswered: int) -> None:
-    mended = opened.mended
+    mended, place = opened.mended, opened.output.path
     if mended.set_aside is not None:
         text = f"the ledger was damaged and is kept as {mended.set_aside}: name your INPUT again"
         run.tell(Notice("set aside", text))
+    if mended.warning:
+        run.tell(Notice("disk", mended.warning))
+    if mended.is_read_anew:
+        text = f"{opened.output.path} was stored in another way since, and read anew: all is there"
+        run.tell(Notice("read anew", text))
     if mended.is_rebuilt:
-        run.tell(Notice("rebuilt", f"the ledger was rebuilt from {opened.output.path}"))
+        text = f"the ledger was rebuilt from {opened.output.path}"
+        text += f"; {_QUEUE_LOST}" if mended.is_queue_lost else ""
+        run.tell(Notice("rebuilt", text))
     elif mended.adopted:
         text = f"adopted {mended.adopted} paid lines that the last run could not record"
         run.tell(Notice("adopted", text))
     if mended.cut:
-        run.tell(Notice("cut", f"cut {mended.cut} bytes of a torn last line"))
+        text = (
+            f"cut {mended.cut} bytes of a torn last line; they are kept in {cut_path(place).name}"
+        )
+        run.tell(Notice("cut", text))
     if mended.lost:
         text = f"the power was cut: {mended.lost} notes of the last second are fetched again"
         run.tell(Notice("lost", text))

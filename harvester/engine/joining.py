@@ -7,7 +7,15 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from harvester.engine.opening import Host, Opened, bring_together, identity_of
+from harvester.engine.opening import (
+    MOST_IN_FLIGHT,
+    Host,
+    Opened,
+    bring_together,
+    check_kind,
+    identity_of,
+    with_room,
+)
 from harvester.errors import UsageError
 from harvester.ledger.protocol import DirectLedger, Identity
 from harvester.ledger.reader import ledger_path
@@ -24,8 +32,12 @@ def open_part(
     ledger_of: Callable[[str], DirectLedger],
     *,
     rebuild: bool = False,
+    in_flight: int = MOST_IN_FLIGHT,
+    is_local: bool = False,
 ) -> Opened:
     """Open for a run; `path` is OUTPUT's, and `ledger_of` opens the ledger of a part by its name.
+
+    The rest is `open_harvest`'s.
 
     Raises OutputLockedError, OutputMismatchError, UsageError, LedgerError, LocalIOError.
     """
@@ -38,16 +50,19 @@ def open_part(
             undo.callback(host.disk.remove, path)
         undo.callback(output.close)
         pointer = _pointer_of(path, harvest, host, undo)
-        _check_kind(output, identity)
+        # What the fleet's ledger holds says nothing of a file that it does not know yet.
+        found = identity_of(output)
+        if found is not None:
+            check_kind(path, found, identity, is_local=is_local)
         ledger = ledger_of(pointer.part)
         undo.callback(ledger.close)
         # Told of the harvest, not of OUTPUT, which may be empty.
         ledger.identify(identity)
         held = Opened(output, ledger, Reserve(path, host.disk), part=pointer.part)
-        mended = bring_together(held, identity, host, rebuild=rebuild)
-        held.reserve.prepare()
+        mended = bring_together(held, identity, host, rebuild=rebuild, is_local=is_local)
+        opened = with_room(replace(held, mended=mended), in_flight)
         undo.pop_all()
-    return replace(held, mended=mended)
+    return opened
 
 
 def _check_no_ledger(path: Path) -> None:
@@ -71,14 +86,3 @@ def _pointer_of(path: Path, harvest: str, host: Host, undo: ExitStack) -> Pointe
             f"--harvest {pointer.harvest}, or choose another --output."
         )
     return pointer
-
-
-def _check_kind(output: OutputFile, identity: Identity) -> None:
-    """What the fleet's ledger holds says nothing of a file that it does not know yet."""
-    held = identity_of(output)
-    if held is not None and held != identity:
-        kind = "simulated" if held.simulated else "real"
-        raise UsageError(
-            f"{output.path} holds {kind} notes of the endpoint {held.endpoint}: choose another "
-            "--output."
-        )

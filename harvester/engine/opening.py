@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import shlex
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
-from itertools import count, islice
+from itertools import chain, count, islice
 from pathlib import Path
 
 from harvester.disk import Disk
@@ -15,13 +16,20 @@ from harvester.ledger.protocol import Asked, DirectLedger, Extent, FoundLine, Id
 from harvester.ledger.reader import ledger_path, reading
 from harvester.ledger.sqlite import Connection, SqliteLedger
 from harvester.model import State
+from harvester.output.beside import kept_path
+from harvester.output.census import take_census
 from harvester.output.file import OutputFile
-from harvester.output.lines import head_endpoint, is_json, may_be_torn, read_head
+from harvester.output.lines import head_endpoint, is_json, is_whole, read_head
 from harvester.output.part import check_no_part
 from harvester.output.reserve import Reserve
+from harvester.plain import plain
 from harvester.settings import RunSettings
 
 _LINES_AT_ONCE = 10_000
+# As many calls are in flight as a run has workers, and at most these.
+MOST_IN_FLIGHT = 1024
+# How long a line is taken to be where none tells, in bytes.
+_LINE = 8 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +51,19 @@ class Mended:
     """What opening had to do.
 
     `adopted` lines were paid for and not yet known, `cut` bytes were a torn last line, `lost` notes
-    were taken by a power cut, `is_rebuilt` tells that the ledger was made anew from OUTPUT, and
-    `set_aside` where a damaged one went.
+    were taken by a power cut, `is_rebuilt` tells that the ledger was made anew from OUTPUT,
+    `is_read_anew` that OUTPUT was only stored in another way, and `set_aside` where a damaged
+    ledger went. `warning` is what to say of the disk.
     """
 
     adopted: int = 0
     cut: int = 0
     lost: int = 0
     is_rebuilt: bool = False
+    is_queue_lost: bool = False
+    is_read_anew: bool = False
     set_aside: Path | None = None
+    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +81,25 @@ class Opened:
         self.ledger.close()
         if self.ledger.is_damaged:
             _set_aside(ledger_path(self.output.path))
-        if not self.reserve.saved():
+        if not self.reserve.is_used:
             self.reserve.remove()
         self.output.close()
 
 
 def open_harvest(
-    path: Path, identity: Identity, host: Host, *, rebuild: bool = False, sync: bool = False
+    path: Path,
+    identity: Identity,
+    host: Host,
+    *,
+    rebuild: bool = False,
+    sync: bool = False,
+    in_flight: int = MOST_IN_FLIGHT,
+    is_local: bool = False,
 ) -> Opened:
     """Open for a run; `path` is OUTPUT's, and its links are followed.
+
+    Room is kept free for the answers of `in_flight` calls. With `is_local` the API is on this
+    machine, and so may be a simulator.
 
     Raises OutputLockedError, OutputMismatchError, UsageError, LedgerError, LocalIOError.
     """
@@ -89,20 +111,32 @@ def open_harvest(
         try:
             if rebuild:
                 _check_whole(path)
-            mended = bring_together(held, identity, host, rebuild=rebuild)
+            mended = bring_together(held, identity, host, rebuild=rebuild, is_local=is_local)
         except DamagedLedgerError:
             # Nothing was called for yet, so what OUTPUT holds is all there is to know.
             held = _replace_ledger(held, host, undo, sync=sync)
-            mended = bring_together(held, identity, host, rebuild=rebuild)
-        held.reserve.prepare()
+            mended = bring_together(held, identity, host, rebuild=rebuild, is_local=is_local)
+        opened = with_room(replace(held, mended=mended), in_flight)
         undo.pop_all()
-    return replace(held, mended=mended)
+    return opened
 
 
-def bring_together(held: Opened, identity: Identity, host: Host, *, rebuild: bool) -> Mended:
+def with_room(held: Opened, in_flight: int) -> Opened:
+    """The same with room kept free for the answers of so many calls."""
+    done = held.ledger.counts().done
+    average = held.output.length // done if done else 0
+    warning = held.reserve.prepare(in_flight * max(_LINE, 2 * average))
+    return replace(held, mended=replace(held.mended, warning=warning))
+
+
+def bring_together(
+    held: Opened, identity: Identity, host: Host, *, rebuild: bool, is_local: bool = False
+) -> Mended:
     """See that OUTPUT and ledger are of this kind, and mend what came between them."""
-    _check_identity(held.output.path, held.ledger, identity, held.output)
-    return _mend(held, host.boot, rebuild=rebuild)
+    kind = _kind_of(held, identity, is_local=is_local)
+    if not held.part:
+        held.ledger.identify(kind)
+    return _mend(held, kind, host.boot, rebuild=rebuild)
 
 
 def _check_whole(path: Path) -> None:
@@ -119,7 +153,8 @@ def _replace_ledger(held: Opened, host: Host, undo: ExitStack, *, sync: bool) ->
     set_aside = _set_aside(path)
     ledger = _ledger(path, host, sync=sync)
     undo.callback(ledger.close)
-    mended = Mended(is_rebuilt=held.output.length > 0, set_aside=set_aside)
+    is_lost = held.output.length > 0
+    mended = Mended(is_rebuilt=is_lost, is_queue_lost=is_lost, set_aside=set_aside)
     return Opened(held.output, ledger, held.reserve, mended)
 
 
@@ -127,7 +162,7 @@ def _open_all(path: Path, host: Host, undo: ExitStack, *, sync: bool = False) ->
     """OUTPUT, then its ledger; `undo` leaves no file behind."""
     ledger_file = ledger_path(path)
     had_output, had_ledger = path.exists(), ledger_file.exists()
-    output = OutputFile(path, host.disk)
+    output = OutputFile(path, host.disk, sync=sync)
     if not had_output:
         undo.callback(host.disk.remove, path)
     undo.callback(output.close)
@@ -136,7 +171,7 @@ def _open_all(path: Path, host: Host, undo: ExitStack, *, sync: bool = False) ->
     ledger, set_aside = _open_ledger(ledger_file, host, sync=sync)
     undo.callback(ledger.close)
     is_rebuilt = (not had_ledger or set_aside is not None) and output.length > 0
-    mended = Mended(is_rebuilt=is_rebuilt, set_aside=set_aside)
+    mended = Mended(is_rebuilt=is_rebuilt, is_queue_lost=is_rebuilt, set_aside=set_aside)
     return Opened(output, ledger, Reserve(path, host.disk), mended)
 
 
@@ -219,75 +254,133 @@ def _check_not_lost(path: Path, *, rebuild: bool) -> None:
                 return
     except DamagedLedgerError:
         state = "there, though damaged"
+    if kept_path(path).exists():
+        raise OutputMismatchError(
+            f"{path} is missing, but its ledger {ledger_path(path)} is {state}, and an earlier run "
+            f"kept what it held: `mv {shlex.quote(str(kept_path(path)))} "
+            f"{shlex.quote(str(path))}`, or run with --rebuild, which takes all from there."
+        )
     raise OutputMismatchError(
         f"{path} is missing, but its ledger {ledger_path(path)} is {state}: put the file back, or "
         "run with --rebuild to fetch (and pay for) its notes again."
     )
 
 
-def _check_identity(
-    path: Path, ledger: DirectLedger, identity: Identity, output: OutputFile
-) -> None:
-    held = ledger.identity() or identity_of(output)
-    if held is None:
-        ledger.identify(identity)
-        return
-    if held.simulated != identity.simulated:
-        kinds = ("simulated", "real") if held.simulated else ("real", "simulated")
+def _kind_of(held: Opened, identity: Identity, *, is_local: bool) -> Identity:
+    """What OUTPUT holds, or is to hold; raises UsageError where this run's notes must not mix."""
+    beside = chain(held.reserve.saved(), _kept_lines(held.output.path))
+    found = identity_of(held.output) or _first_identity(beside) or held.ledger.identity()
+    if found is None:
+        return identity
+    check_kind(held.output.path, found, identity, is_local=is_local)
+    return found
+
+
+def check_kind(path: Path, found: Identity, identity: Identity, *, is_local: bool) -> None:
+    """Raise UsageError unless a run's notes may be added to those found."""
+    may_be_simulated = identity.simulated or is_local
+    if found.simulated != identity.simulated and not (found.simulated and may_be_simulated):
+        kinds = ("simulated", "real") if found.simulated else ("real", "simulated")
         raise UsageError(
             f"{path} holds {kinds[0]} notes, this run would add {kinds[1]} ones: "
             "choose another --output."
         )
-    if held.endpoint != identity.endpoint:
+    if found.endpoint != identity.endpoint:
         raise UsageError(
-            f"{path} holds notes of the endpoint {held.endpoint}, not of {identity.endpoint}: "
-            f"choose another --output, or --endpoint {held.endpoint}."
+            f"{path} holds notes of the endpoint {found.endpoint}, not of {identity.endpoint}: "
+            f"choose another --output, or --endpoint {found.endpoint}."
         )
-    ledger.identify(identity)
 
 
 def identity_of(output: OutputFile) -> Identity | None:
     """What OUTPUT's first line says it holds."""
-    for line, _ in output.pieces(0):
-        head = head_endpoint(line)
-        return None if head is None else Identity(*head)
-    return None
+    return _first_identity(line for line, _ in output.pieces(0))
 
 
-def _mend(held: Opened, boot: str, *, rebuild: bool) -> Mended:
+def _first_identity(lines: Iterable[bytes]) -> Identity | None:
+    first = next((line for line in lines if line.strip()), b"")
+    head = head_endpoint(first)
+    return None if head is None else Identity(*head)
+
+
+def _mend(held: Opened, kind: Identity, boot: str, *, rebuild: bool) -> Mended:
     """Bring OUTPUT and ledger together again, whatever came between them."""
     output, ledger = held.output, held.ledger
     lost = cut = 0
     # A rebuild that was cut short goes on: its lines are known as charged already.
     rebuild = rebuild or ledger.is_rebuilding()
-    if rebuild:
+    if not rebuild:
+        cut = output.mend_end(ledger.extent().length)
+        if _lost_power(output, ledger, boot):
+            lost, torn = _mend_power(output, ledger)
+            cut += torn
+    is_read_anew = not rebuild and not _fits(output, ledger.extent())
+    if is_read_anew:
+        _check_all_there(held)
+    if rebuild or is_read_anew:
         ledger.forget_lines()
-    elif _lost_power(output, ledger, boot):
-        lost, cut = _mend_power(output, ledger)
-    known = ledger.extent()
-    if known.length > output.length or not output.holds(known):
-        raise _mismatch(output, known)
-    paid_now = not rebuild or held.mended.is_rebuilt
-    adopted, torn = _adopt(output, ledger, known, paid_now=paid_now)
+        cut += output.mend_end(0)
+    paid_now = held.mended.is_rebuilt or not (rebuild or is_read_anew)
+    adopted = _adopt(output, ledger, kind, ledger.extent().length, paid_now=paid_now)
     if rebuild:
+        adopted += _adopt_beside(held, kind, _kept_lines(output.path), paid_now=paid_now)
+    if rebuild or is_read_anew:
         ledger.end_rebuild()
-    adopted += _adopt_reserve(held)
+    adopted += _adopt_beside(held, kind, held.reserve.saved(), paid_now=True)
+    output.sync()
+    held.reserve.remove()
     return replace(
         held.mended,
         adopted=adopted,
-        cut=cut + torn,
+        cut=cut,
         lost=lost,
         is_rebuilt=rebuild or held.mended.is_rebuilt,
+        is_read_anew=is_read_anew,
     )
 
 
-def _mismatch(output: OutputFile, known: Extent) -> OutputMismatchError:
+def _fits(output: OutputFile, known: Extent) -> bool:
+    return known.length <= output.length and output.holds(known)
+
+
+def _check_all_there(held: Opened) -> None:
+    """Raise OutputMismatchError unless OUTPUT is what it was, only stored in another way."""
+    output, known = held.output, held.ledger.extent()
     what = "shorter than" if known.length > output.length else "not the file that"
-    return OutputMismatchError(
-        f"{output.path} is {what} its ledger knows ({output.length} bytes, {known.length} "
-        "known): put the right file back, or run with --rebuild to take what is there as the "
-        "truth."
+    is_what = (
+        f"{output.path} is {what} its ledger knows ({output.length} bytes, {known.length} known)"
     )
+    if held.part:
+        raise OutputMismatchError(
+            f"{is_what}: put the right file back, or run with --rebuild to take what is there as "
+            "the truth, which fetches, and pays for, what it lacks again."
+        )
+    with reading(ledger_path(output.path)) as reader:
+        lines = (piece for piece, _ in output.pieces(0))
+        beside = chain(_kept_lines(output.path), held.reserve.saved())
+        census = take_census(lines, beside, reader)
+    if census.is_as_it_was:
+        return
+    if not census.missing:
+        raise OutputMismatchError(
+            f"{is_what}, though all its {census.done} notes are there: put the right file back, or "
+            "run with --rebuild to take it as it is, which pays for nothing again."
+        )
+    raise OutputMismatchError(
+        f"{is_what}, and {census.missing} of its {census.done} notes are not in it: put the right "
+        "file back, or run with --rebuild to take what is there as the truth, which fetches, and "
+        f"pays for, those {census.missing} again."
+    )
+
+
+def _kept_lines(output: Path) -> Iterator[bytes]:
+    """The lines that a run kept when OUTPUT was removed or replaced under it."""
+    try:
+        file = kept_path(output).open("rb")
+    except OSError:
+        return
+    with file:
+        yield from file
 
 
 def _lost_power(output: OutputFile, ledger: DirectLedger, boot: str) -> bool:
@@ -307,7 +400,7 @@ def _mend_power(output: OutputFile, ledger: DirectLedger) -> tuple[int, int]:
     """
     whole = ledger.synced()
     for piece, end in output.pieces(whole):
-        if read_head(piece, end) is None or not is_json(piece):
+        if not piece.endswith(b"\n") or (piece.strip() and not is_whole(piece)):
             break
         whole = end
     cut = output.length - whole
@@ -320,49 +413,59 @@ def _mend_power(output: OutputFile, ledger: DirectLedger) -> tuple[int, int]:
 
 
 def _adopt(
-    output: OutputFile, ledger: DirectLedger, known: Extent, *, paid_now: bool
-) -> tuple[int, int]:
-    """Adopt whole lines past what is known, and cut a torn last one."""
-    adopted, whole = 0, known.length
-    lines = _found(output, known.length)
+    output: OutputFile, ledger: DirectLedger, kind: Identity, start: int, *, paid_now: bool
+) -> int:
+    """Adopt whole lines past what is known; gives how many were news."""
+    adopted = 0
+    lines = _found(output, start, kind)
     while group := list(islice(lines, _LINES_AT_ONCE)):
-        whole = group[-1].end
-        adopted += ledger.adopt(group, output.extent_at(whole), paid_now=paid_now)
-    cut = output.length - whole
-    if cut:
-        output.cut(whole)
-    return adopted, cut
-
-
-def _adopt_reserve(held: Opened) -> int:
-    """Put into OUTPUT what a full disk had kept out of it."""
-    output, ledger = held.output, held.ledger
-    lines = [
-        piece
-        for piece in held.reserve.saved().splitlines(keepends=True)
-        if is_json(piece) and (line := read_head(piece, 0)) is not None and not ledger.knows(line)
-    ]
-    known = Extent(output.length)
-    if lines:
-        output.append(lines)
-    adopted, _ = _adopt(output, ledger, known, paid_now=True)
-    output.sync()
-    held.reserve.remove()
+        adopted += ledger.adopt(group, output.extent_at(group[-1].end), paid_now=paid_now)
     return adopted
 
 
-def _found(output: OutputFile, start: int) -> Iterator[FoundLine]:
-    """Whole lines from a place on, up to a torn last one.
+def _adopt_beside(held: Opened, kind: Identity, lines: Iterator[bytes], *, paid_now: bool) -> int:
+    """Put into OUTPUT what an earlier run kept beside it, and adopt it; gives how many."""
+    output, ledger = held.output, held.ledger
+    adopted = 0
 
-    Raises OutputMismatchError for a line that is not ours.
+    def is_unknown(line: bytes) -> bool:
+        head = read_head(line, 0)
+        return head is not None and is_json(line) and not ledger.knows(head)
+
+    unknown = (_of_kind(line, kind, "beside", output) for line in lines if is_unknown(line))
+    while group := list(islice(unknown, _LINES_AT_ONCE)):
+        start = output.length
+        output.append(group)
+        adopted += _adopt(output, ledger, kind, start, paid_now=paid_now)
+    return adopted
+
+
+def _found(output: OutputFile, start: int, kind: Identity) -> Iterator[FoundLine]:
+    """The lines from a place on; blank ones are left out.
+
+    Raises OutputMismatchError for a line that is not ours, or of another kind.
     """
     for number, (piece, end) in enumerate(output.pieces(start), 1):
+        if not piece.strip():
+            continue
+        place = f"byte {end - len(piece)}" if start else f"line {number}"
         line = read_head(piece, end)
-        if line is not None and is_json(piece):
-            yield line
-        elif end != output.length or piece.endswith(b"\n") or not may_be_torn(piece):
-            place = f"byte {end - len(piece)}" if start else f"line {number}"
+        if line is None or not piece.endswith(b"\n") or not is_json(piece):
             raise OutputMismatchError(
                 f"{output.path} has a line that is broken or not harvester's at {place}: take it "
                 "out, or choose another --output."
             )
+        _of_kind(piece, kind, f"at {place}", output)
+        yield line
+
+
+def _of_kind(line: bytes, kind: Identity, place: str, output: OutputFile) -> bytes:
+    """A line of the kind that OUTPUT holds; raises OutputMismatchError for another."""
+    head = head_endpoint(line)
+    if head is not None and Identity(*head) != kind:
+        what, among = ("simulated" if one else "real" for one in (head[1], kind.simulated))
+        raise OutputMismatchError(
+            f"{output.path} has a {what} note of {plain(head[0])} {place}, but holds {among} ones "
+            f"of {kind.endpoint}: move it to a file of its own."
+        )
+    return line

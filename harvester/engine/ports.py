@@ -27,7 +27,7 @@ class Sink(Protocol):
         """Make OUTPUT durable; gives its length. Raises LocalIOError."""
 
     async def save(self, lines: Sequence[bytes]) -> bool:
-        """Keep lines beside OUTPUT, since it takes none; gives whether that was possible."""
+        """Keep more lines beside OUTPUT, since it takes none; gives whether that was possible."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 
 from harvester.engine.ports import Ports
@@ -53,7 +54,8 @@ class Recorder:
     One task writes and one commits, so that a ledger that is busy keeps no answer from OUTPUT. When
     the disk fails the run stops, and what could not be done is kept: each group that still
     lands tries it again, lines that are in OUTPUT are never written twice, and lines go on being
-    written though the ledger fails, since the next run adopts them.
+    written though the ledger fails, since the next run adopts them. What OUTPUT does not take is
+    kept beside it at once, for the next run to find whatever becomes of this one.
     """
 
     def __init__(self, ports: Ports, progress: Progress, stop: Stop, *, sync: bool) -> None:
@@ -63,6 +65,7 @@ class Recorder:
         self._sync = sync
         self._queue: asyncio.Queue[Outcome | None] = asyncio.Queue()
         self._unwritten: list[Outcome] = []
+        self._kept = 0
         self._written: asyncio.Queue[_Written | None] = asyncio.Queue()
         self._uncommitted: list[_Written] = []
         self._late: tuple[list[FoundLine], Extent] | None = None
@@ -74,6 +77,11 @@ class Recorder:
     def pending(self) -> int:
         """Outcomes that are not in the ledger yet."""
         return self._pending
+
+    @property
+    def unwritten(self) -> int:
+        """Notes whose lines OUTPUT did not take."""
+        return sum(outcome.line is not None for outcome in self._unwritten)
 
     def put(self, outcome: Outcome) -> None:
         """Take an outcome to record."""
@@ -93,7 +101,7 @@ class Recorder:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._write_all())
             group.create_task(self._commit_all())
-        await self._save_unwritten()
+        self._tell_unwritten()
 
     async def _write_all(self) -> None:
         rhythm = Rhythm(_WRITE_EVERY)
@@ -115,11 +123,19 @@ class Recorder:
         if self._uncommitted:
             await self._commit()
 
-    async def _save_unwritten(self) -> None:
-        """Keep paid lines that OUTPUT would not take where the next run finds them."""
-        lines = [outcome.line for outcome in self._unwritten if outcome.line is not None]
-        if lines and not await self._ports.sink.save(lines):
-            self._stop.detail += f" {len(lines)} answers that were paid for could not be written."
+    async def _keep(self) -> None:
+        """Keep the lines that OUTPUT would not take where the next run finds them."""
+        lines = [o.line for o in self._unwritten[self._kept :] if o.line is not None]
+        with suppress(HarvesterError):
+            if not lines or await self._ports.sink.save(lines):
+                self._kept = len(self._unwritten)
+
+    def _tell_unwritten(self) -> None:
+        lost = sum(outcome.line is not None for outcome in self._unwritten[self._kept :])
+        if kept := self.unwritten - lost:
+            self._stop.detail += f" {kept} paid answers are kept beside it for the next run."
+        if lost:
+            self._stop.detail += f" {lost} answers that were paid for could not be written."
 
     async def _take_group(self) -> list[Outcome]:
         """All outcomes there are, at least one; none when finished."""
@@ -142,8 +158,9 @@ class Recorder:
             ends, extent = await self._ports.sink.append(lines)
         except HarvesterError as error:
             self._stop.set(StopReason.LOCAL_IO, str(error))
+            await self._keep()
             return
-        self._unwritten = []
+        self._unwritten, self._kept = [], 0
         if self._sync and lines:
             await self._make_durable()
         self._written.put_nowait(_Written(group, ends, extent))

@@ -221,7 +221,7 @@ class Run:
             unanswered=spent.unanswered,
             calls=spent.calls,
             by_code=dict(sorted(progress.by_code.items())),
-            saved=spent.notes,
+            saved=spent.notes - self._recorder.unwritten,
             waiting=counts.waiting,
             rejected=counts.rejected,
             exhausted=counts.exhausted,

@@ -88,7 +88,7 @@ class Sharing:
         self._ledger: PostgresLedger | None = None
         self.waiting = Waiting()
 
-    def open(self, path: Path, identity: Identity) -> Opened:
+    def open(self, path: Path, identity: Identity, in_flight: int, *, is_local: bool) -> Opened:
         """Open OUTPUT as a part of the harvest; errors as `open_part`'s."""
 
         def ledger_of(part: str) -> DirectLedger:
@@ -108,7 +108,16 @@ class Sharing:
             return self._ledger
 
         harvest, rebuild = self._address.harvest, self._settings.rebuild
-        return open_part(path, identity, self._host, harvest, ledger_of, rebuild=rebuild)
+        return open_part(
+            path,
+            identity,
+            self._host,
+            harvest,
+            ledger_of,
+            rebuild=rebuild,
+            in_flight=in_flight,
+            is_local=is_local,
+        )
 
     @asynccontextmanager
     async def joined(self, part: str, run: int, lanes: Sequence[Lane]) -> AsyncIterator[Companion]:

@@ -19,6 +19,9 @@ from harvester.ledger.schema import NEWEST
 from harvester.ledger.sqlite import LOST, NO_CODE
 from harvester.model import Counts, State
 
+# OUTPUT's moments are cut to the millisecond, the ledger's are rounded.
+_SAME_MOMENT = 0.0015
+
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
@@ -79,6 +82,10 @@ class KnownJob:
     lines: int
     fetched_at: float | None
     attempts: int
+
+    def is_of(self, fetched_at: float) -> bool:
+        """Whether a line that tells this moment is the note's current one."""
+        return self.fetched_at is not None and abs(fetched_at - self.fetched_at) <= _SAME_MOMENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,7 +348,7 @@ def reading(path: Path, *, allow_older: bool = False) -> Iterator[LedgerReader]:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    uri = f"file:{quote(str(path))}?mode=ro"
+    uri = f"file:{quote(os.fsencode(path))}?mode=ro"
     log = path.with_name(path.name + "-wal")
     if not os.access(path.parent, os.W_OK) and not (log.exists() and log.stat().st_size):
         # SQLite would make files beside the ledger. Where nobody can, nobody writes it either.
@@ -386,7 +393,8 @@ def _damaged(path: Path, what: str) -> DamagedLedgerError:
     output = shlex.quote(str(_output_of(path)))
     return DamagedLedgerError(
         f"the ledger {path} is damaged ({_one_line(what)}): let a run set it aside and rebuild it "
-        f"from OUTPUT: harvester run INPUT -o {output} --rebuild"
+        f"from OUTPUT: harvester run INPUT -o {output} --rebuild (what OUTPUT lacks is fetched, "
+        "and paid for, again)"
     )
 
 

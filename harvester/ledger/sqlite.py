@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -33,6 +34,17 @@ _JOB_COLUMNS = (
 _JobRow = tuple[int, bytes | str, int, int | None, int, int, int, str | None]
 
 
+def _make_private(path: Path) -> None:
+    """Make the file for its owner alone; SQLite gives its log and index the same mode."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise LocalIOError(
+            f"the ledger {path} cannot be written ({error.strerror}): check free space and "
+            "permissions, and that it is no link, then run the same command again."
+        ) from error
+
+
 class SqliteLedger:
     """The ledger of one OUTPUT.
 
@@ -61,6 +73,7 @@ class SqliteLedger:
         self._frontier = 0
         self._repeats = 0
         with self._errors():
+            _make_private(path)
             self._db = sqlite3.connect(
                 path,
                 timeout=busy_seconds,
@@ -79,6 +92,8 @@ class SqliteLedger:
     def _prepare(self, bulk_after: int, *, sync: bool) -> None:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
+        # Of macOS alone, whose fsync leaves what was written in the drive's cache.
+        self._db.execute(f"PRAGMA fullfsync = {int(sync)}")
         # Checkpoints wait for `settle`, which comes after OUTPUT itself was made durable.
         self._db.execute("PRAGMA wal_autocheckpoint = 0")
         self._db.execute("PRAGMA cache_size = -16000")  # in KiB
@@ -203,7 +218,7 @@ class SqliteLedger:
         """Whether a note is known to be fetched at the moment that a line tells."""
         with self._errors():
             row = self._db.execute(
-                "SELECT 1 FROM job WHERE note_id = ? AND fetched_at = ? AND lines > 0",
+                "SELECT 1 FROM job WHERE note_id = ? AND fetched_at - ? IN (0, 1) AND lines > 0",
                 (to_key(line.note_id), round(line.fetched_at * 1000)),
             ).fetchone()
         return row is not None
@@ -597,14 +612,27 @@ class SqliteLedger:
                 "CREATE TEMP TABLE IF NOT EXISTS found (note_id, attempts, fetched_at, ends)"
             )
             db.executemany("INSERT INTO found VALUES (?, ?, ?, ?)", rows)
+            minutes = self._paid_minutes()
             adopted = self._adopt_found()
             db.execute("DELETE FROM found")
             if paid_now:
                 run = self._last_run()
-                minutes = Counter(int(line.fetched_at) // 60 for line in lines)
                 self._add_activity((run, minute, 0, n, 0) for minute, n in minutes.items())
             self._vouch(extent)
         return adopted
+
+    def _paid_minutes(self) -> Counter[int]:
+        """How many lines found were paid for, by minute: a line that is there twice was paid once.
+
+        Call it before they are adopted.
+        """
+        # The ledger's moments are rounded to the millisecond, a line's are cut.
+        rows = self._db.execute(
+            "SELECT fetched_at / 60000, count(*) FROM (SELECT DISTINCT note_id, fetched_at"
+            " FROM found WHERE NOT EXISTS (SELECT 1 FROM job WHERE job.note_id = found.note_id"
+            " AND lines > 0 AND job.fetched_at - found.fetched_at IN (0, 1))) GROUP BY 1"
+        )
+        return Counter(dict(rows))
 
     def _adopt_found(self) -> int:
         """Make the jobs of the lines found done, in the order of the lines; gives how many."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
@@ -10,6 +9,7 @@ from typing import TypeVar
 
 from harvester.ledger.protocol import Claimed, DirectLedger, Enrolled, Extent, FoundLine
 from harvester.model import Counts, Job, Outcome
+from harvester.threads import done_on
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ class ThreadedLedger:
         self._thread = thread
 
     async def _do(self, call: Callable[..., T], *args: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
+        return await done_on(self._thread, call, *args)
 
     async def enrol(
         self,

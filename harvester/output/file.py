@@ -5,16 +5,20 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 
 from harvester.disk import Disk
-from harvester.errors import LocalIOError, OutputLockedError, UsageError
+from harvester.errors import LocalIOError, OutputChangedError, OutputLockedError, UsageError
 from harvester.ledger.protocol import Extent
+from harvester.output.beside import Cuttings, keep_whole, kept_path, moved_to
+from harvester.output.ending import LONGEST, holds, line_before, mark_of
+from harvester.output.lines import is_whole, may_be_torn
 
-_TAIL = 64
 _CHUNK = 1 << 20
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 class OutputFile:
@@ -22,17 +26,20 @@ class OutputFile:
 
     The lock is on the file itself: it needs no file of its own, and ends with the process however
     that ends. Raises OutputLockedError, LocalIOError, or UsageError for what is no regular file.
+    With `sync` it is made as durable as the system can.
     """
 
-    def __init__(self, path: Path, disk: Disk) -> None:
+    def __init__(self, path: Path, disk: Disk, *, sync: bool = False) -> None:
         self.path = path
         self._disk = disk
+        self._is_full_sync = sync
         if path.exists() and not path.is_file():
             raise UsageError(f"--output {path} is not a regular file: name a file to append to.")
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise _failed(path, error) from error
+        self._is_apart = False
         self._lock()
         self.length = os.fstat(self._fd).st_size
 
@@ -46,14 +53,23 @@ class OutputFile:
             ) from None
         except OSError as error:
             os.close(self._fd)
+            if error.errno in _NO_LOCKS:
+                raise LocalIOError(
+                    f"the file system of {self.path} has no locks ({os.strerror(error.errno)}), so "
+                    "two runs could pay for the same notes: choose an --output on a local disk, or "
+                    "have locks turned on there (NFS: mount without nolock, start rpc.statd)."
+                ) from None
             raise _failed(self.path, error) from error
 
     def append(self, lines: Sequence[bytes]) -> list[int]:
         """Append whole lines and hand them to the system; gives where each ends.
 
-        All or nothing: on an error OUTPUT is cut back to what it was, and LocalIOError raised.
+        All or nothing: on an error OUTPUT is cut back to what it was, and LocalIOError raised. It
+        is OutputChangedError where OUTPUT is no longer the file that was written so far; if that
+        file is only without its name, lines go on to it, or to a copy, the next time.
         """
         data = memoryview(b"".join(lines))
+        self._check_unchanged(self.length)
         written = 0
         try:
             while written < len(data):
@@ -61,9 +77,68 @@ class OutputFile:
         except OSError as error:
             self._cut_quietly()
             raise _failed(self.path, error) from error
+        if data:
+            self._check_unchanged(self.length + len(data))
         ends = list(accumulate(map(len, lines), initial=self.length))[1:]
         self.length += len(data)
         return ends
+
+    def _check_unchanged(self, length: int) -> None:
+        """Raise OutputChangedError unless the path still names this file, as long as it should be.
+
+        What goes on being written to a file that has lost its name is gone when the run ends.
+        """
+        held = os.fstat(self._fd)
+        if not self._is_apart and not self._is_named(held):
+            self._is_apart = True
+            self._cut_quietly()
+            raise OutputChangedError(self._part(is_gone=not held.st_nlink))
+        if held.st_size != length:
+            raise OutputChangedError(self._told_of_length(is_less=held.st_size < length))
+
+    def _is_named(self, held: os.stat_result) -> bool:
+        try:
+            named = os.stat(self.path)  # noqa: PTH116 - beside the same of a descriptor
+        except OSError:
+            return False
+        return (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino)
+
+    def _part(self, *, is_gone: bool) -> str:
+        """See that the file has a name that can be given back to it; says what to do."""
+        path = shlex.quote(str(self.path))
+        if not is_gone:
+            place = moved_to(self._fd)
+            name = "WHERE_IT_IS" if place is None else shlex.quote(str(place))
+            return (
+                f"{self.path} was moved away while the run was on. What to do: `mv {name} {path}`, "
+                "then run again, which pays for nothing twice."
+            )
+        try:
+            copy = keep_whole(self._fd, self.length, self.path)
+        except OSError as error:
+            return (
+                f"{self.path} was removed or replaced while the run was on, and could not be kept "
+                f"({error.strerror}): what it held is lost, but for what replaced it."
+            )
+        os.dup2(copy, self._fd, inheritable=False)
+        os.close(copy)
+        kept = shlex.quote(str(kept_path(self.path)))
+        return (
+            f"{self.path} was removed or replaced while the run was on; all that it held is kept. "
+            f"What to do: `mv {kept} {path}`, then run again, which pays for nothing twice."
+        )
+
+    def _told_of_length(self, *, is_less: bool) -> str:
+        if is_less:
+            return (
+                f"{self.path} was cut short while the run was on. What to do: put the good copy "
+                f"back (logrotate's is {self.path.name}.1), then run again. The answers that were "
+                "still to be written are kept beside it."
+            )
+        return (
+            f"{self.path} was written to by somebody else while the run was on. What to do: see "
+            "that nobody else writes it, then run again, which pays for nothing twice."
+        )
 
     def _cut_quietly(self) -> None:
         """Take a half-written group back; if even that fails, the next run cuts the torn line."""
@@ -73,34 +148,65 @@ class OutputFile:
             return
 
     def extent(self, last_line: bytes = b"") -> Extent:
-        """The length of OUTPUT and its last bytes; `last_line` saves reading them back."""
-        if len(last_line) >= _TAIL:
-            return Extent(self.length, last_line[-_TAIL:])
+        """The length of OUTPUT and its last line's mark; `last_line` saves reading it back."""
+        if last_line:
+            return Extent(self.length, mark_of(last_line))
         return self.extent_at(self.length)
 
     def extent_at(self, length: int) -> Extent:
-        """OUTPUT up to a place, and the bytes before it."""
-        start = max(0, length - _TAIL)
-        return Extent(length, os.pread(self._fd, length - start, start))
+        """OUTPUT up to a place, and the mark of the line that ends there."""
+        return Extent(length, mark_of(line_before(self._fd, length)))
 
     def holds(self, extent: Extent) -> bool:
-        """Whether OUTPUT still has the bytes that an extent ends with, where it ends."""
-        start = extent.length - len(extent.tail)
-        return os.pread(self._fd, len(extent.tail), start) == extent.tail
+        """Whether OUTPUT still has the line that an extent ends with, where it ends."""
+        return holds(self._fd, extent)
 
-    def cut(self, length: int) -> None:
-        """Cut OUTPUT to a length in bytes."""
+    def mend_end(self, known: int) -> int:
+        """See that OUTPUT ends in a whole line, as far as that is past a `known` length.
+
+        A line that is whole but for its newline gets one; NUL bytes, which a power cut leaves, and
+        a torn line are cut. Gives how many bytes were cut.
+        """
+        start, piece = self._unended()
+        text = piece.rstrip(b"\0")
+        cut = 0
+        if piece != text and start + len(text) >= known - 1:
+            cut = self.cut(start + len(text))
+        if is_whole(text) and start + len(text) >= known - 1:
+            self._end_line()
+        elif text and start >= known and may_be_torn(text):
+            cut += self.cut(start)
+        return cut
+
+    def _unended(self) -> tuple[int, bytes]:
+        """What stands behind the last newline, and where it begins."""
+        piece = line_before(self._fd, self.length) if self.length else b""
+        piece = b"" if piece.endswith(b"\n") else piece
+        return self.length - len(piece), piece
+
+    def _end_line(self) -> None:
         try:
+            self._disk.write(self._fd, memoryview(b"\n"))
+        except OSError as error:
+            raise _failed(self.path, error) from error
+        self.length += 1
+
+    def cut(self, length: int) -> int:
+        """Cut OUTPUT to a length in bytes, and keep what is cut beside it; gives how much."""
+        many = self.length - length
+        try:
+            Cuttings(self.path).keep(self._disk, os.pread(self._fd, min(many, LONGEST), length))
             self._disk.truncate(self._fd, length)
         except OSError as error:
             raise _failed(self.path, error) from error
         self.length = length
+        return many
 
     def sync(self) -> int:
         """Make OUTPUT durable; gives the length that now is."""
         length = self.length
         try:
-            self._disk.sync(self._fd)
+            self._disk.sync(self._fd, is_full=self._is_full_sync)
         except OSError as error:
             raise _failed(self.path, error) from error
         return length
@@ -132,5 +238,6 @@ def _failed(path: Path, error: OSError) -> LocalIOError:
         errno.EACCES: "check the permissions of the file and its folder",
         errno.EROFS: "choose an --output on a writable disk",
         errno.ENOENT: "create its folder",
+        errno.ELOOP: "choose another --output: this one is a link to itself",
     }.get(error.errno or 0, "check the disk")
     return LocalIOError(f"cannot write {path}: {reason}. What to do: {advice}, then run again.")

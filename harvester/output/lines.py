@@ -9,18 +9,20 @@ from datetime import UTC, datetime
 import orjson
 
 from harvester.ledger.protocol import FoundLine
-from harvester.model import Job, Judgement
+from harvester.model import SIMULATED_PREFIX, Job, Judgement
 
-# The keys of a line stand in this order, so the id can be read without parsing the line.
+BOM = b"\xef\xbb\xbf"
+# The keys of a line stand in this order, so the id can be read without parsing the line. An editor
+# may have put a byte order mark before the first one.
 _HEAD = re.compile(
-    rb'\{"noteId":("(?:[^"\\]|\\.)*"),'
+    rb'(?:\xef\xbb\xbf)?\{"noteId":("(?:[^"\\]|\\.)*"),'
     rb'"fetchedAt":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)",'
     rb'"attempts":(\d{1,9}),'
     rb'"endpoint":("(?:[^"\\]|\\.)*"),'
 )
 _START = b'{"noteId":"'
-# The embedded simulator's answers carry request ids that begin so, to be told from real ones.
-SIMULATED_PREFIX = "simulated-"
+_BLANK = b" \t\r\n"
+_SPACED = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"noteId"\s*:')
 _SIMULATED = re.compile(
     rb'"recordTime":(?:null|"(?:[^"\\]|\\.)*"),"requestId":"' + SIMULATED_PREFIX.encode()
 )
@@ -55,22 +57,55 @@ def make_line(job: Job, judgement: Judgement, endpoint: str, fetched_at: float) 
 
 
 def read_head(line: bytes, end: int) -> FoundLine | None:
-    """What a line says of itself, or None if it is no line of ours; `end` is where it ends."""
+    """What a line says of itself, or None if it is no line of ours; `end` is where it ends.
+
+    How it is stored is no matter: after CRLF, without its newline, or with blanks between the
+    members that some programs write.
+    """
     match = _HEAD.match(line)
-    if match is None or not line.endswith(b"}\n"):
+    if match is None:
+        return _read_spaced(line, end)
+    if not line.rstrip(_BLANK).endswith(b"}"):
         return None
+    return _found(match[1], match[2].decode(), int(match[3]), end)
+
+
+def _found(name: bytes, fetched_at: str, attempts: int, end: int) -> FoundLine | None:
     try:
-        fetched = datetime.fromisoformat(match[2].decode())
-        return FoundLine(orjson.loads(match[1]), int(match[3]), fetched.timestamp(), end)
+        moment = datetime.fromisoformat(fetched_at)
+        return FoundLine(orjson.loads(name), attempts, moment.timestamp(), end)
     except ValueError:
         return None
 
 
+def _read_spaced(line: bytes, end: int) -> FoundLine | None:
+    members = _members(line)
+    match members:
+        case {"noteId": str(name), "fetchedAt": str(at), "attempts": int(tries), "endpoint": str()}:
+            return _found(json.dumps(name).encode(), at, tries, end)
+    return None
+
+
+def _members(line: bytes) -> dict[str, object]:
+    """The members of a line that another program wrote again, none if it is no object."""
+    if not _SPACED.match(line):
+        return {}
+    try:
+        members = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return members if isinstance(members, dict) else {}
+
+
 def head_endpoint(line: bytes) -> tuple[str, bool] | None:
-    """The endpoint a line came from, and whether it came from the embedded simulator."""
+    """The endpoint a line came from, and whether its answer was simulated."""
     match = _HEAD.match(line)
     if match is None:
-        return None
+        members = _members(line)
+        endpoint, request = members.get("endpoint"), members.get("requestId")
+        if not isinstance(endpoint, str):
+            return None
+        return endpoint, isinstance(request, str) and request.startswith(SIMULATED_PREFIX)
     simulated = _SIMULATED.match(line, match.end()) is not None
     try:
         return orjson.loads(match[4]), simulated
@@ -90,6 +125,12 @@ def is_json(line: bytes) -> bool:
     return True
 
 
+def is_whole(piece: bytes) -> bool:
+    """Whether a piece is a line of ours, be it without its newline."""
+    return read_head(piece, 0) is not None and is_json(piece)
+
+
 def may_be_torn(piece: bytes) -> bool:
     """Whether a piece without its newline can be the beginning of one of our lines."""
-    return piece.startswith(_START) or _START.startswith(piece)
+    bare = piece.removeprefix(BOM)
+    return bare.startswith(_START) or _START.startswith(bare)

@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
 from harvester.errors import LocalIOError, UsageError
+from harvester.output.ending import LONGEST
 from harvester.output.lines import head_endpoint, is_json, may_be_torn, read_head
 from harvester.plain import plain
 
 _GZIP = b"\x1f\x8b"
 _SHOWN = 60
-# No answer is longer than a few MiB; what is, is no line, and is not held in memory either.
-_LONGEST = 64 << 20
 _BUFFER = 1 << 20
 _LINES_AT_ONCE = 10_000
 # What lies beside an OUTPUT that runs go on with.
@@ -132,7 +131,7 @@ def _check_replaceable(place: Path, parts: Sequence[Part]) -> None:
                 f"{place} is one of the parts: name another file with -o, or leave it out of them."
             )
         with place.open("rb") as file:
-            first = file.readline(_LONGEST)
+            first = file.readline(LONGEST)
     except OSError as error:
         raise _unreadable(place, error) from error
     if first and read_head(first, 0) is None:
@@ -251,9 +250,9 @@ def _lines(part: Part, on_torn: Callable[[Path, int], None] | None = None) -> It
     left = sys.maxsize if part.is_gzip else part.size
     try:
         with _opened(part) as file:
-            while line := file.readline(min(left, _LONGEST)):
+            while line := file.readline(min(left, LONGEST)):
                 left -= len(line)
-                if line.endswith(b"\n") or len(line) >= _LONGEST or not may_be_torn(line):
+                if line.endswith(b"\n") or len(line) >= LONGEST or not may_be_torn(line):
                     yield line
                 elif on_torn is not None:
                     on_torn(part.path, len(line))

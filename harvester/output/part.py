@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harvester.errors import LocalIOError, OutputMismatchError, UsageError
+from harvester.output.beside import open_beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def write_pointer(output: Path, pointer: Pointer) -> None:
     said = {"harvest": pointer.harvest, "part": pointer.part}
     text = json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
     try:
-        with fresh.open("wb") as file:
+        with open(open_beside(fresh, os.O_WRONLY | os.O_TRUNC), "wb") as file:  # noqa: PTH123 - no link
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Executor
 
 from harvester.ledger.protocol import Extent
 from harvester.output.file import OutputFile
 from harvester.output.reserve import Reserve
+from harvester.threads import done_on
 
 
 class ThreadedSink:
@@ -21,7 +21,7 @@ class ThreadedSink:
 
     async def append(self, lines: Sequence[bytes]) -> tuple[list[int], Extent]:
         """See `Sink.append`."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._append, lines)
+        return await done_on(self._thread, self._append, lines)
 
     def _append(self, lines: Sequence[bytes]) -> tuple[list[int], Extent]:
         ends = self._output.append(lines)
@@ -29,9 +29,8 @@ class ThreadedSink:
 
     async def sync(self) -> int:
         """See `Sink.sync`."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._output.sync)
+        return await done_on(self._thread, self._output.sync)
 
     async def save(self, lines: Sequence[bytes]) -> bool:
         """See `Sink.save`."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._reserve.save, lines)
+        return await done_on(self._thread, self._reserve.save, lines)

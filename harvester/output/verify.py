@@ -15,25 +15,20 @@ from typing import BinaryIO
 from harvester.errors import LocalIOError
 from harvester.ledger.protocol import Extent, FoundLine
 from harvester.ledger.reader import KnownJob, LedgerReader
+from harvester.output.ending import LONGEST, holds, line_before
 from harvester.output.lines import head_endpoint, is_json, may_be_torn, read_head
 from harvester.plain import plain
 
 _SHOWN = 60
 _NAMED = 10
-# No answer is longer than a few MiB; what is, is no line, and is not held in memory either.
-_LONGEST = 64 << 20
 _CHUNK = 1 << 20
 # Notes are looked up together, which a ledger on another machine needs.
 _LINES_AT_ONCE = 500
-# A look back from where a line ends begins with so many bytes, as most lines are shorter.
-_FIRST_LOOK = 16 << 10
 # Marks of where lines begin; from the nearest one lines are counted, but not further than this.
 _MOST_MARKS = 4096
 _FAR = 256 << 20
 # So many duplicates are told the number of the other line, which takes reading a part of OUTPUT.
 _MOST_NUMBERS = 100
-# OUTPUT's moments are cut to the millisecond, the ledger's are rounded.
-_SAME_MOMENT = 0.0015
 
 
 class Kind(Enum):
@@ -198,7 +193,8 @@ class _Verifier:
         self._file, self._reader, self._known, self._checked = file, reader, known, checked
         self._expected = reader.expected_lines()
         meta = reader.meta()
-        self._identity = (meta["endpoint"], bool(meta["simulated"])) if "endpoint" in meta else None
+        self._endpoint = meta.get("endpoint")
+        self._is_simulated: bool | None = None
         self._seen = bytearray(self._expected.last_seq // 8 + 1)
         self._places = _Places(file.fileno())
         self._tail: _Tail | None = None
@@ -241,7 +237,7 @@ class _Verifier:
         """Whether a line is past what the ledger vouches for, and was not only pushed there."""
         if line.begin < self._known.length:
             return False
-        if head is None or job is None or job.line_end is None or not _is_same(head, job):
+        if head is None or job is None or job.line_end is None or not job.is_of(head.fetched_at):
             return True
         is_in_line = self._shift != 0 and line.end == job.line_end + self._shift
         return not is_in_line and self._places.holds(head.note_id, job.line_end)
@@ -291,12 +287,16 @@ class _Verifier:
         return Damage(kind, line.number, f"breaks off: {line.shown}")
 
     def _of_kind(self, line: _Line) -> Damage | None:
+        """What is wrong with a line of another kind than the first line and the ledger say."""
         held = head_endpoint(line.text)
-        if held is None or self._identity is None or held == self._identity:
+        if held is None or self._endpoint is None:
             return None
-        of, other = (
-            f"{name} ({'simulated' if s else 'real'})" for name, s in (held, self._identity)
-        )
+        if self._is_simulated is None:
+            self._is_simulated = held[1]
+        identity = (str(self._endpoint), self._is_simulated)
+        if held == identity:
+            return None
+        of, other = (f"{name} ({'simulated' if s else 'real'})" for name, s in (held, identity))
         return Damage(Kind.MIXED, line.number, f"is of {plain(of)}, the ledger's are of {other}")
 
     def _of_place(self, line: _Line, head: FoundLine, job: KnownJob | None) -> Damage | None:
@@ -357,9 +357,7 @@ class _Verifier:
 
     def _of_all(self, size: int) -> Iterator[Damage]:
         """What is wrong with OUTPUT as a whole."""
-        tail = self._known.tail
-        start = self._known.length - len(tail)
-        if self._known.length <= size and os.pread(self._file.fileno(), len(tail), start) != tail:
+        if self._known.length <= size and not holds(self._file.fileno(), self._known):
             kind = Kind.END if self._in_place else Kind.REPLACED
             text = f"the bytes before byte {self._known.length} are not those the ledger knows"
             yield Damage(kind, 0, text)
@@ -386,14 +384,9 @@ class _Verifier:
         )
 
 
-def _is_same(head: FoundLine, job: KnownJob) -> bool:
-    """Whether a line was fetched when the ledger says its note was."""
-    return job.fetched_at is not None and abs(head.fetched_at - job.fetched_at) <= _SAME_MOMENT
-
-
 def _edited(line: _Line, head: FoundLine, job: KnownJob) -> Damage | None:
     """A line in its place whose head says other than the ledger."""
-    if not _is_same(head, job):
+    if not job.is_of(head.fetched_at):
         return Damage(Kind.EDITED, line.number, f"its fetchedAt is not the ledger's: {line.shown}")
     # Fewer is no sign: calls that came to nothing are counted too, after a line was written.
     if head.attempts > job.attempts:
@@ -405,12 +398,12 @@ def _edited(line: _Line, head: FoundLine, job: KnownJob) -> Damage | None:
 def _lines(file: BinaryIO) -> Iterator[_Line]:
     """The lines of OUTPUT; of one longer than any line can be, only its beginning is kept."""
     number = end = 0
-    while text := file.readline(_LONGEST):
+    while text := file.readline(LONGEST):
         begin, number = end, number + 1
         end += len(text)
         more = text
-        while len(more) == _LONGEST and not more.endswith(b"\n"):
-            more = file.readline(_LONGEST)
+        while len(more) == LONGEST and not more.endswith(b"\n"):
+            more = file.readline(LONGEST)
             end += len(more)
         yield _Line(number, text, begin, end)
 
@@ -469,21 +462,8 @@ class _Places:
 
     def holds(self, note_id: str, end: int) -> bool:
         """Whether a good line of a note ends at a place."""
-        line = self._line_at(end)
+        line = line_before(self._fd, end) if end > 0 else b""
         head = read_head(line, end)
-        return head is not None and head.note_id == note_id and is_json(line)
-
-    def _line_at(self, end: int) -> bytes:
-        length = _FIRST_LOOK
-        while end > 0:
-            begin = max(0, end - length)
-            text = os.pread(self._fd, end - begin, begin)
-            if len(text) < end - begin or not text.endswith(b"\n"):
-                return b""
-            cut = text.rfind(b"\n", 0, -1)
-            if cut >= 0 or begin == 0:
-                return text[cut + 1 :]
-            if length >= _LONGEST:
-                break
-            length *= 8
-        return b""
+        return (
+            head is not None and head.note_id == note_id and line.endswith(b"\n") and is_json(line)
+        )

@@ -14,6 +14,7 @@ from itertools import accumulate
 from json import JSONEncoder
 from types import MappingProxyType
 
+from harvester.model import SIMULATED_PREFIX
 from harvester.simulator.account import Account
 from harvester.simulator.chance import hex_digits, share
 from harvester.simulator.charges import Charges, ChargesPage
@@ -169,8 +170,7 @@ class Brain:
             "code": code,
             "message": _MESSAGES.get(code, "Unknown Error"),
             "recordTime": f"{datetime.fromtimestamp(now, _SHANGHAI):%Y-%m-%d %H:%M:%S}",
-            "requestId": self._settings.request_id_prefix
-            + hex_digits(self._settings.seed, "request", story),
+            "requestId": SIMULATED_PREFIX + hex_digits(self._settings.seed, "request", story),
             "data": data,
         }
         # A lone surrogate has no UTF-8; its backslash form is the very escape the vendor sends.

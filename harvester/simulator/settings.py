@@ -32,7 +32,6 @@ class SimulatorSettings:
     missing: float = 0.0
     http_status: HttpStatus = "mapped"
     seed: int = 0
-    request_id_prefix: str = ""
 
     def __post_init__(self) -> None:
         self._check_amounts()

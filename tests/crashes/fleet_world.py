@@ -214,7 +214,7 @@ class _FaultyDisk(Disk):
     def allocate(self, fd: int, length: int) -> None:  # noqa: ARG002 - as the door has it
         self._life.check_alive()
 
-    def sync(self, fd: int) -> None:  # noqa: ARG002 - the same; the system outlives the worker
+    def sync(self, fd: int, *, is_full: bool = False) -> None:  # noqa: ARG002 - of macOS alone  # noqa: ARG002 - the same; the system outlives the worker
         self._life.check_alive()
 
     def remove(self, path: Path) -> None:

@@ -180,7 +180,7 @@ class _FaultyDisk(Disk):
     def allocate(self, _fd: int, _length: int) -> None:
         self._world.check_alive()
 
-    def sync(self, fd: int) -> None:
+    def sync(self, fd: int, *, is_full: bool = False) -> None:  # noqa: ARG002 - of macOS alone
         def do() -> None:
             self._world.synced(_name(fd))
 

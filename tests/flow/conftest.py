@@ -118,7 +118,7 @@ class Night:
 
     def open(self, host: Host, settings: RunSettings) -> Opened:
         identity = Identity(settings.endpoint, settings.simulated)
-        return open_harvest(self.output, identity, host)
+        return open_harvest(self.output, identity, host, is_local=True)
 
     @property
     def output(self) -> Path:

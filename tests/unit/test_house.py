@@ -14,7 +14,17 @@ import harvester
 HOUSE = Path(harvester.__file__).parent
 LOWEST = frozenset({"model", "errors", "plain", "settings"})
 RULES = LOWEST | {"rules"}
-ENGINE = RULES | {"source", "api", "pace", "ledger", "output", "simulator", "engine", "disk"}
+ENGINE = RULES | {
+    "source",
+    "api",
+    "pace",
+    "ledger",
+    "output",
+    "simulator",
+    "engine",
+    "disk",
+    "threads",
+}
 # What each room may import of the house, itself included.
 MAY = {
     **dict.fromkeys(LOWEST, LOWEST),
@@ -24,8 +34,9 @@ MAY = {
     "source": RULES | {"source"},
     "api": RULES | {"api"},
     "pace": RULES | {"pace"},
-    "ledger": RULES | {"ledger"},
-    "output": RULES | {"output", "ledger", "disk"},
+    "threads": LOWEST | {"threads"},
+    "ledger": RULES | {"ledger", "threads"},
+    "output": RULES | {"output", "ledger", "disk", "threads"},
     "simulator": LOWEST | {"simulator"},
     "engine": ENGINE,
     "options": ENGINE | {"options", "tokens"},

@@ -250,7 +250,7 @@ def test_older_lines_of_refreshed_notes_are_expected(output: Path) -> None:
 def test_a_line_past_all_bounds_is_not_held_in_memory(
     output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_LONGEST", 1000)
+    monkeypatch.setattr(module, "LONGEST", 1000)
     change(output, put(4, b"x" * 12_345 + b"\n"))
     assert kinds(output)[:2] == [(Kind.FOREIGN, 4), (Kind.MOVED, 5)]
 

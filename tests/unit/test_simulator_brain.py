@@ -253,13 +253,13 @@ def test_a_note_answers_the_same_data_every_time_and_whatever_the_seed() -> None
     assert all(each == data[0] for each in data)
 
 
-def test_a_request_id_is_hex_of_its_own_behind_the_prefix() -> None:
-    named = brain(request_id_prefix="sim-\n")
-    ids = [json.loads(call(named, each).body)["requestId"] for each in (NOTE, NOTE, "x", "x")]
+def test_a_request_id_is_hex_of_its_own_behind_the_mark_of_a_simulator() -> None:
+    one = brain()
+    ids = [json.loads(call(one, each).body)["requestId"] for each in (NOTE, NOTE, "x", "x")]
     assert len(set(ids)) == 4
     for request_id in ids:
-        assert request_id.startswith("sim-\n")
-        assert len(bytes.fromhex(request_id.removeprefix("sim-\n"))) == 16
+        assert request_id.startswith("simulated-")
+        assert len(bytes.fromhex(request_id.removeprefix("simulated-"))) == 16
 
 
 def test_the_delay_swings_around_the_latency() -> None:

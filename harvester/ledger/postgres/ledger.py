@@ -153,8 +153,10 @@ class PostgresLedger:
         return bool(
             self._one(
                 "SELECT true FROM job LEFT JOIN duplicate USING (seq) WHERE note_id = %s"
-                " AND lines > 0 AND %s IN (job.fetched_at, duplicate.fetched_at) LIMIT 1",
+                " AND lines > 0 AND (job.fetched_at - %s IN (0, 1)"
+                " OR duplicate.fetched_at - %s IN (0, 1)) LIMIT 1",
                 line.note_id,
+                moment_of(line),
                 moment_of(line),
             )
         )

@@ -1,0 +1,48 @@
+"""How a place in OUTPUT is known again: by the whole line that ends there, not by a few bytes."""
+
+from __future__ import annotations
+
+import os
+from hashlib import blake2b
+
+from harvester.ledger.protocol import Extent
+
+# No line begins with NUL, so a mark is told from the bare last bytes that older ledgers hold.
+_MARK = b"\0"
+_LENGTH_BYTES = 4
+_DIGEST_BYTES = 16
+# A look back from where a line ends begins with so many bytes, as most lines are shorter.
+_FIRST_LOOK = 16 << 10
+# What is longer is no line, and is not held in memory: answers of 32 MiB are kept, escaped at most.
+LONGEST = 256 << 20
+
+
+def mark_of(line: bytes) -> bytes:
+    """What tells a line, newline and all, from every other."""
+    if not line:
+        return b""
+    digest = blake2b(line, digest_size=_DIGEST_BYTES).digest()
+    return _MARK + len(line).to_bytes(_LENGTH_BYTES, "big") + digest
+
+
+def holds(fd: int, extent: Extent) -> bool:
+    """Whether a file has the line that an extent ends with, where it ends."""
+    tail = extent.tail
+    if not tail.startswith(_MARK):
+        return os.pread(fd, len(tail), extent.length - len(tail)) == tail
+    length = int.from_bytes(tail[1 : 1 + _LENGTH_BYTES], "big")
+    if length > extent.length:
+        return False
+    return mark_of(os.pread(fd, length, extent.length - length)) == tail
+
+
+def line_before(fd: int, end: int) -> bytes:
+    """The line that ends at a place, with its newline, if it has one; its end if it is too long."""
+    length = _FIRST_LOOK
+    while True:
+        begin = max(0, end - length)
+        text = os.pread(fd, end - begin, begin)
+        cut = text.rfind(b"\n", 0, -1)
+        if cut >= 0 or begin == 0 or length >= LONGEST:
+            return text[cut + 1 :]
+        length *= 8

@@ -1,0 +1,116 @@
+"""A thread of its own for what blocks; whatever goes wrong there ends in an error."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+from harvester.errors import HarvesterError, LocalIOError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class OneThread(Executor):
+    """An executor that runs one call at a time, in order, on one thread, begun at once.
+
+    A thread of the standard library's pool that dies, as for want of memory, leaves its callers
+    waiting for ever. This one fails them all, and every later call.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._changed = threading.Condition()
+        self._is_ending = False
+        self._died: BaseException | None = None
+        self._thread = threading.Thread(target=self._live, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """See `Executor.submit`; raises LocalIOError if the thread is dead."""
+        future: Future[T] = Future()
+        with self._changed:
+            if self._died is not None:
+                raise died(self._died)
+            self._calls.append((future, partial(fn, *args, **kwargs)))
+            self._changed.notify()
+        return future
+
+    def _live(self) -> None:
+        try:
+            while self._do_next():
+                pass
+        except BaseException as error:  # noqa: BLE001 - whatever it is, callers wait
+            with self._changed:
+                self._died = error
+                for future, _ in self._calls:
+                    _fail(future, error)
+
+    def _do_next(self) -> bool:
+        with self._changed:
+            while not self._calls:
+                if self._is_ending:
+                    return False
+                self._changed.wait()
+            future, call = self._calls[0]
+        if future.set_running_or_notify_cancel():
+            try:
+                result = call()
+            except BaseException as error:  # noqa: BLE001 - the caller's to judge
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+        with self._changed:
+            self._calls.popleft()
+        return True
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - the standard library's
+        """See `Executor.shutdown`."""
+        with self._changed:
+            self._is_ending = True
+            if cancel_futures:
+                for future, _ in self._calls:
+                    future.cancel()
+            self._changed.notify()
+        if wait:
+            self._thread.join()
+
+
+def _fail(future: Future[Any], error: BaseException) -> None:
+    if not future.done():
+        if not future.running() and not future.set_running_or_notify_cancel():
+            return
+        future.set_exception(died(error))
+
+
+async def done_on(thread: Executor, call: Callable[..., T], *args: object) -> T:
+    """What a call gives on a thread; raises HarvesterError for whatever keeps it from being done.
+
+    An answer in hand is worth more than the place of a fault: the run ends with its reason.
+    """
+    try:
+        return await asyncio.get_running_loop().run_in_executor(thread, call, *args)
+    except HarvesterError:
+        raise
+    except Exception as error:
+        raise died(error) from error
+
+
+def died(error: BaseException) -> LocalIOError:
+    """What to say of an error that nobody foresaw; never its text, which could hold anything."""
+    if isinstance(error, LocalIOError):
+        return error
+    if isinstance(error, MemoryError):
+        return LocalIOError(
+            "the system gives no more memory: close other programs, or raise the limit (ulimit "
+            "-v), then run again."
+        )
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    place = f" at {last[0].filename.rpartition('harvester/')[2]}:{last[0].lineno}" if last else ""
+    return LocalIOError(f"an error of harvester's own ({type(error).__name__}{place}): report it.")
