@@ -15,6 +15,7 @@ from harvester.api.endpoints import DEFAULT_ENDPOINT, endpoint_name
 from harvester.errors import InputError, OptionError, UsageError
 from harvester.ledger.fleet import FleetAddress
 from harvester.model import Page
+from harvester.paths import check_apart, check_output, place_of
 from harvester.settings import (
     DEFAULT_DAY_ZONE,
     FASTEST,
@@ -51,6 +52,8 @@ BASE_URL_VARIABLE = "JUSTONEAPI_BASE_URL"
 _AUTO = "auto"
 
 Reader = Callable[[object], object]
+# More names than these are note ids, not files.
+_MOST_PATHS = 10_000
 Inputs = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 
@@ -231,11 +234,14 @@ def plan(
     from harvester.engine.calling import SIMULATED_TOKEN
     from harvester.engine.harvest import Harvest
 
+    place = place_of(output)
+    check_output(place)
+    check_apart({}, _files_read(inputs, options), output=place)
     settings = settings_of(options)
     simulated = settings.simulated
     return Harvest(
         settings,
-        Path(output),
+        place,
         pages_of(inputs, options, stdin),
         base_url="" if simulated else base_url_of(options),
         tokens=(SIMULATED_TOKEN,) if simulated else tokens_of(options),
@@ -244,6 +250,17 @@ def plan(
         wait_for_lock=read("wait_for_lock", options.get("wait_for_lock", "0s")),
         fleet=fleet_of(options),
     )
+
+
+def _files_read(
+    inputs: Inputs, options: Options
+) -> Iterator[tuple[str, str | os.PathLike[str] | None]]:
+    """The files that a run reads, by what they are; of note ids nobody asks whether they are."""
+    yield "--token-file", options.get("token_file")
+    if isinstance(inputs, str | os.PathLike):
+        yield "INPUT", inputs
+    elif isinstance(inputs, list | tuple) and len(inputs) <= _MOST_PATHS:
+        yield from (("INPUT", path) for path in inputs)
 
 
 def fleet_of(options: Options) -> FleetAddress | None:

@@ -48,7 +48,7 @@ def failures(output: Path | None, form: str, ledger: str | None, harvest: str | 
                 click.echo(line)
             return
         for job in reader.failures():
-            click.echo(job.note_id if form == "ids" else _json(job))
+            click.echo(plain(job.note_id) if form == "ids" else _json(job))
 
 
 def _json(job: FailedJob) -> bytes:

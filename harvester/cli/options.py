@@ -19,9 +19,9 @@ from click.shell_completion import CompletionItem
 from cloup.formatting import HelpSection
 
 from harvester.errors import OptionError
+from harvester.paths import place_of
 from harvester.settings import DEFAULT_DAY_ZONE
 
-OUTPUT = click.Path(dir_okay=False, path_type=Path)
 _INDENT = 2
 
 
@@ -143,6 +143,22 @@ class Number(click.types.FloatParamType):
             wanted = f"of {least} or more" if math.isinf(self.most) else f"from {least} to {most}"
             self.fail(f"{value!r} is not {what} {wanted}.", param, ctx)
         return number
+
+
+class Place(click.Path):
+    """A file's path: `~` is the home folder, also behind `--output=`."""
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 - click's own
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Any:  # noqa: ANN401 - the same
+        """Read the path; fails in plain words for one that no command can use."""
+        return super().convert(place_of(value), param, ctx)
+
+
+OUTPUT = Place(dir_okay=False, path_type=Path)
 
 
 def zone_items(

@@ -12,6 +12,7 @@ from harvester.api.endpoints import DEFAULT_ENDPOINT
 from harvester.cli.completion import Named, endpoint_items
 from harvester.cli.ledgers import fleet_options
 from harvester.cli.options import OUTPUT, Command, Number, day_timezone, price
+from harvester.paths import check_apart, check_output
 from harvester.settings import REGIONS
 
 if TYPE_CHECKING:
@@ -203,6 +204,12 @@ def run(
     from harvester.cli.screen import Screen
 
     chosen = cast("Options", options)
+    check_output(output)
+    check_apart(
+        {"--log-file": log_file, "--metrics-file": metrics_file},
+        [("--token-file", chosen.get("token_file")), *(("INPUT", path) for path in inputs)],
+        output=output,
+    )
     if dry_run:
         estimated(inputs, output, chosen, price)
         return 0

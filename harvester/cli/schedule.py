@@ -21,6 +21,7 @@ from harvester.cli.options import Command
 from harvester.cli.run import run
 from harvester.errors import UsageError
 from harvester.options import BASE_URL_VARIABLE, Options, plan
+from harvester.paths import check_apart
 from harvester.plain import has_unprintable
 from harvester.settings import RunSettings
 from harvester.views.schedule import Nightly, crontab, service, timer, window
@@ -149,6 +150,11 @@ def _checked(params: Mapping[str, Any], output: Path, inputs: Sequence[Path]) ->
     from harvester.cli.running import warnings_about
 
     options = cast("Options", params)
+    check_apart(
+        {"--log-file": params["log_file"], "--metrics-file": params["metrics_file"]},
+        [("--token-file", params["token_file"]), *(("INPUT", path) for path in inputs)],
+        output=output,
+    )
     harvest = plan(inputs, output, options, stdin=BytesIO())
     for warning in warnings_about(options, harvest):
         click.echo(f"harvester: warning: {warning}", err=True)

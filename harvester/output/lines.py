@@ -22,6 +22,7 @@ _HEAD = re.compile(
 )
 _START = b'{"noteId":"'
 _BLANK = b" \t\r\n"
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 _SPACED = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"noteId"\s*:')
 _SIMULATED = re.compile(
     rb'"recordTime":(?:null|"(?:[^"\\]|\\.)*"),"requestId":"' + SIMULATED_PREFIX.encode()
@@ -82,7 +83,8 @@ def _read_spaced(line: bytes, end: int) -> FoundLine | None:
     members = _members(line)
     match members:
         case {"noteId": str(name), "fetchedAt": str(at), "attempts": int(tries), "endpoint": str()}:
-            return _found(json.dumps(name).encode(), at, tries, end)
+            if tries >= 0 and _MOMENT.fullmatch(at):
+                return _found(json.dumps(name).encode(), at, tries, end)
     return None
 
 

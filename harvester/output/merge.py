@@ -148,7 +148,8 @@ def replacing(place: Path) -> Iterator[BinaryIO]:
     fresh = whole.with_name(f".{whole.name[:100]}.{secrets.token_hex(8)}.tmp")
     try:
         try:
-            with fresh.open("xb", buffering=_BUFFER) as file:
+            fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with open(fd, "wb", buffering=_BUFFER) as file:  # noqa: PTH123 - its owner's alone
                 yield file
                 file.flush()
                 os.fsync(file.fileno())

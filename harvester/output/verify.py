@@ -17,6 +17,7 @@ from harvester.ledger.protocol import Extent, FoundLine
 from harvester.ledger.reader import KnownJob, LedgerReader
 from harvester.output.ending import LONGEST, holds, line_before
 from harvester.output.lines import head_endpoint, is_json, may_be_torn, read_head
+from harvester.output.lines import is_whole as is_line
 from harvester.plain import plain
 
 _SHOWN = 60
@@ -40,7 +41,6 @@ class Kind(Enum):
     END = "end differs"
     TORN = "torn"
     UNKNOWN = "unknown"
-    EMPTY = "empty"
     GARBLED = "garbled"
     FOREIGN = "foreign"
     MIXED = "mixed"
@@ -66,7 +66,6 @@ MENDING = {
     Kind.END: _REBUILD,
     Kind.TORN: _RUN + ": it is cut off, its note fetched again",
     Kind.UNKNOWN: _RUN + ": it is adopted, since it is paid for",
-    Kind.EMPTY: _TAKE_OUT,
     Kind.GARBLED: _TAKE_OUT,
     Kind.FOREIGN: _TAKE_OUT,
     Kind.MIXED: _TAKE_OUT,
@@ -207,7 +206,9 @@ class _Verifier:
     def damages(self) -> Iterator[Damage]:
         """See `verify`."""
         size = os.fstat(self._file.fileno()).st_size
-        if size < self._known.length:
+        # Only the last newline may be missing, which a run puts back.
+        is_whole = is_line(line_before(self._file.fileno(), size)) if size else False
+        if size < self._known.length - is_whole:
             text = f"{size} bytes are there, the ledger knows {self._known.length}"
             yield Damage(Kind.SHORTER, 0, text)
         for line, head, job in self._known_lines():
@@ -253,7 +254,7 @@ class _Verifier:
 
     def _judge(self, line: _Line, head: FoundLine | None, job: KnownJob | None) -> Iterator[Damage]:
         before = self._moved
-        damage = self._of_text(line, head)
+        damage = self._of_text(line, head) if line.text.strip() else None
         if damage is None and head is not None:
             damage = self._of_place(line, head, job)
             damage = self._of_kind(line) or damage
@@ -272,8 +273,9 @@ class _Verifier:
     def _of_text(self, line: _Line, head: FoundLine | None) -> Damage | None:
         """What is wrong with a line whatever the ledger knows."""
         text = line.text
-        if not text.strip():
-            return Damage(Kind.EMPTY, line.number, "holds nothing")
+        is_past = line.begin >= self._known.length
+        if is_past and not text.strip(b"\0"):
+            return Damage(Kind.TORN, line.number, f"{len(text)} NUL bytes")
         if b"\0" in text:
             return Damage(Kind.GARBLED, line.number, f"holds NUL bytes: {line.shown}")
         if head is not None:
@@ -283,7 +285,7 @@ class _Verifier:
         if text.endswith(b"\n"):
             return Damage(Kind.GARBLED, line.number, line.shown)
         # A run cuts off only what is past what the ledger vouches for.
-        kind = Kind.TORN if line.begin >= self._known.length else Kind.GARBLED
+        kind = Kind.TORN if is_past else Kind.GARBLED
         return Damage(kind, line.number, f"breaks off: {line.shown}")
 
     def _of_kind(self, line: _Line) -> Damage | None:

@@ -84,6 +84,8 @@ Description=Harvest notes into {_specifiers_escaped(str(nightly.output))}
 
 [Service]
 Type=oneshot
+# Notes and their ledger are nobody else's.
+UMask=0077
 ExecStart={command}
 # Some notes failed, daily quota, own limit, already running, stopped on purpose: fine, go on
 # tomorrow. Balance (4), token (5), API (6), usage (2) and disk (74) want somebody to look.

@@ -131,8 +131,6 @@ def test_a_changed_line_of_the_same_length(
 
 
 SHIFTED = [
-    (put(4, b"\n"), (Kind.EMPTY, 4), 5),
-    (put(4, b"  \r\n"), (Kind.EMPTY, 4), 5),
     (put(4, b"# mine\n"), (Kind.FOREIGN, 4), 5),
     (put(4, line(77)), (Kind.INSERTED, 4), 5),
     (put(4, line(2)), (Kind.DUPLICATE, 4), 5),

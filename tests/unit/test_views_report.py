@@ -205,7 +205,7 @@ def test_a_page_is_never_put_over_the_harvest_even_if_that_is_missing(
 def test_a_page_is_never_put_over_the_harvest_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "notes.jsonl").touch()
     (tmp_path / "page.html").symlink_to("notes.jsonl")
-    with pytest.raises(UsageError, match="the harvest itself"):
+    with pytest.raises(UsageError, match="the same file"):
         check_place(tmp_path / "page.html", tmp_path / "notes.jsonl")
 
 

@@ -7,6 +7,7 @@ import secrets
 from pathlib import Path
 
 from harvester.errors import LocalIOError, UsageError
+from harvester.paths import check_apart
 
 # What `page.html` begins with; an earlier page is known by it.
 MARK = b'<meta name="generator" content="harvester report">'
@@ -16,8 +17,7 @@ _HEAD = 1024
 def check_place(page: Path, output: Path | None) -> None:
     """Raise UsageError unless a page may be written there; `output` is the harvest's, if named."""
     place = page.resolve()
-    if output is not None:
-        _check_apart(page, output.resolve())
+    check_apart({"the page": place}, output=output)
     if place.exists() and not _is_ours(place):
         raise UsageError(
             f"{page} is there and is no page of this command's: name another file for the page, or "
@@ -25,17 +25,6 @@ def check_place(page: Path, output: Path | None) -> None:
         )
     if not place.parent.is_dir():
         raise UsageError(f"there is no folder {page.parent}: make it, or name another file.")
-
-
-def _check_apart(page: Path, harvest: Path) -> None:
-    place = page.resolve()
-    if place == harvest or place.name.startswith(
-        (f"{harvest.name}.ledger", f"{harvest.name}.fleet")
-    ):
-        raise UsageError(
-            f"{page} is the harvest itself, or its ledger: name another file for the page, such as "
-            f"-o {harvest.stem}.html"
-        )
 
 
 def _is_ours(place: Path) -> bool:

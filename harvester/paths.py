@@ -1,0 +1,108 @@
+"""The paths of one command: what each must be, and held against each other before any is opened."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from harvester.errors import UsageError
+
+# What lies beside an OUTPUT, by what is put behind its name.
+SIDE_FILES = (
+    *(".ledger", ".ledger-wal", ".ledger-shm", ".ledger-reserve"),
+    *(".fleet", ".kept", ".cut", ".unread.jsonl"),
+)
+_PACKED = frozenset({".gz", ".bz2", ".xz", ".zst", ".zip"})
+_STANDARD_INPUT = "-"
+
+
+def place_of(path: str | os.PathLike[str]) -> Path:
+    """A path as typed, `~` for the home folder; raises UsageError for one that cannot be used."""
+    try:
+        place = Path(path).expanduser()
+        str(place.absolute()).encode()
+        place.resolve()
+    except UnicodeEncodeError:
+        shown = ascii(os.fspath(path))
+        raise UsageError(f"the name {shown} is not UTF-8: rename it, or its folder.") from None
+    except (OSError, RuntimeError, ValueError):
+        raise UsageError(f"{path} cannot be followed: is it a link to itself?") from None
+    return place
+
+
+def check_output(output: Path) -> None:
+    """Raise UsageError unless a path can be an OUTPUT: a plain file that lines are appended to."""
+    if str(output) == _STANDARD_INPUT:
+        what = "-o - is no file"
+    elif output.suffix.lower() in _PACKED:
+        what = f"-o {output} would not be compressed"
+    elif output.exists() and not output.is_file():
+        what = f"--output {output} is not a regular file"
+    else:
+        return
+    raise UsageError(
+        f"{what}: OUTPUT is a JSONL file on a disk, to be read again and appended to. Name one, "
+        "such as -o notes.jsonl; pack or pipe it afterwards."
+    )
+
+
+def check_apart(
+    written: Mapping[str, Path | None],
+    read: Iterable[tuple[str, str | os.PathLike[str] | None]] = (),
+    *,
+    output: Path | None = None,
+) -> None:
+    """Raise UsageError where a file that is written is also meant by another name.
+
+    Both are options or arguments with their paths; `output` is the harvest's, whose side files are
+    written, too. Links, hard links and other spellings of a path are seen through.
+    """
+    seen: dict[object, str] = {}
+    for name, path in _all_written(written, output):
+        for key in _keys(path):
+            if seen.setdefault(key, name) != name:
+                raise _same(name, seen[key], path)
+    given = ((name, path) for name, path in read if path is not None)
+    for name, path_read in given:
+        for key in _keys(path_read):
+            if key in seen:
+                raise _same(name, seen[key], path_read)
+
+
+def _all_written(
+    written: Mapping[str, Path | None], output: Path | None
+) -> Iterator[tuple[str, Path]]:
+    if output is not None:
+        yield "OUTPUT", output
+        whole = output.resolve()
+        for suffix in SIDE_FILES:
+            yield f"OUTPUT's {suffix}", whole.with_name(whole.name + suffix)
+    yield from ((name, path) for name, path in written.items() if path is not None)
+
+
+def _keys(path: str | os.PathLike[str]) -> Iterator[object]:
+    """What tells a file: its path without links and, if it is there, its place on the disk."""
+    try:
+        if os.fspath(path) == _STANDARD_INPUT:
+            found = os.fstat(0)
+        else:
+            whole = place_of(path).resolve()
+            if not whole.exists():
+                yield str(whole)
+                return
+            found = whole.stat()
+    except OSError:
+        return
+    # Of pipes and terminals any number may be one.
+    if stat.S_ISREG(found.st_mode):
+        yield found.st_dev, found.st_ino
+
+
+def _same(name: str, other: str, path: str | os.PathLike[str]) -> UsageError:
+    shown = "standard input" if os.fspath(path) == _STANDARD_INPUT else str(path)
+    return UsageError(
+        f"{name} and {other} are the same file ({shown}), which would be overwritten: "
+        f"name another file for {name}."
+    )

@@ -1,0 +1,214 @@
+"""OUTPUT as people store it, and what is put beside it: nothing that was paid for is paid again."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from harvester.engine.opening import Host, Opened, ledger_path, open_harvest
+from harvester.errors import LocalIOError, OutputChangedError, OutputMismatchError, UsageError
+from harvester.ledger.protocol import Identity
+from harvester.ledger.reader import reading
+from harvester.model import Job, Judgement, Verdict
+from harvester.output.beside import cut_path, kept_path
+from harvester.output.lines import BOM, make_line
+from harvester.output.verify import Checked, verify
+
+ENDPOINT = "xiaohongshu-pgy/note-detail/v1"
+REAL = Identity(ENDPOINT, simulated=False)
+NOW = 1795395723.4567
+MANY = 5
+
+
+def line(number: int, request: bytes = b"null", endpoint: str = ENDPOINT) -> bytes:
+    data = b'{"end":"the same in every line, as in real notes, and longer than 64 bytes"}'
+    judgement = Judgement(Verdict.SAVE, 0, "saved", data=data, request_id=request)
+    return make_line(Job(0, f"{0x67000000 - number:024x}"), judgement, endpoint, NOW)
+
+
+LINES = [line(number) for number in range(MANY)]
+
+
+def opened(path: Path, *, rebuild: bool = False) -> Opened:
+    return open_harvest(path, REAL, Host(lambda: NOW), rebuild=rebuild)
+
+
+def look(path: Path, *, rebuild: bool = False) -> Opened:
+    """Open and close again, as a run does that finds nothing to do."""
+    with closing(opened(path, rebuild=rebuild)) as held:
+        counts = held.ledger.counts()
+    assert (counts.done, counts.queued) == (MANY, 0)
+    with reading(ledger_path(path)) as reader:
+        assert list(verify(path, reader, Checked())) == []
+        assert reader.charged() == MANY
+    return held
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    path = tmp_path / "notes.jsonl"
+    path.write_bytes(b"".join(LINES))
+    look(path)
+    return path
+
+
+STORED: list[tuple[str, Callable[[bytes], bytes]]] = [
+    ("last newline stripped", lambda text: text[:-1]),
+    ("CRLF", lambda text: text.replace(b"\n", b"\r\n")),
+    ("CRLF, the last stripped", lambda text: text.replace(b"\n", b"\r\n")[:-2]),
+    ("BOM", lambda text: BOM + text),
+    ("BOM and CRLF", lambda text: BOM + text.replace(b"\n", b"\r\n")),
+    ("a blank line at the end", lambda text: text + b"\n"),
+    ("a blank line within", lambda text: text.replace(b"\n", b"\n\n", 1)),
+    ("NUL bytes at the end", lambda text: text + b"\0" * 5000),
+    ("spaced", lambda text: text.replace(b'":', b'": ').replace(b',"', b', "')),
+]
+
+
+@pytest.mark.parametrize(("how", "store"), STORED, ids=[name for name, _ in STORED])
+@pytest.mark.parametrize("has_ledger", [True, False], ids=["", "lost ledger"])
+def test_how_lines_are_stored_makes_none_of_them_broken(
+    output: Path, how: str, store: Callable[[bytes], bytes], *, has_ledger: bool
+) -> None:
+    assert how
+    output.write_bytes(store(output.read_bytes()))
+    if not has_ledger:
+        ledger_path(output).unlink()
+    look(output)
+    held = look(output)
+    assert not held.mended.is_read_anew
+    with closing(opened(output)) as held:
+        held.output.append([line(99)])
+    assert len(output.read_bytes().split()) >= len(LINES) + 1
+    assert not cut_path(output).exists()
+
+
+def test_a_sorted_output_is_told_by_its_lines_and_read_when_told_to(output: Path) -> None:
+    output.write_bytes(b"".join(sorted(LINES)))
+    with pytest.raises(OutputMismatchError, match=f"all its {MANY} notes are there.*--rebuild"):
+        opened(output)
+    look(output, rebuild=True)
+
+
+def test_the_way_out_says_how_many_notes_it_pays_for_again(output: Path) -> None:
+    output.write_bytes(b"".join(LINES[:2]))
+    with pytest.raises(OutputMismatchError, match="pays for, those 3 again"):
+        opened(output)
+
+
+def test_what_is_cut_is_kept_beside_it(output: Path) -> None:
+    torn = line(7)[:90]
+    output.write_bytes(output.read_bytes() + torn)
+    assert look(output).mended.cut == len(torn)
+    assert cut_path(output).read_bytes() == torn + b"\n"
+
+
+@pytest.mark.parametrize(
+    "foreign", [line(7, b'"simulated-7"'), line(7, endpoint="other/v1")], ids=["simulated", "other"]
+)
+@pytest.mark.parametrize("rebuild", [False, True], ids=["", "--rebuild"])
+def test_lines_of_another_kind_are_not_adopted(
+    output: Path, foreign: bytes, *, rebuild: bool
+) -> None:
+    output.write_bytes(output.read_bytes() + foreign)
+    with pytest.raises(OutputMismatchError, match="move it to a file of its own"):
+        opened(output, rebuild=rebuild)
+
+
+def test_a_doubled_line_is_charged_once(output: Path) -> None:
+    output.write_bytes(output.read_bytes() + LINES[0] + line(50) + line(50))
+    with closing(opened(output)) as held:
+        assert held.ledger.charged_since(0) == MANY + 1
+
+
+def test_notes_of_a_simulator_of_its_own_refuse_a_real_run(tmp_path: Path) -> None:
+    path = tmp_path / "practice.jsonl"
+    host = Host(lambda: NOW)
+    with closing(open_harvest(path, REAL, host, is_local=True)) as held:
+        held.output.append([line(1, b'"simulated-1"')])
+    open_harvest(path, REAL, host, is_local=True).close()
+    with pytest.raises(UsageError, match="holds simulated notes"):
+        opened(path)
+
+
+def test_all_files_are_their_owners_alone_and_modes_are_kept(output: Path) -> None:
+    with closing(opened(output)) as held:
+        held.reserve.save([line(9)])
+        held.ledger.mark_boot("one")
+        files = [path for path in output.parent.iterdir() if path != output]
+        assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+    output.chmod(0o640)
+    opened(output).close()
+    assert stat.S_IMODE(output.stat().st_mode) == 0o640
+
+
+def test_a_planted_link_is_not_followed(output: Path, tmp_path: Path) -> None:
+    prey = tmp_path / "prey"
+    prey.write_bytes(b"mine")
+    for path in (cut_path(output), output.with_name(output.name + ".ledger-reserve")):
+        path.symlink_to(prey)
+    output.write_bytes(output.read_bytes() + line(7)[:90])
+    with pytest.raises(LocalIOError):
+        opened(output)
+    cut_path(output).unlink()
+    with closing(opened(output)) as held:
+        held.reserve.save([line(9)])
+    assert prey.read_bytes() == b"mine"
+
+
+# Changed under a run
+
+
+def edited(output: Path) -> None:
+    """As `sed -i` does it: another file, with what was there when it began."""
+    text = output.read_bytes()
+    output.unlink()
+    output.write_bytes(b"".join(text.splitlines(keepends=True)[:2]))
+
+
+@pytest.mark.parametrize("change", [edited, Path.unlink], ids=["sed -i", "rm"])
+def test_an_output_that_is_replaced_under_a_run_is_kept_and_put_back(
+    output: Path, change: Callable[[Path], None]
+) -> None:
+    with closing(opened(output)) as held:
+        change(output)
+        with pytest.raises(OutputChangedError, match=r"mv .*kept"):
+            held.output.append([line(20)])
+        held.output.append([line(20)])
+    assert kept_path(output).read_bytes() == b"".join([*LINES, line(20)])
+    with pytest.raises(OutputMismatchError, match=r"kept|all its"):
+        opened(output)
+    with closing(opened(output, rebuild=True)) as held:
+        counts = held.ledger.counts()
+        assert (counts.done, counts.queued) == (MANY + 1, 0)
+
+
+def test_an_output_that_is_moved_under_a_run_goes_on_where_it_is(output: Path) -> None:
+    away = output.with_name("notes.jsonl.1")
+    with closing(opened(output)) as held:
+        output.rename(away)
+        output.touch()
+        with pytest.raises(OutputChangedError, match=f"mv {away}"):
+            held.output.append([line(20)])
+        held.output.append([line(20)])
+    away.replace(output)
+    with closing(opened(output)) as held:
+        assert held.ledger.counts().done == MANY + 1
+
+
+@pytest.mark.parametrize(("size", "what"), [(0, "cut short"), (99_999, "somebody else")])
+def test_an_output_whose_length_changes_under_a_run_is_noticed_and_left_alone(
+    output: Path, size: int, what: str
+) -> None:
+    with closing(opened(output)) as held:
+        with output.open("r+b") as file:
+            file.truncate(size)
+        for _ in range(2):
+            with pytest.raises(OutputChangedError, match=what):
+                held.output.append([line(20)])
+        assert held.reserve.save([line(20)])
+    assert output.stat().st_size == size

@@ -1,0 +1,86 @@
+"""The paths of one command are held against each other before any of them is opened."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from harvester.errors import UsageError
+from harvester.options import plan
+from harvester.paths import check_apart, check_output, place_of
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    path = tmp_path / "notes.jsonl"
+    path.write_text("paid\n")
+    return path
+
+
+def spellings(output: Path) -> list[Path]:
+    """Other names of the same file: a link, a hard link, a detour."""
+    link, hard = output.with_name("link"), output.with_name("hard")
+    link.symlink_to(output)
+    hard.hardlink_to(output)
+    return [output, link, hard, output.parent / "." / ".." / output.parent.name / output.name]
+
+
+def test_a_file_that_is_written_may_have_no_other_meaning(output: Path) -> None:
+    for path in spellings(output):
+        for written in ("--metrics-file", "--log-file"):
+            with pytest.raises(UsageError, match="the same file"):
+                check_apart({written: path}, output=output)
+        for read in ("INPUT", "--token-file"):
+            with pytest.raises(UsageError, match="the same file"):
+                check_apart({}, [(read, path)], output=output)
+    assert output.read_text() == "paid\n"
+
+
+@pytest.mark.parametrize("suffix", [".ledger", ".ledger-wal", ".fleet", ".kept", ".unread.jsonl"])
+def test_the_files_beside_output_are_its_own_also_before_they_are_there(
+    output: Path, suffix: str
+) -> None:
+    with pytest.raises(UsageError, match="the same file"):
+        check_apart({"--log-file": Path(f"{output}{suffix}")}, output=output)
+
+
+def test_two_that_are_written_are_held_against_each_other(tmp_path: Path) -> None:
+    both = tmp_path / "both"
+    with pytest.raises(UsageError, match="--metrics-file and --log-file"):
+        check_apart({"--log-file": both, "--metrics-file": both})
+    check_apart({"--log-file": Path(os.devnull), "--metrics-file": Path(os.devnull)})
+
+
+def test_what_is_only_read_may_be_read_twice(output: Path, tmp_path: Path) -> None:
+    ids = tmp_path / "ids.txt"
+    check_apart({}, [("INPUT", ids), ("INPUT", ids), ("--token-file", None)], output=output)
+
+
+def test_an_input_that_is_output_is_refused_from_python_too(output: Path) -> None:
+    with pytest.raises(UsageError, match="INPUT and OUTPUT"):
+        plan([output], output, {"simulate": True})
+    assert output.read_text() == "paid\n"
+
+
+@pytest.mark.parametrize("name", ["-", "notes.jsonl.gz", "notes.ZST", "/dev/null", "."])
+def test_an_output_that_cannot_be_one_is_told_what_it_must_be(name: str) -> None:
+    with pytest.raises(UsageError, match="OUTPUT is a JSONL file"):
+        check_output(Path(name))
+
+
+def test_the_home_folder_is_found_also_behind_an_equals_sign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert place_of("~/notes.jsonl") == tmp_path / "notes.jsonl"
+
+
+def test_a_name_that_no_command_could_show_or_follow_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not UTF-8"):
+        place_of(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.jsonl"))
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    with pytest.raises(UsageError, match="link to itself"):
+        place_of(loop)
