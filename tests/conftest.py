@@ -10,13 +10,14 @@ from hypothesis import settings
 
 from tests.postgres import GIVEN, Given, Postgres, Server
 
-# What lands must not hang on a die: in CI the same examples are tried each time.
-settings.register_profile("ci", derandomize=True)
+# What lands must not hang on a die, nor on how busy the machine is: in CI the same examples are
+# tried each time, and none has a deadline anywhere.
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("here", deadline=None)
 
 
 def pytest_configure() -> None:
-    if os.environ.get("CI"):
-        settings.load_profile("ci")
+    settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

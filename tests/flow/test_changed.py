@@ -1,0 +1,131 @@
+"""OUTPUT that takes no more, or is changed, while a run is on: the run ends, nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from harvester.disk import Disk
+from harvester.engine.opening import Host, Opened
+from harvester.engine.run import Run
+from harvester.model import StopReason, Summary
+from harvester.output.beside import kept_path, reserve_path
+from harvester.settings import RunSettings
+from harvester.simulator import SimulatorSettings
+from harvester.simulator.brain import Brain
+from tests.flow.conftest import Night, Upstream, note_ids
+
+MANY = 60
+
+
+class WeakMemoryDisk(Disk):
+    """The system refuses memory to the thread that writes."""
+
+    def write(self, fd: int, data: memoryview) -> int:
+        del fd, data
+        raise MemoryError
+
+
+@dataclass
+class On(Night):
+    """A night on a disk of its own."""
+
+    disk: Disk = field(default_factory=Disk)
+
+    def open(self, host: Host, settings: RunSettings) -> Opened:
+        return super().open(replace(host, disk=self.disk), settings)
+
+
+def upstream() -> Upstream:
+    return Upstream(Brain(SimulatorSettings()))
+
+
+def changed(folder: Path, change: Callable[[Path], None]) -> tuple[Night, Summary, Upstream]:
+    """A night whose OUTPUT is changed after half a second."""
+    night, api = Night(folder), upstream()
+
+    async def meddle(_run: Run) -> None:
+        await asyncio.sleep(0.5)
+        change(night.output)
+
+    return night, night.run(note_ids(MANY), api, meddle=meddle), api
+
+
+def sed(output: Path) -> None:
+    text = output.read_bytes()
+    output.unlink()
+    output.write_bytes(text)
+
+
+def moved(output: Path) -> None:
+    output.rename(output.with_name("notes.jsonl.1"))
+
+
+@pytest.mark.parametrize("change", [sed, Path.unlink, moved], ids=["sed -i", "rm", "mv"])
+def test_an_output_that_goes_from_under_a_run_stops_it_and_nothing_is_paid_twice(
+    tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    night, summary, api = changed(tmp_path, change)
+    assert summary.reason == StopReason.LOCAL_IO.value
+    assert "mv " in summary.detail
+    assert summary.calls < MANY
+    away = kept_path(night.output)
+    away = away if away.exists() else night.output.with_name("notes.jsonl.1")
+    away.replace(night.output)
+    again = night.run(note_ids(MANY), api)
+    assert (again.reason, again.done) == (StopReason.DONE.value, MANY)
+    assert len(api.starts) == MANY
+
+
+def test_an_output_that_is_cut_under_a_run_stops_it_and_answers_are_kept(tmp_path: Path) -> None:
+    def cut(output: Path) -> None:
+        output.with_name("notes.jsonl.1").write_bytes(output.read_bytes())
+        os.truncate(output, 0)
+
+    night, summary, api = changed(tmp_path, cut)
+    assert summary.reason == StopReason.LOCAL_IO.value
+    night.output.with_name("notes.jsonl.1").replace(night.output)
+    again = night.run(note_ids(MANY), api)
+    assert (again.done, len(api.starts)) == (MANY, MANY)
+
+
+def test_refused_memory_ends_the_run_with_its_reason(tmp_path: Path) -> None:
+    night = On(tmp_path, disk=WeakMemoryDisk())
+    summary = night.run(note_ids(5), upstream())
+    assert summary.reason == StopReason.LOCAL_IO.value
+    assert "memory" in summary.detail
+    assert "could not be written" in summary.detail
+    assert summary.saved == 0
+
+
+def test_what_a_full_disk_refuses_is_kept_at_once_not_when_the_run_ends(tmp_path: Path) -> None:
+    night, api = Night(tmp_path), upstream()
+    left: list[bytes] = []
+
+    class Full(Disk):
+        writes = 0
+
+        def write(self, fd: int, data: memoryview) -> int:
+            if os.fstat(fd).st_ino != night.output.stat().st_ino:
+                return super().write(fd, data)
+            self.writes += 1
+            if self.writes > 3:
+                if self.writes == 5:
+                    # The run has not ended: a kill here leaves this behind.
+                    left.append(reserve_path(night.output).read_bytes().rstrip(b"\0"))
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return super().write(fd, data)
+
+    on = On(tmp_path, disk=Full())
+    full = on.run(note_ids(MANY), api)
+    assert full.reason == StopReason.LOCAL_IO.value
+    assert left[0].endswith(b"}\n")
+    assert full.saved == len(night.lines())
+    again = night.run(note_ids(MANY), api)
+    assert (again.done, len(api.starts)) == (MANY, MANY)
