@@ -12,6 +12,7 @@ import cloup
 from harvester.cli.completion import Named
 from harvester.cli.ledgers import fleet_options, opened_reader, output_or_fleet
 from harvester.cli.options import Command
+from harvester.plain import plain
 
 if TYPE_CHECKING:
     from harvester.ledger.reader import FailedJob
@@ -53,8 +54,6 @@ def failures(output: Path | None, form: str, ledger: str | None, harvest: str | 
 
 def _json(job: FailedJob) -> bytes:
     import orjson
-
-    from harvester.plain import plain
 
     return orjson.dumps(
         {

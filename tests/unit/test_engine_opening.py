@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from harvester.engine.opening import Host, Opened, ledger_path, open_harvest
+from harvester.engine.opening import Host, Opened, open_harvest
 from harvester.errors import LocalIOError, OutputChangedError, OutputMismatchError, UsageError
 from harvester.ledger.protocol import Identity
-from harvester.ledger.reader import reading
+from harvester.ledger.reader import ledger_path, reading
 from harvester.model import Job, Judgement, Verdict
 from harvester.output.beside import cut_path, kept_path
 from harvester.output.lines import BOM, make_line

@@ -11,9 +11,13 @@ from harvester.errors import LocalIOError, UsageError
 from harvester.threads import OneThread, done_on
 
 
+def named(number: int) -> tuple[int, str]:
+    return number, threading.current_thread().name
+
+
 def test_calls_are_done_in_order_on_one_thread() -> None:
     with OneThread("own") as thread:
-        names = [thread.submit(lambda n=n: (n, threading.current_thread().name)) for n in range(5)]
+        names = [thread.submit(named, number) for number in range(5)]
         assert [future.result(5) for future in names] == [(n, "own") for n in range(5)]
 
 
