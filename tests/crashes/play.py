@@ -28,7 +28,7 @@ from harvester.output.threaded import ThreadedSink
 from harvester.output.verify import Checked, verify
 from harvester.pace import Pace
 from harvester.settings import Backoff, Calling, Patience, Rate, RunSettings
-from tests.crashes.story import Fate, Kind, Story
+from tests.crashes.story import STORES, Fate, Kind, Story
 from tests.crashes.world import LEDGER, OUTPUT, WAL, CrashError, World
 from tests.virtual import InlineExecutor, VirtualLoop
 
@@ -49,6 +49,8 @@ _ANSWERS = {
 }
 # Where the answer got lost on its way, the call was charged, or not: here it always is.
 _CHARGED = ("lost", "broken")
+# What cannot be read may have been charged, too.
+_MAY_BE_CHARGED = (*_CHARGED, "garbage")
 # A power cut takes no more than what was done since the ledger was last settled.
 _LAST_SECOND = 1.3
 
@@ -153,6 +155,9 @@ def _run_once(played: Played, fate: Fate) -> Summary | None:
     played.clock += fate.rest + fate.clock_step
     if fate.loses_ledger and not played.power_cuts:
         _lose_ledger(played)
+    if fate.stores and played.output.exists():
+        played.output.write_bytes(STORES[fate.stores](played.output.read_bytes()))
+        played.kept = b""
     summary = None
     loop = VirtualLoop()
     loop.set_exception_handler(lambda _loop, _context: None)
@@ -341,7 +346,7 @@ def _broken_promises(played: Played) -> Iterator[str]:
 
 def _of_output(played: Played) -> Iterator[str]:
     text = played.output.read_bytes() if played.output.exists() else b""
-    lines = Counter(json.loads(line)["noteId"] for line in text.splitlines())
+    lines = Counter(json.loads(line)["noteId"] for line in text.splitlines() if line)
     for note, answers in enumerate(played.story.notes):
         rejected = any(call.answer == "202" for call in played.server.of(note))
         most = 1
@@ -361,7 +366,7 @@ def _of_charges(played: Played) -> Iterator[str]:
         )
     )
     text = played.output.read_bytes()
-    lines = Counter(int(json.loads(line)["noteId"][8:], 16) for line in text.splitlines())
+    lines = Counter(int(json.loads(line)["noteId"][8:], 16) for line in text.splitlines() if line)
     for note in range(len(played.story.notes)):
         charges = played.server.charges(note)
         lost = sum(_in_last_second(played, call) for call in charges)
@@ -369,7 +374,7 @@ def _of_charges(played: Played) -> Iterator[str]:
         if missing > (0 if played.story.sync else lost):
             yield f"note {note}: {missing} of {len(charges)} charges are not known of"
         cut_short = sum(not call.landed for call in played.server.of(note))
-        told = cut_short + sum(c.answer in _CHARGED for c in played.server.of(note))
+        told = cut_short + sum(c.answer in _MAY_BE_CHARGED for c in played.server.of(note))
         if unanswered[note] > told + _cuts(played):
             yield f"note {note}: {unanswered[note]} calls said to be unanswered, {told} were"
     ((charged,),) = _rows(played, "SELECT coalesce(sum(calls), 0) FROM activity WHERE code = 0")
@@ -390,7 +395,7 @@ def _cuts(played: Played) -> int:
 
 
 def _of_attempts(played: Played) -> Iterator[str]:
-    for line in played.output.read_bytes().splitlines():
+    for line in filter(None, played.output.read_bytes().splitlines()):
         told = json.loads(line)
         calls = played.server.of(int(told["noteId"][8:], 16))
         made = sum(call.answer not in ("302", "303") for call in calls)

@@ -35,12 +35,22 @@ class Fault:
     length: int = 1
 
 
+# What editors and other programs do to lines without changing what they say.
+STORES: dict[str, Callable[[bytes], bytes]] = {
+    "last newline stripped": lambda text: text.removesuffix(b"\n"),
+    "CRLF": lambda text: text.replace(b"\r", b"").replace(b"\n", b"\r\n"),
+    "BOM": lambda text: b"\xef\xbb\xbf" + text.removeprefix(b"\xef\xbb\xbf") if text else text,
+    "blank lines": lambda text: text.replace(b"\n", b"\n\n"),
+    "NUL bytes": lambda text: text + bytes(700),
+}
+
+
 @dataclass(frozen=True)
 class Fate:
     """What happens to one run: a fault, signals (seconds after its start), what came before it.
 
     `rest` are the seconds between the run before and this one, `clock_step` what the wall clock was
-    set forward or back meanwhile.
+    set forward or back meanwhile. `stores` says how OUTPUT was stored anew meanwhile, by STORES.
     """
 
     fault: Fault | None = None
@@ -49,6 +59,7 @@ class Fate:
     clock_step: float = 0.0
     rest: float = 60.0
     loses_ledger: bool = False
+    stores: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,6 +112,11 @@ def story_of(seed: int) -> Story:
 
 
 def _fate(dice: random.Random) -> Fate:
+    fate = _fate_of_run(dice)
+    return replace(fate, stores=dice.choice(list(STORES))) if dice.random() < 0.1 else fate
+
+
+def _fate_of_run(dice: random.Random) -> Fate:
     draw = dice.random()
     step = dice.choice((0, 0, 0, -3600, 30, 86_400))
     loses = dice.random() < 0.05

@@ -299,8 +299,12 @@ def test_without_a_ledger_each_command_says_so(tool: Tool, simulator: Simulator)
     run = tool.harvest(simulator.url, tool.notes(MANY))
     assert run.code == 0, run.text
     assert "rebuilt" in run.err
+    assert "what was still queued is not known" in run.err
     assert simulator.calls == MANY
     assert tool.verify().code == 0
+    ledger.unlink()
+    without_input = tool.harvest(simulator.url, "-q")
+    assert without_input.code == 0
 
 
 def test_a_newer_ledger_is_refused_and_untouched(tool: Tool, simulator: Simulator) -> None:
