@@ -53,7 +53,9 @@ def harvested(
     with Signals() as signals, OnFinish(on_finish, screen.output, say, signals) as finish:
         with ExitStack() as stack:
             metrics = stack.enter_context(measured(screen))
-            harvest = plan(inputs, screen.output, options, observers_of(screen, stack, metrics))
+            observers = observers_of(screen, stack, metrics)
+            # What is named may be a pipe that nobody writes to.
+            harvest = signals.during(partial(plan, inputs, screen.output, options, observers))
             for warning in [] if screen.quiet else warnings_about(options, harvest):
                 click.echo(f"harvester: warning: {warning}", err=True)
             summary = asyncio.run(_run(harvest, screen, metrics, signals))

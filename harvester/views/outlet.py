@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -36,6 +37,7 @@ class Outlet(Generic[T]):
         self._waiting: deque[T] = deque()
         self._missing = 0
         self._taken = 0
+        self._given_up = -1
         self._is_busy = False
         self._is_begun = False
         self._changed = threading.Condition()
@@ -68,16 +70,21 @@ class Outlet(Generic[T]):
             self._fail(error)
 
     def drain(self, patience: float = _PATIENCE) -> bool:
-        """Wait until all is written; gives up after `patience` seconds in which nothing was."""
+        """Wait until all is written; gives up after `patience` seconds in which nothing was.
+
+        What was given up is not waited for again, unless it has gone on meanwhile.
+        """
         with self._changed:
             while self.is_behind and self.failure is None:
-                before = self._taken
-                if not self._changed.wait_for(
-                    lambda before=before: self._taken > before or self.failure is not None,  # type: ignore[misc]
-                    patience,
-                ):
+                taken = self._taken
+                wait = 0 if self._given_up == taken else patience
+                if not self._changed.wait_for(partial(self._has_moved, taken), wait):
+                    self._given_up = taken
                     return False
         return self.failure is None
+
+    def _has_moved(self, taken: int) -> bool:
+        return self._taken > taken or self.failure is not None
 
     def _run(self) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import sqlite3
 
@@ -98,6 +99,21 @@ def test_a_signal_ends_the_opening_of_a_ledger_that_another_program_holds(tool: 
     assert ended.code == 143, ended.text
     assert "stopped by SIGTERM before the first call" in ended.err
     assert tool.verify().code == 0
+
+
+def test_a_signal_ends_the_waiting_for_a_token_that_nobody_writes(tool: Tool) -> None:
+    pipe = tool.folder / "token"
+    os.mkfifo(pipe)
+    log = tool.folder / "log"
+    waiting = tool.start(
+        *("run", "-o", tool.output, "--token-file", pipe, "--log-file", log), env=tool.env
+    )
+    tool.until(log.exists, "the log file")
+    waiting.signal(signal.SIGTERM)
+    ended = waiting.finish(15)
+    assert ended.code == 143, ended.text
+    assert ended.err == "harvester: stopped by SIGTERM before the first call.\n"
+    assert not tool.output.exists()
 
 
 def test_the_time_of_a_run_goes_on_while_it_waits(tool: Tool) -> None:

@@ -14,12 +14,15 @@ class Reader:
     def __init__(self) -> None:
         self.gate = threading.Event()
         self.is_reading = threading.Event()
+        self.has_all = threading.Event()
         self.read: list[str] = []
 
     def __call__(self, things: Sequence[str]) -> None:
         self.is_reading.set()
         assert self.gate.wait(60)
         self.read += things
+        if "1" in things:
+            self.has_all.set()
 
 
 def left_out(many: int) -> str:
@@ -56,9 +59,13 @@ def test_nobody_is_waited_for_for_ever() -> None:
     outlet = Outlet[str](reader)
     outlet.put("0")
     assert not outlet.drain(0.01)
+    assert not outlet.drain(600)
     assert outlet.is_behind
+    outlet.put("1")
     reader.gate.set()
+    assert reader.has_all.wait(60)
     assert outlet.drain()
+    assert reader.read == ["0", "1"]
 
 
 def test_a_thread_that_dies_says_why_and_takes_nothing_more() -> None:
