@@ -41,6 +41,9 @@ class Fault(Enum):
     """What kept an answer from being read whole."""
 
     NO_CONNECTION = "no connection"
+    NO_DESCRIPTOR = "no connection of our own to spare"
+    CLOSED = "connection closed while idle"
+    RESET = "connection reset while idle"
     TIMEOUT = "timeout"
     BROKEN = "connection broke"
     TOO_LARGE = "answer too large"
@@ -106,9 +109,9 @@ class Job:
 class Answer:
     """What came back for one request, uninterpreted.
 
-    `status` and `body` are None where `fault` kept them from arriving; `retry_after` and `location`
-    are headers as sent; `detail` is plain words about the fault, free of the token; `elapsed` is in
-    seconds.
+    `status` and `body` are None where `fault` kept them from arriving; `retry_after`, `location`
+    and `date` are headers as sent; `detail` is plain words about the fault, free of the token;
+    `elapsed` is in seconds.
     """
 
     status: int | None = None
@@ -118,6 +121,7 @@ class Answer:
     detail: str = ""
     elapsed: float = 0.0
     location: str | None = None
+    date: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

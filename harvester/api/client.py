@@ -3,42 +3,46 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
-import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from urllib.parse import quote, urlsplit
 
 import aiohttp
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.connector import Connection
-from aiohttp.tracing import Trace
+import orjson
 from yarl import URL
 
+from harvester.api.connections import Connections, UnaskedError, connecting
 from harvester.api.deadline import Deadline
 from harvester.api.decoding import decoded
+from harvester.api.reply import MOST_BYTES, Reply
+from harvester.api.wire import End, Wire
 from harvester.model import Answer, Fault
 
-# A real answer is about 3 KB; nothing a note can hold comes near this.
-MOST_BYTES = 2 << 20
-# Bodies longer than this wait their turn, so that a thousand hostile ones cannot fill memory.
-_SMALL_BYTES = 32 << 10
-_LARGE_AT_ONCE = 4
-# What a connection holds before it is read, in aiohttp and in the system: a thousand make little.
-_BUFFER_BYTES = 16 << 10
-# Reaching the server takes no longer than this, in seconds, or it cannot be reached.
-_CONNECT_TIMEOUT = 30.0
+# How many answers longer than each of the wire's sizes are read at once, so that a thousand hostile
+# ones cannot fill memory.
+_AT_ONCE = (16, 1)
+# A connection that was idle for longer (seconds) may have been ended by the server meanwhile.
+_IDLE = 0.001
+# For longer than this, and a reset is most likely for being idle.
+_LONG_IDLE = 0.5
 _BASE_URL = re.compile(
     r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([1-9]\d{0,4}))?(?:/[A-Za-z0-9._~/%-]*)?"
 )
 _LAST_PORT = 65535
-# An answer may have some of HTTP's "100 Continue" before it, but never so many.
-_MOST_HEADS = 16
+_ALIVE = re.compile(r"\btimeout\s*=\s*(\d{1,6})\b", re.IGNORECASE)
+_HEADERS = "Accept: application/json\r\nAccept-Encoding: identity\r\nUser-Agent: harvester\r\n"
+
+_CUT = (Fault.BROKEN, Fault.TIMEOUT)
+
+# Waits until a call may be sent, which it then is at once; False where it may not be.
+Start = Callable[[], Awaitable[bool]]
 
 
 @dataclass(frozen=True)
@@ -55,17 +59,20 @@ class Target:
         """The host and port that are called."""
         return urlsplit(self.base_url).netloc
 
-    def url(self, note_id: str) -> URL:
-        """The URL of one note: the only place where the token is written into anything."""
+    def request(self, note_id: str) -> bytes:
+        """What is sent for one note: the only place where the token is written into anything."""
         if not (note_id.isascii() and note_id.isalnum()):
             note_id = quote(note_id, safe="")
-        return URL(self._before_id + note_id, encoded=True)
+        before, after = self._around_id
+        return b"%b%b%b" % (before, note_id.encode("ascii"), after)
 
     @cached_property
-    def _before_id(self) -> str:
+    def _around_id(self) -> tuple[bytes, bytes]:
         cache = "acceptCache=true&" if self.accept_cache else ""
         query = f"token={quote(self.token, safe='')}&{cache}noteId="
-        return f"{self.base_url}{self.path}?{query}"
+        place = quote(f"{urlsplit(self.base_url).path}{self.path}", safe="/%~")
+        after = f" HTTP/1.1\r\nHost: {self.host}\r\n{_HEADERS}\r\n"
+        return f"GET {place}?{query}".encode("ascii"), after.encode("ascii")
 
 
 def check_base_url(text: str) -> str:
@@ -82,104 +89,149 @@ def check_base_url(text: str) -> str:
 class Client:
     """Calls one endpoint; never raises for what the server said or did."""
 
-    def __init__(self, session: aiohttp.ClientSession, target: Target, deadline: Deadline) -> None:
-        self._session = session
+    def __init__(self, connections: Connections, target: Target, deadline: Deadline) -> None:
+        self._connections = connections
         self._deadline = deadline
         self._target = target
-        self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
+        self._unpacking = asyncio.Semaphore(1)
+        self._rooms = [asyncio.Semaphore(many) for many in _AT_ONCE]
 
-    async def fetch(self, note_id: str) -> Answer:
-        """Ask for one note."""
-        began = time.perf_counter()
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - a coroutine always runs in one
-        self._deadline.begin(task)
+    async def fetch(self, note_id: str, start: Start) -> Answer | None:
+        """Ask for one note as soon as `start` allows it; None if it does not, and nothing is sent.
+
+        `start` is asked once there is a connection: what it allows is sent at that moment.
+        """
         try:
-            answer = await self._ask(note_id, began)
-        except asyncio.CancelledError:
-            if not self._deadline.is_late(task):
-                raise
-            answer = Answer(fault=Fault.TIMEOUT, elapsed=time.perf_counter() - began)
+            wire = await self._connections.take()
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            fault, detail = _fault_of(error, self._target.host)
-            answer = Answer(fault=fault, detail=detail, elapsed=time.perf_counter() - began)
-        finally:
-            self._deadline.end(task)
-        return answer
-
-    async def _ask(self, note_id: str, began: float) -> Answer:
-        # Redirects are never followed: they would carry the token to another host.
-        async with self._session.get(self._target.url(note_id), allow_redirects=False) as response:
-            body = await self._read(response)
-            elapsed = time.perf_counter() - began
-            if body is None:
-                response.close()
-                return Answer(response.status, fault=Fault.TOO_LARGE, elapsed=elapsed)
-            headers = response.headers
-            return Answer(
-                response.status,
-                body,
-                headers.get("Retry-After"),
-                elapsed=elapsed,
-                location=headers.get("Location"),
-            )
-
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes | None:
-        """The whole body, decoded; None if it is longer than any note."""
-        length = response.content_length
-        if length is not None and length > MOST_BYTES:
+            return _unreached(error, self._target.host)
+        try:
+            may_start = await start()
+        except asyncio.CancelledError:
+            wire.close()
+            raise
+        if not may_start:
+            self._connections.put_back(wire)
             return None
-        if length is not None and length <= _SMALL_BYTES:
-            return _plain(await response.read(), response)
-        chunks: list[bytes] = []
-        if await self._read_up_to(response, chunks, _SMALL_BYTES):
-            return _plain(b"".join(chunks), response)
-        async with self._large:
-            if await self._read_up_to(response, chunks, MOST_BYTES):
-                return _plain(b"".join(chunks), response)
-        return None
+        return await self._ask(note_id, wire)
 
-    async def _read_up_to(
-        self, response: aiohttp.ClientResponse, chunks: list[bytes], most: int
-    ) -> bool:
-        """Read on until the body ends (True) or is longer than `most` bytes (False)."""
-        size = sum(map(len, chunks))
-        while chunk := await response.content.readany():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > most:
-                return False
-        return True
+    async def _ask(self, note_id: str, wire: Wire) -> Answer:
+        began = time.perf_counter()
+        idle = wire.idle if wire.is_used else 0.0
+        self._deadline.begin(wire)
+        try:
+            end = await wire.ask(self._target.request(note_id), watched=idle > _IDLE)
+            if end is End.FULL:
+                end = await self._read_long(wire)
+        except asyncio.CancelledError:
+            wire.close()
+            raise
+        finally:
+            self._deadline.end(wire)
+        answer = self._answer(wire, end, idle, time.perf_counter() - began)
+        encoding = wire.reply.header(b"content-encoding") or ""
+        self._connections.put(wire)
+        if answer.body is None or (not encoding and answer.body.lstrip()[:1] == b"{"):
+            return answer
+        return await self._unpacked(answer, answer.body, encoding)
+
+    async def _unpacked(self, answer: Answer, body: bytes, encoding: str) -> Answer:
+        """An answer without compression that nobody asked for, in a thread: it may be a bomb."""
+        async with self._unpacking:
+            plain = await asyncio.to_thread(decoded, body, encoding, MOST_BYTES)
+        if plain is None:
+            return replace(answer, body=None, fault=Fault.TOO_LARGE)
+        return replace(answer, body=plain)
+
+    async def _read_long(self, wire: Wire) -> End:
+        """Read on where there is room: few long answers at once, and fewer the longer they are."""
+        async with AsyncExitStack() as stack:
+            end = End.FULL
+            for room in self._rooms:
+                if end is End.FULL:
+                    await stack.enter_async_context(room)
+                    end = await wire.read_on()
+        return end
+
+    def _answer(self, wire: Wire, end: End, idle: float, elapsed: float) -> Answer:
+        """What an answer is, as far as it was read."""
+        reply = wire.reply
+        fault, detail = _fault_of(wire, reply, end)
+        if end is End.LOST and not reply.has_begun and idle > _IDLE:
+            fault, detail = self._closed(wire, idle, (fault, detail))
+        body: bytes | None = None
+        if not reply.is_too_long and fault not in (Fault.CLOSED, Fault.RESET):
+            body = reply.body()
+            if fault in _CUT and reply.status and _is_whole(body):
+                # JSON says itself where it ends: only the framing was wrong.
+                fault, detail = None, ""
+        if alive := _ALIVE.search(reply.header(b"keep-alive") or ""):
+            self._connections.limit.learn(float(alive[1]), wire.idle_since)
+        return Answer(
+            reply.status or None,
+            body,
+            reply.header(b"retry-after"),
+            fault,
+            detail,
+            elapsed,
+            location=reply.header(b"location"),
+            date=reply.header(b"date"),
+        )
+
+    def _closed(
+        self, wire: Wire, idle: float, otherwise: tuple[Fault | None, str]
+    ) -> tuple[Fault | None, str]:
+        """What it means that a connection ended under a request after it had been idle."""
+        self._connections.limit.learn(idle, wire.idle_since + idle)
+        if wire.was_taken is False:
+            return Fault.CLOSED, "the server never took the request"
+        if wire.was_taken is None and idle > _LONG_IDLE:
+            return Fault.RESET, "most likely before the server took the request"
+        return otherwise
 
 
-def _plain(body: bytes, response: aiohttp.ClientResponse) -> bytes | None:
-    return decoded(body, response.headers.get("Content-Encoding", ""), MOST_BYTES)
+def _is_whole(body: bytes) -> bool:
+    """Whether a body is a whole JSON object, however its connection ended."""
+    try:
+        return isinstance(orjson.loads(body), dict)
+    except orjson.JSONDecodeError:
+        return False
 
 
-def _fault_of(error: BaseException, host: str) -> tuple[Fault, str]:
-    """What kept an answer from arriving, and the detail."""
+def _fault_of(wire: Wire, reply: Reply, end: End) -> tuple[Fault | None, str]:
+    """What kept an answer from arriving whole, and the detail."""
+    if reply.is_too_long:
+        return Fault.TOO_LARGE, ""
+    if reply.is_malformed:
+        return Fault.MALFORMED, "not HTTP as it should be"
+    if reply.is_whole:
+        return None, ""
+    if end is End.LATE:
+        return Fault.TIMEOUT, ""
+    return Fault.BROKEN, "the server hung up" if wire.error is None else _plain_reason(wire.error)
+
+
+def _unreached(error: BaseException, host: str) -> Answer:
+    """An answer that says why nothing could be sent."""
+    number = getattr(getattr(error, "os_error", error), "errno", None)
+    if number in (errno.EMFILE, errno.ENFILE):
+        return Answer(fault=Fault.NO_DESCRIPTOR, detail=os.strerror(number))
     match error:
-        case _UnaskedError():
-            fault = Fault.NO_CONNECTION, f"{host} spoke before it was asked"
-        case aiohttp.ConnectionTimeoutError():
-            fault = Fault.NO_CONNECTION, f"connecting to {host} took too long"
-        case aiohttp.ClientConnectorError():
-            fault = Fault.NO_CONNECTION, f"{host}: {_plain_reason(error)}"
-        case TimeoutError():
-            fault = Fault.TIMEOUT, ""
-        case aiohttp.ClientError() | OSError() if not isinstance(
-            error, aiohttp.ClientResponseError
-        ):
-            fault = Fault.BROKEN, _plain_reason(error)
+        case UnaskedError():
+            detail = f"{host} spoke before it was asked"
+        case aiohttp.ConnectionTimeoutError() | TimeoutError():
+            detail = f"connecting to {host} took too long"
         case _:
-            fault = Fault.MALFORMED, "not HTTP as it should be"
-    return fault
+            detail = f"{host}: {_plain_reason(error)}"
+    return Answer(fault=Fault.NO_CONNECTION, detail=detail)
 
 
 def _plain_reason(error: BaseException) -> str:
-    """An error in words of our own: the library's messages may hold the URL, and so the token."""
+    """An error in words of our own, whatever the library says."""
     cause = getattr(error, "os_error", None) or error
-    if isinstance(cause, ssl.SSLCertVerificationError):
+    if isinstance(cause, ssl.SSLCertVerificationError | ssl.CertificateError) or isinstance(
+        error, aiohttp.ClientConnectorCertificateError
+    ):
         return "the server's certificate is not trusted"
     if isinstance(cause, ssl.SSLError):
         return "TLS failed"
@@ -190,71 +242,8 @@ def _plain_reason(error: BaseException) -> str:
     return type(cause).__name__
 
 
-class _UnaskedError(aiohttp.ClientConnectionError):
-    """The server said something before it was asked, so it would be taken for the answer."""
-
-
-class _Wire(ResponseHandler):
-    """A connection that ends when the server heaps up answers nobody asked for."""
-
-    def data_received(self, data: bytes) -> None:
-        """Take in what the server says."""
-        super().data_received(data)
-        if len(self._buffer) > _MOST_HEADS:
-            self._buffer.clear()
-            self.set_exception(aiohttp.ServerDisconnectedError("too many answers"))
-            if self.transport is not None:
-                self.transport.abort()
-
-
-def _narrow_socket(info: aiohttp.AddrInfoType) -> socket.socket:
-    """A socket that gives asyncio little at a time: it would read 256 KiB at once."""
-    family, kind, protocol, _, _ = info
-    made = socket.socket(family, kind, protocol)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
-    return made
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Gives no connection on which something was said since the last answer.
-
-    aiohttp would take it for the answer to the next call: one note's data as another's.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(
-            limit=0, ttl_dns_cache=300, keepalive_timeout=30, socket_factory=_narrow_socket
-        )
-        wire: Callable[..., ResponseHandler] = _Wire
-        self._factory = partial(wire, loop=self._loop)  # no public switch; tests hold this one
-
-    async def connect(
-        self,
-        req: aiohttp.ClientRequest,
-        traces: list[Trace],
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - as aiohttp has it
-    ) -> Connection:
-        """Give a connection that is silent, and so fit for a call."""
-        connection = await super().connect(req, traces, timeout)
-        protocol = connection.protocol
-        if protocol is not None and protocol.should_close:
-            connection.close()
-            raise _UnaskedError
-        return connection
-
-
 @asynccontextmanager
 async def calling(target: Target, timeout: float) -> AsyncIterator[Client]:  # noqa: ASYNC109
     """A client with its connections; `timeout` in seconds bounds each call as a whole."""
-    async with aiohttp.ClientSession(
-        connector=_Connector(),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(timeout, _CONNECT_TIMEOUT)),
-        auto_decompress=False,
-        read_bufsize=_BUFFER_BYTES,
-        headers={"Accept": "application/json", "Accept-Encoding": "identity"},
-    ) as session:
-        # aiohttp repeats a GET by itself when a kept-alive connection is reset; that could be a
-        # second charged call nobody counted. It has no public switch; a test holds this one.
-        session._retry_connection = False  # noqa: SLF001
-        yield Client(session, target, Deadline(timeout))
+    async with connecting(URL(target.base_url), timeout) as connections:
+        yield Client(connections, target, Deadline(timeout))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 
+from harvester.descriptors import few_descriptors
 from harvester.engine.audience import Audience
 from harvester.engine.feeder import Feeder
 from harvester.engine.lane import Lane, Lanes
@@ -13,7 +15,7 @@ from harvester.engine.progress import Progress
 from harvester.engine.recorder import Recorder
 from harvester.engine.stop import Stop
 from harvester.errors import HarvesterError
-from harvester.model import Answer, Job, Judgement, Outcome, StopReason, Verdict
+from harvester.model import Answer, Fault, Job, Judgement, Outcome, StopReason, Verdict
 from harvester.output.lines import make_line
 from harvester.rules.backoff import backoff_delay
 from harvester.rules.breaker import Breaker, FirstAnswers
@@ -31,6 +33,8 @@ _LARGEST_BATCH = 64
 # With all workers busy, those that land within so many seconds go out again together: recording
 # one departure costs as much as recording twenty.
 _TOGETHER = 0.001
+# A descriptor of our own is waited for so many seconds before its note is sent again.
+_TILL_ONE_IS_FREE = 0.2
 
 
 @dataclass(slots=True)
@@ -38,7 +42,8 @@ class Watch:
     """What the callers of all lanes share: the rules that watch the answers, in their order.
 
     `refused` are the jobs rejected while all answers were code 400, `probing` is the job whose call
-    is a probe, `landed` is set whenever a call has ended.
+    is a probe, `landed` is set whenever a call has ended, `is_short` once there were too few
+    descriptors for all connections.
     """
 
     breaker: Breaker = field(default_factory=Breaker)
@@ -46,6 +51,7 @@ class Watch:
     refused: list[int] = field(default_factory=list)
     probing: int | None = None
     landed: asyncio.Event = field(default_factory=asyncio.Event)
+    is_short: bool = False
     # One at a time: what JSON unfolds to can be thirty times as long.
     judging: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
@@ -79,9 +85,10 @@ class Caller:
         self._audience = audience
         self._settings = settings
         self._lease = lease
-        self._most = settings.calling.workers or _MOST_WORKERS
+        self._most = min(settings.calling.workers or _MOST_WORKERS, lane.most)
         self._sent: asyncio.Queue[Job | None] = asyncio.Queue()
         self._workers = 0
+        self._gate = asyncio.Lock()
 
     # Sending
 
@@ -89,10 +96,10 @@ class Caller:
         """Send claimed jobs until cancelled, or the lane rests; workers belong to the group."""
         try:
             while self._lane.resting is None:
-                first = await self._feeder.take()
                 await self._permission()
                 await self._pace.turn()
-                batch = await self._gather(first)
+                # Not sooner: a note in hand is one that no other lane can send.
+                batch = await self._gather(await self._feeder.take())
                 await self._depart(batch, group)
         except HarvesterError as error:
             self._stop.set(StopReason.LOCAL_IO, str(error))
@@ -113,9 +120,10 @@ class Caller:
 
     def _room(self) -> int:
         """How many calls may start at this moment."""
-        busy = self._progress.busy
+        progress = self._progress
+        busy = progress.busy
         room = self._most - self._lane.flying
-        allowed = calls_allowed(self._settings.limits, self._progress.spent, busy)
+        allowed = calls_allowed(self._settings.limits, progress.spent, busy, progress.departing)
         if allowed is not None:
             room = min(room, allowed)
         return min(room, 1 - busy) if self._watch.breaker.is_tripped else room
@@ -137,50 +145,44 @@ class Caller:
 
         None where another lane has taken what was allowed in the meantime.
         """
-        most = min(self._room(), _LARGEST_BATCH)
-        if most <= 0 or self._lane.resting is not None:
+        if self._room() <= 0 or self._lane.resting is not None or self._pace.is_paused:
             self._feeder.put_back(first)
             return []
         batch = [first]
-        while len(batch) < most and self._feeder.has_more and await self._pace.try_turn():
+        self._reserve(1)
+        while (
+            len(batch) < _LARGEST_BATCH
+            and self._feeder.has_more
+            and self._room() > 0
+            and await self._pace.try_turn()
+        ):
             batch.append(await self._feeder.take())
+            self._reserve(1)
         return batch
 
+    def _reserve(self, calls: int) -> None:
+        """Count calls that are about to be sent, so that no lane takes their room."""
+        self._progress.departing += calls
+        self._lane.flying += calls
+
     async def _depart(self, batch: list[Job], group: asyncio.TaskGroup) -> None:
-        """Record the calls before they are sent, then send them."""
-        progress = self._progress
-        progress.departing += len(batch)
-        left = len(batch)
+        """Record the calls before they are sent, then let workers send them."""
+        if not batch:
+            return
+        held: list[Job] = []
         try:
-            held = await self._ports.ledger.depart(batch, self._lease) if batch else []
-            self._recorder.touch()
-            for job in set(batch).difference(held):
-                progress.given_back(job)
-            for sent, job in enumerate(held):
-                if not await self._may_start():
-                    await self._take_back(held[sent:])
-                    return
-                progress.departing -= 1
-                left -= 1
-                self._fly(job, group)
+            held = await self._ports.ledger.depart(batch, self._lease)
         finally:
-            progress.departing -= left
-
-    async def _may_start(self) -> bool:
-        """Wait until one more call may start; gives whether it still may then."""
-        is_open = await self._pace.start()
-        return is_open and not self._stop.is_set and self._lane.resting is None
-
-    async def _take_back(self, jobs: list[Job]) -> None:
-        await self._ports.ledger.release(jobs)
-        for job in jobs:
+            self._reserve(len(held) - len(batch))
+        self._recorder.touch()
+        for job in set(batch).difference(held):
             self._progress.given_back(job)
+        for job in held:
+            self._hand_over(job, group)
 
-    def _fly(self, job: Job, group: asyncio.TaskGroup) -> None:
+    def _hand_over(self, job: Job, group: asyncio.TaskGroup) -> None:
         if self._watch.breaker.is_tripped:
             self._watch.probing = job.seq
-        self._progress.sent(job)
-        self._lane.flying += 1
         if self._workers < self._lane.flying:
             self._workers += 1
             group.create_task(self._work())
@@ -194,15 +196,51 @@ class Caller:
     # Answers
 
     async def _work(self) -> None:
-        said = self._lane.redaction.said
         while (job := await self._sent.get()) is not None:
-            answer = await self._lane.fetcher.fetch(job.note_id)
-            if len(answer.body or b"") > _LARGE_BODY:
-                async with self._watch.judging:
-                    judgement = await asyncio.to_thread(judge, answer, said)
-            else:
-                judgement = judge(answer, said)
-            self._land(job, answer, judgement)
+            try:
+                await self._call(job)
+            except HarvesterError as error:
+                self._stop.set(StopReason.LOCAL_IO, str(error))
+
+    async def _call(self, job: Job) -> None:
+        answer = await self._lane.fetcher.fetch(job.note_id, partial(self._start, job))
+        if answer is None or answer.fault is Fault.NO_DESCRIPTOR:
+            await self._take_back(job, answer)
+            return
+        if job.seq not in self._progress.flying:  # there was no connection to start it on
+            self._progress.sent(job)
+        said = self._lane.redaction.said
+        if len(answer.body or b"") > _LARGE_BODY:
+            async with self._watch.judging:
+                judgement = await asyncio.to_thread(judge, answer, said)
+        else:
+            judgement = judge(answer, said)
+        self._land(job, answer, judgement)
+
+    async def _start(self, job: Job) -> bool:
+        """Wait until the window allows the call; gives whether it may still be sent then."""
+        async with self._gate:
+            while not (self._stop.is_set or self._lane.resting or self._pace.is_paused):
+                delay = self._pace.start()
+                if not delay:
+                    self._progress.sent(job)
+                    return True
+                await self._stop.wait_at_most(delay)
+        return False
+
+    async def _take_back(self, job: Job, answer: Answer | None) -> None:
+        """Put a job back that was not sent."""
+        if answer is not None:
+            self._most = max(1, min(self._most, self._lane.flying - 1))
+            if not self._watch.is_short:
+                self._watch.is_short = True
+                self._audience.tell(Notice("few descriptors", few_descriptors(self._most)))
+            await self._stop.wait_at_most(_TILL_ONE_IS_FREE)
+        self._reserve(-1)
+        await self._ports.ledger.release([job])
+        self._progress.given_back(job)
+        self._recorder.recorded.set()
+        self._watch.landed.set()
 
     def _land(self, job: Job, answer: Answer, judgement: Judgement) -> None:
         outcome = self._outcome(job, answer, judgement)
@@ -254,6 +292,9 @@ class Caller:
             self._pace.go_on(answer.elapsed)
         if answer.fault is None:
             self._watch_first(job, judgement)
+        if answer.fault in (Fault.CLOSED, Fault.RESET):
+            self._progress.closed += 1
+            return
         breaker = self._watch.breaker
         breaker.see(job.seq, judgement.verdict, probe=probe, again=any(job.tries))
         if breaker.is_spent:

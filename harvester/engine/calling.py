@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from harvester.api.client import Target, calling
 from harvester.api.endpoints import endpoint_path
 from harvester.api.redaction import Redaction
+from harvester.descriptors import raise_limit
 from harvester.engine.lane import Lane
 from harvester.ledger.protocol import DirectLedger
 from harvester.pace import Pace
@@ -36,13 +37,15 @@ async def lanes_to(
     path, cache = endpoint_path(settings.endpoint), settings.calling.accept_cache
     url = await stack.enter_async_context(_server(base_url, settings))
     redaction = Redaction(tokens)
+    # An embedded simulator has the other end of each connection.
+    most = max(1, raise_limit() // (len(tokens) * (1 + settings.simulated)))
     lanes = []
     for number, token in enumerate(tokens, 1):
         target = Target(url, path, token, cache)
         client = await stack.enter_async_context(calling(target, settings.calling.timeout))
         name = f"token {number} of {len(tokens)}"
         pace = pace_of(settings, ledger, is_shared=is_shared)
-        lanes.append(Lane(name, client, pace, redaction))
+        lanes.append(Lane(name, client, pace, redaction, most))
     return lanes
 
 

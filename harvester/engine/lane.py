@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -18,7 +19,8 @@ class Lane:
     """One token's way to the API.
 
     `name` tells it from the others without showing it, `redaction` knows the tokens of all lanes,
-    `flying` counts its calls in flight, and
+    `most` is how many calls at once there are descriptors for, `flying` counts the calls in flight
+    and those about to be, and
     `resting` is why nothing more is sent on it.
     """
 
@@ -26,6 +28,7 @@ class Lane:
     fetcher: Fetcher
     pace: Pace
     redaction: Redaction = field(default_factory=Redaction)
+    most: int = sys.maxsize
     flying: int = 0
     resting: StopReason | None = None
 

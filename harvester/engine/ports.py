@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from harvester.ledger.protocol import Extent, Ledger
 from harvester.model import Answer, BadLine, Page, Summary
 
+# Waits until a call may be sent, which it then is at once; False where it may not be.
+Start = Callable[[], Awaitable[bool]]
+
 
 class Fetcher(Protocol):
     """Asks for one note."""
 
-    async def fetch(self, note_id: str) -> Answer:
-        """One request in, one Answer out; never raises for what the server said."""
+    async def fetch(self, note_id: str, start: Start) -> Answer | None:
+        """One request in, one Answer out; never raises for what the server said.
+
+        `start` is awaited once there is a connection. None where it gave False: nothing was sent.
+        """
 
 
 class Sink(Protocol):

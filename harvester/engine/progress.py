@@ -15,6 +15,7 @@ _MOST_EXAMPLES = 10
 class Progress:
     """Counts of one run.
 
+    `closed` counts calls that met a connection which the server had ended while it was idle.
     `held` are the jobs with us, by sequence number, from their claim until they are recorded or
     given back; of those, `unsent` wait for their turn, `departing` of them are being recorded
     as about to be sent, and `flying` have calls in flight. `queued`,
@@ -35,6 +36,7 @@ class Progress:
     waiting: int = 0
     settled: int = 0
     answered: int = 0
+    closed: int = 0
     slow_downs: int = 0
     last_fault: str = ""
     bad_lines: int = 0
@@ -84,7 +86,8 @@ class Progress:
         self.waiting = max(0, self.waiting - bool(job.attempts))
 
     def sent(self, job: Job) -> None:
-        """A call starts."""
+        """A call that was departing starts."""
+        self.departing -= 1
         self.unsent.pop(job.seq, None)
         self.flying[job.seq] = job
         self.spent.calls += 1

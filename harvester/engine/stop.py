@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from harvester.model import StopReason
 
@@ -43,6 +44,12 @@ class Stop:
     async def wait(self) -> None:
         """Wait until nothing new may be sent."""
         await self._set.wait()
+
+    async def wait_at_most(self, seconds: float) -> None:
+        """Wait for so long, but no longer than new calls may be sent."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._set.wait()
 
     async def wait_hurried(self) -> None:
         """Wait until not even the input is to be read on."""

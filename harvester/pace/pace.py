@@ -89,20 +89,14 @@ class Pace:
         await self._limiter.acquire()
         return True
 
-    async def start(self) -> bool:
-        """Wait until the window allows one more call, which then starts.
-
-        Gives False, and starts none, where all calls are paused by then.
-        """
-        loop = asyncio.get_running_loop()
-        # It is time that we wait for.
-        while not self.is_paused and (delay := self._window.delay(loop.time())):  # noqa: ASYNC110
-            await asyncio.sleep(delay)
-        if self.is_paused:
-            return False
-        self._window.add(loop.time())
-        self._tempo.start(loop.time())
-        return True
+    def start(self) -> float:
+        """Start one more call if the window allows it; else gives the seconds until it may."""
+        now = asyncio.get_running_loop().time()
+        delay = self._window.delay(now)
+        if not delay:
+            self._window.add(now)
+            self._tempo.start(now)
+        return delay
 
     def pause(self, seconds: float) -> None:
         """Pause all calls for at least so long from now."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harvester.model import Answer, Job, Judgement, Outcome, State, Verdict
+from harvester.model import Answer, Fault, Job, Judgement, Outcome, State, Verdict
 from harvester.rules.backoff import backoff_delay, is_exhausted, tries_after
 from harvester.settings import Backoff, Patience
 
@@ -35,9 +35,10 @@ def unsaved(
     state, delay, tries = State.QUEUED, 0.0, job.tries
     if judgement.verdict is Verdict.REJECT:
         state = State.REJECTED
-    elif judgement.cause is not None:
+    elif judgement.cause is not None and answer.fault is not Fault.CLOSED:
         tries = tries_after(job, judgement.cause)
-        if is_exhausted(job, judgement.cause, patience):
+        # What is too long to be kept may be paid for, and would be so again.
+        if is_exhausted(job, judgement.cause, patience) or answer.fault is Fault.TOO_LARGE:
             state = State.EXHAUSTED
         else:
             delay = backoff_delay(sum(tries), backoff, jitter)
@@ -47,7 +48,8 @@ def unsaved(
         judgement.code,
         judgement.reason,
         tries=tries,
-        attempted=judgement.verdict in (Verdict.RETRY, Verdict.REJECT),
+        attempted=judgement.verdict in (Verdict.RETRY, Verdict.REJECT)
+        and answer.fault is not Fault.CLOSED,
         unanswered=judgement.unanswered,
         delay=delay,
         elapsed=answer.elapsed,

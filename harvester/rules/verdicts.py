@@ -42,6 +42,9 @@ _MEANINGS = {
 _STATUS_CODES = {400: 400, 401: 100, 403: 600, 404: 300, 429: 302}
 _SUCCESSES, _REDIRECTS, _SERVER_ERRORS = range(200, 300), range(300, 400), range(500, 600)
 
+# What was not sent, or met a connection that had ended before: nobody can have charged for it.
+_NEVER_SENT = (Fault.NO_CONNECTION, Fault.NO_DESCRIPTOR, Fault.CLOSED, Fault.RESET)
+
 
 def judge(answer: Answer, said: Callable[[str], str] = plain) -> Judgement:
     """Say what an answer means: the body's code decides, the HTTP status only where it is mute.
@@ -68,7 +71,7 @@ def judge(answer: Answer, said: Callable[[str], str] = plain) -> Judgement:
 
 def _judge_fault(answer: Answer, fault: Fault) -> Judgement:
     reason = f"{fault.value}: {answer.detail}" if answer.detail else fault.value
-    unanswered = fault is not Fault.NO_CONNECTION
+    unanswered = fault not in _NEVER_SENT
     cause = Cause.UNANSWERED if unanswered else Cause.SERVER
     return Judgement(Verdict.RETRY, None, reason, cause, unanswered=unanswered)
 

@@ -14,7 +14,7 @@ import pytest
 from harvester.engine.joining import open_part
 from harvester.engine.lane import Lane, Lanes
 from harvester.engine.opening import Host, begin
-from harvester.engine.ports import Ports
+from harvester.engine.ports import Ports, Start
 from harvester.engine.run import Run
 from harvester.errors import HarvesterError
 from harvester.ledger.postgres import connection
@@ -75,11 +75,13 @@ class Server:
         self._said: Counter[int] = Counter()
         self._quota_until: float | None = None
 
-    async def fetch(self, wanted: str) -> Answer:
+    async def fetch(self, wanted: str, start: Start) -> Answer | None:
         """Answer one call, and see that the caller holds a claim on it."""
         life = LIFE.get()
         assert life is not None
         life.check_alive()
+        if not await start():
+            return None
         note, calls = int(wanted[8:], 16), self._played.calls
         call = Call(len(calls), note, life, self._say(note, life.world.loop.time()))
         calls.append(call)

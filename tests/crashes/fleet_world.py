@@ -292,12 +292,12 @@ class WatchedPace(Pace):
         super().__init__(Rate(*reduced(rate)), is_shared=True)
         self._life = life
 
-    async def start(self) -> bool:
-        """Wait until one more call may start."""
-        is_open = await super().start()
-        if is_open:
+    def start(self) -> float:
+        """Start one more call, if it may."""
+        delay = super().start()
+        if not delay:
             self._life.pauses_at_start = self._life.pauses
-        return is_open
+        return delay
 
 
 class WatchedLedger(PostgresLedger):

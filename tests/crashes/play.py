@@ -16,7 +16,7 @@ from typing import Any
 
 from harvester.engine.lane import Lane
 from harvester.engine.opening import Host, Opened, begin, open_harvest
-from harvester.engine.ports import Ports
+from harvester.engine.ports import Ports, Start
 from harvester.engine.run import Run
 from harvester.errors import LocalIOError
 from harvester.ledger.keys import from_key
@@ -87,9 +87,11 @@ class Server:
     def of(self, note: int, run: int | None = None) -> list[Call]:
         return [c for c in self.calls if c.note == note and run in (None, c.run)]
 
-    async def fetch(self, wanted: str) -> Answer:
+    async def fetch(self, wanted: str, start: Start) -> Answer | None:
         assert self.world is not None
         self.world.check_alive()
+        if not await start():
+            return None
         note = int(wanted[8:], 16)
         call = Call(note, self.run, self.now + asyncio.get_running_loop().time(), self._say(note))
         self.calls.append(call)

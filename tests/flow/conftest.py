@@ -13,7 +13,7 @@ import pytest
 from harvester.engine.calling import pace_of
 from harvester.engine.lane import Lane
 from harvester.engine.opening import Host, Opened, begin, open_harvest
-from harvester.engine.ports import Event, Ports
+from harvester.engine.ports import Event, Ports, Start
 from harvester.engine.run import Run
 from harvester.ledger.protocol import Identity
 from harvester.ledger.threaded import ThreadedLedger
@@ -60,12 +60,16 @@ class Upstream:
 
     brain: Brain
     latency: float = 0.05
+    connecting: float = 0.0
     starts: list[tuple[float, str]] = field(default_factory=list)
     script: Callable[[str, int, float], Answer | None] = lambda _note, _nth, _now: None
     calls: dict[str, int] = field(default_factory=dict)
     refused: set[float] = field(default_factory=set)
 
-    async def fetch(self, note_id: str) -> Answer:
+    async def fetch(self, note_id: str, start: Start) -> Answer | None:
+        await asyncio.sleep(self.connecting)
+        if not await start():
+            return None
         now = asyncio.get_running_loop().time()
         self.starts.append((now, note_id))
         nth = self.calls[note_id] = self.calls.get(note_id, 0) + 1

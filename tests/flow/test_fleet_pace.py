@@ -35,8 +35,11 @@ class Host:
         while True:
             await self.pace.turn()
             self._depart(len(self.starts))
-            if await self.pace.start():
-                self.starts.append(loop.time())
+            while not self.pace.is_paused:
+                if not (delay := self.pace.start()):
+                    self.starts.append(loop.time())
+                    break
+                await asyncio.sleep(delay)
 
     def within(self, begin: float, end: float) -> int:
         return sum(begin <= start < end for start in self.starts)

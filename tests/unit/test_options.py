@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
@@ -185,10 +186,18 @@ def test_a_target_shows_its_token_in_no_text() -> None:
 
 
 def test_a_target_writes_token_and_id_so_that_neither_can_break_out() -> None:
-    url = Target("https://h", "/p", "a&b=c#/?", accept_cache=True).url("x&token=y z")
-    assert url.path == "/p"
-    assert dict(url.query) == {"token": "a&b=c#/?", "noteId": "x&token=y z", "acceptCache": "true"}
-    assert str(Target("https://h", "/p", "t").url("n")) == "https://h/p?token=t&noteId=n"
+    target = Target("https://h/b", "/p", "a&b=c#/? \r\n", accept_cache=True)
+    asked = target.request("x&token=y z\r\n")
+    url = urlsplit(asked.split(b" ")[1].decode())
+    assert url.path == "/b/p"
+    assert dict(parse_qsl(url.query)) == {
+        "token": "a&b=c#/? \r\n",
+        "noteId": "x&token=y z\r\n",
+        "acceptCache": "true",
+    }
+    plain = Target("https://h:8", "/p", "t").request("n")
+    assert plain.startswith(b"GET /p?token=t&noteId=n HTTP/1.1\r\nHost: h:8\r\n")
+    assert asked.count(b"\r\n") == plain.count(b"\r\n")
 
 
 # Where to call
