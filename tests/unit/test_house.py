@@ -24,11 +24,13 @@ ENGINE = RULES | {
     "engine",
     "disk",
     "threads",
+    "descriptors",
 }
 # What each room may import of the house, itself included.
 MAY = {
     **dict.fromkeys(LOWEST, LOWEST),
     "disk": frozenset({"disk"}),
+    "descriptors": frozenset({"descriptors"}),
     "tokens": LOWEST | {"tokens"},
     "paths": LOWEST | {"paths"},
     "rules": RULES,
