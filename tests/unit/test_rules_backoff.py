@@ -124,9 +124,9 @@ def test_only_a_retry_and_a_reject_cost_an_attempt(
     assert outcome.unanswered == unanswered
     assert (outcome.code, outcome.reason) == (judgement.code, judgement.reason)
     assert outcome.line is None
-    is_retry = judgement.verdict is Verdict.RETRY
-    assert outcome.delay == (1.0 if is_retry else 0.0)
-    assert sum(outcome.tries) == is_retry
+    comes_again = (judgement.verdict, state) == (Verdict.RETRY, State.QUEUED) and attempted
+    assert outcome.delay == (1.0 if comes_again else 0.0)
+    assert sum(outcome.tries) == (judgement.verdict is Verdict.RETRY and attempted)
 
 
 def test_the_delay_grows_with_every_try_of_the_run_whatever_its_cause() -> None:
