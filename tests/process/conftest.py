@@ -8,14 +8,23 @@ from pathlib import Path
 import pytest
 
 from tests.process.tool import Tool
+from tests.process.warm import Warm
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """The parent of warm starts, one in each worker process."""
+    warm = Warm()
+    yield warm
+    warm.end()
 
 
 @pytest.fixture
-def tool(tmp_path: Path) -> Iterator[Tool]:
+def tool(tmp_path: Path, warm: Warm) -> Iterator[Tool]:
     folder, logs = tmp_path / "work", tmp_path / "logs"
     folder.mkdir()
     logs.mkdir()
-    tool = Tool(folder, logs)
+    tool = Tool(folder, logs, warm)
     try:
         yield tool
     finally:

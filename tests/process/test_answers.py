@@ -150,6 +150,7 @@ def test_the_token_is_in_nothing_although_the_server_says_it(tool: Tool) -> None
     run = tool.start_harvest(
         *(upstream.url, tool.notes(6), "--workers", "1", "-v"),
         *("--log-file", log, "--log-format", "json"),
+        cold=True,
     )
     tool.until(lambda: upstream.calls == 3, "three calls")
     command = Path(f"/proc/{run.pid}/cmdline").read_bytes()

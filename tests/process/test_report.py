@@ -27,6 +27,7 @@ from harvester.ledger.reader import ledger_path
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import Job, Outcome, State
 from tests.process.tool import Tool, Upstream
+from tests.process.warm import Warm
 
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
 FLAGS = (
@@ -97,9 +98,9 @@ def earlier_nights(output: Path, ids: list[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def harvested(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tool]:
+def harvested(tmp_path_factory: pytest.TempPathFactory, warm: Warm) -> Iterator[Tool]:
     """Nights in vain, then a harvest that failed in part and was stopped by its quota."""
-    tool = Tool(tmp_path_factory.mktemp("work"), tmp_path_factory.mktemp("logs"))
+    tool = Tool(tmp_path_factory.mktemp("work"), tmp_path_factory.mktemp("logs"), warm)
     try:
         earlier_nights(tool.output, tool.note_ids(400))
         run = tool.harvest(tool.upstream(answer).url, tool.notes(400))

@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -20,13 +21,13 @@ from typing import Any
 
 from aiohttp import web
 
-import harvester
+from tests.process.warm import ROOT, Warm
 
 TOKEN = "tok-3f9ac17e55d04b28"  # noqa: S105 - a made up one, to be searched for in what is written
-ROOT = Path(harvester.__file__).parents[1]
 # Many calls, short waits: what tests of whole processes need.
 FAST = ("--rate", "1000/s", "--backoff-base", "0.01", "--backoff-cap", "0.05")
 _PATIENCE = 60.0
+_PROGRAM = ("-m", "harvester")
 
 Answerer = Callable[["Upstream", str, int], Awaitable[web.StreamResponse]]
 
@@ -69,6 +70,40 @@ class Finished:
         return self.out.splitlines()[-1] if self.out else ""
 
 
+class Forked:
+    """A fork of a warm parent, with as much of `subprocess.Popen` as is used here."""
+
+    def __init__(
+        self,
+        warm: Warm,
+        args: Sequence[str],
+        env: Mapping[str, str],
+        cwd: Path,
+        files: Sequence[int],
+    ) -> None:
+        self._warm = warm
+        self._code: int | None = None
+        self.pid = warm.start(args, env, cwd, files)
+
+    def poll(self) -> int | None:
+        if self._code is None:
+            self._code = self._warm.poll(self.pid)
+        return self._code
+
+    def wait(self, patience: float) -> int:
+        until(lambda: self.poll() is not None, "a process to end", patience)
+        assert self._code is not None
+        return self._code
+
+    def send_signal(self, number: int) -> None:
+        # Until its end is asked for it keeps its pid.
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
 class Started:
     """A process that may still be running; its output goes to files."""
 
@@ -80,6 +115,7 @@ class Started:
         env: Mapping[str, str],
         cwd: Path,
         stdin: bytes | None,
+        warm: Warm | None = None,
     ) -> None:
         self._out, self._err = place.with_suffix(".out"), place.with_suffix(".err")
         source = place.with_suffix(".in")
@@ -90,6 +126,11 @@ class Started:
             self._err.open("wb") as err,
             Path(os.devnull if stdin is None else source).open("rb") as given,
         ):
+            self._process: subprocess.Popen[bytes] | Forked
+            if warm is not None:
+                files = [given.fileno(), out.fileno(), err.fileno()]
+                self._process = Forked(warm, command, env, cwd, files)
+                return
             self._process = subprocess.Popen(
                 command,
                 stdin=given,
@@ -134,6 +175,12 @@ class Started:
         if self.is_running:
             self._process.kill()
         self._process.wait(_PATIENCE)
+
+
+def _is_heeded(env: Mapping[str, str]) -> bool:
+    """Whether an interpreter would start otherwise in this environment than in the tool's."""
+    heeded = {name: env[name] for name in env if name.startswith(("PYTHON", "LC_", "LANG"))}
+    return heeded != {"PYTHONPATH": str(ROOT)}
 
 
 class Simulator:
@@ -246,8 +293,8 @@ class Tool:
     token = TOKEN
     fast = FAST
 
-    def __init__(self, folder: Path, logs: Path) -> None:
-        self.folder, self.logs = folder, logs
+    def __init__(self, folder: Path, logs: Path, warm: Warm) -> None:
+        self.folder, self.logs, self._warm = folder, logs, warm
         self.output = folder / "notes.jsonl"
         self._started: list[Started] = []
         self._upstreams: list[Upstream] = []
@@ -265,19 +312,29 @@ class Tool:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         stdin: bytes | None = None,
-        python: Sequence[str] = ("-m", "harvester"),
+        python: Sequence[str] = _PROGRAM,
         shell: str = "",
+        cold: bool = False,
     ) -> Started:
-        """Start `harvester ARGS`; `shell` is put before the command, in a shell."""
-        command = [sys.executable, *python, *map(str, args)]
+        """Start `harvester ARGS`; `shell` is put before the command, in a shell.
+
+        It is forked from a warm parent, unless an interpreter's own start matters: in a shell, with
+        other arguments or an environment that interpreters heed, or when `cold` says so.
+        """
+        given = {**self.env, "JUSTONEAPI_TOKEN": TOKEN} if env is None else env
+        is_cold = cold or bool(shell) or python != _PROGRAM or _is_heeded(given)
+        command = [*map(str, args)]
+        if is_cold:
+            command = [sys.executable, *python, *command]
         if shell:
             command = ["/bin/sh", "-c", shell, "sh", *command]
         started = Started(
             command,
             self.logs / f"{len(self._started)}",
-            env={**self.env, "JUSTONEAPI_TOKEN": TOKEN} if env is None else env,
+            env=given,
             cwd=cwd or self.folder,
             stdin=stdin,
+            warm=None if is_cold else self._warm,
         )
         self._started.append(started)
         return started
