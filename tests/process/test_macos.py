@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.process.tool import ROOT, Tool
+from tests.process.tool import Tool
+from tests.process.warm import ROOT
 
 TAKEN_AWAY = """\
 import os
