@@ -378,7 +378,7 @@ class Tool:
         """The ids on the lines of OUTPUT, each line whole."""
         text = (output or self.output).read_bytes()
         assert not text or text.endswith(b"\n")
-        return [json.loads(line)["noteId"] for line in text.splitlines()]
+        return [json.loads(line)["noteId"] for line in text.splitlines() if line]
 
     def status(self, output: Path | None = None) -> dict[str, Any]:
         found = self.run("status", output or self.output, "--json", env=self.env)
