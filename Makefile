@@ -27,7 +27,8 @@ bench-fleet: $(VENV)/.dev
 # Many more crash stories than `make test` plays, from another seed on each time: SEEDS=100000.
 SEEDS ?= 20000
 FIRST ?= $(shell date +%s)
-soak: $(VENV)/.dev
+soak: $(VENV)/.soak
+	$(BIN)/python -m pytest -q tests/process/test_readme.py -k recipes
 	$(BIN)/python -m pytest -q --numprocesses 4 tests/crashes --seeds $(SEEDS) --first-seed $(FIRST)
 
 clean:
@@ -42,4 +43,8 @@ $(VENV)/.runtime: pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.runtime
 	@$(PIP) install --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.soak: $(VENV)/.dev
+	@$(PIP) install --editable '.[soak]'
 	@touch $@

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -21,6 +22,8 @@ README = Path(__file__).parents[2] / "README.md"
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ENGLISH, CHINESE = "The real job, in five minutes", "中文快速上手"
 FLEET = "More than one machine"
+# Recipes for these are run where they are installed.
+HEAVY = ("duckdb", "pandas", "polars")
 FIRST = "67f32a94000000001d02eb4a"
 # A notebook's cell may await; a script need not.
 AS_A_CELL = """
@@ -125,12 +128,19 @@ def test_the_recipes_read_what_was_harvested(shell: dict[str, str], tmp_path: Pa
     (program,) = [shlex.split(c)[2] for c in commands() if c.startswith("jq ")]
     rows = jq.compile(program).input_text((tmp_path / "notes.jsonl").read_text("utf-8")).all()
     assert [row.split("\t")[0] for row in rows] == [FIRST, "6a274ceb000000000803f157"]
-    for recipe in blocks("python"):
+    recipes = blocks("python")
+    missing = {name for name in HEAVY if importlib.util.find_spec(name) is None}
+    runnable = [text for text in recipes if not any(f"import {name}\n" in text for name in missing)]
+    assert len(recipes) - len(runnable) == len(missing)
+    for recipe in runnable:
         (tmp_path / "recipe.py").write_text(recipe, "utf-8")
         python = f"{shlex.quote(sys.executable)} -c {shlex.quote(AS_A_CELL)}"
         shown = run(f"JUSTONEAPI_TOKEN=any {python} recipe.py", shell, tmp_path)
         assert any(told in shown for told in (FIRST, "done 1 1", "'done': 2, 'left': 0")), recipe
-    assert FIRST in (tmp_path / "notes.csv").read_text("utf-8")
+    if "duckdb" not in missing:
+        assert FIRST in (tmp_path / "notes.csv").read_text("utf-8")
+    if missing:
+        pytest.skip(f"all but the recipes for {', '.join(sorted(missing))}: `make soak` has them")
 
 
 def test_the_make_targets_are_there() -> None:
