@@ -17,6 +17,7 @@ from harvester.engine.stop import Stop
 from harvester.errors import HarvesterError
 from harvester.model import Answer, Fault, Job, Judgement, Outcome, StopReason, Verdict
 from harvester.output.lines import make_line
+from harvester.output.unread import make_unread
 from harvester.rules.backoff import backoff_delay
 from harvester.rules.breaker import Breaker, FirstAnswers
 from harvester.rules.budget import calls_allowed, is_reached
@@ -50,6 +51,7 @@ class Watch:
     first_answers: FirstAnswers = field(default_factory=FirstAnswers)
     refused: list[int] = field(default_factory=list)
     probing: int | None = None
+    is_unread_told: bool = False
     landed: asyncio.Event = field(default_factory=asyncio.Event)
     is_short: bool = False
     # One at a time: what JSON unfolds to can be thirty times as long.
@@ -279,8 +281,25 @@ class Caller:
             line = self._lane.redaction.line(line)
             return saved(job, answer, judgement, line, now)
         return unsaved(
-            job, answer, judgement, settings.patience, settings.backoff, self._ports.jitter
+            job,
+            answer,
+            judgement,
+            settings.patience,
+            settings.backoff,
+            self._ports.jitter,
+            self._unread(job, answer, judgement),
         )
+
+    def _unread(self, job: Job, answer: Answer, judgement: Judgement) -> bytes | None:
+        """The line of an answer that may be paid for and cannot be read; said once."""
+        if not (judgement.unanswered and answer.body):
+            return None
+        if not self._watch.is_unread_told:
+            self._watch.is_unread_told = True
+            text = "answers that cannot be read may be charged: kept in OUTPUT.unread.jsonl"
+            self._audience.tell(Notice("unread", text))
+        line = make_unread(job, answer, judgement, self._ports.clock())
+        return self._lane.redaction.line(line)
 
     def _heed(self, job: Job, answer: Answer, judgement: Judgement, *, probe: bool) -> None:
         """Let the answer act on the run: stop it, slow it down, trip or close the breaker."""

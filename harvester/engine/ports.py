@@ -29,6 +29,9 @@ class Sink(Protocol):
     async def append(self, lines: Sequence[bytes]) -> tuple[list[int], Extent]:
         """Append whole lines; gives where each ends, and the extent. Raises LocalIOError."""
 
+    async def keep_unread(self, lines: Sequence[bytes]) -> None:
+        """Keep answers that could not be read beside OUTPUT. Raises LocalIOError."""
+
     async def sync(self) -> int:
         """Make OUTPUT durable; gives its length. Raises LocalIOError."""
 

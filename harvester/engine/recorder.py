@@ -161,9 +161,20 @@ class Recorder:
             await self._keep()
             return
         self._unwritten, self._kept = [], 0
+        await self._keep_unread(group)
         if self._sync and lines:
             await self._make_durable()
         self._written.put_nowait(_Written(group, ends, extent))
+
+    async def _keep_unread(self, group: list[Outcome]) -> None:
+        """Write answers that could not be read beside OUTPUT."""
+        lines = [outcome.unread for outcome in group if outcome.unread is not None]
+        if not lines:
+            return
+        try:
+            await self._ports.sink.keep_unread(lines)
+        except HarvesterError as error:
+            self._stop.set(StopReason.LOCAL_IO, str(error))
 
     async def _make_durable(self) -> None:
         try:

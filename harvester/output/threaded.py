@@ -8,6 +8,7 @@ from concurrent.futures import Executor
 from harvester.ledger.protocol import Extent
 from harvester.output.file import OutputFile
 from harvester.output.reserve import Reserve
+from harvester.output.unread import keep_unread
 from harvester.threads import done_on
 
 
@@ -26,6 +27,10 @@ class ThreadedSink:
     def _append(self, lines: Sequence[bytes]) -> tuple[list[int], Extent]:
         ends = self._output.append(lines)
         return ends, self._output.extent(lines[-1] if lines else b"")
+
+    async def keep_unread(self, lines: Sequence[bytes]) -> None:
+        """See `Sink.keep_unread`."""
+        await done_on(self._thread, keep_unread, self._output.path, lines)
 
     async def sync(self) -> int:
         """See `Sink.sync`."""

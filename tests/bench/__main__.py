@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from tests.bench import pace, scale, speed
+from tests.bench import bodies, pace, scale, speed
 
 
 def main() -> None:
     """Print a table for each part."""
+    bodies.main()
     speed.main()
     pace.main()
     scale.main()

@@ -12,6 +12,7 @@ import pytest
 
 from harvester.engine.run import Run
 from harvester.model import Answer, Fault, StopReason
+from harvester.output.unread import unread_path
 from harvester.settings import FASTEST, Backoff, Calling, Limits, Patience, parse_rate
 from harvester.simulator import SimulatorSettings
 from harvester.simulator.brain import Brain
@@ -391,3 +392,21 @@ def test_a_refusal_that_lasts_is_asked_about_ever_more_seldom(night: Night) -> N
     assert max(b - a for a, b in pairwise(early)) == pytest.approx(60, abs=0.1)
     # The pace itself was never shown to be too fast.
     assert api.starts[-1][0] < 600 + 60 + 60
+
+
+def test_an_answer_that_cannot_be_read_may_be_charged_and_its_bytes_are_kept(night: Night) -> None:
+    api = upstream()
+    odd = Answer(200, b"<html>busy</html>")
+    api.script = lambda note, _nth, _now: odd if note == note_ids(1)[0] else None
+    summary = night.run(note_ids(5), api)
+    assert (summary.unanswered, summary.exhausted, summary.done) == (3, 1, 4)
+    kept = [json.loads(line) for line in unread_path(night.output).read_bytes().splitlines()]
+    assert [line["text"] for line in kept] == ["<html>busy</html>"] * 3
+
+
+def test_a_message_with_half_an_emoji_ends_no_run(night: Night) -> None:
+    api = upstream()
+    odd = Answer(200, b'{"code":301,"message":"a \\ud83d' + b"x" * 200_000 + b'"}')
+    api.script = lambda note, _nth, _now: odd if note == note_ids(1)[0] else None
+    summary = night.run(note_ids(5), api)
+    assert (summary.exit_code, summary.exhausted, summary.done) == (1, 1, 4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -199,3 +200,47 @@ def test_an_answer_in_another_encoding_is_read(encoding: str) -> None:
 def test_raw_surrogates_become_escapes() -> None:
     envelope = read_envelope(b'{"code":0,"data":"\xed\xa0\x80"}')
     assert envelope.data == b'"\\ud800"'
+
+
+@pytest.mark.parametrize(
+    "wrapped", [b"callback(%b)", b"/**/ a.b_$1[0] ( %b ) ;\n", b" cb(%b);", b"\xef\xbb\xbfcb(%b)"]
+)
+def test_an_answer_in_the_call_of_a_function_is_read(wrapped: bytes) -> None:
+    body = wrapped % b'{"code":0,"data":{"a":")"}}'
+    assert read_envelope(body) == Envelope(0, data=b'{"a":")"}')
+
+
+def test_half_an_emoji_is_kept_also_where_every_stand_in_is_there_already() -> None:
+    units = [rf"\\u{digit}abc" for digit in "EeFfBbAaCc123456789"]
+    for data in (r'"\ud83d \\ud \uD83D"', '"' + "".join(units) + r' \uD83d \ud83d"'):
+        envelope = read_envelope(f'{{"code":0,"data":{data}}}'.encode())
+        assert envelope.data == data.encode()
+
+
+def test_a_number_that_python_cannot_read_is_kept_as_raw_but_not_the_same_in_a_string() -> None:
+    for many in (4301, 5000, 9000):
+        digits = b"1" * many
+        for before in (0, 1, 2150, 4300, 6000):
+            blank = b" " * before
+            envelope = read_envelope(b'{"code":0,"data":[' + blank + digits + b"]}")
+            assert (envelope.code, envelope.data) == (0, None)
+            envelope = read_envelope(b'{"code":0,"data":["' + blank + digits + b'"]}')
+            assert envelope.data == b'["' + blank + digits + b'"]'
+
+
+@pytest.mark.parametrize("unit", [b'"\\', b'",', b'"a":', b"[", b'{"a":', b"NaN,", b"\xff", b"a("])
+@pytest.mark.parametrize("begin", [b"{", b'{"code":0,"data":', b'{"code":0,"data":"', b"a("])
+def test_what_no_reader_takes_is_given_up_in_time_that_grows_with_its_length(
+    begin: bytes, unit: bytes
+) -> None:
+    def spent(many: int) -> float:
+        body = begin + unit * many
+        times = []
+        for _ in range(3):
+            began = time.process_time()
+            read_envelope(body)
+            times.append(time.process_time() - began)
+        return min(times)
+
+    # Sixteen times the length: a reader that goes over it again and again takes 256 times as long.
+    assert spent(16 * 8_000) < 100 * max(spent(8_000), 0.0005)
