@@ -82,6 +82,15 @@ class Lanes:
         many = len(self._lanes)
         self._stop.set(reason, detail if many == 1 else f"all {many} tokens rest; last: {detail}")
 
+    def restore(self, ages: Sequence[Sequence[float]]) -> None:
+        """Count calls of earlier runs toward the limit of each lane, as `ages` gave them."""
+        for lane, earlier in zip(self._lanes, ages, strict=False):
+            lane.pace.restore(earlier)
+
+    def ages(self) -> list[list[float]]:
+        """How many seconds ago the calls that the limit still counts started, by lane."""
+        return [lane.pace.ages() for lane in self._lanes]
+
     @property
     def per_second(self) -> float:
         """The pace now, in calls a second, of all lanes that do not rest."""

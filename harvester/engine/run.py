@@ -23,6 +23,8 @@ from harvester.settings import RunSettings
 _LEASE_MARGIN, _SHARED_LEASE_MARGIN = 60.0, 15.0
 # After a stop, input that gives nothing for so many seconds is not waited for.
 _QUIET = 1.0
+# What a run that dies started within so many seconds counts as started when the next one begins.
+_REMEMBER_EVERY = 1.0
 Companion = Callable[[Lanes], Coroutine[Any, Any, None]]
 
 
@@ -117,7 +119,10 @@ class Run:
         await self._begin()
         async with asyncio.TaskGroup() as group:
             recording = group.create_task(self._recorder.run())
-            beside = [group.create_task(self._recorder.settle_often())]
+            beside = [
+                group.create_task(self._recorder.settle_often()),
+                group.create_task(self._remember_often()),
+            ]
             if self._companion is not None:
                 beside.append(group.create_task(self._companion(self.lanes)))
             self._calls = group.create_task(self._make_calls())
@@ -127,12 +132,15 @@ class Run:
             await self._give_back()
             for task in beside:
                 task.cancel()
+            await self._remember_starts()
             await self._recorder.settle()
         return await self._summary(asyncio.get_running_loop().time() - began)
 
     async def _begin(self) -> None:
         ledger, spent = self._ports.ledger, self.progress.spent
         self.progress.begin(await ledger.counts())
+        now = self._ports.clock()
+        self.lanes.restore([[now - at for at in lane] for lane in await ledger.starts()])
         if self._settings.limits.max_charged_daily is not None:
             day = Day(self._ports.clock, self._settings.day_zone)
             spent.charged_today = await ledger.charged_since(day.began())
@@ -183,6 +191,23 @@ class Run:
         if seconds is not None:
             await asyncio.sleep(seconds)
             self._stop.set(StopReason.LIMIT, "--max-runtime is reached", at_once=True)
+
+    async def _remember_often(self) -> None:
+        """Keep the latest starts for the next run, until cancelled."""
+        kept = 0
+        while True:
+            await asyncio.sleep(_REMEMBER_EVERY)
+            if kept != self.progress.spent.calls:
+                kept = self.progress.spent.calls
+                await self._remember_starts()
+
+    async def _remember_starts(self) -> None:
+        now = self._ports.clock()
+        starts = [[now - age for age in ages] for ages in self.lanes.ages()]
+        try:
+            await self._ports.ledger.remember_starts(self.progress.spent.calls, starts)
+        except HarvesterError as error:
+            self._stop.set(StopReason.LOCAL_IO, str(error))
 
     async def _follow_day(self) -> None:
         """Count the day's charges anew when the calendar day changes."""

@@ -149,6 +149,18 @@ class Ledger(Protocol):
         Of those that a wrong clock put more than a day ahead, none.
         """
 
+    async def starts(self) -> list[list[float]]:
+        """When the latest calls of earlier runs started, in Unix seconds, by lane.
+
+        What a run that died could not keep counts as started when this one began.
+        """
+
+    async def remember_starts(self, calls: int, starts: Sequence[Sequence[float]]) -> None:
+        """Keep for the next run when the latest calls started, in Unix seconds, by lane.
+
+        `calls` is how many this run has made so far.
+        """
+
     async def settle(self, synced: int) -> None:
         """Make what was committed durable; `synced` bytes of OUTPUT are durable already."""
 
@@ -266,6 +278,12 @@ class DirectLedger(Protocol):
 
     def charged_since(self, since: float) -> int:
         """See `Ledger.charged_since`."""
+
+    def starts(self) -> list[list[float]]:
+        """See `Ledger.starts`."""
+
+    def remember_starts(self, calls: int, starts: Sequence[Sequence[float]]) -> None:
+        """See `Ledger.remember_starts`."""
 
     def settle(self, synced: int) -> None:
         """See `Ledger.settle`."""

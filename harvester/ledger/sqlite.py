@@ -22,6 +22,8 @@ Connection = sqlite3.Connection
 # A reader such as `status` may hold the file for a moment; nobody holds it this long.
 _BUSY_SECONDS = 30.0
 _DAY_MS = 86_400_000
+# No window holds more starts (pace/window.py).
+_MOST_UNKEPT = 4096
 # Answers without a business code are counted under this one.
 NO_CODE = -1
 # How an answer was lost that had been charged and written down already.
@@ -232,6 +234,7 @@ class SqliteLedger:
         now = self._now()
         with self._transaction() as db:
             lost = self._lose_claims("1", (), "the run ended")
+            self._add_unkept_starts(now, lost)
             db.execute(
                 "UPDATE job SET due = ? WHERE state = 0 AND due > ?",
                 (now + round(longest_delay * 1000),) * 2,
@@ -244,6 +247,44 @@ class SqliteLedger:
             )
             self._run = cursor.lastrowid or 0
         return Opening(self._run, lost)
+
+    def _add_unkept_starts(self, now: int, lost: int) -> None:
+        """Count calls that the last run made after it last kept their starts, if it died."""
+        row = self._db.execute(
+            "SELECT id, (SELECT coalesce(sum(calls), 0) FROM activity WHERE run = id"
+            " AND minute > ?) FROM run WHERE finished_at IS NULL"
+            " AND id = (SELECT max(id) FROM run)",
+            ((now - _DAY_MS) // 60_000,),
+        ).fetchone()
+        if row is None:
+            return
+        run, recorded = row
+        kept_run, kept, starts = self._kept_starts()
+        unkept = recorded + lost - (kept if kept_run == run else 0)
+        more = [now] * min(max(0, unkept), _MOST_UNKEPT)
+        self._keep_starts(run, recorded + lost, [lane + more for lane in starts or [[]]])
+
+    def _kept_starts(self) -> tuple[int, int, list[list[int]]]:
+        """Whose starts were kept, after how many calls, and when they were, by lane."""
+        row = self._db.execute("SELECT value FROM meta WHERE key = 'starts'").fetchone()
+        run, calls, starts = json.loads(row[0]) if row else (0, 0, [])
+        return run, calls, starts
+
+    def _keep_starts(self, run: int, calls: int, starts: Sequence[Sequence[int]]) -> None:
+        text = json.dumps([run, calls, starts])
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES ('starts', ?)", (text,))
+
+    def starts(self) -> list[list[float]]:
+        """See `Ledger.starts`."""
+        with self._errors():
+            _, _, starts = self._kept_starts()
+        return [[start / 1000 for start in lane] for lane in starts]
+
+    def remember_starts(self, calls: int, starts: Sequence[Sequence[float]]) -> None:
+        """See `Ledger.remember_starts`."""
+        with self._transaction():
+            in_ms = [[round(start * 1000) for start in lane] for lane in starts]
+            self._keep_starts(self._run, calls, in_ms)
 
     def forget_lines(self) -> None:
         """Take every done job as queued and vouch for nothing, before OUTPUT is read anew."""

@@ -79,6 +79,14 @@ class ThreadedLedger:
         """See `Ledger.charged_since`."""
         return await self._do(self._ledger.charged_since, since)
 
+    async def starts(self) -> list[list[float]]:
+        """See `Ledger.starts`."""
+        return await self._do(self._ledger.starts)
+
+    async def remember_starts(self, calls: int, starts: Sequence[Sequence[float]]) -> None:
+        """See `Ledger.remember_starts`."""
+        await self._do(self._ledger.remember_starts, calls, starts)
+
     async def settle(self, synced: int) -> None:
         """See `Ledger.settle`."""
         await self._do(self._ledger.settle, synced)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from aiolimiter import AsyncLimiter
 
@@ -64,6 +65,15 @@ class Pace:
     def found(self) -> float:
         """The pace to begin the next run with, in calls a second."""
         return self.borne or self._tempo.rate(asyncio.get_running_loop().time())
+
+    def ages(self) -> list[float]:
+        """How many seconds ago the calls that the limit still counts started."""
+        return self._window.ages(asyncio.get_running_loop().time())
+
+    def restore(self, ages: Sequence[float]) -> None:
+        """Count calls of earlier runs, that started so many seconds ago; none lies ahead."""
+        if ages:
+            self._window.restore(ages, asyncio.get_running_loop().time())
 
     @property
     def _share(self) -> float:

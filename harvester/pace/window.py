@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from harvester.settings import Rate
 
@@ -27,6 +28,14 @@ class Window:
         self._length = rate.period / parts + margin
         self._allowed = allowed // parts
         self._starts: deque[float] = deque(maxlen=self._allowed)
+
+    def ages(self, now: float) -> list[float]:
+        """How many seconds ago the calls of the window started, the oldest first."""
+        return [now - start for start in self._starts if start > now - self._length]
+
+    def restore(self, ages: Sequence[float], now: float) -> None:
+        """Take note of calls that started so many seconds ago, before this window was there."""
+        self._starts.extend(now - max(0.0, age) for age in sorted(ages, reverse=True))
 
     def allow(self, calls: int) -> None:
         """From here on let so many calls start in a window, at most those it was made for."""

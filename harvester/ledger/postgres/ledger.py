@@ -326,6 +326,13 @@ class PostgresLedger:
             )
         )
 
+    def starts(self) -> list[list[float]]:
+        """See `Ledger.starts`: a fleet's rate is granted by the database, anew each time."""
+        return []
+
+    def remember_starts(self, calls: int, starts: Sequence[Sequence[float]]) -> None:
+        """See `Ledger.remember_starts`: nothing is to be kept here."""
+
     def settle(self, synced: int) -> None:
         """See `Ledger.settle`: what PostgreSQL committed is durable already."""
         self._set("UPDATE part SET synced = %s WHERE id = %s", synced, self.part)

@@ -1,0 +1,40 @@
+"""The ledger keeps when calls started, and what a run that died could not keep counts as now."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+from harvester.ledger.protocol import Extent
+from harvester.ledger.sqlite import SqliteLedger
+from harvester.model import Outcome, State
+
+NOW = 1_795_363_200.0
+
+
+def test_what_a_dead_run_did_not_keep_counts_as_started_when_the_next_begins(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "out.ledger"
+    with closing(SqliteLedger(path, lambda: NOW)) as ledger:
+        ledger.begin_run(120)
+        ledger.enrol(["a", "b", "c", "d"], None)
+        a, b, c, _ = ledger.claim(4, 100).jobs
+        ledger.remember_starts(1, [[NOW - 1]])
+        ledger.depart([a, b, c], 100)
+        saves = [Outcome(j, State.DONE, 0, "ok", line=b"{}", fetched_at=NOW) for j in (a, b)]
+        ledger.record(saves, [3, 6], Extent(6))
+    with closing(SqliteLedger(path, lambda: NOW + 30)) as ledger:
+        ledger.begin_run(120)
+        assert ledger.starts() == [[NOW - 1, NOW + 30, NOW + 30]]
+
+
+def test_after_a_run_that_ended_only_what_it_kept_counts(tmp_path: Path) -> None:
+    path = tmp_path / "out.ledger"
+    with closing(SqliteLedger(path, lambda: NOW)) as ledger:
+        ledger.begin_run(120)
+        ledger.remember_starts(2, [[NOW], [NOW - 2]])
+        ledger.finish_run("done", 0)
+    with closing(SqliteLedger(path, lambda: NOW + 30)) as ledger:
+        ledger.begin_run(120)
+        assert ledger.starts() == [[NOW], [NOW - 2]]
