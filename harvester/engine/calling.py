@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -45,8 +46,13 @@ async def lanes_to(
         client = await stack.enter_async_context(calling(target, settings.calling.timeout))
         name = f"token {number} of {len(tokens)}"
         pace = pace_of(settings, ledger, is_shared=is_shared)
-        lanes.append(Lane(name, client, pace, redaction, most))
+        lanes.append(Lane(name, client, pace, redaction, most, mark_of(token)))
     return lanes
+
+
+def mark_of(token: str) -> str:
+    """What tells a token from the few others of one ledger, and no more: sixteen bits."""
+    return hashlib.sha256(token.encode()).hexdigest()[:4]
 
 
 def pace_of(settings: RunSettings, ledger: DirectLedger, *, is_shared: bool = False) -> Pace:

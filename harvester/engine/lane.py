@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harvester.api.redaction import Redaction
 from harvester.engine.audience import Audience
 from harvester.engine.ports import Event, Fetcher, Notice
 from harvester.engine.stop import Stop
+from harvester.ledger.protocol import ANY_MARK
 from harvester.model import StopReason
 from harvester.pace import Pace
 
@@ -18,10 +19,9 @@ from harvester.pace import Pace
 class Lane:
     """One token's way to the API.
 
-    `name` tells it from the others without showing it, `redaction` knows the tokens of all lanes,
-    `most` is how many calls at once there are descriptors for, `flying` counts the calls in flight
-    and those about to be, and
-    `resting` is why nothing more is sent on it.
+    `name` tells it from the others without showing it, and `mark` over runs, `redaction` knows the
+    tokens of all lanes, `most` is how many calls at once there are descriptors for, `flying` counts
+    the calls in flight and those about to be, and `resting` is why nothing more is sent on it.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Lane:
     pace: Pace
     redaction: Redaction = field(default_factory=Redaction)
     most: int = sys.maxsize
+    mark: str = ""
     flying: int = 0
     resting: StopReason | None = None
 
@@ -82,14 +83,19 @@ class Lanes:
         many = len(self._lanes)
         self._stop.set(reason, detail if many == 1 else f"all {many} tokens rest; last: {detail}")
 
-    def restore(self, ages: Sequence[Sequence[float]]) -> None:
-        """Count calls of earlier runs toward the limit of each lane, as `ages` gave them."""
-        for lane, earlier in zip(self._lanes, ages, strict=False):
-            lane.pace.restore(earlier)
+    def restore(self, starts: Mapping[str, Sequence[float]], now: float) -> None:
+        """Count calls of earlier runs toward the limit of each lane, as `starts` gave them."""
+        for lane in self._lanes:
+            earlier = starts.get(lane.mark, starts.get(ANY_MARK, ()))
+            lane.pace.restore([now - start for start in earlier])
 
-    def ages(self) -> list[list[float]]:
-        """How many seconds ago the calls that the limit still counts started, by lane."""
-        return [lane.pace.ages() for lane in self._lanes]
+    def starts(self, now: float) -> dict[str, list[float]]:
+        """When the calls that the limit still counts started, by mark, on the clock of `now`."""
+        starts: dict[str, list[float]] = {}
+        for lane in self._lanes:
+            # Two tokens of one mark count together, rather than one of them not at all.
+            starts.setdefault(lane.mark, []).extend(now - age for age in lane.pace.ages())
+        return starts
 
     @property
     def per_second(self) -> float:

@@ -23,8 +23,10 @@ from harvester.settings import RunSettings
 _LEASE_MARGIN, _SHARED_LEASE_MARGIN = 60.0, 15.0
 # After a stop, input that gives nothing for so many seconds is not waited for.
 _QUIET = 1.0
-# What a run that dies started within so many seconds counts as started when the next one begins.
+# What a run that dies started within so many seconds, or this part of the limit's period, counts as
+# started when the next one begins.
 _REMEMBER_EVERY = 1.0
+_REMEMBER_PART = 1 / 200
 Companion = Callable[[Lanes], Coroutine[Any, Any, None]]
 
 
@@ -139,8 +141,7 @@ class Run:
     async def _begin(self) -> None:
         ledger, spent = self._ports.ledger, self.progress.spent
         self.progress.begin(await ledger.counts())
-        now = self._ports.clock()
-        self.lanes.restore([[now - at for at in lane] for lane in await ledger.starts()])
+        self.lanes.restore(await ledger.starts(), self._ports.clock())
         if self._settings.limits.max_charged_daily is not None:
             day = Day(self._ports.clock, self._settings.day_zone)
             spent.charged_today = await ledger.charged_since(day.began())
@@ -195,17 +196,17 @@ class Run:
     async def _remember_often(self) -> None:
         """Keep the latest starts for the next run, until cancelled."""
         kept = 0
+        period = self._settings.calling.rate.period
         while True:
-            await asyncio.sleep(_REMEMBER_EVERY)
+            await asyncio.sleep(max(_REMEMBER_EVERY, _REMEMBER_PART * period))
             if kept != self.progress.spent.calls:
                 kept = self.progress.spent.calls
                 await self._remember_starts()
 
     async def _remember_starts(self) -> None:
-        now = self._ports.clock()
-        starts = [[now - age for age in ages] for ages in self.lanes.ages()]
+        calls, starts = self.progress.spent.calls, self.lanes.starts(self._ports.clock())
         try:
-            await self._ports.ledger.remember_starts(self.progress.spent.calls, starts)
+            await self._ports.ledger.remember_starts(calls, starts)
         except HarvesterError as error:
             self._stop.set(StopReason.LOCAL_IO, str(error))
 

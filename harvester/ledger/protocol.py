@@ -8,6 +8,8 @@ from typing import Protocol
 
 from harvester.model import Counts, Job, Outcome, State
 
+# Under this mark stand starts that any token may have made: they count for those with none known.
+ANY_MARK = ""
 # What `retry` puts back.
 FAILED = (State.REJECTED, State.EXHAUSTED)
 
@@ -149,14 +151,15 @@ class Ledger(Protocol):
         Of those that a wrong clock put more than a day ahead, none.
         """
 
-    async def starts(self) -> list[list[float]]:
-        """When the latest calls of earlier runs started, in Unix seconds, by lane.
+    async def starts(self) -> dict[str, list[float]]:
+        """When the latest calls of earlier runs started, in Unix seconds, by their token's mark.
 
-        What a run that died could not keep counts as started when this one began.
+        What a run that died could not keep counts as started when this one began, whatever the
+        token; for tokens without a mark here see `ANY_MARK`.
         """
 
-    async def remember_starts(self, calls: int, starts: Sequence[Sequence[float]]) -> None:
-        """Keep for the next run when the latest calls started, in Unix seconds, by lane.
+    async def remember_starts(self, calls: int, starts: Mapping[str, Sequence[float]]) -> None:
+        """Keep for the next run when the latest calls started, in Unix seconds, by mark.
 
         `calls` is how many this run has made so far.
         """
@@ -279,10 +282,10 @@ class DirectLedger(Protocol):
     def charged_since(self, since: float) -> int:
         """See `Ledger.charged_since`."""
 
-    def starts(self) -> list[list[float]]:
+    def starts(self) -> dict[str, list[float]]:
         """See `Ledger.starts`."""
 
-    def remember_starts(self, calls: int, starts: Sequence[Sequence[float]]) -> None:
+    def remember_starts(self, calls: int, starts: Mapping[str, Sequence[float]]) -> None:
         """See `Ledger.remember_starts`."""
 
     def settle(self, synced: int) -> None:

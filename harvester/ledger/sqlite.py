@@ -13,7 +13,16 @@ from pathlib import Path
 from harvester.errors import DamagedLedgerError, LocalIOError
 from harvester.ledger.bulk import BULK_AFTER, Bulk
 from harvester.ledger.keys import from_key, to_key
-from harvester.ledger.protocol import Asked, Claimed, Enrolled, Extent, FoundLine, Identity, Opening
+from harvester.ledger.protocol import (
+    ANY_MARK,
+    Asked,
+    Claimed,
+    Enrolled,
+    Extent,
+    FoundLine,
+    Identity,
+    Opening,
+)
 from harvester.ledger.schema import migrate
 from harvester.model import Counts, Job, Outcome, State
 from harvester.rules.latency import bucket_of
@@ -251,10 +260,8 @@ class SqliteLedger:
     def _add_unkept_starts(self, now: int, lost: int) -> None:
         """Count calls that the last run made after it last kept their starts, if it died."""
         row = self._db.execute(
-            "SELECT id, (SELECT coalesce(sum(calls), 0) FROM activity WHERE run = id"
-            " AND minute > ?) FROM run WHERE finished_at IS NULL"
-            " AND id = (SELECT max(id) FROM run)",
-            ((now - _DAY_MS) // 60_000,),
+            "SELECT id, (SELECT coalesce(sum(calls), 0) FROM activity WHERE run = id)"
+            " FROM run WHERE finished_at IS NULL AND id = (SELECT max(id) FROM run)"
         ).fetchone()
         if row is None:
             return
@@ -262,29 +269,38 @@ class SqliteLedger:
         kept_run, kept, starts = self._kept_starts()
         unkept = recorded + lost - (kept if kept_run == run else 0)
         more = [now] * min(max(0, unkept), _MOST_UNKEPT)
-        self._keep_starts(run, recorded + lost, [lane + more for lane in starts or [[]]])
+        # Nobody knows whose they were, and a token that was never kept may have made them.
+        starts.setdefault(ANY_MARK, [])
+        starts = {mark: earlier + more for mark, earlier in starts.items()}
+        self._keep_starts(run, recorded + lost, starts)
 
-    def _kept_starts(self) -> tuple[int, int, list[list[int]]]:
-        """Whose starts were kept, after how many calls, and when they were, by lane."""
+    def _kept_starts(self) -> tuple[int, int, dict[str, list[int]]]:
+        """Whose starts were kept, after how many calls, and when they were, by mark."""
         row = self._db.execute("SELECT value FROM meta WHERE key = 'starts'").fetchone()
-        run, calls, starts = json.loads(row[0]) if row else (0, 0, [])
+        run, calls, starts = json.loads(row[0]) if row else (0, 0, {})
         return run, calls, starts
 
-    def _keep_starts(self, run: int, calls: int, starts: Sequence[Sequence[int]]) -> None:
-        text = json.dumps([run, calls, starts])
+    def _keep_starts(self, run: int, calls: int, starts: Mapping[str, list[int]]) -> None:
+        now = self._now()
+        # A clock that was ahead must not hold up those who come later.
+        kept = {mark: [min(start, now) for start in some] for mark, some in starts.items()}
+        kept = {mark: some for mark, some in kept.items() if some and some[-1] > now - _DAY_MS}
+        text = json.dumps([run, calls, kept])
         self._db.execute("INSERT OR REPLACE INTO meta VALUES ('starts', ?)", (text,))
 
-    def starts(self) -> list[list[float]]:
+    def starts(self) -> dict[str, list[float]]:
         """See `Ledger.starts`."""
         with self._errors():
             _, _, starts = self._kept_starts()
-        return [[start / 1000 for start in lane] for lane in starts]
+        return {mark: [start / 1000 for start in some] for mark, some in starts.items()}
 
-    def remember_starts(self, calls: int, starts: Sequence[Sequence[float]]) -> None:
+    def remember_starts(self, calls: int, starts: Mapping[str, Sequence[float]]) -> None:
         """See `Ledger.remember_starts`."""
         with self._transaction():
-            in_ms = [[round(start * 1000) for start in lane] for lane in starts]
-            self._keep_starts(self._run, calls, in_ms)
+            _, _, kept = self._kept_starts()
+            # Those of tokens that are not used now stay as they are.
+            kept |= {mark: [round(start * 1000) for start in some] for mark, some in starts.items()}
+            self._keep_starts(self._run, calls, kept)
 
     def forget_lines(self) -> None:
         """Take every done job as queued and vouch for nothing, before OUTPUT is read anew."""

@@ -79,11 +79,11 @@ class ThreadedLedger:
         """See `Ledger.charged_since`."""
         return await self._do(self._ledger.charged_since, since)
 
-    async def starts(self) -> list[list[float]]:
+    async def starts(self) -> dict[str, list[float]]:
         """See `Ledger.starts`."""
         return await self._do(self._ledger.starts)
 
-    async def remember_starts(self, calls: int, starts: Sequence[Sequence[float]]) -> None:
+    async def remember_starts(self, calls: int, starts: Mapping[str, Sequence[float]]) -> None:
         """See `Ledger.remember_starts`."""
         await self._do(self._ledger.remember_starts, calls, starts)
 

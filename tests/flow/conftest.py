@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harvester.engine.calling import pace_of
+from harvester.engine.calling import mark_of, pace_of
 from harvester.engine.lane import Lane
 from harvester.engine.opening import Host, Opened, begin, open_harvest
 from harvester.engine.ports import Event, Ports, Start
@@ -65,6 +65,7 @@ class Upstream:
     script: Callable[[str, int, float], Answer | None] = lambda _note, _nth, _now: None
     calls: dict[str, int] = field(default_factory=dict)
     refused: set[float] = field(default_factory=set)
+    token: str = field(default="t")
 
     async def fetch(self, note_id: str, start: Start) -> Answer | None:
         await asyncio.sleep(self.connecting)
@@ -147,7 +148,12 @@ class Night:
             (self.events.append,),
         )
         lanes = [
-            Lane(f"token {number}", fetcher, pace_of(settings, opened.ledger))
+            Lane(
+                f"token {number}",
+                fetcher,
+                pace_of(settings, opened.ledger),
+                mark=mark_of(fetcher.token),
+            )
             for number, fetcher in enumerate((upstream, *self.more_upstreams), 1)
         ]
         run = Run(settings, ports, lanes)

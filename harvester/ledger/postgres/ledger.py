@@ -326,11 +326,11 @@ class PostgresLedger:
             )
         )
 
-    def starts(self) -> list[list[float]]:
+    def starts(self) -> dict[str, list[float]]:
         """See `Ledger.starts`: a fleet's rate is granted by the database, anew each time."""
-        return []
+        return {}
 
-    def remember_starts(self, calls: int, starts: Sequence[Sequence[float]]) -> None:
+    def remember_starts(self, calls: int, starts: Mapping[str, Sequence[float]]) -> None:
         """See `Ledger.remember_starts`: nothing is to be kept here."""
 
     def settle(self, synced: int) -> None:
