@@ -239,6 +239,10 @@ def plan(
     check_apart({}, _files_read(inputs, options), output=place)
     settings = settings_of(options)
     simulated = settings.simulated
+    fleet = fleet_of(options)
+    has_input = not (isinstance(inputs, Sized) and len(inputs) == 0)
+    if not has_input and fleet is None:
+        _check_begun(place)
     return Harvest(
         settings,
         place,
@@ -246,9 +250,9 @@ def plan(
         base_url="" if simulated else base_url_of(options),
         tokens=(SIMULATED_TOKEN,) if simulated else tokens_of(options),
         observers=observers,
-        has_input=not (isinstance(inputs, Sized) and len(inputs) == 0),
+        has_input=has_input,
         wait_for_lock=read("wait_for_lock", options.get("wait_for_lock", "0s")),
-        fleet=fleet_of(options),
+        fleet=fleet,
     )
 
 
@@ -261,6 +265,19 @@ def _files_read(
         yield "INPUT", inputs
     elif isinstance(inputs, list | tuple) and len(inputs) <= _MOST_PATHS:
         yield from (("INPUT", path) for path in inputs)
+
+
+def _check_begun(output: Path) -> None:
+    """Refuse to go on with what was never begun; raises UsageError that names what was."""
+    from harvester.ledger.reader import ledger_path
+
+    ledger = ledger_path(output.resolve())
+    if output.exists() or ledger.exists():
+        return
+    begun = [path.name.removesuffix(".ledger") for path in ledger.parent.glob("*.ledger")]
+    near = difflib.get_close_matches(output.name, begun, n=1)
+    hint = f"did you mean {near[0]}? Else name" if near else "name"
+    raise UsageError(f"there is no {output} to go on with: {hint} an INPUT to begin with.")
 
 
 def fleet_of(options: Options) -> FleetAddress | None:

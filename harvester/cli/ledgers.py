@@ -80,21 +80,13 @@ def opened_reader(
 
 
 @contextmanager
-def known_before(output: Path, fleet: FleetAddress | None) -> Iterator[LedgerReader | None]:
-    """The ledger that a run would go on with, None if there is none yet; errors as a run's."""
-    from harvester.ledger.reader import ledger_path, reading
-    from harvester.output.part import check_no_part
-
+def known_to_all(fleet: FleetAddress | None) -> Iterator[LedgerReader | None]:
+    """The ledger that a fleet's run would go on with, None if there is none yet."""
     with ExitStack() as stack:
         reader: LedgerReader | None = None
-        path = ledger_path(output.resolve())
         if fleet is not None:
             with suppress(NoHarvestError):
                 reader = stack.enter_context(reading_part(fleet))
-        else:
-            check_no_part(output.resolve())
-            if path.exists():
-                reader = stack.enter_context(reading(path))
         yield reader
 
 

@@ -211,7 +211,7 @@ def run(
         output=output,
     )
     if dry_run:
-        estimated(inputs, output, chosen, price)
+        estimated(inputs, output, chosen, price, is_quiet=quiet)
         return 0
     screen = Screen(output, price, progress, verbose, quiet, log_file, log_format, metrics_file)
     return harvested(inputs, screen, chosen, on_finish)

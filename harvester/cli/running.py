@@ -8,7 +8,7 @@ import os
 import shlex
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -16,29 +16,39 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harvester.cli.ledgers import known_before
+from harvester.cli.ledgers import known_to_all
 from harvester.cli.on_finish import OnFinish
 from harvester.cli.screen import Screen, measured, observers_of, print_summary, shown
 from harvester.cli.signals import Signals
 from harvester.cli.stopping import Stopping
-from harvester.engine.harvest import Harvest, run_harvest
+from harvester.engine.harvest import Harvest, is_local, run_harvest
 from harvester.engine.run import Run
 from harvester.ledger.fleet import without_password
 from harvester.model import Summary
-from harvester.options import Options, base_url_of, fleet_of, plan
+from harvester.options import Options, plan
 from harvester.plain import plain
+from harvester.tokens import doubt_about
 from harvester.views.summary import closing_line
 
 if TYPE_CHECKING:
     from harvester.views.metrics import MetricsFile
 
 
-def estimated(inputs: tuple[str, ...], output: Path, options: Options, price: float | None) -> None:
+def estimated(
+    inputs: tuple[str, ...],
+    output: Path,
+    options: Options,
+    price: float | None,
+    *,
+    is_quiet: bool,
+) -> None:
     """Say what a run would do, and send nothing."""
     from harvester.views.estimate import estimate_lines
 
-    with known_before(output, fleet_of(options)) as reader:
-        for line in estimate_lines(inputs, reader, options, price):
+    harvest = plan(inputs, output, options)
+    _warn(options, harvest, is_quiet=is_quiet)
+    with known_to_all(harvest.fleet) as reader:
+        for line in estimate_lines(harvest, reader, price):
             click.echo(line)
 
 
@@ -56,8 +66,7 @@ def harvested(
             observers = observers_of(screen, stack, metrics)
             # What is named may be a pipe that nobody writes to.
             harvest = signals.during(partial(plan, inputs, screen.output, options, observers))
-            for warning in [] if screen.quiet else warnings_about(options, harvest):
-                click.echo(f"harvester: warning: {warning}", err=True)
+            _warn(options, harvest, is_quiet=screen.quiet)
             summary = asyncio.run(_run(harvest, screen, metrics, signals))
         closing = closing_line(summary, screen.output, _command_to_go_on(inputs, options))
         finish.ended(summary, closing)
@@ -66,17 +75,39 @@ def harvested(
 
 
 def _command_to_go_on(inputs: tuple[str, ...], options: Options) -> str:
-    """The command that was typed, less its inputs, a password, and what is not to be done twice."""
+    """The command that was typed, fit to be shown, less its inputs and what is not done twice."""
     once = {*inputs, "--rebuild", "--retry-failed"}
-    words = ["harvester", *(word for word in sys.argv[1:] if word not in once)]
+    words = ["harvester", *(word for word in _without_hook(sys.argv[1:]) if word not in once)]
     ledger = options.get("ledger")
     if ledger:
         words = [word.replace(ledger, without_password(ledger)) for word in words]
     return shlex.join(words)
 
 
+def _without_hook(words: Sequence[str]) -> Iterator[str]:
+    """A command without --on-finish: what that runs may hold keys, and cron mails what is shown."""
+    rest = iter(words)
+    for word in rest:
+        if word == "--on-finish":
+            next(rest, None)
+        elif not word.startswith("--on-finish="):
+            yield word
+
+
+def _warn(options: Options, harvest: Harvest, *, is_quiet: bool) -> None:
+    warnings = [] if is_quiet else warnings_about(options, harvest)
+    for warning in (*unencrypted(harvest), *warnings):
+        click.echo(f"harvester: warning: {warning}", err=True)
+
+
+def unencrypted(harvest: Harvest) -> Iterator[str]:
+    """What is said of a token that travels in the open, however quiet a run is to be."""
+    if harvest.base_url.startswith("http://") and not is_local(harvest.base_url):
+        yield f"{harvest.base_url} is plain HTTP: the token travels unencrypted."
+
+
 def warnings_about(options: Options, harvest: Harvest) -> Iterator[str]:
-    """What endangers a password or the token; a run against the simulator has no token."""
+    """What endangers a password or the token; a simulator takes any token."""
     ledger = options.get("ledger") or ""
     if without_password(ledger) != ledger and any(ledger in word for word in sys.argv):
         yield (
@@ -85,9 +116,8 @@ def warnings_about(options: Options, harvest: Harvest) -> Iterator[str]:
         )
     if harvest.settings.simulated:
         return
-    local = ("http://127.", "http://localhost", "http://[::1]")
-    if harvest.base_url.startswith("http://") and not harvest.base_url.startswith(local):
-        yield f"{base_url_of(options)} is plain HTTP: the token travels unencrypted."
+    if not is_local(harvest.base_url):
+        yield from dict.fromkeys(filter(None, map(doubt_about, harvest.tokens)))
     token_file = options.get("token_file")
     if token_file is not None and _is_open_to_others(Path(token_file)):
         name = plain(shlex.quote(os.fspath(token_file)))

@@ -17,9 +17,10 @@ from click.core import ParameterSource
 
 from harvester.cli.completion import Named
 from harvester.cli.group import SETTINGS
-from harvester.cli.options import Command
+from harvester.cli.options import Command, telling_names
 from harvester.cli.run import run
 from harvester.errors import UsageError
+from harvester.ledger.fleet import without_password
 from harvester.options import BASE_URL_VARIABLE, Options, plan
 from harvester.paths import check_apart
 from harvester.plain import has_unprintable
@@ -38,6 +39,10 @@ _FORMS = {
     "timer": (timer,),
     "all": (crontab, service, timer),
 }
+_LEFT_OUT = (
+    "the ledger's password is not printed: put it in ~/.pgpass, or as PGPASSWORD=... above the "
+    "crontab line, or in a file of your own that an EnvironmentFile= in the service names."
+)
 # What would be wrong every night, and why.
 _NOT_NIGHTLY = {
     "dry_run": "it would fetch nothing",
@@ -81,8 +86,12 @@ def schedule(
     run. An --on-finish command is taken as it is: use absolute paths in it.
     """
     end = None if until is None else _time_of_day(until)
-    nightly = _nightly(_parsed(words, ctx), _time_of_day(at), end)
+    given = _parsed(words, ctx)
+    with telling_names(given):
+        nightly = _nightly(given, _time_of_day(at), end)
     _check_printable(nightly.command)
+    if without_password(given.params["ledger"] or "") != (given.params["ledger"] or ""):
+        click.echo(f"harvester: warning: {_LEFT_OUT}", err=True)
     click.echo("\n".join(write(nightly) for write in _FORMS[form]), nl=False)
 
 
@@ -147,7 +156,7 @@ def _checked(params: Mapping[str, Any], output: Path, inputs: Sequence[Path]) ->
     for place in filter(None, (output, params["log_file"], params["metrics_file"])):
         if place.is_dir() or not place.absolute().parent.is_dir():
             raise UsageError(f"{place.absolute()} cannot be a file: create its folder first.")
-    from harvester.cli.running import warnings_about
+    from harvester.cli.running import unencrypted, warnings_about
 
     options = cast("Options", params)
     check_apart(
@@ -156,7 +165,7 @@ def _checked(params: Mapping[str, Any], output: Path, inputs: Sequence[Path]) ->
         output=output,
     )
     harvest = plan(inputs, output, options, stdin=BytesIO())
-    for warning in warnings_about(options, harvest):
+    for warning in (*unencrypted(harvest), *warnings_about(options, harvest)):
         click.echo(f"harvester: warning: {warning}", err=True)
     return harvest.settings
 
@@ -196,7 +205,9 @@ def _option_words(option: click.Option, value: Any) -> Iterator[str]:  # noqa: A
         return
     for one in value if option.multiple else [value]:
         is_path = isinstance(option.type, click.Path)
-        yield from (name, str(Path(one).absolute()) if is_path else str(one))
+        text = str(Path(one).absolute()) if is_path else str(one)
+        # What is printed here is kept in files and mails, and shows in `ps`.
+        yield from (name, without_password(text) if option.name == "ledger" else text)
 
 
 def _is_said(given: click.Context, name: str | None) -> bool:

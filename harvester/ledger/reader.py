@@ -129,6 +129,11 @@ class LedgerReader:
         if found != "ok":
             raise _damaged(self._path, found)
 
+    def copy_to(self, path: Path) -> None:
+        """Make a ledger at `path` that holds what this one does now."""
+        with closing(sqlite3.connect(path)) as copy:
+            self._db.backup(copy)
+
     def require_index(self) -> None:
         """Refuse to look up notes while the run that reads a long input keeps no index of them."""
         index = "SELECT count(*) FROM sqlite_schema WHERE name = 'job_by_note'"
@@ -326,15 +331,18 @@ class LedgerReader:
 
 
 @contextmanager
-def reading(path: Path, *, allow_older: bool = False) -> Iterator[LedgerReader]:
+def reading(
+    path: Path, *, allow_older: bool = False, is_brief: bool = False
+) -> Iterator[LedgerReader]:
     """A reader of the ledger at a path; raises UsageError, LedgerError, LocalIOError.
 
-    Of an older schema only `extent` can be read.
+    Of an older schema only `extent` can be read. A brief look leaves no file of SQLite's beside the
+    ledger, but sees nothing of a run that begins meanwhile.
     """
     if not path.exists():
         raise UsageError(_no_ledger(path))
     try:
-        with closing(_connect(path)) as db:
+        with closing(_connect(path, is_brief=is_brief)) as db:
             _check_version(db, path, allow_older=allow_older)
             db.execute("PRAGMA cache_size = -16000")  # in KiB: notes are looked up in no order
             yield LedgerReader(db, path)
@@ -347,10 +355,11 @@ def reading(path: Path, *, allow_older: bool = False) -> Iterator[LedgerReader]:
         raise _damaged(path, str(error)) from error
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, *, is_brief: bool = False) -> sqlite3.Connection:
     uri = f"file:{quote(os.fsencode(path))}?mode=ro"
     log = path.with_name(path.name + "-wal")
-    if not os.access(path.parent, os.W_OK) and not (log.exists() and log.stat().st_size):
+    is_unwritten = is_brief or not os.access(path.parent, os.W_OK)
+    if is_unwritten and not (log.exists() and log.stat().st_size):
         # SQLite would make files beside the ledger. Where nobody can, nobody writes it either.
         uri += "&immutable=1"
     return sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)

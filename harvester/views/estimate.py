@@ -5,66 +5,140 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from harvester.engine.day import Day
+from harvester.engine.harvest import Harvest
+from harvester.engine.rehearsal import rehearsed
+from harvester.errors import InputError
 from harvester.ledger.reader import LedgerReader
 from harvester.ledger.sqlite import SqliteLedger
-from harvester.model import BadLine, State
-from harvester.options import Inputs, Options, pages_of, settings_of
+from harvester.model import BadLine, Counts, State
 from harvester.plain import plain
+from harvester.rules.budget import Spent, calls_allowed
 from harvester.rules.tempo import START
-from harvester.settings import Rate
+from harvester.settings import Rate, RunSettings
 from harvester.views.words import count, duration, money
+
+_BAD_SHOWN = 10
+
+
+@dataclass(slots=True)
+class _Found:
+    """What a run would find: of INPUT, in the queue before it, and used up of the day's cap."""
+
+    new: int = 0
+    known: int = 0
+    again: int = 0
+    queued: int = 0
+    charged_today: int = 0
+    bad: int = 0
+    bad_examples: list[BadLine] = field(default_factory=list)
+
+    def see_bad(self, lines: list[BadLine]) -> None:
+        self.bad += len(lines)
+        self.bad_examples += lines[: _BAD_SHOWN - len(self.bad_examples)]
 
 
 def estimate_lines(
-    inputs: Inputs, reader: LedgerReader | None, options: Options, price: float | None
+    harvest: Harvest, reader: LedgerReader | None, price: float | None
 ) -> Iterator[str]:
-    """Lines for people, going by a ledger if there is one.
+    """Lines for people; of a fleet, going by what `reader` knows, if there is any yet.
 
     Raises what a run would raise before its first call.
     """
-    settings = settings_of(options)
-    bad: list[BadLine] = []
-    with ExitStack() as stack:
-        added, held = _look(inputs, options, reader, bad, stack)
-        counts = None if reader is None else reader.counts(time.time())
-    queued = 0 if counts is None else counts.queued + counts.exhausted
-    if counts is not None and settings.retry_failed:
-        queued += counts.rejected
-    total = added + queued
-    calling = settings.calling
-    # A pace to be found begins with this one.
-    rate = Rate(START, 1.0) if calling.is_rate_found else calling.rate
-    seconds = total / rate.per_second
-    yield f"{count(added, 'new note')}, {held:,} already known, {queued:,} queued before"
+    settings = harvest.settings
+    found = _by_rehearsal(harvest) if harvest.fleet is None else _in_fleet(harvest, reader)
+    if found.bad and not found.new + found.known + found.again:
+        first = found.bad_examples[0]
+        raise InputError(f"INPUT names no note at all; the first line: {first}")
+    again = f", {found.again:,} to be fetched again" if found.again else ""
     yield (
-        f"would make at least {count(total, 'call')}{money(total, price)}, in at least "
-        f"{duration(seconds)} at {rate}"
+        f"{count(found.new, 'new note')}, {found.known:,} already known{again}, "
+        f"{found.queued:,} queued before"
     )
-    if bad:
-        yield f"{count(len(bad), 'line')} of input name no note:"
-        yield from (f"  {plain(str(line), 600)}" for line in bad[:10])
+    yield from _cost_lines(settings, found, price)
+    if found.bad:
+        yield f"{count(found.bad, 'line')} of input name no note:"
+        yield from (f"  {plain(str(line), 600)}" for line in found.bad_examples)
     yield "dry run: nothing was sent, nothing was changed"
 
 
-def _look(
-    inputs: Inputs,
-    options: Options,
-    reader: LedgerReader | None,
-    bad: list[BadLine],
-    stack: ExitStack,
-) -> tuple[int, int]:
-    """Count new and known notes, each once, in a ledger thrown away afterwards."""
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="harvester-")))
-    scratch = SqliteLedger(folder / "ledger", time.time)
-    stack.callback(scratch.close)
-    added = held = 0
-    for page in pages_of(inputs, options, None):
-        bad += page.bad
-        known: dict[str, State] = {} if reader is None else reader.known(page.ids)
-        new = [note_id for note_id in page.ids if note_id not in known]
-        added += scratch.enrol(new, None).added
-        held += len(known)
-    return added, held
+def _cost_lines(settings: RunSettings, found: _Found, price: float | None) -> Iterator[str]:
+    total = found.new + found.again + found.queued
+    calling = settings.calling
+    # A pace to be found begins with this one.
+    rate = Rate(START, 1.0) if calling.is_rate_found else calling.rate
+    allowed = calls_allowed(settings.limits, Spent(charged_today=found.charged_today), 0)
+    longest = settings.limits.max_runtime
+    in_time = None if longest is None else int(longest * rate.per_second) + calling.burst
+    calls = min(bound for bound in (total, allowed, in_time) if bound is not None)
+    yield (
+        f"would make at least {count(calls, 'call')}{money(calls, price)}, in at least "
+        f"{duration(calls / rate.per_second)} at {rate}"
+    )
+    if calls < total:
+        yield f"would be stopped by its own limit, with at least {total - calls:,} left"
+
+
+def _by_rehearsal(harvest: Harvest) -> _Found:
+    """What a run finds that does all but call, on a copy."""
+    settings = harvest.settings
+    found = _Found()
+    with rehearsed(harvest) as ledger:
+        before = ledger.counts()
+        found.queued = before.queued
+        found.charged_today = ledger.charged_since(Day(time.time, settings.day_zone).began())
+        read = 0
+        for page in harvest.pages:
+            found.see_bad(page.bad)
+            read += len(page.ids)
+            found.again += ledger.enrol(page.ids, _refresh_before(settings)).refreshed
+        ledger.end_input()
+        after: Counts = ledger.counts()
+    found.new = after.total - before.total
+    found.known = read - found.new - found.again
+    return found
+
+
+def _in_fleet(harvest: Harvest, reader: LedgerReader | None) -> _Found:
+    """What a fleet's ledger tells; which ids are named twice, a ledger thrown away afterwards."""
+    settings = harvest.settings
+    found = _Found()
+    before = _refresh_before(settings)
+    if reader is not None:
+        reader.require_index()
+        counts = reader.counts(time.time())
+        found.queued = counts.queued + counts.exhausted + settings.retry_failed * counts.rejected
+        found.charged_today = reader.used(Day(time.time, settings.day_zone).began())
+    with _scratch() as scratch:
+        for page in harvest.pages:
+            found.see_bad(page.bad)
+            jobs = {} if reader is None else reader.jobs_of(page.ids)
+            old = [
+                note_id
+                for note_id, job in jobs.items()
+                if before is not None
+                and job.state is State.DONE
+                and (job.fetched_at or 0.0) < before
+            ]
+            found.again += scratch.enrol(old, None).added
+            found.new += scratch.enrol([i for i in page.ids if i not in jobs], None).added
+            found.known += len(jobs) - len(old)
+    return found
+
+
+def _refresh_before(settings: RunSettings) -> float | None:
+    return None if settings.refresh is None else time.time() - settings.refresh
+
+
+@contextmanager
+def _scratch() -> Iterator[SqliteLedger]:
+    with tempfile.TemporaryDirectory(prefix="harvester-") as folder:
+        scratch = SqliteLedger(Path(folder) / "ledger", time.time)
+        try:
+            yield scratch
+        finally:
+            scratch.close()

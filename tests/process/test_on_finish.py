@@ -15,7 +15,7 @@ from harvester.cli.on_finish import run_command
 from harvester.cli.signals import Signals
 from tests.process.tool import Tool
 
-TELL = 'env | grep -E "^(HARVESTER_[A-Z_]+|JUSTONEAPI_TOKEN)=" > told'
+TELL = 'env | grep -E "^(HARVESTER_[A-Z_]+|JUST_?ONE_?API_TOKEN|PGPASSWORD)=" > told'
 NAMES = {"REASON", "EXIT_CODE", "SUMMARY", "OUTPUT", "DONE", "QUEUED", "FAILED", "CHARGED"}
 NAMES |= {"UNANSWERED", "CALLS"}
 
@@ -56,6 +56,7 @@ def test_a_run_that_stops_or_cannot_begin_tells_why(
     simulator = tool.simulate(*faults)
     notes = tool.notes(30)
     ended = tool.harvest(simulator.url, notes, "-q", "--on-finish", TELL, *options)
+    assert "told" not in ended.text
     heard = told(tool)
     assert (ended.code, heard["EXIT_CODE"], heard["REASON"]) == (code, str(code), reason)
     assert ended.text.strip().startswith(heard["SUMMARY"])
@@ -106,6 +107,18 @@ def test_a_dry_run_finishes_nothing(tool: Tool) -> None:
     ended = tool.harvest("http://127.0.0.1:9", tool.notes(1), "--dry-run", "--on-finish", TELL)
     assert ended.code == 0, ended.text
     assert not (tool.folder / "told").exists()
+
+
+def test_a_command_does_not_find_what_a_run_is_told_in_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("JUSTONEAPI_TOKEN", "JUST_ONE_API_TOKEN", "HARVESTER_LEDGER", "PGPASSWORD")
+    for name in (*names, "HARVESTER_RUN_LEDGER", "SEEN"):
+        monkeypatch.setenv(name, "s3cret")
+    assert run_command(f"env > '{tmp_path}/env'", {"HARVESTER_DONE": "1"}, Signals(), 30) is None
+    lines = (tmp_path / "env").read_text("utf-8").splitlines()
+    assert [line for line in lines if "s3cret" in line] == ["SEEN=s3cret"]
+    assert "HARVESTER_DONE=1" in lines
 
 
 def test_a_command_that_does_not_end_is_killed_with_all_it_started(tmp_path: Path) -> None:

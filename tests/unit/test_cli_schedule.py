@@ -50,6 +50,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "ids.txt").write_text("67f32a94000000001d02eb4a\n")
     (tmp_path / "token.txt").write_text("any\n")
     (tmp_path / "token.txt").chmod(0o600)
+    (tmp_path / "notes.jsonl").touch()
+    (tmp_path / "notes.jsonl.ledger").touch()
     return tmp_path
 
 
@@ -128,9 +130,31 @@ def test_settings_of_this_environment_are_written_out_for_the_night(folder: Path
 
 
 @pytest.mark.parametrize(
+    ("said", "env"),
+    [
+        (("--ledger", "postgresql://me:s3cret@db/notes"), {}),
+        (("--ledger=postgresql://me@db/notes?password=s3cret",), {}),
+        ((), {"HARVESTER_LEDGER": "postgresql://me:s3cret@db/notes"}),
+    ],
+)
+def test_the_ledgers_password_is_not_printed_and_it_is_said_where_it_goes(
+    folder: Path, said: tuple[str, ...], env: dict[str, str]
+) -> None:
+    words = ("notes.jsonl", "ids.txt", "--simulate", *said)
+    for form in ("cron", "systemd", "all"):
+        result = CliRunner().invoke(schedule, [*words, "--at", "1:30", "--format", form], env=env)
+        assert result.exit_code == 0, (result.output, result.exception)
+        assert "s3cret" not in result.output
+        assert "@db/notes" in result.stdout
+        for place in ("~/.pgpass", "PGPASSWORD", "EnvironmentFile"):
+            assert place in result.stderr
+
+
+@pytest.mark.parametrize(
     ("words", "complaint"),
     [
         (("notes.jsonl",), "--token-file"),
+        (("notse.jsonl", "--simulate"), "did you mean notes.jsonl?"),
         (("--simulate",), "name the OUTPUT"),
         (("notes.jsonl", "--token-file", "none.txt"), "cannot be read"),
         (("notes.jsonl", "none.txt", "--simulate"), "no such file"),
@@ -146,7 +170,7 @@ def test_settings_of_this_environment_are_written_out_for_the_night(folder: Path
         (("notes.jsonl", "--simulate", "--until", "7:00", "--max-runtime", "2h"), "say the same"),
         (("none/notes.jsonl", "--simulate"), "create its folder"),
         (("notes.jsonl", "--simulate", "--log-file", "none/log"), "create its folder"),
-        (("not\nes.jsonl", "--simulate"), "rename it"),
+        (("not\nes.jsonl", "ids.txt", "--simulate"), "rename it"),
     ],
 )
 def test_what_would_fail_at_night_is_refused_now(

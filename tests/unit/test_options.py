@@ -14,6 +14,8 @@ import pytest
 
 import harvester
 from harvester.api.client import Target, check_base_url
+from harvester.cli.running import unencrypted
+from harvester.engine.harvest import is_local
 from harvester.errors import InputError, OptionError, UsageError
 from harvester.options import (
     BASE_URL_VARIABLE,
@@ -265,6 +267,28 @@ def test_what_cannot_be_a_base_url_is_refused(url: str) -> None:
         check_base_url(url)
 
 
+@pytest.mark.parametrize(
+    ("url", "is_this_machine"),
+    [
+        ("http://localhost:8080", True),
+        ("http://LOCALHOST", True),
+        ("http://127.0.0.1:9/x", True),
+        ("http://127.8.8.8", True),
+        ("http://[::1]:8080", True),
+        ("http://localhost.evil.example", False),
+        ("http://127.evil.example", False),
+        ("http://127.0.0.1.evil.example", False),
+        ("http://47.117.133.51:30015", False),
+    ],
+)
+def test_this_machine_is_told_from_names_that_look_like_it(
+    url: str, *, is_this_machine: bool
+) -> None:
+    assert is_local(url) == is_this_machine
+    harvest = plan([ID], "out.jsonl", {"base_url": url, "token": SECRET})
+    assert len(list(unencrypted(harvest))) == (not is_this_machine)
+
+
 # Settings
 
 
@@ -465,8 +489,25 @@ def test_a_simulated_plan_needs_no_token() -> None:
 
 
 @pytest.mark.parametrize(("inputs", "has_input"), [([], False), ((), False), ([ID], True)])
-def test_a_plan_knows_whether_it_was_given_input(inputs: Inputs, *, has_input: bool) -> None:
-    assert plan(inputs, "out.jsonl", {"simulate": True}).has_input == has_input
+def test_a_plan_knows_whether_it_was_given_input(
+    tmp_path: Path, inputs: Inputs, *, has_input: bool
+) -> None:
+    output = tmp_path / "out.jsonl"
+    output.touch()
+    assert plan(inputs, output, {"simulate": True}).has_input == has_input
+
+
+def test_going_on_with_what_was_never_begun_is_refused_with_what_was(tmp_path: Path) -> None:
+    (tmp_path / "notes.jsonl.ledger").touch()
+    for name, hint in (
+        ("notse.jsonl", "did you mean notes.jsonl? Else name an INPUT"),
+        ("other", ": name an INPUT"),
+    ):
+        told = refusal(lambda name=name: plan([], tmp_path / name, {"simulate": True}))  # type: ignore[misc]
+        assert f"there is no {tmp_path / name} to go on with" in told
+        assert hint in told
+    assert plan([], tmp_path / "notes.jsonl", {"simulate": True}).has_input is False
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.jsonl.ledger"]
 
 
 def test_the_rate_may_be_left_to_be_found() -> None:

@@ -1,0 +1,120 @@
+"""A run rehearsed on a copy of its ledger: what it would find to do, by the run's own rules."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from harvester.engine.harvest import Harvest, is_local, this_host
+from harvester.engine.opening import Host, Opened, begin, open_harvest
+from harvester.errors import DamagedLedgerError, HarvesterError, LocalIOError, UsageError
+from harvester.ledger.protocol import DirectLedger, Identity
+from harvester.ledger.reader import ledger_path, reading
+from harvester.ledger.sqlite import SqliteLedger
+from harvester.output.ending import holds, line_before
+from harvester.output.part import check_no_part
+
+# So much is copied of OUTPUT's beginning, and before the end of what the ledger vouches for.
+_MARGIN = 1 << 20
+# What a run keeps beside OUTPUT and takes back into it.
+_BESIDE = (".ledger-reserve", ".kept")
+
+
+@contextmanager
+def rehearsed(harvest: Harvest) -> Iterator[DirectLedger]:
+    """The ledger that a run would begin with, as a copy that is thrown away; errors as a run's."""
+    host = this_host()
+    settings = harvest.settings
+    output = harvest.output.resolve()
+    check_no_part(output)
+    _check_place(output)
+    with tempfile.TemporaryDirectory(prefix="harvester-") as folder:
+        copy = Path(folder).resolve() / output.name
+        try:
+            _copy(output, copy, host, is_whole=settings.rebuild)
+            opened = _opened(harvest, copy, host)
+            begin(opened, settings, host, has_input=harvest.has_input)
+        except HarvesterError as error:
+            # What is to be mended is where the copy was made from.
+            raise type(error)(str(error).replace(str(copy), str(output))) from None
+        try:
+            yield opened.ledger
+        finally:
+            opened.close()
+
+
+def _check_place(output: Path) -> None:
+    if output.exists() and not output.is_file():
+        raise UsageError(f"--output {output} is not a regular file: name a file to append to.")
+    if not output.parent.is_dir():
+        raise LocalIOError(f"cannot write {output}: create its folder, then run again.")
+
+
+def _opened(harvest: Harvest, copy: Path, host: Host) -> Opened:
+    settings = harvest.settings
+    identity = Identity(settings.endpoint, settings.simulated)
+    return open_harvest(
+        copy,
+        identity,
+        host,
+        rebuild=settings.rebuild,
+        in_flight=0,
+        is_local=is_local(harvest.base_url),
+    )
+
+
+def _copy(output: Path, copy: Path, host: Host, *, is_whole: bool) -> None:
+    """Copy the ledger, and of OUTPUT what is read where its ledger vouches for the rest."""
+    for suffix in _BESIDE:
+        with suppress(OSError):
+            shutil.copyfile(f"{output}{suffix}", f"{copy}{suffix}")
+    known = 0 if is_whole else _known_length(output, copy, host)
+    if is_whole:
+        _copy_ledger(output, copy)
+    if output.is_file():
+        _copy_lines(output, copy, max(0, known - _MARGIN))
+
+
+def _copy_ledger(output: Path, copy: Path) -> bool:
+    if not ledger_path(output).exists():
+        return False
+    place = ledger_path(output)
+    with suppress(DamagedLedgerError), reading(place, allow_older=True, is_brief=True) as reader:
+        reader.copy_to(ledger_path(copy))
+        return True
+    # A run would set it aside and go on without.
+    ledger_path(copy).unlink(missing_ok=True)
+    return False
+
+
+def _known_length(output: Path, copy: Path, host: Host) -> int:
+    """How much of OUTPUT is as the ledger knows it, in bytes, less its last line."""
+    if not _copy_ledger(output, copy):
+        return 0
+    ledger = SqliteLedger(ledger_path(copy), host.clock)
+    try:
+        known, synced, is_rebuilding = ledger.extent(), ledger.synced(), ledger.is_rebuilding()
+    finally:
+        ledger.close()
+    if is_rebuilding or not output.is_file():
+        return 0
+    with output.open("rb") as file:
+        if not holds(file.fileno(), known):
+            return 0
+        last = line_before(file.fileno(), known.length)
+    return min(known.length - len(last), synced)
+
+
+def _copy_lines(output: Path, copy: Path, start: int) -> None:
+    """Copy OUTPUT but for what lies between its beginning and `start`, which takes no room."""
+    with output.open("rb") as source, copy.open("wb") as target:
+        if start > _MARGIN:
+            target.write(source.read(_MARGIN))
+            source.seek(start)
+            target.seek(start)
+        shutil.copyfileobj(source, target, _MARGIN)
+        os.ftruncate(target.fileno(), target.tell())
