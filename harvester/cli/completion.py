@@ -27,6 +27,10 @@ class Named(click.Choice[str]):
     def __init__(self, names: Iterable[str]) -> None:
         super().__init__(list(names))
 
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str:  # noqa: ARG002 - click's own
+        """What to choose from, in one line."""
+        return f"Choose from: {', '.join(self.choices)}."
+
     def get_invalid_choice_message(
         self,
         value: Any,  # noqa: ANN401 - click's own

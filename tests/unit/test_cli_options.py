@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import click
 import pytest
 
+from harvester.cli.completion import completion
 from harvester.cli.options import Number, broken
 from harvester.cli.run import run
 from harvester.errors import HarvesterError
@@ -91,3 +92,10 @@ def test_a_wrong_option_is_told_by_its_name_whatever_the_environment_holds(
     assert told.startswith("--timeout 'def' is not a time like")
     told = refusal(monkeypatch, "HARVESTER_RUN_TIMEOUT", "abc", "--max-calls", "0")
     assert told.startswith("Invalid value for '--max-calls': '0' is not")
+
+
+def test_a_missing_choice_is_told_in_one_line() -> None:
+    with pytest.raises(click.UsageError) as caught:
+        completion.main([], standalone_mode=False)
+    assert caught.value.format_message().endswith("Choose from: bash, zsh, fish.")
+    assert caught.value.format_message().isprintable()
