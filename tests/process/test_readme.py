@@ -125,8 +125,13 @@ def test_the_commands_of_a_fleet_work_in_their_order(
 def test_the_recipes_read_what_was_harvested(shell: dict[str, str], tmp_path: Path) -> None:
     for command in commands(readme(ENGLISH)):
         run(command, shell, tmp_path)
+    notes = tmp_path / "notes.jsonl"
+    notes.write_bytes(re.sub(rb'("title":"[^"]*)"', rb'\1\\ud83d"', notes.read_bytes()))
+    (copy,) = [command for command in commands() if command.startswith("python3 ")]
+    run(copy, shell, tmp_path)
     (program,) = [shlex.split(c)[2] for c in commands() if c.startswith("jq ")]
-    rows = jq.compile(program).input_text((tmp_path / "notes.jsonl").read_text("utf-8")).all()
+    rows = jq.compile(program).input_text((tmp_path / "readable.jsonl").read_text("utf-8")).all()
+    assert all(row.split("\t")[1].endswith("?") for row in rows)
     assert [row.split("\t")[0] for row in rows] == [FIRST, "6a274ceb000000000803f157"]
     recipes = blocks("python")
     missing = {name for name in HEAVY if importlib.util.find_spec(name) is None}
