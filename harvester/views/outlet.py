@@ -56,6 +56,7 @@ class Outlet(Generic[T]):
             if len(self._waiting) >= self._most:
                 self._missing += 1
                 return
+            self._mark_gap(self._waiting)
             self._waiting.append(thing)
             if not self._is_begun:
                 self._begin()
@@ -103,11 +104,16 @@ class Outlet(Generic[T]):
             while not self._waiting:
                 self._changed.wait()
             taken = [self._waiting.popleft() for _ in range(min(_MOST_AT_ONCE, len(self._waiting)))]
-            if self._missing and self._left_out is not None and not self._waiting:
-                taken.append(self._left_out(self._missing))
-                self._missing = 0
+            if not self._waiting:
+                self._mark_gap(taken)
             self._is_busy = True
             return taken
+
+    def _mark_gap(self, things: deque[T] | list[T]) -> None:
+        """Say where something was left out, and how much."""
+        if self._missing and self._left_out is not None:
+            things.append(self._left_out(self._missing))
+            self._missing = 0
 
     def _fail(self, error: BaseException) -> None:
         self.failure = error
