@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from codecs import BOM_UTF8
 from dataclasses import dataclass
 
 import msgspec
@@ -16,6 +17,7 @@ _SURROGATES = (b"\\ud", b"\\uD")
 _STAND_INS = tuple(b"\\u" + bytes([digit]) for digit in b"EeFfBbAaCc123456789")
 # What no strict reader takes is read up to here: what is made of it is many times as long.
 _MOST_LENIENT = 2 << 20
+_BEGINS_SURROGATE = b"\xed"
 # JSON handed to a script's function, as some gateways do: `callback({...})`.
 _CALL = re.compile(rb"(?:/\*\*/)?\s*[\w.$\[\]]{1,100}\s*\(")
 _BLANKS = re.compile(r"[ \t\r\n]*")
@@ -56,10 +58,11 @@ _Refusal = (ValueError, RecursionError)  # msgspec's own is a ValueError
 
 def read_envelope(body: bytes) -> Envelope:
     """Read a body of any kind; never raises."""
+    text = body if body.startswith(b"{") else _unwrapped(_as_utf8(body))
     try:
-        return _read_strictly(body)
+        return _read_strictly(text)
     except _Refusal:
-        text = _unwrapped(_as_utf8(body))
+        text = _as_utf8(text)
     try:
         return _read_strictly(text)
     except _Refusal:
@@ -134,8 +137,11 @@ def _restored(member: msgspec.Raw, replaced: _Replaced) -> bytes:
 
 def _as_utf8(body: bytes) -> bytes:
     """A body in any encoding that JSON readers know, as UTF-8; lone surrogates as escapes."""
+    encoding = json.detect_encoding(body)
+    if encoding.startswith("utf-8") and _BEGINS_SURROGATE not in body:
+        return body.removeprefix(BOM_UTF8)
     try:
-        text = body.decode(json.detect_encoding(body), "surrogatepass")
+        text = body.decode(encoding, "surrogatepass")
     except UnicodeDecodeError:
         return body
     return text.encode("utf-8", "backslashreplace")
