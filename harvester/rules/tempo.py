@@ -3,16 +3,14 @@
 The climb is TCP CUBIC's (RFC 9438): quick at first, flat about the pace that was refused, so that
 most of the time is spent just under the limit, then ever quicker, since a limit not met again has
 moved.
-
-A limit that is met refuses more and more of the calls; a refusal that stays alone among the answers
-around it has nothing to do with the pace. So it takes several to drop, and the more of them the
-more often lone ones were seen.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
+
+from harvester.rules.strays import Strays
 
 # After a 302 the pace falls to this share of what the server bore.
 _DROP = 0.85
@@ -31,13 +29,6 @@ _PAUSE, _LONGEST_PAUSE = 0.25, 60.0
 _SECOND = 1.0
 # An answer may be long in coming: what went out before its call is looked up then.
 _MOST_STARTS = 4096
-# Refusals are held against the latest so many answers; before there were as many, each one counts.
-_WINDOW = 100
-# How many answers the share of lone refusals is taken over.
-_FEW, _MEMORY = 200, 2000
-# So many refusals within a window are a limit, and more where more lone ones are usual: with that
-# many standard deviations of a Poisson distribution above, one window in some hundred misleads.
-_LEAST, _DEVIATIONS = 2, 2.5
 # Under this share of the pace that was borne no refusal was to be expected.
 _NEAR = 0.97
 
@@ -58,12 +49,16 @@ class Tempo:
         self._starts: deque[float] = deque(maxlen=_MOST_STARTS)
         self._refused_again = 0
         self._strays = Strays()
+        self._is_trying = False
 
     def rate(self, now: float) -> float:
         """Calls a second at this moment."""
         age = 0.0 if self._since is None else max(0.0, now - self._since)
         if self._peak is not None:
-            return min(self._asked, self._peak * self._climbed(age))
+            climbed = min(self._asked, self._peak * self._climbed(age))
+            trial = self._strays.trial
+            # Where answers are so rare, none is waited for any longer.
+            return climbed if trial is None or age > _LONGEST_CLIMB else min(climbed, trial)
         if self._start is not None:
             return min(self._asked, self._start * _grown(age))
         return self._asked
@@ -91,6 +86,7 @@ class Tempo:
         if began > self._dropped_at:
             self._refused_again = 0
             self._strays.accept(is_below=self._is_below(began))
+            self._follow_trial(began)
 
     def refuse(self, now: float, began: float, share: float = 1.0) -> bool:
         """Take note of a 302 for a call that began at a moment; gives whether it is news.
@@ -104,16 +100,26 @@ class Tempo:
         if began <= self._dropped_at:
             return False
         if not self._refused_again:
-            refused = self._strays.refuse(is_below=self._is_below(began))
+            rate = self.rate(now)
+            refused = self._strays.refuse(rate, is_below=self._is_below(began))
+            self._follow_trial(now)
             if refused is None:
                 return False
-            self._drop(self.rate(now), began, share, refused)
+            self._drop(rate, began, share, refused)
         self._refused_again += 1
         self._since = self._dropped_at = now
         return True
 
     def _is_below(self, began: float) -> bool:
         return self._peak is not None and self.rate(began) < _NEAR * self._peak
+
+    def _follow_trial(self, now: float) -> None:
+        """After a trial go on below the limit, or at the pace that was refused for no reason."""
+        if self._is_trying and self._strays.trial is None:
+            self._since = now
+            if self._strays.proven is not None:
+                self._peak, self._since = self._strays.proven, now - self._climb
+        self._is_trying = self._strays.trial is not None
 
     def _drop(self, rate: float, began: float, share: float, refused: float) -> None:
         """Take what went out in the second before for the limit, within reason.
@@ -132,58 +138,6 @@ class Tempo:
     def pause(self) -> float:
         """Seconds to rest after the latest refusal, where it says nothing of that itself."""
         return min(_PAUSE * 2.0 ** (min(self._refused_again, 30) - 1), _LONGEST_PAUSE)
-
-
-class Strays:
-    """Tells the refusals of a limit from those that come at any pace, by the answers around them.
-
-    Those that come below a pace that was borne are strays; their share is what is usual.
-    """
-
-    def __init__(self) -> None:
-        self._answers = 0
-        self._refused: deque[tuple[int, bool]] = deque()
-        self._below = 0
-        self._usual = 0.0
-
-    def accept(self, *, is_below: bool) -> None:
-        """Take note of an accepted call; `is_below` tells that such a pace was borne before."""
-        self._answers += 1
-        if is_below:
-            self._count(0)
-
-    def refuse(self, *, is_below: bool) -> float | None:
-        """Take note of a refused call; gives the share refused of the latest, if it is a limit's.
-
-        None where it may well be a stray.
-        """
-        self._answers += 1
-        while self._refused and self._refused[0][0] <= self._answers - _WINDOW:
-            self._count_refused(is_below=self._refused.popleft()[1])
-        self._refused.append((self._answers, is_below))
-        many = len(self._refused)
-        if self._answers <= _WINDOW:
-            self._refused.clear()
-            return (many - 1) / _WINDOW
-        if many < self._enough():
-            return None
-        # A limit that has moved refuses many at once below what was borne: they count as one.
-        self._count_refused(is_below=is_below)
-        self._refused.clear()
-        return (many - 1) / _WINDOW
-
-    def _count_refused(self, *, is_below: bool) -> None:
-        if is_below:
-            self._count(1)
-
-    def _count(self, strays: int) -> None:
-        self._below += 1
-        share = 1 / min(max(self._below, _FEW), _MEMORY)
-        self._usual += share * (strays - self._usual)
-
-    def _enough(self) -> int:
-        expected = self._usual * _WINDOW
-        return _LEAST + int(expected + _DEVIATIONS * math.sqrt(expected))
 
 
 def _grown(seconds: float) -> float:

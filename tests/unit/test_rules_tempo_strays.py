@@ -76,6 +76,17 @@ def test_strays_leave_nearly_all_of_the_allowed_calls(asked: int, strays: float)
 
 
 @pytest.mark.parametrize("asked", [5, 50])
+@pytest.mark.parametrize("strays", [0.03, 0.1])
+@pytest.mark.parametrize("seed", range(4))
+def test_strays_that_are_as_many_at_a_slower_pace_leave_most_of_the_calls(
+    asked: int, strays: float, seed: int
+) -> None:
+    seconds = 50_000 / asked
+    seen = night(asked, seconds, Server(lambda _now: None, strays, random.Random(seed)))
+    assert seen.calls >= 0.85 * asked * seconds
+
+
+@pytest.mark.parametrize("asked", [5, 50])
 def test_even_the_first_minutes_with_strays_are_used(asked: int) -> None:
     seen = night(asked, 600, Server(lambda _now: None, 0.01))
     assert seen.calls >= 0.85 * asked * 600
