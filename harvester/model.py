@@ -129,7 +129,8 @@ class Judgement:
     """An answer's meaning.
 
     `code` is the business code (None where no answer arrived), `reason` one plain line for people.
-    `unanswered` says that the call may have been charged although its answer cannot be used.
+    `unanswered` says that the call may have been charged although its answer cannot be used,
+    `is_redirect` that the answer is not the API's but sends us elsewhere.
     `record_time`, `request_id` and `data` are JSON text as sent, ready to stand in a line; `raw` is
     the body as a JSON string where `data` cannot be written as JSON text. All four are for SAVE.
     """
@@ -144,6 +145,7 @@ class Judgement:
     data: bytes = b"null"
     raw: bytes | None = None
     unanswered: bool = False
+    is_redirect: bool = False
 
 
 @dataclass(frozen=True, slots=True)

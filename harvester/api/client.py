@@ -39,6 +39,10 @@ _LAST_PORT = 65535
 _ALIVE = re.compile(r"\btimeout\s*=\s*(\d{1,6})\b", re.IGNORECASE)
 _HEADERS = "Accept: application/json\r\nAccept-Encoding: identity\r\nUser-Agent: harvester\r\n"
 
+_UNTRUSTED = (
+    "the server's certificate is not trusted: name a file of those that are in SSL_CERT_FILE "
+    '(on macOS, with the Python of python.org: run its "Install Certificates.command")'
+)
 _CUT = (Fault.BROKEN, Fault.TIMEOUT)
 
 # Waits until a call may be sent, which it then is at once; False where it may not be.
@@ -232,7 +236,7 @@ def _plain_reason(error: BaseException) -> str:
     if isinstance(cause, ssl.SSLCertVerificationError | ssl.CertificateError) or isinstance(
         error, aiohttp.ClientConnectorCertificateError
     ):
-        return "the server's certificate is not trusted"
+        return _UNTRUSTED
     if isinstance(cause, ssl.SSLError):
         return "TLS failed"
     if isinstance(error, aiohttp.ClientConnectorDNSError):

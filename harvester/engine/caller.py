@@ -43,8 +43,8 @@ class Watch:
     """What the callers of all lanes share: the rules that watch the answers, in their order.
 
     `refused` are the jobs rejected while all answers were code 400, `probing` is the job whose call
-    is a probe, `landed` is set whenever a call has ended, `is_short` once there were too few
-    descriptors for all connections.
+    is a probe, `tripped_by` is what tripped the breaker, `landed` is set whenever a call has ended,
+    `is_short` once there were too few descriptors for all connections.
     """
 
     breaker: Breaker = field(default_factory=Breaker)
@@ -52,6 +52,7 @@ class Watch:
     refused: list[int] = field(default_factory=list)
     probing: int | None = None
     is_unread_told: bool = False
+    tripped_by: str = ""
     landed: asyncio.Event = field(default_factory=asyncio.Event)
     is_short: bool = False
     # One at a time: what JSON unfolds to can be thirty times as long.
@@ -211,12 +212,14 @@ class Caller:
             return
         if job.seq not in self._progress.flying:  # there was no connection to start it on
             self._progress.sent(job)
-        said = self._lane.redaction.said
+        judged = partial(
+            judge, answer, self._lane.redaction.said, is_first=not self._progress.answered
+        )
         if len(answer.body or b"") > _LARGE_BODY:
             async with self._watch.judging:
-                judgement = await asyncio.to_thread(judge, answer, said)
+                judgement = await asyncio.to_thread(judged)
         else:
-            judgement = judge(answer, said)
+            judgement = judged()
         self._land(job, answer, judgement)
 
     async def _start(self, job: Job) -> bool:
@@ -250,7 +253,7 @@ class Caller:
         self._progress.landed(outcome)
         self._lane.flying -= 1
         if answer.fault is None:
-            self._progress.answered += 1
+            self._progress.answered += not judgement.is_redirect
         else:
             self._progress.last_fault = judgement.reason
         self._heed(job, answer, judgement, probe=probe)
@@ -303,7 +306,10 @@ class Caller:
 
     def _heed(self, job: Job, answer: Answer, judgement: Judgement, *, probe: bool) -> None:
         """Let the answer act on the run: stop it, slow it down, trip or close the breaker."""
-        if judgement.stop is not None:
+        if judgement.stop is not None and judgement.is_redirect:
+            # It is the place that is wrong, whatever the token.
+            self._lanes.refuse(judgement.reason)
+        elif judgement.stop is not None:
             self._lanes.rest(self._lane, judgement.stop, judgement.reason)
         if judgement.verdict is Verdict.SLOW_DOWN:
             self._slow_down(answer)
@@ -317,9 +323,11 @@ class Caller:
         breaker = self._watch.breaker
         breaker.see(job.seq, judgement.verdict, probe=probe, again=any(job.tries))
         if breaker.is_spent:
-            self._stop.set(StopReason.UPSTREAM, f"{breaker.failed_probes} probes in a row failed")
+            failed = f"{breaker.failed_probes} probes in a row failed"
+            self._stop.set(StopReason.UPSTREAM, f"{self._watch.tripped_by}; {failed}")
         elif breaker.is_tripped and not probe:
             text = f"the answers of many notes in a row say: {judgement.reason}"
+            self._watch.tripped_by = text
             self._audience.tell(Notice("breaker", text))
 
     def _watch_first(self, job: Job, judgement: Judgement) -> None:

@@ -40,16 +40,22 @@ _MEANINGS = {
 }
 # The OpenAPI's HTTP statuses, for bodies that hold no readable code.
 _STATUS_CODES = {400: 400, 401: 100, 403: 600, 404: 300, 429: 302}
-_SUCCESSES, _REDIRECTS, _SERVER_ERRORS = range(200, 300), range(300, 400), range(500, 600)
+_SUCCESSES, _SERVER_ERRORS = range(200, 300), range(500, 600)
+# Whoever says so stands between us and the API, or sends us elsewhere.
+_PROXY_WANTS_A_NAME = 407
+_REDIRECTS = frozenset({*range(300, 400), _PROXY_WANTS_A_NAME})
 
 # What was not sent, or met a connection that had ended before: nobody can have charged for it.
 _NEVER_SENT = (Fault.NO_CONNECTION, Fault.NO_DESCRIPTOR, Fault.CLOSED, Fault.RESET)
 
 
-def judge(answer: Answer, said: Callable[[str], str] = plain) -> Judgement:
+def judge(
+    answer: Answer, said: Callable[[str], str] = plain, *, is_first: bool = False
+) -> Judgement:
     """Say what an answer means: the body's code decides, the HTTP status only where it is mute.
 
-    `said` makes what the server says fit to be kept and shown.
+    `said` makes what the server says fit to be kept and shown. `is_first` where the run had no
+    answer yet but redirects: then they come from the wrong place, and stop it.
     """
     if answer.fault is not None:
         return _judge_fault(answer, answer.fault)
@@ -66,7 +72,7 @@ def judge(answer: Answer, said: Callable[[str], str] = plain) -> Judgement:
         )
     if envelope.code is not None:
         return _judge_code(envelope.code, said(envelope.message))
-    return _judge_status(answer, said)
+    return _judge_status(answer, said, is_first=is_first)
 
 
 def _judge_fault(answer: Answer, fault: Fault) -> Judgement:
@@ -76,7 +82,7 @@ def _judge_fault(answer: Answer, fault: Fault) -> Judgement:
     return Judgement(Verdict.RETRY, None, reason, cause, unanswered=unanswered)
 
 
-def _judge_status(answer: Answer, said: Callable[[str], str]) -> Judgement:
+def _judge_status(answer: Answer, said: Callable[[str], str], *, is_first: bool) -> Judgement:
     """Judge a body that holds no readable code; where the call succeeded it may be charged."""
     status = answer.status or 0
     code = 500 if status in _SERVER_ERRORS else _STATUS_CODES.get(status)
@@ -84,13 +90,25 @@ def _judge_status(answer: Answer, said: Callable[[str], str]) -> Judgement:
         return _judge_code(code, f"HTTP {status}")
     reason = f"unreadable answer (HTTP {answer.status})"
     if status in _REDIRECTS:
-        # What stands behind the question mark may be our own request, token and all.
-        place = said((answer.location or "").partition("?")[0])
-        where = f" to {place}" if place else ""
-        return Judgement(Verdict.RETRY, None, f"{reason}: redirected{where}", Cause.SERVER)
+        where = _sent_where(answer, said)
+        if not is_first:
+            return Judgement(
+                Verdict.RETRY, None, f"{reason}: {where}", Cause.SERVER, is_redirect=True
+            )
+        where = f"{where} (HTTP {status}); is --base-url right?"
+        return Judgement(Verdict.STOP, None, where, stop=StopReason.REFUSED, is_redirect=True)
     unanswered = status in _SUCCESSES
     cause = Cause.UNANSWERED if unanswered else Cause.SERVER
     return Judgement(Verdict.RETRY, None, reason, cause, unanswered=unanswered)
+
+
+def _sent_where(answer: Answer, said: Callable[[str], str]) -> str:
+    """Where an answer sends us, in words."""
+    if answer.status == _PROXY_WANTS_A_NAME:
+        return "a proxy wants a name and a password: --proxy http://NAME:PASSWORD@HOST:PORT"
+    # What stands behind the question mark may be our own request, token and all.
+    place = said((answer.location or "").partition("?")[0])
+    return f"redirected to {place}" if place else "redirected"
 
 
 def _judge_code(code: int, message: str) -> Judgement:

@@ -150,6 +150,30 @@ def test_the_breaker_stops_a_run_whose_upstream_is_down(night: Night) -> None:
     summary = night.run(note_ids(100), api)
     assert (summary.exit_code, summary.queued) == (6, 100)
     assert len(api.starts) <= 60
+    assert "internal server error" in summary.detail
+    assert "10 probes in a row failed" in summary.detail
+
+
+def test_redirects_before_any_other_answer_stop_the_run_as_refused(night: Night) -> None:
+    api = upstream(latency=1.0)
+    elsewhere = Answer(302, b"", location="https://h/login?token=t", elapsed=1.0)
+    api.script = lambda _note, _nth, _now: elsewhere
+    summary = night.run(note_ids(100), api)
+    assert (summary.exit_code, summary.queued, summary.unanswered) == (5, 100, 0)
+    assert summary.detail == "redirected to https://h/login (HTTP 302); is --base-url right?"
+    # Those in flight by then say the same, and cost their notes no attempt.
+    assert 1 < len(api.starts) < 60
+    again = night.run([], upstream())
+    assert (again.exit_code, again.done) == (0, 100)
+
+
+def test_a_redirect_after_another_answer_is_as_unreadable_as_any(night: Night) -> None:
+    api = upstream()
+    elsewhere = Answer(302, b"", location="https://h/login")
+    late = note_ids(100)[50:70]
+    api.script = lambda note, nth, _now: elsewhere if note in late and nth == 1 else None
+    summary = night.run(note_ids(100), api)
+    assert (summary.exit_code, summary.done, summary.unanswered) == (0, 100, 0)
 
 
 def test_the_breaker_closes_when_the_upstream_is_back(night: Night) -> None:

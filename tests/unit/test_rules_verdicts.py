@@ -140,6 +140,29 @@ def test_a_redirect_names_where_to_without_the_token(location: str | None, reaso
     assert not judgement.unanswered
 
 
+@pytest.mark.parametrize(
+    ("status", "location", "reason"),
+    [
+        (301, "https://h/?token=t", "redirected to https://h/ (HTTP 301); is --base-url right?"),
+        (302, None, "redirected (HTTP 302); is --base-url right?"),
+        (407, None, "a proxy wants a name and a password: --proxy http://NAME:PASSWORD@HOST:PORT"),
+    ],
+)
+def test_a_redirect_before_any_other_answer_is_refused(
+    status: int, location: str | None, reason: str
+) -> None:
+    answer = Answer(status, b"<html>", location=location)
+    first, later = judge(answer, is_first=True), judge(answer)
+    assert verdict_of(first) == (STOP, None, StopReason.REFUSED)
+    assert first.reason.startswith(reason)
+    assert verdict_of(later) == (RETRY, Cause.SERVER, None)
+    assert first.is_redirect
+    assert later.is_redirect
+    assert (first.unanswered, later.unanswered) == (False, False)
+    good = judge(Answer(status, b'{"code":0,"data":{}}'), is_first=True)
+    assert (good.verdict, good.is_redirect) == (Verdict.SAVE, False)
+
+
 def test_what_a_server_says_is_printable_and_short_in_a_reason() -> None:
     body = json.dumps({"code": 301, "message": "\ud83d\x1b\n" + "a" * 1_500_000}).encode()
     reason = judge(Answer(200, body)).reason
