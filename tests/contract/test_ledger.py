@@ -1064,11 +1064,11 @@ class LedgerMachine(RuleBasedStateMachine):
             self.adopted(note_id, rows.get(note_id, Row()), paid_now=paid_now)
 
     def adopted(self, note_id: str, row: Row, *, paid_now: bool) -> None:
-        # A job that is known keeps its place in the order.
+        """A job that is known keeps its place in the order; a known moment was paid for before."""
         self.model.rows[note_id] = Row(
             State.DONE, attempts=max(1, row.attempts), fetched_at=self.clock.now, lost=row.lost
         )
-        self.model.charged += paid_now
+        self.model.charged += paid_now and row.fetched_at != self.clock.now
 
     @precondition(lambda self: self.jobs)
     @rule(step=st.sampled_from([-86_400.0, -10.0, 0.0, 10.0]))

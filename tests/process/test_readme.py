@@ -15,7 +15,7 @@ from pathlib import Path
 import jq
 import pytest
 
-from harvester.errors import LocalIOError, OutputLockedError
+from harvester.errors import LocalIOError, NobodyReadsError, OutputLockedError, UsageError
 from harvester.model import StopReason
 
 README = Path(__file__).parents[2] / "README.md"
@@ -173,4 +173,5 @@ def test_every_exit_code_of_the_program_is_explained(section: str) -> None:
     rows = re.findall(r"^\| ([\d, ]+) \|", readme(section), re.MULTILINE)
     explained = {int(code) for row in rows for code in row.split(",")}
     raised = {reason.exit_code for reason in StopReason}
-    assert explained == raised | {LocalIOError.exit_code, OutputLockedError.exit_code, 2}
+    errors = (LocalIOError, OutputLockedError, NobodyReadsError, UsageError)
+    assert explained == raised | {error.exit_code for error in errors}
