@@ -11,7 +11,7 @@ from harvester.engine.ports import Observer
 from harvester.engine.run import Run
 from harvester.errors import OptionError
 from harvester.model import StopReason, Summary
-from harvester.options import Inputs, Options, check_keywords, plan
+from harvester.options import Inputs, Options, check_keywords, hide, plan
 
 
 async def harvest(
@@ -32,6 +32,7 @@ async def harvest(
     run from beginning; how a run ended is in the Summary.
     """
     check_keywords(options)
+    hide(options)
     observers = () if on_event is None else (on_event,)
     try:
         planned = plan(inputs, output, options, observers)

@@ -16,6 +16,7 @@ from harvester.errors import InputError, OptionError, UsageError
 from harvester.ledger.fleet import FleetAddress
 from harvester.model import Page
 from harvester.paths import check_apart, check_output, place_of
+from harvester.secret import Secret, revealed
 from harvester.settings import (
     DEFAULT_DAY_ZONE,
     FASTEST,
@@ -45,6 +46,7 @@ from harvester.source import (
 from harvester.tokens import NO_TOKEN, tokens_in, tokens_of_environment, tokens_of_file
 
 if TYPE_CHECKING:
+    from harvester.api.proxy import Proxy
     from harvester.engine.harvest import Harvest
     from harvester.engine.ports import Observer
 
@@ -65,10 +67,11 @@ class Options(TypedDict, total=False):
     `workers` is a number or "auto".
     """
 
-    token: str | Sequence[str] | None
+    token: str | Sequence[str] | Secret[str | Sequence[str]] | None
     token_file: str | os.PathLike[str] | None
     base_url: str | None
     region: str | None
+    proxy: str | Secret[str] | None
     endpoint: str
     accept_cache: bool
     rate: str
@@ -248,11 +251,12 @@ def plan(
         place,
         pages_of(inputs, options, stdin),
         base_url="" if simulated else base_url_of(options),
-        tokens=(SIMULATED_TOKEN,) if simulated else tokens_of(options),
+        tokens=(Secret(SIMULATED_TOKEN),) if simulated else tokens_of(options),
         observers=observers,
         has_input=has_input,
         wait_for_lock=read("wait_for_lock", options.get("wait_for_lock", "0s")),
         fleet=fleet,
+        proxy=None if simulated else proxy_of(options),
     )
 
 
@@ -353,19 +357,46 @@ def base_url_of(options: Options) -> str:
         raise OptionError("base_url", str(error), name=name) from None
 
 
-def tokens_of(options: Options) -> tuple[str, ...]:
+def proxy_of(options: Options) -> Proxy | None:
+    """The proxy to go through, if one is named; raises UsageError, which shows none of it."""
+    from harvester.api.proxy import read_proxy
+
+    given = options.get("proxy")
+    try:
+        return None if given is None else read_proxy(revealed(given))
+    except ValueError as error:
+        raise OptionError("proxy", str(error)) from None
+
+
+def hide(options: Options) -> None:
+    """Let no value that is a secret be shown by whoever prints the options."""
+    if token := revealed(options.get("token")):
+        options["token"] = Secret(token)
+    if proxy := revealed(options.get("proxy")):
+        options["proxy"] = Secret(proxy)
+
+
+def tokens_of(options: Options) -> tuple[Secret[str], ...]:
     """The tokens, one a line, from a file or the environment.
 
     Raises UsageError that says where to put one.
     """
-    token_file, given = options.get("token_file"), options.get("token") or ""
-    if token_file is not None:
-        return tokens_of_file(token_file)
-    lines = given if isinstance(given, str) else "\n".join(given)
-    tokens = tokens_in(lines) or tokens_of_environment()
+    try:
+        tokens = tuple(map(Secret, _tokens_in(options)))
+    except UsageError as error:
+        # Without the frames below, which hold what was read.
+        raise error.with_traceback(None) from None
     if not tokens:
         raise UsageError(NO_TOKEN)
     return tokens
+
+
+def _tokens_in(options: Options) -> tuple[str, ...]:
+    token_file, given = options.get("token_file"), revealed(options.get("token")) or ""
+    if token_file is not None:
+        return tokens_of_file(token_file)
+    lines = given if isinstance(given, str) else "\n".join(given)
+    return tokens_in(lines) or tokens_of_environment()
 
 
 def pages_of(inputs: Inputs, options: Options, stdin: BinaryIO | None) -> Iterator[Page]:

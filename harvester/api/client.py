@@ -10,7 +10,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from urllib.parse import quote, urlsplit
 
@@ -21,9 +21,11 @@ from yarl import URL
 from harvester.api.connections import Connections, UnaskedError, connecting
 from harvester.api.deadline import Deadline
 from harvester.api.decoding import decoded
+from harvester.api.proxy import Proxy, unused_proxy
 from harvester.api.reply import MOST_BYTES, Reply
 from harvester.api.wire import End, Wire
 from harvester.model import Answer, Fault
+from harvester.secret import Secret
 
 # How many answers longer than each of the wire's sizes are read at once, so that a thousand hostile
 # ones cannot fill memory.
@@ -51,12 +53,13 @@ Start = Callable[[], Awaitable[bool]]
 
 @dataclass(frozen=True)
 class Target:
-    """Where calls go. The token is in no repr and in no message."""
+    """Where calls go, and through which proxy. The token is in no repr and in no message."""
 
     base_url: str
     path: str
-    token: str = field(repr=False)
+    token: Secret[str]
     accept_cache: bool = False
+    proxy: Proxy | None = None
 
     @property
     def host(self) -> str:
@@ -73,9 +76,14 @@ class Target:
     @cached_property
     def _around_id(self) -> tuple[bytes, bytes]:
         cache = "acceptCache=true&" if self.accept_cache else ""
-        query = f"token={quote(self.token, safe='')}&{cache}noteId="
-        place = quote(f"{urlsplit(self.base_url).path}{self.path}", safe="/%~")
-        after = f" HTTP/1.1\r\nHost: {self.host}\r\n{_HEADERS}\r\n"
+        query = f"token={quote(self.token.reveal(), safe='')}&{cache}noteId="
+        url = urlsplit(self.base_url)
+        place, headers = quote(f"{url.path}{self.path}", safe="/%~"), _HEADERS
+        if self.proxy is not None and url.scheme == "http":
+            place = f"http://{self.host}{place}"
+            if self.proxy.authorization is not None:
+                headers += f"Proxy-Authorization: {self.proxy.authorization.reveal()}\r\n"
+        after = f" HTTP/1.1\r\nHost: {self.host}\r\n{headers}\r\n"
         return f"GET {place}?{query}".encode("ascii"), after.encode("ascii")
 
 
@@ -108,7 +116,7 @@ class Client:
         try:
             wire = await self._connections.take()
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return _unreached(error, self._target.host)
+            return _unreached(error, self._target)
         try:
             may_start = await start()
         except asyncio.CancelledError:
@@ -215,18 +223,28 @@ def _fault_of(wire: Wire, reply: Reply, end: End) -> tuple[Fault | None, str]:
     return Fault.BROKEN, "the server hung up" if wire.error is None else _plain_reason(wire.error)
 
 
-def _unreached(error: BaseException, host: str) -> Answer:
+def _unreached(error: BaseException, target: Target) -> Answer:
     """An answer that says why nothing could be sent."""
     number = getattr(getattr(error, "os_error", error), "errno", None)
     if number in (errno.EMFILE, errno.ENFILE):
         return Answer(fault=Fault.NO_DESCRIPTOR, detail=os.strerror(number))
+    proxy = target.proxy
+    place = target.host if proxy is None else f"the proxy {proxy.place}"
     match error:
+        case aiohttp.ClientHttpProxyError(status=407):
+            return Answer(407, b"")
+        case aiohttp.ClientHttpProxyError():
+            detail = f"{place} answers HTTP {error.status}"
         case UnaskedError():
-            detail = f"{host} spoke before it was asked"
+            detail = f"{target.host} spoke before it was asked"
         case aiohttp.ConnectionTimeoutError() | TimeoutError():
-            detail = f"connecting to {host} took too long"
+            detail = f"connecting to {place} took too long"
+        case aiohttp.ClientSSLError() | ssl.SSLError():
+            detail = f"{target.host}: {_plain_reason(error)}"
         case _:
-            detail = f"{host}: {_plain_reason(error)}"
+            detail = f"{place}: {_plain_reason(error)}"
+    if proxy is None:
+        detail += unused_proxy(target.base_url)
     return Answer(fault=Fault.NO_CONNECTION, detail=detail)
 
 
@@ -249,5 +267,5 @@ def _plain_reason(error: BaseException) -> str:
 @asynccontextmanager
 async def calling(target: Target, timeout: float) -> AsyncIterator[Client]:  # noqa: ASYNC109
     """A client with its connections; `timeout` in seconds bounds each call as a whole."""
-    async with connecting(URL(target.base_url), timeout) as connections:
+    async with connecting(URL(target.base_url), timeout, target.proxy) as connections:
         yield Client(connections, target, Deadline(timeout))

@@ -6,10 +6,12 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 from yarl import URL
 
+from harvester.api.proxy import Proxy
 from harvester.api.wire import PIECE, Wire, narrow_socket
 from harvester.rules.idle import IdleLimit
 
@@ -28,7 +30,7 @@ class Connections:
     """A stack of idle connections to an origin, perhaps through a proxy."""
 
     def __init__(
-        self, connector: aiohttp.TCPConnector, origin: URL, timeout: float, proxy: URL | None
+        self, connector: aiohttp.TCPConnector, origin: URL, timeout: float, proxy: Proxy | None
     ) -> None:
         self._connector = connector
         self._origin = origin
@@ -71,7 +73,7 @@ class Connections:
 
     async def _connect(self) -> Wire:
         # The token is in no part of this: it cannot be in an error of the library.
-        request = aiohttp.ClientRequest("GET", self._origin, loop=self._loop, proxy=self._proxy)
+        request = aiohttp.ClientRequest("GET", self._origin, loop=self._loop, **self._by_proxy())
         try:
             connection = await self._connector.connect(request, [], self._timeout)
         except (aiohttp.ClientError, OSError):
@@ -82,6 +84,13 @@ class Connections:
             raise UnaskedError
         return Wire(connection, self._view, self._died)
 
+    def _by_proxy(self) -> dict[str, Any]:
+        if self._proxy is None:
+            return {}
+        told = self._proxy.authorization
+        headers = None if told is None else {"Proxy-Authorization": told.reveal()}
+        return {"proxy": URL(f"http://{self._proxy.place}"), "proxy_headers": headers}
+
     def _died(self, wire: Wire) -> None:
         """A server ended a connection that was idle: that is how long it keeps one."""
         self.limit.learn(wire.idle, self._loop.time())
@@ -91,7 +100,7 @@ class Connections:
 async def connecting(
     origin: URL,
     timeout: float,  # noqa: ASYNC109 - bounds each connecting, not this
-    proxy: URL | None = None,
+    proxy: Proxy | None = None,
 ) -> AsyncIterator[Connections]:
     """The connections to an origin; `timeout` in seconds bounds the making of each."""
     connector = aiohttp.TCPConnector(

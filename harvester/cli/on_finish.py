@@ -25,7 +25,13 @@ from harvester.settings import LEDGER_VARIABLE
 from harvester.tokens import TOKEN_VARIABLES
 
 # What a run is told by the environment and the command need not know: each may hold a password.
-_SECRET = {*TOKEN_VARIABLES, LEDGER_VARIABLE, "HARVESTER_RUN_LEDGER", "PGPASSWORD"}
+_SECRET = {
+    *TOKEN_VARIABLES,
+    LEDGER_VARIABLE,
+    "HARVESTER_RUN_LEDGER",
+    "PGPASSWORD",
+    "HARVESTER_RUN_PROXY",
+}
 _LONGEST = 60.0
 _LONGEST_LINE = 2000
 # The first that fits is the word.

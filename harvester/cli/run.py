@@ -68,6 +68,12 @@ _POSITIVE = Number(1)
         metavar="URL",
         help="Where the API is.  [default: the global region]",
     ),
+    cloup.option(
+        "--proxy",
+        metavar="URL",
+        help="HTTP proxy to go through: http://NAME:PASSWORD@HOST:PORT. With a password, set it as "
+        "HARVESTER_RUN_PROXY. Proxies in the environment are not used.",
+    ),
     cloup.option("--accept-cache", is_flag=True, help="Let the API answer from its cache."),
     cloup.option("--simulate", is_flag=True, help="Call a simulator inside; no token, no costs."),
 )

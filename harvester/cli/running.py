@@ -27,6 +27,7 @@ from harvester.ledger.fleet import without_password
 from harvester.model import Summary
 from harvester.options import Options, plan
 from harvester.plain import plain
+from harvester.secret import revealed
 from harvester.tokens import doubt_about
 from harvester.views.summary import closing_line
 
@@ -78,9 +79,8 @@ def _command_to_go_on(inputs: tuple[str, ...], options: Options) -> str:
     """The command that was typed, fit to be shown, less its inputs and what is not done twice."""
     once = {*inputs, "--rebuild", "--retry-failed"}
     words = ["harvester", *(word for word in _without_hook(sys.argv[1:]) if word not in once)]
-    ledger = options.get("ledger")
-    if ledger:
-        words = [word.replace(ledger, without_password(ledger)) for word in words]
+    for url in filter(None, (options.get("ledger"), revealed(options.get("proxy")))):
+        words = [word.replace(url, without_password(url)) for word in words]
     return shlex.join(words)
 
 
@@ -116,8 +116,16 @@ def warnings_about(options: Options, harvest: Harvest) -> Iterator[str]:
         )
     if harvest.settings.simulated:
         return
+    proxy = revealed(options.get("proxy")) or ""
+    if without_password(proxy) != proxy and any(proxy in word for word in sys.argv):
+        yield (
+            "the password in --proxy shows in the list of processes: put the URL in "
+            "HARVESTER_RUN_PROXY."
+        )
     if not is_local(harvest.base_url):
-        yield from dict.fromkeys(filter(None, map(doubt_about, harvest.tokens)))
+        yield from dict.fromkeys(
+            filter(None, (doubt_about(token.reveal()) for token in harvest.tokens))
+        )
     token_file = options.get("token_file")
     if token_file is not None and _is_open_to_others(Path(token_file)):
         name = plain(shlex.quote(os.fspath(token_file)))

@@ -43,6 +43,10 @@ _LEFT_OUT = (
     "the ledger's password is not printed: put it in ~/.pgpass, or as PGPASSWORD=... above the "
     "crontab line, or in a file of your own that an EnvironmentFile= in the service names."
 )
+_PROXY_LEFT_OUT = (
+    "--proxy is not printed, since it holds a password: put HARVESTER_RUN_PROXY=... above the "
+    "crontab line, or in a file of your own that an EnvironmentFile= in the service names."
+)
 # What would be wrong every night, and why.
 _NOT_NIGHTLY = {
     "dry_run": "it would fetch nothing",
@@ -206,6 +210,9 @@ def _option_words(option: click.Option, value: Any) -> Iterator[str]:  # noqa: A
     for one in value if option.multiple else [value]:
         is_path = isinstance(option.type, click.Path)
         text = str(Path(one).absolute()) if is_path else str(one)
+        if option.name == "proxy" and without_password(text) != text:
+            click.echo(f"harvester: warning: {_PROXY_LEFT_OUT}", err=True)
+            return
         # What is printed here is kept in files and mails, and shows in `ps`.
         yield from (name, without_password(text) if option.name == "ledger" else text)
 

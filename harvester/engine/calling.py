@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from harvester.api.client import Target, calling
 from harvester.api.endpoints import endpoint_path
+from harvester.api.proxy import Proxy
 from harvester.api.redaction import Redaction
 from harvester.descriptors import raise_limit
 from harvester.engine.lane import Lane
@@ -15,6 +16,7 @@ from harvester.ledger.protocol import DirectLedger
 from harvester.pace import Pace
 from harvester.rules.shares import reduced
 from harvester.rules.tempo import START
+from harvester.secret import Secret
 from harvester.settings import Rate, RunSettings
 from harvester.simulator import SimulatorSettings
 
@@ -27,26 +29,28 @@ SIMULATED_TOKEN = "simulated"  # noqa: S105 - any word will do there
 
 async def lanes_to(
     base_url: str,
-    tokens: Sequence[str],
+    tokens: Sequence[Secret[str]],
     settings: RunSettings,
     ledger: DirectLedger,
     stack: AsyncExitStack,
     *,
+    proxy: Proxy | None,
     is_shared: bool,
 ) -> list[Lane]:
-    """A lane for each token; their connections are the stack's."""
+    """A lane for each token, through a proxy if there is one; connections are the stack's."""
     path, cache = endpoint_path(settings.endpoint), settings.calling.accept_cache
     url = await stack.enter_async_context(_server(base_url, settings))
-    redaction = Redaction(tokens)
+    secrets = (*tokens, *(proxy.secrets if proxy is not None else ()))
+    redaction = Redaction([secret.reveal() for secret in secrets])
     # An embedded simulator has the other end of each connection.
     most = max(1, raise_limit() // (len(tokens) * (1 + settings.simulated)))
     lanes = []
     for number, token in enumerate(tokens, 1):
-        target = Target(url, path, token, cache)
+        target = Target(url, path, token, cache, proxy)
         client = await stack.enter_async_context(calling(target, settings.calling.timeout))
         name = f"token {number} of {len(tokens)}"
         pace = pace_of(settings, ledger, is_shared=is_shared)
-        lanes.append(Lane(name, client, pace, redaction, most, mark_of(token)))
+        lanes.append(Lane(name, client, pace, redaction, most, mark_of(token.reveal())))
     return lanes
 
 

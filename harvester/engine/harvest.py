@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from harvester.api.proxy import Proxy
 from harvester.disk import boot_id
 from harvester.engine.calling import lanes_to
 from harvester.engine.opening import MOST_IN_FLIGHT, Host, Opened, begin, identity_of, open_harvest
@@ -27,6 +28,7 @@ from harvester.ledger.threaded import ThreadedLedger
 from harvester.model import Page, StopReason, Summary
 from harvester.output.beside import cut_path
 from harvester.output.threaded import ThreadedSink
+from harvester.secret import Secret
 from harvester.settings import RunSettings
 from harvester.threads import OneThread
 
@@ -45,11 +47,12 @@ class Harvest:
     output: Path
     pages: Iterator[Page]
     base_url: str
-    tokens: tuple[str, ...]
+    tokens: tuple[Secret[str], ...]
     observers: tuple[Observer, ...] = ()
     has_input: bool = True
     wait_for_lock: float = 0.0
     fleet: FleetAddress | None = None
+    proxy: Proxy | None = None
 
 
 def steady_clock() -> Callable[[], float]:
@@ -170,7 +173,13 @@ async def _line(
     ledger_thread = stack.enter_context(OneThread("harvester-ledger"))
     output_thread = stack.enter_context(OneThread("harvester-output"))
     lanes = await lanes_to(
-        harvest.base_url, harvest.tokens, settings, ledger, stack, is_shared=sharing is not None
+        harvest.base_url,
+        harvest.tokens,
+        settings,
+        ledger,
+        stack,
+        proxy=harvest.proxy,
+        is_shared=sharing is not None,
     )
     ports = Ports(
         ThreadedLedger(ledger, ledger_thread),

@@ -21,6 +21,7 @@ from harvester.engine.run import Companion, Run
 from harvester.errors import HarvesterError
 from harvester.ledger.fleet import Absence, FleetAddress, open_ledger, open_membership
 from harvester.ledger.protocol import DirectLedger, Identity
+from harvester.secret import Secret
 from harvester.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -79,11 +80,15 @@ class Sharing:
     """One host's way into a fleet's harvest."""
 
     def __init__(
-        self, address: FleetAddress, settings: RunSettings, tokens: Sequence[str], host: Host
+        self,
+        address: FleetAddress,
+        settings: RunSettings,
+        tokens: Sequence[Secret[str]],
+        host: Host,
     ) -> None:
         self._address = address
         self._settings = settings
-        self._fingerprints = [fingerprint(address.harvest, token) for token in tokens]
+        self._fingerprints = [fingerprint(address.harvest, token.reveal()) for token in tokens]
         self._host = host
         self._ledger: PostgresLedger | None = None
         self.waiting = Waiting()

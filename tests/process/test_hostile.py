@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
-import shutil
 import ssl
-import subprocess
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.process.hostile import Behaviour, Hostile, Talk, body_of, head, whole
 from tests.process.tool import Finished, Tool
@@ -391,20 +390,9 @@ def test_tls_with_a_server_that_speaks_none_sends_nothing(tool: Tool, measured: 
     check_untrusted(tool, run, server, "TLS failed")
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make a certificate")
 def test_a_certificate_nobody_vouches_for_is_sent_no_token(tool: Tool, measured: Measured) -> None:
-    key, certificate = tool.logs / "key.pem", tool.logs / "certificate.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-            *("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"),
-            *("-keyout", str(key), "-out", str(certificate)),
-        ],
-        check=True,
-        capture_output=True,
-    )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
     with Hostile(context=context) as server:
         server.scheme = "https"
         run = in_a_row(tool, measured, server)

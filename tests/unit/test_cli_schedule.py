@@ -17,6 +17,7 @@ NOT_NIGHTLY = {"dry_run", "rebuild"}
 PLACES = {"inputs", "output"}
 # A value that each option takes, where its type does not tell.
 VALUES = {
+    "proxy": "http://proxy:3128",
     "endpoint": "xiaohongshu-pgy/solar-note-detail/v1",
     "region": "cn",
     "base_url": "http://127.0.0.1:9",
@@ -180,3 +181,13 @@ def test_what_would_fail_at_night_is_refused_now(
     assert result.exit_code, result.output
     assert complaint in f"{result.output}{result.exception}"
     assert "ExecStart" not in result.output
+
+
+def test_a_proxy_with_a_password_is_not_printed_but_told_where_to_put(folder: Path) -> None:
+    assert folder
+    url = "http://me:pass-5b1e77c0d2@proxy:3128"
+    result = printed("notes.jsonl", "--token-file", "token.txt", env={"HARVESTER_RUN_PROXY": url})
+    assert result.exit_code == 0
+    assert "pass-5b1e77c0d2" not in result.output
+    assert "--proxy" not in result.stdout
+    assert "HARVESTER_RUN_PROXY=..." in result.stderr

@@ -12,7 +12,7 @@ import pytest
 import harvester
 
 HOUSE = Path(harvester.__file__).parent
-LOWEST = frozenset({"model", "errors", "plain", "settings"})
+LOWEST = frozenset({"model", "errors", "plain", "settings", "secret"})
 RULES = LOWEST | {"rules"}
 ENGINE = RULES | {
     "source",

@@ -14,6 +14,7 @@ import pytest
 
 import harvester
 from harvester.api.client import Target, check_base_url
+from harvester.api.proxy import read_proxy, unused_proxy
 from harvester.cli.running import unencrypted
 from harvester.engine.harvest import is_local
 from harvester.errors import InputError, OptionError, UsageError
@@ -22,11 +23,14 @@ from harvester.options import (
     Inputs,
     Options,
     base_url_of,
+    hide,
     pages_of,
     plan,
+    proxy_of,
     settings_of,
     tokens_of,
 )
+from harvester.secret import Secret
 from harvester.settings import FASTEST, Backoff, Limits, Patience, Rate
 from harvester.tokens import NO_TOKEN, TOKEN_VARIABLES, doubt_about
 
@@ -40,6 +44,10 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in TOKEN_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv(BASE_URL_VARIABLE, raising=False)
+
+
+def texts_of(options: Options) -> tuple[str, ...]:
+    return tuple(token.reveal() for token in tokens_of(options))
 
 
 def refusal(act: Callable[[], object]) -> str:
@@ -63,17 +71,17 @@ def test_the_token_is_taken_from_the_file_before_anything_else(
     monkeypatch.setenv("JUSTONEAPI_TOKEN", "from-env")
     file = tmp_path / "token"
     file.write_text("  from-file \n")
-    assert tokens_of({"token_file": file, "token": "given"}) == ("from-file",)
-    assert tokens_of({"token": "given"}) == ("given",)
-    assert tokens_of({"token": ""}) == ("from-env",)
-    assert tokens_of({}) == ("from-env",)
+    assert texts_of({"token_file": file, "token": "given"}) == ("from-file",)
+    assert texts_of({"token": "given"}) == ("given",)
+    assert texts_of({"token": ""}) == ("from-env",)
+    assert texts_of({}) == ("from-env",)
 
 
 def test_several_tokens_stand_on_lines_of_their_own(tmp_path: Path) -> None:
     file = tmp_path / "tokens"
     file.write_text("first\r\n\n  second\nfirst\n")
-    assert tokens_of({"token_file": file}) == ("first", "second")
-    assert tokens_of({"token": ["first", "second"]}) == ("first", "second")
+    assert texts_of({"token_file": file}) == ("first", "second")
+    assert texts_of({"token": ["first", "second"]}) == ("first", "second")
 
 
 def test_a_missing_token_is_told_with_where_to_get_one() -> None:
@@ -134,14 +142,14 @@ def test_a_token_file_is_read_as_people_mean_it(
 ) -> None:
     file = tmp_path / ".env"
     file.write_text(text)
-    assert list(tokens_of({"token_file": file})) == tokens
+    assert list(texts_of({"token_file": file})) == tokens
 
 
 def test_both_of_the_vendors_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUST_ONE_API_TOKEN", "second")
-    assert tokens_of({}) == ("second",)
+    assert texts_of({}) == ("second",)
     monkeypatch.setenv("JUSTONEAPI_TOKEN", "first")
-    assert tokens_of({}) == ("first",)
+    assert texts_of({}) == ("first",)
 
 
 @pytest.mark.parametrize(
@@ -181,14 +189,84 @@ def test_a_spoilt_token_is_refused_and_not_shown(spoilt: str, tmp_path: Path) ->
 
 
 def test_a_target_shows_its_token_in_no_text() -> None:
-    target = Target("https://h", "/p", SECRET)
+    target = Target("https://h", "/p", Secret(SECRET))
     assert SECRET not in repr(target)
     assert SECRET not in str(target)
     assert SECRET not in f"{target}"
 
 
+def test_secrets_of_a_harvest_show_in_no_repr() -> None:
+    proxied = f"http://me:{SECRET}@proxy:3128"
+    options = Options(token=[SECRET, "another-token"], proxy=proxied)
+    hide(options)
+    harvest = plan([ID], "new.jsonl", options)
+    shown = repr((options, harvest, harvest.tokens, harvest.proxy))
+    assert SECRET not in shown
+    assert "another-token" not in shown
+    assert shown.count("***") >= 6
+    assert [token.reveal() for token in harvest.tokens] == [SECRET, "another-token"]
+
+
+def test_a_spoilt_token_is_in_no_frame_of_the_error(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(f"{SECRET} x")
+    options = Options(token=f"{SECRET} x")
+    hide(options)
+    for given in (options, Options(token_file=file)):
+        with pytest.raises(UsageError) as caught:
+            tokens_of(given)
+        told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+        assert SECRET not in "".join("".join(told.format()).splitlines()[2:])
+
+
+# Through which proxy
+
+
+def test_a_proxy_is_told_its_name_and_password_and_nobody_else_is() -> None:
+    found = proxy_of({"proxy": "http://me%40x:p%3Aw@proxy.example:3128/"})
+    assert found is not None
+    assert found.place == "proxy.example:3128"
+    assert found.authorization is not None
+    assert found.authorization.reveal() == "Basic bWVAeDpwOnc="
+    assert proxy_of({}) is None
+    assert proxy_of({"proxy": "http://[::1]:8080"}) is not None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["", "proxy:3128", "https://p:1", "socks5://p:1", f"http://me:{SECRET}@", "http://p:99999"],
+)
+def test_what_is_no_proxy_is_refused_and_not_shown(wrong: str) -> None:
+    told = refusal(lambda: proxy_of({"proxy": wrong}))
+    assert told.startswith("--proxy ")
+    assert SECRET not in told
+
+
+def test_a_proxy_in_the_environment_is_named_where_it_would_be_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert unused_proxy("https://h") == ""
+    monkeypatch.setenv("HTTPS_PROXY", f"http://me:{SECRET}@proxy:3128")
+    told = unused_proxy("https://h")
+    assert "HTTPS_PROXY is set" in told
+    assert "--proxy" in told
+    assert SECRET not in told
+    assert unused_proxy("http://h") == ""
+    monkeypatch.setenv("NO_PROXY", "h")
+    assert unused_proxy("https://h") == ""
+
+
+def test_over_plain_http_a_proxy_is_asked_for_the_whole_url() -> None:
+    proxy = read_proxy("http://me:secret@proxy:3128")
+    asked = Target("http://h:8/b", "/p", Secret("t"), proxy=proxy).request("n")
+    assert asked.startswith(b"GET http://h:8/b/p?token=t&noteId=n HTTP/1.1\r\nHost: h:8\r\n")
+    assert asked.endswith(b"\r\nProxy-Authorization: Basic bWU6c2VjcmV0\r\n\r\n")
+    # Over TLS it is told by CONNECT, and the API never.
+    assert b"Proxy" not in Target("https://h", "/p", Secret("t"), proxy=proxy).request("n")
+
+
 def test_a_target_writes_token_and_id_so_that_neither_can_break_out() -> None:
-    target = Target("https://h/b", "/p", "a&b=c#/? \r\n", accept_cache=True)
+    target = Target("https://h/b", "/p", Secret("a&b=c#/? \r\n"), accept_cache=True)
     asked = target.request("x&token=y z\r\n")
     url = urlsplit(asked.split(b" ")[1].decode())
     assert url.path == "/b/p"
@@ -197,7 +275,7 @@ def test_a_target_writes_token_and_id_so_that_neither_can_break_out() -> None:
         "noteId": "x&token=y z\r\n",
         "acceptCache": "true",
     }
-    plain = Target("https://h:8", "/p", "t").request("n")
+    plain = Target("https://h:8", "/p", Secret("t")).request("n")
     assert plain.startswith(b"GET /p?token=t&noteId=n HTTP/1.1\r\nHost: h:8\r\n")
     assert asked.count(b"\r\n") == plain.count(b"\r\n")
 
@@ -478,13 +556,15 @@ def test_strict_refuses_a_bad_line_of_a_file_before_the_first_page(tmp_path: Pat
 def test_a_plan_touches_no_output(tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
     harvest = plan([ID], output, {"token": SECRET, "base_url": "https://h/"})
-    assert (harvest.output, harvest.base_url, harvest.tokens) == (output, "https://h", (SECRET,))
+    assert (harvest.output, harvest.base_url) == (output, "https://h")
+    assert [token.reveal() for token in harvest.tokens] == [SECRET]
     assert not output.exists()
 
 
 def test_a_simulated_plan_needs_no_token() -> None:
     harvest = plan([ID], "out.jsonl", {"simulate": True})
-    assert (harvest.base_url, harvest.tokens) == ("", ("simulated",))
+    assert harvest.base_url == ""
+    assert [token.reveal() for token in harvest.tokens] == ["simulated"]
     assert harvest.settings.simulated
 
 
