@@ -229,7 +229,8 @@ class Summary:
     `done`, `queued` and `failed` are of the whole ledger; the others of this run. `unanswered`
     counts calls that may have been charged without an answer, `by_code` answers by business code
     ("none" where no answer arrived), `elapsed` is in seconds. `borne` is the pace, in calls a
-    second, that the server was found to bear, where it refused the one asked for.
+    second, that the server was found to bear, where it refused the one asked for. `closed` counts
+    calls that nobody took, since the server had ended the idle connection: they are not charged.
     """
 
     reason: str
@@ -252,3 +253,4 @@ class Summary:
     borne: float | None = None
     bad_lines: int = 0
     bad_examples: tuple[BadLine, ...] = ()
+    closed: int = 0

@@ -340,7 +340,7 @@ class Caller:
 
     def _slow_down(self, answer: Answer) -> None:
         self._progress.slow_downs += 1
-        wait = parse_retry_after(answer.retry_after, self._ports.clock())
+        wait = parse_retry_after(answer.retry_after, self._ports.clock(), answer.date)
         if self._pace.slow_down(wait, answer.elapsed):
             self._lanes.slow_down(self._lane, wait)
             self._audience.tell(

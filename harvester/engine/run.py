@@ -256,6 +256,7 @@ class Run:
             borne=self.lanes.borne,
             bad_lines=progress.bad_lines,
             bad_examples=tuple(progress.bad_examples),
+            closed=progress.closed,
         )
 
     def _reason(self, counts: Counts) -> StopReason:

@@ -9,17 +9,29 @@ from email.utils import parsedate_to_datetime
 _LONGEST = 3600.0
 
 
-def parse_retry_after(header: str | None, now: float) -> float | None:
-    """Seconds to wait from `now` (Unix seconds), or None if the header says nothing usable."""
+def parse_retry_after(header: str | None, now: float, said: str | None = None) -> float | None:
+    """Seconds to wait, or None if the header says nothing usable.
+
+    A date is read by the clock that wrote it: `said` is the answer's own Date, and `now` (Unix
+    seconds) counts where there is none.
+    """
     if header is None:
         return None
     text = header.strip()
     if text.isascii() and text.isdigit():
         return min(float(text), _LONGEST)
+    until = _moment(text)
+    if until is None:
+        return None
+    since = _moment(said or "")
+    return min(max(0.0, until - (now if since is None else since)), _LONGEST)
+
+
+def _moment(text: str) -> float | None:
+    """A date in Unix seconds; None for what is none."""
     try:
         date = parsedate_to_datetime(text)
         # The RFC's dates are all in GMT, also in the form that does not say so.
-        moment = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError, OSError):
         return None
-    return min(max(0.0, moment - now), _LONGEST)

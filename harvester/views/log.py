@@ -69,8 +69,8 @@ def _end_as_text(summary: Summary) -> str:
     return (
         f"end: {summary.reason}{detail} exit={summary.exit_code} done={summary.done} "
         f"queued={summary.queued} failed={summary.failed} saved={summary.saved} "
-        f"charged={summary.charged} unanswered={summary.unanswered} calls={summary.calls} "
-        f"{summary.elapsed:.3f} s by code {codes(dict(summary.by_code))}"
+        f"charged={summary.charged} unanswered={summary.unanswered} closed={summary.closed} "
+        f"calls={summary.calls} {summary.elapsed:.3f} s by code {codes(dict(summary.by_code))}"
     )
 
 
@@ -135,6 +135,7 @@ def _end_fields(summary: Summary) -> dict[str, object]:
         "saved": summary.saved,
         "charged": summary.charged,
         "unanswered": summary.unanswered,
+        "closed": summary.closed,
         "calls": summary.calls,
         "byCode": dict(summary.by_code),
         "badLines": summary.bad_lines,

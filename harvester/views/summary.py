@@ -79,6 +79,11 @@ def summary_lines(summary: Summary, output: Path, price: float | None) -> Iterat
             f"{count(summary.unanswered, 'call')} of this run and {summary.found_unanswered:,} of "
             "an earlier one may have been charged without an answer"
         )
+    if summary.closed:
+        yield (
+            f"{count(summary.closed, 'call')} met an idle connection that the server had ended: "
+            "made again, not charged"
+        )
     if summary.failed:
         again = " (tried again by the next run)" if summary.exhausted else ""
         yield (

@@ -110,3 +110,32 @@ def test_a_302_on_one_token_slows_that_token_alone(night: Night) -> None:
     assert in_ten_seconds[1] > 480
     assert summary.borne is not None
     assert summary.borne < 30
+
+
+def test_no_call_is_made_beyond_the_limit_by_many_tokens_whose_connections_are_new(
+    night: Night,
+) -> None:
+    apis = [replace(upstream(fail={301: 0.3}), connecting=wait) for wait in (0.9, 0.3, 0.0, 0.1)]
+    night.more_upstreams = tuple(apis[1:])
+    settings = replace(SETTINGS, limits=Limits(max_calls=20))
+    summary = night.run(note_ids(300), apis[0], settings)
+    assert (summary.exit_code, summary.calls) == (7, 20)
+    assert sum(len(api.starts) for api in apis) == 20
+
+
+def test_a_token_that_waits_as_it_was_told_keeps_no_note_in_hand(night: Night) -> None:
+    # By the local clock that date would be long over.
+    told = Answer(
+        429,
+        b'{"code":302,"message":"x","data":null}',
+        retry_after="Sun, 06 Nov 1994 09:39:37 GMT",
+        date="Sun, 06 Nov 1994 08:49:37 GMT",
+    )
+    one, two = upstream(), upstream()
+    one.script = lambda _note, _nth, _now: told
+    one.connecting = 0.5
+    night.more_upstreams = (two,)
+    summary = night.run(note_ids(100), one)
+    assert (summary.exit_code, summary.done) == (0, 100)
+    assert len({when // 3000 for when, _ in one.starts}) == 1
+    assert summary.elapsed < 200

@@ -183,8 +183,8 @@ def test_what_would_fail_at_night_is_refused_now(
     assert "ExecStart" not in result.output
 
 
-def test_a_proxy_with_a_password_is_not_printed_but_told_where_to_put(folder: Path) -> None:
-    assert folder
+@pytest.mark.usefixtures("folder")
+def test_a_proxy_with_a_password_is_not_printed_but_told_where_to_put() -> None:
     url = "http://me:pass-5b1e77c0d2@proxy:3128"
     result = printed("notes.jsonl", "--token-file", "token.txt", env={"HARVESTER_RUN_PROXY": url})
     assert result.exit_code == 0

@@ -43,3 +43,13 @@ def test_seconds_or_a_date_say_how_long_to_wait(header: str | None, seconds: flo
 def test_any_header_is_read_without_an_error_and_within_bounds(header: str) -> None:
     seconds = parse_retry_after(header, NOW)
     assert seconds is None or 0 <= seconds <= 3600
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [("Sun, 06 Nov 1994 08:49:30 GMT", 7.0), ("whenever", 37.0), ("", 37.0), (None, 37.0)],
+)
+def test_a_date_is_read_by_the_clock_that_wrote_it(said: str | None, seconds: float) -> None:
+    ours = NOW - 30.0
+    assert parse_retry_after("Sun, 06 Nov 1994 08:49:37 GMT", ours, said) == seconds
+    assert parse_retry_after("5", ours, said) == 5.0

@@ -68,8 +68,8 @@ def test_each_event_is_one_line_for_people() -> None:
         "cut: x",
         "stopping: quota: daily quota exceeded in_flight=3",
         (
-            "end: quota exit=3 done=5 queued=7 failed=1 saved=4 charged=4 unanswered=1 calls=9 "
-            "2.500 s by code 0: 4, 303: 5"
+            "end: quota exit=3 done=5 queued=7 failed=1 saved=4 charged=4 unanswered=1 closed=0 "
+            "calls=9 2.500 s by code 0: 4, 303: 5"
         ),
         r"left out: ids.txt:7: no note: x\x1by",
     ]
@@ -89,8 +89,8 @@ def test_each_event_is_one_json_object_with_fixed_names() -> None:
         "stopping": ["reason", "detail", "inFlight"],
         "end": [
             *("reason", "detail", "exitCode", "done", "queued", "waiting", "rejected"),
-            *("exhausted", "saved", "charged", "unanswered", "calls", "byCode", "badLines"),
-            "elapsed",
+            *("exhausted", "saved", "charged", "unanswered", "closed", "calls", "byCode"),
+            *("badLines", "elapsed"),
         ],
         "left out": ["file", "line", "reason", "text"],
     }

@@ -121,6 +121,12 @@ def test_the_summary_tells_what_is_out_of_the_ordinary() -> None:
     ]
 
 
+def test_calls_that_nobody_took_are_counted_apart() -> None:
+    assert not any("idle" in line for line in summary_lines(summary_of(), OUT, None))
+    lines = summary_lines(replace(summary_of(), closed=3), OUT, None)
+    assert any("3 calls met an idle connection" in line for line in lines)
+
+
 def test_bad_lines_are_counted_and_the_first_ten_named() -> None:
     bad = tuple(BadLine("ids.txt", n, "names no note", "x") for n in range(1, 11))
     summary = replace(summary_of(), bad_lines=1012, bad_examples=bad)

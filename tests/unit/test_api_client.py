@@ -1,0 +1,215 @@
+"""The client on real sockets: what it makes of connections that end, move, or stand still."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from harvester.api import client as client_module
+from harvester.api.client import Client, Target, calling
+from harvester.api.witness import Witness
+from harvester.model import Answer, Fault
+from harvester.rules.verdicts import judge
+from harvester.secret import Secret
+
+NOTE = "67f32a94000000001d02eb4a"
+BODY = b'{"code":0,"message":"ok","data":{"a":1}}'
+WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+RESET = struct.pack("ii", 1, 0)
+
+
+async def at_once() -> bool:
+    return True
+
+
+class Server:
+    """A socket that a test answers on by hand."""
+
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._listener = socket.create_server((host, port))
+        self.port: int = self._listener.getsockname()[1]
+        self.last: socket.socket | None = None
+
+    async def accept(self) -> socket.socket:
+        self.last = (await asyncio.to_thread(self._listener.accept))[0]
+        return self.last
+
+    async def answer(self, data: bytes = WHOLE) -> None:
+        """Take a connection and its request, and say something."""
+        there = await self.accept()
+        await asyncio.to_thread(there.recv, 65536)
+        there.sendall(data)
+
+    def close(self) -> None:
+        self._listener.close()
+        if self.last is not None:
+            self.last.close()
+
+
+@asynccontextmanager
+async def talking(timeout: float = 60.0) -> AsyncIterator[tuple[Server, Client]]:  # noqa: ASYNC109
+    server = Server()
+    target = Target(f"http://127.0.0.1:{server.port}", "/p", Secret("t"))
+    try:
+        async with calling(target, timeout) as client:
+            yield server, client
+    finally:
+        server.close()
+
+
+async def answered(server: Server, client: Client, data: bytes = WHOLE) -> Answer:
+    """One call on a new connection, answered."""
+    call = asyncio.create_task(client.fetch(NOTE, at_once))
+    await server.answer(data)
+    answer = await call
+    assert answer is not None
+    return answer
+
+
+async def ended_while_idle(*, is_reset: bool) -> Answer:
+    """A call that finds its kept connection good, which ends before the request is written."""
+    async with talking() as (server, client):
+        assert (await answered(server, client)).body == BODY
+        await asyncio.sleep(0.01)
+
+        async def ending() -> bool:
+            assert server.last is not None
+            if is_reset:
+                server.last.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            server.last.close()
+            return True
+
+        answer = await client.fetch(NOTE, ending)
+        assert answer is not None
+        # The next one is not sent on what is gone.
+        assert (await answered(server, client)).body == BODY
+        return answer
+
+
+def test_a_request_that_met_a_closed_connection_was_taken_by_nobody() -> None:
+    answer = asyncio.run(ended_while_idle(is_reset=False))
+    assert answer.fault is Fault.CLOSED
+    assert not judge(answer).unanswered
+
+
+def test_a_request_that_met_a_reset_of_a_connection_long_idle_is_not_answered_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client_module, "_LONG_IDLE", 0.0)
+    answer = asyncio.run(ended_while_idle(is_reset=True))
+    assert answer.fault in (Fault.RESET, Fault.CLOSED)
+    assert not judge(answer).unanswered
+
+
+def test_a_request_that_was_taken_and_not_answered_may_be_charged() -> None:
+    async def main() -> Answer:
+        async with talking() as (server, client):
+            await answered(server, client)
+            call = asyncio.create_task(client.fetch(NOTE, at_once))
+            assert server.last is not None
+            await asyncio.to_thread(server.last.recv, 65536)
+            server.last.close()
+            answer = await call
+            assert answer is not None
+            return answer
+
+    answer = asyncio.run(main())
+    assert answer.fault is Fault.BROKEN
+    assert judge(answer).unanswered
+
+
+def test_the_witness_tells_what_the_other_ends_system_took() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname())
+        theirs, _ = listener.accept()
+        with ours, theirs:
+            taken, nothing = Witness(ours), Witness(ours)
+            assert nothing.was_taken(in_order=True) in (False, None)
+            ours.sendall(b"GET")
+            theirs.recv(3)
+            assert taken.was_taken(in_order=False) in (True, None)
+            if hasattr(socket, "TCP_INFO"):
+                assert taken.was_taken(in_order=False)
+            taken.close()
+            nothing.close()
+            assert taken.was_taken(in_order=True) is None
+
+
+def test_a_host_name_that_moved_is_looked_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = ["127.0.0.1", "127.0.0.2"]
+    ask = socket.getaddrinfo
+
+    def moving(host: Any, *args: Any, **how: Any) -> Any:  # noqa: ANN401 - as it has them
+        return ask(places.pop(0) if host == "api.example" else host, *args, **how)
+
+    monkeypatch.setattr(socket, "getaddrinfo", moving)
+
+    async def main() -> tuple[Answer | None, Answer]:
+        server = Server("127.0.0.2")
+        target = Target(f"http://api.example:{server.port}", "/p", Secret("t"))
+        try:
+            async with calling(target, 60) as client:
+                first = await client.fetch(NOTE, at_once)
+                return first, await answered(server, client)
+        finally:
+            server.close()
+
+    first, second = asyncio.run(main())
+    assert first is not None
+    assert first.fault is Fault.NO_CONNECTION
+    assert second.body == BODY
+
+
+def test_what_arrived_while_the_process_stood_still_is_read_though_it_is_late() -> None:
+    many = 40
+
+    async def main() -> list[Answer | None]:
+        async with talking(timeout=0.2) as (server, client):
+            loop = asyncio.get_running_loop()
+            calls = [asyncio.create_task(client.fetch(NOTE, at_once)) for _ in range(many)]
+            there = [await server.accept() for _ in calls]
+            for one in there:
+                await asyncio.to_thread(one.recv, 65536)
+            # As long as this the loop does not run: it stands still, and all answers arrive.
+            large = BODY[:-1] + b" " * 20_000 + b"}"
+            for one in there:
+                one.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(large) + large)
+            end = loop.time() + 0.5
+            while loop.time() < end:
+                pass
+            found = await asyncio.gather(*calls)
+            for one in there:
+                one.close()
+            return found
+
+    answers = asyncio.run(main())
+    assert [answer and answer.fault for answer in answers] == [None] * many
+
+
+def test_what_is_used_of_the_connector_of_aiohttp_is_there() -> None:
+    """Much of it is not promised: a release that lacks it is to fail here, by name."""
+
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            url = URL(f"http://127.0.0.1:{listener.getsockname()[1]}")
+            connector = aiohttp.TCPConnector(limit=0, force_close=True)
+            async with connector:
+                request = aiohttp.ClientRequest("GET", url, loop=asyncio.get_running_loop())
+                connection = await connector.connect(request, [], aiohttp.ClientTimeout())
+                assert connection.protocol is not None
+                assert connection.transport is not None
+                assert connection.protocol.should_close is False
+                assert callable(connection.protocol.connection_lost)
+                assert connection.transport.get_extra_info("socket") is not None
+                connector.clear_dns_cache()
+                connection.close()
+
+    asyncio.run(main())
