@@ -1150,18 +1150,22 @@ class FleetMachine(LedgerMachine):
         return self.database.rows(query)
 
     def adopted(self, note_id: str, row: Row, *, paid_now: bool) -> None:
-        """A line with a known moment is a known one; one that was lost is answered by it."""
+        """A line with a known moment is a known one; one that was lost is answered by it.
+
+        It answers no call that is out: another line may come of that.
+        """
         newest = max(row.fetched_at, self.clock.now)
         is_known = row.fetched_at == self.clock.now
         is_answer = paid_now and not is_known and row.lost > 0
+        is_out = row.sent
         self.model.rows[note_id] = Row(
             State.DONE,
             attempts=max(1, row.attempts),
             fetched_at=newest,
-            lost=row.lost - is_answer,
+            lost=row.lost - is_answer + is_out,
         )
         self.model.charged += paid_now and not is_known
-        self.model.unanswered -= is_answer
+        self.model.unanswered += is_out - is_answer
 
     def teardown(self) -> None:
         self.ledger.close()
