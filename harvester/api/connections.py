@@ -12,7 +12,7 @@ import aiohttp
 from yarl import URL
 
 from harvester.api.proxy import Proxy
-from harvester.api.wire import PIECE, Wire, narrow_socket
+from harvester.api.wire import PIECE, Wire
 from harvester.rules.idle import IdleLimit
 
 # Reaching the server takes no longer than this, in seconds, or it cannot be reached.
@@ -103,8 +103,6 @@ async def connecting(
     proxy: Proxy | None = None,
 ) -> AsyncIterator[Connections]:
     """The connections to an origin; `timeout` in seconds bounds the making of each."""
-    connector = aiohttp.TCPConnector(
-        limit=0, ttl_dns_cache=_ADDRESS_HOLDS, force_close=True, socket_factory=narrow_socket
-    )
+    connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=_ADDRESS_HOLDS, force_close=True)
     async with connector:
         yield Connections(connector, origin, timeout, proxy)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from harvester.rules.envelope import is_json
+
 # A real answer is about 3 KB; one of up to this many bytes is kept.
 MOST_BYTES = 32 << 20
 # What frames a body may be as long as the body and so many bytes: more is a game.
@@ -21,6 +23,8 @@ _INFORMATIONAL = range(100, 200)
 _SWITCHING = 101
 # These have no body by the letter; where one comes all the same, it is taken.
 _BODILESS = frozenset({204, 304})
+# How far from its end what is no blank is looked for.
+_LOOK_BACK = 256
 _READ = frozenset(
     {
         b"connection",
@@ -193,7 +197,20 @@ class Reply:
             self._body += data
             return
         self._body += data[:missing]
-        self._finish(data[missing:])
+        rest = data[missing:]
+        if self._is_cut_short(rest):
+            # JSON says itself where it ends: the length was wrong.
+            self._doubt(rest)
+        else:
+            self._finish(rest)
+
+    def _is_cut_short(self, rest: bytes) -> bool:
+        """Whether a body that has its length is only the beginning of an object."""
+        body = self._body
+        end = body[-_LOOK_BACK:].rstrip()
+        if body[:1] != b"{" or not end:
+            return False
+        return not end.endswith(b"}") or (bool(rest) and not is_json(bytes(body)))
 
     def _take_rest(self, data: bytes) -> None:
         self._body += data

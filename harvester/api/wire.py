@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import select
-import socket
 from collections.abc import Callable
-from contextlib import suppress
 from enum import Enum, auto
 
 from aiohttp.connector import Connection
@@ -213,12 +211,3 @@ class Wire(asyncio.BufferedProtocol):
             self._witness.close()
             self._witness = None
         self._waiter = None
-
-
-def narrow_socket(info: tuple[int, int, int, str, tuple[object, ...]]) -> socket.socket:
-    """A socket for which the system holds little, so that a thousand hold not much."""
-    family, kind, protocol, _, _ = info
-    made = socket.socket(family, kind, protocol)
-    with suppress(OSError):
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, PIECE)
-    return made

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from harvester.api.proxy import Proxy
+from harvester.descriptors import few_descriptors
 from harvester.disk import boot_id
 from harvester.engine.calling import lanes_to
 from harvester.engine.opening import MOST_IN_FLIGHT, Host, Opened, begin, identity_of, open_harvest
@@ -29,7 +30,7 @@ from harvester.model import Page, StopReason, Summary
 from harvester.output.beside import cut_path
 from harvester.output.threaded import ThreadedSink
 from harvester.secret import Secret
-from harvester.settings import RunSettings
+from harvester.settings import Calling, RunSettings
 from harvester.threads import OneThread
 
 _QUEUE_LOST = "what was still queued is not known: name the INPUT to go on with it"
@@ -145,6 +146,7 @@ async def _run_opened(
         began(run)
         _tell_began(run, opened, harvest.settings)
         _tell_found(run, opened, found.found_unanswered)
+        _tell_few(run, harvest.settings.calling)
         summary = await run.run()
     if sharing is not None:
         sharing.waiting.end()
@@ -222,6 +224,13 @@ def _tell_began(run: Run, opened: Opened, settings: RunSettings) -> None:
             counts.failed,
         )
     )
+
+
+def _tell_few(run: Run, calling: Calling) -> None:
+    """Say where there are fewer descriptors than calls that may be in flight."""
+    wanted = min(calling.workers or MOST_IN_FLIGHT, calling.rate.per_second * calling.timeout)
+    if run.lanes.most < wanted:
+        run.tell(Notice("few descriptors", few_descriptors(run.lanes.most)))
 
 
 def _tell_found(run: Run, opened: Opened, unanswered: int) -> None:

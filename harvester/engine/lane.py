@@ -98,6 +98,11 @@ class Lanes:
         return starts
 
     @property
+    def most(self) -> int:
+        """How many calls at once there are descriptors for, over all lanes."""
+        return sum(lane.most for lane in self._lanes)
+
+    @property
     def per_second(self) -> float:
         """The pace now, in calls a second, of all lanes that do not rest."""
         return sum(lane.pace.per_second for lane in self._lanes if lane.resting is None)

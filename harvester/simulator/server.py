@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from os import strerror
+from typing import Any
 
 from aiohttp import web
 
@@ -48,12 +49,22 @@ async def serving(
         handler_cancellation=True,
         shutdown_timeout=_SHUTDOWN_SECONDS,
     )
+    loop = asyncio.get_running_loop()
+    before = loop.get_exception_handler()
+    loop.set_exception_handler(_without_full_house)
     await runner.setup()
     try:
         await _listen(runner, host, port)
         yield SimulatorServer(_url(runner), brain)
     finally:
         await runner.cleanup()
+        loop.set_exception_handler(before)
+
+
+def _without_full_house(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Write nothing of a caller that has to wait for a free descriptor; all else as usual."""
+    if getattr(context.get("exception"), "errno", None) not in (errno.EMFILE, errno.ENFILE):
+        loop.default_exception_handler(context)
 
 
 async def serve_forever(

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import signal
+import socket
 import ssl
+import time
+from itertools import pairwise
 from pathlib import Path
 
 import trustme
 
-from tests.process.hostile import Hostile
+from tests.process.hostile import Behaviour, Hostile, Talk, body_of, whole
 from tests.process.proxy import Proxy
-from tests.process.tool import Tool
+from tests.process.tool import Simulator, Tool
 
 PASSWORD = "pass-5b1e77c0d2"  # noqa: S105 - made up, to be searched for in what is written
 # Of me:pass-5b1e77c0d2
 WHO = "Basic bWU6cGFzcy01YjFlNzdjMGQy"
 
 
-def over_tls(folder: Path) -> tuple[Hostile, dict[str, str]]:
+def over_tls(folder: Path, behave: Behaviour | None = None) -> tuple[Hostile, dict[str, str]]:
     """A good server over TLS, and the variables of whoever is to trust it."""
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     trusted = folder / "authority.pem"
     authority.cert_pem.write_to_path(str(trusted))
-    server = Hostile(context=context)
+    server = Hostile(behave, context)
     server.scheme = "https"
     return server, {"SSL_CERT_FILE": str(trusted)}
 
@@ -73,3 +77,62 @@ def test_over_plain_http_the_proxy_passes_calls_on(tool: Tool) -> None:
     assert run.code == 0, run.text
     assert server.calls.total() == 3
     assert proxy.heads[0].startswith(f"GET {server.url}/")
+
+
+def test_over_tls_and_a_long_way_the_server_never_sees_more_than_the_rate(tool: Tool) -> None:
+    heard: list[float] = []
+
+    async def behave(talk: Talk, note_id: str) -> None:
+        heard.append(time.monotonic())
+        # Every other one has to come on a new connection, which takes two round trips more.
+        last = ("Connection: close",) if len(heard) % 2 else ()
+        await talk.say(whole(body_of(note_id), *last))
+        if last:
+            talk.hang_up()
+
+    tls, trust = over_tls(tool.logs, behave)
+    with tls as server, Proxy(latency=0.05, always=server.port) as far:
+        env = {**tool.env, **trust, "JUSTONEAPI_TOKEN": tool.token}
+        url = f"https://127.0.0.1:{far.port}"
+        run = tool.harvest(url, tool.notes(24), "--rate", "10/s", env=env, cold=True)
+    assert run.code == 0, run.text
+    assert len(heard) == 24
+    # What the way and the machine add varies by far less than one more round trip.
+    assert all(b - a > 0.95 for a, b in zip(heard, heard[10:], strict=False))
+    assert all(b > a for a, b in pairwise(heard))
+
+
+def test_standing_still_for_longer_than_the_timeout_loses_no_answer_that_came(tool: Tool) -> None:
+    upstream = tool.upstream()
+    short = ("--allow-short-timeout", "--timeout", "3", "--workers", "50")
+    run = tool.start_harvest(upstream.url, tool.notes(50), *short)
+    tool.until(lambda: upstream.calls == 50, "fifty calls in flight")
+    run.signal(signal.SIGSTOP)
+    upstream.open()
+    late = time.monotonic() + 3.2
+    tool.until(lambda: time.monotonic() > late, "all to be late")
+    run.signal(signal.SIGCONT)
+    ended = run.finish()
+    assert ended.code == 0, ended.text
+    assert sorted(tool.saved()) == tool.note_ids(50)
+    assert (upstream.calls, tool.status()["unanswered"]) == (50, 0)
+
+
+def test_few_descriptors_are_said_once_at_the_start_and_cost_no_attempt(tool: Tool) -> None:
+    few = ("--simulate", "--rate", "1000/s", "-o", tool.output, tool.notes(200))
+    run = tool.run("run", *few, shell='ulimit -n 56; exec "$@"')
+    assert run.code == 0, run.text
+    assert run.text.count("this process may have few open files") == 1
+    assert "Traceback" not in run.text
+    assert len(tool.saved()) == 200
+
+
+def test_a_simulator_without_descriptors_writes_no_tracebacks(tool: Tool) -> None:
+    place = ("simulate", "--port", "0", "--latency", "20ms")
+    simulator = Simulator(tool.start(*place, env=tool.env, shell='ulimit -n 24; exec "$@"'))
+    port = int(simulator.url.rpartition(":")[2])
+    crowd = [socket.create_connection(("127.0.0.1", port)) for _ in range(40)]
+    for one in crowd:
+        one.close()
+    assert simulator.calls == 0
+    assert simulator.process.err == ""
