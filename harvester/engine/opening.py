@@ -388,9 +388,9 @@ def _lost_power(output: OutputFile, ledger: DirectLedger, boot: str) -> bool:
     before = ledger.boot()
     if not before or not boot or before == boot:
         return False
-    return ledger.synced() <= output.length and ledger.synced() < max(
-        output.length, ledger.extent().length
-    )
+    synced = ledger.synced()
+    # Where no line ends at that place, OUTPUT was stored anew since, and places tell nothing.
+    return output.has_line_end(synced) and synced < max(output.length, ledger.extent().length)
 
 
 def _mend_power(output: OutputFile, ledger: DirectLedger) -> tuple[int, int]:

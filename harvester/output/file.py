@@ -161,6 +161,10 @@ class OutputFile:
         """Whether OUTPUT still has the line that an extent ends with, where it ends."""
         return holds(self._fd, extent)
 
+    def has_line_end(self, place: int) -> bool:
+        """Whether a line ends at a place, or OUTPUT begins there."""
+        return not place or os.pread(self._fd, 1, place - 1) == b"\n"
+
     def mend_end(self, known: int) -> int:
         """See that OUTPUT ends in a whole line, as far as that is past a `known` length.
 

@@ -87,6 +87,20 @@ def test_how_lines_are_stored_makes_none_of_them_broken(
     assert not cut_path(output).exists()
 
 
+@pytest.mark.parametrize("store", [store for _, store in STORED], ids=[how for how, _ in STORED])
+def test_an_output_stored_anew_is_no_work_of_a_power_cut(
+    output: Path, store: Callable[[bytes], bytes]
+) -> None:
+    with closing(opened(output)) as held:
+        held.ledger.mark_boot("one")
+        held.ledger.settle(held.output.sync())
+    text = store(output.read_bytes())
+    output.write_bytes(text)
+    with closing(open_harvest(output, REAL, Host(lambda: NOW, boot="two"))) as held:
+        assert (held.mended.lost, held.ledger.counts().done) == (0, MANY)
+    assert output.read_bytes().split() == text.rstrip(b"\0").split()
+
+
 def test_a_sorted_output_is_told_by_its_lines_and_read_when_told_to(output: Path) -> None:
     output.write_bytes(b"".join(sorted(LINES)))
     with pytest.raises(OutputMismatchError, match=f"all its {MANY} notes are there.*--rebuild"):
