@@ -370,11 +370,13 @@ def _of_charges(played: Played) -> Iterator[str]:
     text = played.output.read_bytes()
     lines = Counter(int(json.loads(line)["noteId"][8:], 16) for line in text.splitlines() if line)
     for note in range(len(played.story.notes)):
-        charges = played.server.charges(note)
-        lost = sum(_in_last_second(played, call) for call in charges)
-        missing = len(charges) - lines[note] - unanswered[note]
+        garbage = [call for call in played.server.of(note) if call.answer == "garbage"]
+        # What cannot be read counts as what was charged: no less, and below, no more.
+        owed = [*played.server.charges(note), *(call for call in garbage if call.landed)]
+        lost = sum(_in_last_second(played, call) for call in owed)
+        missing = len(owed) - lines[note] - unanswered[note]
         if missing > (0 if played.story.sync else lost):
-            yield f"note {note}: {missing} of {len(charges)} charges are not known of"
+            yield f"note {note}: {missing} of {len(owed)} charges are not known of"
         cut_short = sum(not call.landed for call in played.server.of(note))
         told = cut_short + sum(c.answer in _MAY_BE_CHARGED for c in played.server.of(note))
         if unanswered[note] > told + _cuts(played):
