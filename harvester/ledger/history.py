@@ -12,7 +12,7 @@ from operator import itemgetter
 from zoneinfo import ZoneInfo
 
 from harvester.ledger.reader import FailedGroup, LedgerReader
-from harvester.ledger.sqlite import NO_CODE
+from harvester.ledger.schema import NO_CODE
 from harvester.model import Answer, Fault, State, Verdict
 from harvester.rules.latency import quantile
 from harvester.rules.verdicts import judge

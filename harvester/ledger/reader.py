@@ -15,8 +15,7 @@ from urllib.parse import quote
 from harvester.errors import DamagedLedgerError, LedgerError, LocalIOError, UsageError
 from harvester.ledger.keys import from_key, to_key
 from harvester.ledger.protocol import Extent
-from harvester.ledger.schema import NEWEST
-from harvester.ledger.sqlite import LOST, NO_CODE
+from harvester.ledger.schema import LOST, NEWEST, NO_CODE
 from harvester.model import Counts, State
 
 # OUTPUT's moments are cut to the millisecond, the ledger's are rounded.

@@ -6,6 +6,11 @@ import sqlite3
 
 from harvester.errors import LedgerError
 
+# Answers without a business code are counted under this one.
+NO_CODE = -1
+# How an answer was lost that had been charged and written down already.
+LOST = "lost in a power cut"
+
 # Times are Unix milliseconds. `note_id` is 12 bytes for 24 hex digits, else text. A job that was
 # never asked for has no `due`, so the queue of new jobs needs no index but the order of `seq`, and
 # the index of requeued ones stays small. `tries_*` count only for the run named in `run`.

@@ -23,7 +23,7 @@ from harvester.ledger.protocol import (
     Identity,
     Opening,
 )
-from harvester.ledger.schema import migrate
+from harvester.ledger.schema import LOST, NO_CODE, migrate
 from harvester.model import Counts, Job, Outcome, State
 from harvester.rules.latency import bucket_of
 
@@ -33,10 +33,6 @@ _BUSY_SECONDS = 30.0
 _DAY_MS = 86_400_000
 # No window holds more starts (pace/window.py).
 _MOST_UNKEPT = 4096
-# Answers without a business code are counted under this one.
-NO_CODE = -1
-# How an answer was lost that had been charged and written down already.
-LOST = "lost in a power cut"
 _NOTHING_ASKED = Asked()
 _SEQS = "(SELECT value FROM json_each(?))"
 _JOB_COLUMNS = (

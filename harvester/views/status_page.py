@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
-
 from harvester.plain import plain
+from harvester.views.layout import INDENT, Row, folded, table
 from harvester.views.words import codes, count, duration, money
 
 _MOST_GROUPS = 10
@@ -22,7 +17,6 @@ _MOST_HOSTS = 20
 # Where nobody looks, lines are as long as they come.
 _UNBROKEN = 10_000
 _NARROWEST = 20
-_INDENT = 2
 _SLOW, _HUNDRED = 1.0, 100.0
 _MINUTE, _HOUR = 60, 3600
 _STATES = {"running": "going on", "killed": "killed", "unknown": "going on, or killed"}
@@ -44,71 +38,51 @@ _CAVEATS = {
 }
 
 Status = Mapping[str, Any]
-# A name, a number, and what is to be said of it.
-_Row = tuple[str, str, str]
 
 
 def status_lines(status: Status, price: float | None, width: int | None = None) -> Iterator[str]:
     """Lines of what `status_of` gave, of at most `width` cells; None breaks none."""
     zone = ZoneInfo(status["dayTimezone"])
     runs = status["runs"]
-    parts = [
-        *_head(status, zone),
-        *_section("Notes", [_table(_notes(status, zone))]),
-        *_section("Failed", [_table(_failures(status))] if status["failures"] else []),
-        *_section("Calls", [_table(_calls(status, price))]),
-        *_section("Forecast", map(_line, _forecast(status, price, zone))),
-        *_section("Hosts", _hosts(status, price, zone) if "parts" in status else []),
-        *_section("Resting tokens", map(_line, _stops(status, zone))),
-        *_section("Paid for twice", map(_line, _duplicates(status))),
-        *_section(_runs_title(runs), _runs(runs, price, zone)),
-    ]
-    page = io.StringIO()
-    console = Console(
-        file=page,
-        width=max(_NARROWEST, width or _UNBROKEN),
-        color_system=None,
-        force_terminal=False,
-        legacy_windows=False,
-    )
-    console.print(Group(*parts))
-    yield from (line.rstrip() for line in page.getvalue().splitlines())
+    page = max(_NARROWEST, width or _UNBROKEN)
+    inner = page - len(INDENT)
+    sections = {
+        "Notes": table([*_notes(status, zone)], inner),
+        "Failed": table([*_failures(status)], inner),
+        "Calls": table([*_calls(status, price)], inner),
+        "Forecast": _forecast(status, price, zone),
+        "Hosts": _hosts(status, price, zone) if "parts" in status else (),
+        "Resting tokens": _stops(status, zone),
+        "Paid for twice": _duplicates(status),
+        _runs_title(runs): _runs(runs, price, zone),
+    }
+    for line in _head(status, zone):
+        yield from folded(line, page)
+    for title, body in sections.items():
+        yield from _section(title, body, page)
 
 
-def _line(text: str) -> Text:
-    return Text(text, overflow="fold")
-
-
-def _section(title: str, body: Iterable[RenderableType]) -> Iterator[RenderableType]:
+def _section(title: str, body: Iterable[str], width: int) -> Iterator[str]:
     """A title and what stands under it; nothing where there is nothing."""
-    inside = [Padding(part, (0, 0, 0, _INDENT)) for part in body]
+    inside = list(body)
     if inside:
-        yield Text("")
-        yield _line(title)
-        yield from inside
+        yield ""
+        yield from folded(title, width)
+        for line in inside:
+            yield from folded(INDENT + line, width)
 
 
-def _table(rows: Iterable[_Row]) -> Table:
-    table = Table.grid(padding=(0, _INDENT, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True, justify="right")
-    table.add_column(overflow="fold")
-    for row in rows:
-        table.add_row(*map(_line, row))
-    return table
-
-
-def _head(status: Status, zone: ZoneInfo) -> Iterator[Text]:
+def _head(status: Status, zone: ZoneInfo) -> Iterator[str]:
     kind = " (simulated)" if status["simulated"] else ""
-    yield _line(f"{plain(str(status['endpoint'] or 'endpoint not known yet'))}{kind}")
+    yield f"{plain(str(status['endpoint'] or 'endpoint not known yet'))}{kind}"
     if "parts" in status:
         alive = sum(part["alive"] for part in status["parts"])
         parts = count(len(status["parts"]), "part")
-        yield _line(f"a fleet: {count(alive, 'host')} alive now, {parts}")
-    yield _line(f"{_when(status['asOf'], zone)}, like all times here in {zone}")
+        yield f"a fleet: {count(alive, 'host')} alive now, {parts}"
+    yield f"{_when(status['asOf'], zone)}, like all times here in {zone}"
 
 
-def _notes(status: Status, zone: ZoneInfo) -> Iterator[_Row]:
+def _notes(status: Status, zone: ZoneInfo) -> Iterator[Row]:
     yield "done", f"{status['done']:,}", ""
     yield "queued", f"{status['queued']:,}", ""
     if status["waiting"]:
@@ -127,7 +101,7 @@ def _due(status: Status, zone: ZoneInfo) -> str:
     return f"{due:%H:%M:%S}" if due.date() == now.date() else f"{due:%Y-%m-%d %H:%M:%S}"
 
 
-def _failures(status: Status) -> Iterator[_Row]:
+def _failures(status: Status) -> Iterator[Row]:
     groups = status["failures"]
     for group in groups[:_MOST_GROUPS]:
         code = "no code" if group["code"] is None else str(group["code"])
@@ -137,7 +111,7 @@ def _failures(status: Status) -> Iterator[_Row]:
         yield "and more", f"{notes:,}", f"and {count(len(rest), 'more reason')} (--json has all)"
 
 
-def _calls(status: Status, price: float | None) -> Iterator[_Row]:
+def _calls(status: Status, price: float | None) -> Iterator[Row]:
     yield "charged", f"{status['charged']:,}", money(status["charged"], price).strip(" ()")
     today = money(status["chargedToday"], price).strip(" ()")
     yield "· today", f"{status['chargedToday']:,}", today
@@ -201,17 +175,17 @@ def _share(ahead: Status) -> str:
     return f"; {ahead['saveShare']:.1%} of the calls so far saved a note"
 
 
-def _hosts(status: Status, price: float | None, zone: ZoneInfo) -> Iterator[RenderableType]:
+def _hosts(status: Status, price: float | None, zone: ZoneInfo) -> Iterator[str]:
     """The hosts of a fleet, those alive first."""
     parts = sorted(status["parts"], key=lambda part: not part["alive"])
     if not parts:
-        yield _line("no host has joined yet")
+        yield "no host has joined yet"
     for part in parts[:_MOST_HOSTS]:
-        yield _line(f"{part['host']}: {_life(part, zone)}")
+        yield f"{part['host']}: {_life(part, zone)}"
         for text in (part["path"], _deeds(part, price)):
-            yield Padding(_line(text), (0, 0, 0, _INDENT))
+            yield INDENT + text
     if rest := parts[_MOST_HOSTS:]:
-        yield _line(f"and {count(len(rest), 'more part')} (--json has all)")
+        yield f"and {count(len(rest), 'more part')} (--json has all)"
 
 
 def _life(part: Status, zone: ZoneInfo) -> str:
@@ -260,16 +234,14 @@ def _runs_title(runs: Sequence[Status]) -> str:
     return f"{count(len(runs), 'run')}{shown}"
 
 
-def _runs(runs: Sequence[Status], price: float | None, zone: ZoneInfo) -> Iterator[RenderableType]:
+def _runs(runs: Sequence[Status], price: float | None, zone: ZoneInfo) -> Iterator[str]:
     if earlier := runs[:-_MOST_RUNS]:
         calls, charged = (sum(run[key] for run in earlier) for key in ("calls", "charged"))
-        yield _line(
-            f"{count(len(earlier), 'run')} before: {count(calls, 'call')}, {charged:,} charged"
-        )
+        yield (f"{count(len(earlier), 'run')} before: {count(calls, 'call')}, {charged:,} charged")
     for run in runs[-_MOST_RUNS:]:
-        yield _line(_run_title(run, zone))
+        yield _run_title(run, zone)
         for text in _run_details(run, price):
-            yield Padding(_line(text), (0, 0, 0, _INDENT))
+            yield INDENT + text
 
 
 def _run_title(run: Status, zone: ZoneInfo) -> str:

@@ -20,7 +20,8 @@ from harvester.ledger.history import (
 )
 from harvester.ledger.protocol import Extent
 from harvester.ledger.reader import reading
-from harvester.ledger.sqlite import NO_CODE, SqliteLedger
+from harvester.ledger.schema import NO_CODE
+from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import Outcome, State, Verdict
 
 START = 1795395720.0  # 2026-11-23 01:02 in UTC, 09:02 in Shanghai

@@ -10,7 +10,7 @@ from harvester.ledger.postgres.folding import Folded, Known, fold, moment_of
 from harvester.ledger.postgres.records import add_activity
 from harvester.ledger.postgres.work import Work, lock
 from harvester.ledger.protocol import Extent, FoundLine
-from harvester.ledger.sqlite import LOST
+from harvester.ledger.schema import LOST
 from harvester.model import State
 
 _CLAIMS = (

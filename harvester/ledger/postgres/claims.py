@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from harvester.ledger.postgres.work import Row, Work, lock, text_of
-from harvester.ledger.sqlite import LOST
+from harvester.ledger.schema import LOST
 from harvester.model import Job
 from harvester.rules.budget import Spent, calls_allowed, is_reached
 from harvester.settings import Limits

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from harvester.ledger.postgres.work import Work, lock, text_of
 from harvester.ledger.protocol import Enrolled
-from harvester.ledger.sqlite import NO_CODE
+from harvester.ledger.schema import NO_CODE
 from harvester.model import State
 
 _ROOM = (

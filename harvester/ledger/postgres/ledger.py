@@ -17,7 +17,7 @@ from harvester.ledger.postgres.schema import schema_of
 from harvester.ledger.postgres.steady import PartIdentity, Patience, Steady
 from harvester.ledger.postgres.work import Work
 from harvester.ledger.protocol import Asked, Claimed, Enrolled, Extent, FoundLine, Identity, Opening
-from harvester.ledger.sqlite import LOST
+from harvester.ledger.schema import LOST
 from harvester.model import Counts, Job, Outcome, State
 
 T = TypeVar("T")

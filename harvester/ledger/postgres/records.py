@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from harvester.ledger.postgres.claims import held
 from harvester.ledger.postgres.work import Work, text_of
 from harvester.ledger.protocol import Extent
-from harvester.ledger.sqlite import NO_CODE
+from harvester.ledger.schema import NO_CODE
 from harvester.model import Outcome, State
 from harvester.rules.latency import bucket_of
 
