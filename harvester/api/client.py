@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from urllib.parse import quote, urlsplit
 
 import aiohttp
@@ -48,7 +48,8 @@ _UNTRUSTED = (
 _CUT = (Fault.BROKEN, Fault.TIMEOUT)
 
 # Waits until a call may be sent, which it then is at once; False where it may not be.
-Start = Callable[[], Awaitable[bool]]
+# Given whether the connection is still fit, and None back if it is not.
+Start = Callable[[Callable[[], bool]], Awaitable[bool | None]]
 
 
 @dataclass(frozen=True)
@@ -113,19 +114,22 @@ class Client:
 
         `start` is asked once there is a connection: what it allows is sent at that moment.
         """
-        try:
-            wire = await self._connections.take()
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            return _unreached(error, self._target)
-        try:
-            may_start = await start()
-        except asyncio.CancelledError:
-            wire.close()
-            raise
-        if not may_start:
+        while True:
+            try:
+                wire = await self._connections.take()
+            except (aiohttp.ClientError, OSError, ValueError) as error:
+                return _unreached(error, self._target)
+            try:
+                # Its server may hang up while the turn is waited for.
+                may_start = await start(partial(self._connections.is_fit, wire))
+            except asyncio.CancelledError:
+                wire.close()
+                raise
+            if may_start:
+                return await self._ask(note_id, wire)
             self._connections.put_back(wire)
-            return None
-        return await self._ask(note_id, wire)
+            if may_start is not None:
+                return None
 
     async def _ask(self, note_id: str, wire: Wire) -> Answer:
         began = time.perf_counter()

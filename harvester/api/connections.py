@@ -46,13 +46,16 @@ class Connections:
 
         Raises aiohttp.ClientError or OSError where there is none to be had.
         """
-        now = self._loop.time()
         while self._idle:
             wire = self._idle.pop()
-            if self._is_young(wire, now) and wire.is_silent():
+            if self.is_fit(wire):
                 return wire
             wire.close()
         return await self._connect()
+
+    def is_fit(self, wire: Wire) -> bool:
+        """Whether a connection is good for a call that is sent now."""
+        return self._is_young(wire, self._loop.time()) and wire.is_silent()
 
     def put(self, wire: Wire) -> None:
         """Keep a connection for the next call, if it is good for one."""

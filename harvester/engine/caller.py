@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -222,10 +223,15 @@ class Caller:
             judgement = judged()
         self._land(job, answer, judgement)
 
-    async def _start(self, job: Job) -> bool:
-        """Wait until the window allows the call; gives whether it may still be sent then."""
+    async def _start(self, job: Job, is_fit: Callable[[], bool]) -> bool | None:
+        """Wait until the window allows the call; gives whether it may still be sent then.
+
+        None where its connection is not fit any more: a turn is for a call that goes out at once.
+        """
         async with self._gate:
             while not (self._stop.is_set or self._lane.resting or self._pace.is_paused):
+                if not is_fit():
+                    return None
                 delay = self._pace.start()
                 if not delay:
                     self._progress.sent(job)

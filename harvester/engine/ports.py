@@ -10,7 +10,8 @@ from harvester.ledger.protocol import Extent, Ledger
 from harvester.model import Answer, BadLine, Page, Summary
 
 # Waits until a call may be sent, which it then is at once; False where it may not be.
-Start = Callable[[], Awaitable[bool]]
+# Given whether what the call goes by is still fit for it; None back if it is not.
+Start = Callable[[Callable[[], bool]], Awaitable[bool | None]]
 
 
 class Fetcher(Protocol):

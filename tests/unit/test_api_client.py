@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,10 +23,11 @@ from harvester.secret import Secret
 NOTE = "67f32a94000000001d02eb4a"
 BODY = b'{"code":0,"message":"ok","data":{"a":1}}'
 WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+IsFit = Callable[[], bool]
 RESET = struct.pack("ii", 1, 0)
 
 
-async def at_once() -> bool:
+async def at_once(_is_fit: IsFit) -> bool:
     return True
 
 
@@ -80,7 +81,7 @@ async def ended_while_idle(*, is_reset: bool) -> Answer:
         assert (await answered(server, client)).body == BODY
         await asyncio.sleep(0.01)
 
-        async def ending() -> bool:
+        async def ending(_is_fit: IsFit) -> bool:
             assert server.last is not None
             if is_reset:
                 server.last.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
@@ -107,6 +108,34 @@ def test_a_request_that_met_a_reset_of_a_connection_long_idle_is_not_answered_fo
     answer = asyncio.run(ended_while_idle(is_reset=True))
     assert answer.fault in (Fault.RESET, Fault.CLOSED)
     assert not judge(answer).unanswered
+
+
+def test_a_connection_that_ends_while_a_turn_is_waited_for_is_not_used() -> None:
+    async def main() -> Answer:
+        async with talking() as (server, client):
+            assert (await answered(server, client)).body == BODY
+            before = server.last
+            assert before is not None
+
+            async def waiting(is_fit: IsFit) -> bool | None:
+                if server.last is not before:
+                    return is_fit()
+                before.close()
+                # It is the network that is waited for.
+                while is_fit():  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+                await asyncio.sleep(0)  # the loop, too, comes to know
+                accepting.append(asyncio.create_task(server.answer()))
+                server.last = None
+                return None
+
+            accepting: list[asyncio.Task[None]] = []
+            answer = await client.fetch(NOTE, waiting)
+            await accepting[0]
+            assert answer is not None
+            return answer
+
+    assert asyncio.run(main()).body == BODY
 
 
 def test_a_request_that_was_taken_and_not_answered_may_be_charged() -> None:
