@@ -85,9 +85,15 @@ def _raw_deflate(body: bytes, most: int) -> bytes:
 
 def _inflated(body: bytes, most: int, window: int) -> bytes:
     try:
-        return zlib.decompressobj(window).decompress(body, most + 1)
+        unpacker = zlib.decompressobj(window)
+        plain = unpacker.decompress(body, most + 1)
+        # A gzip file may be several in a row.
+        while unpacker.unused_data.startswith(_GZIP_MAGIC) and len(plain) <= most:
+            rest, unpacker = unpacker.unused_data, zlib.decompressobj(_GZIP)
+            plain += unpacker.decompress(rest, most + 1 - len(plain))
     except zlib.error as error:
         raise _NotPackedError from error
+    return plain
 
 
 def _brotli(body: bytes, most: int) -> bytes:
