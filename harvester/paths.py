@@ -22,9 +22,10 @@ def place_of(path: str | os.PathLike[str]) -> Path:
     """A path as typed, `~` for the home folder; raises UsageError for one that cannot be used."""
     try:
         place = Path(path).expanduser()
-        str(place.absolute()).encode()
+        # Surrogates are also what good UTF-8 becomes in a locale that knows ASCII alone.
+        os.fsencode(place.absolute()).decode()
         place.resolve()
-    except UnicodeEncodeError:
+    except UnicodeError:
         shown = ascii(os.fspath(path))
         raise UsageError(f"the name {shown} is not UTF-8: rename it, or its folder.") from None
     except (OSError, RuntimeError, ValueError):

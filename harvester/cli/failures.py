@@ -12,7 +12,7 @@ import cloup
 from harvester.cli.completion import Named
 from harvester.cli.ledgers import fleet_options, opened_reader, output_or_fleet
 from harvester.cli.options import Command
-from harvester.plain import plain
+from harvester.plain import in_json, plain
 
 if TYPE_CHECKING:
     from harvester.ledger.reader import FailedJob
@@ -55,12 +55,14 @@ def failures(output: Path | None, form: str, ledger: str | None, harvest: str | 
 def _json(job: FailedJob) -> bytes:
     import orjson
 
-    return orjson.dumps(
-        {
-            "noteId": job.note_id,
-            "state": job.state.name.lower(),
-            "code": job.code,
-            "reason": plain(job.reason),
-            "attempts": job.attempts,
-        }
+    return in_json(
+        orjson.dumps(
+            {
+                "noteId": job.note_id,
+                "state": job.state.name.lower(),
+                "code": job.code,
+                "reason": plain(job.reason),
+                "attempts": job.attempts,
+            }
+        )
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,6 +77,15 @@ def test_the_home_folder_is_found_also_behind_an_equals_sign(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert place_of("~/notes.jsonl") == tmp_path / "notes.jsonl"
+
+
+def test_a_good_name_is_taken_also_where_the_locale_knows_ascii_alone() -> None:
+    script = "from harvester.paths import place_of; import sys; place_of(sys.argv[1])"
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for name, code in ((b"\xe7\xac\x94.jsonl", 0), (b"\xff.jsonl", 1)):
+        command = [sys.executable, "-c", script, name]
+        ended = subprocess.run(command, env=locale, capture_output=True, check=False)
+        assert (ended.returncode, b"is not UTF-8" in ended.stderr) == (code, bool(code))
 
 
 def test_a_name_that_no_command_could_show_or_follow_is_refused(tmp_path: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.plain import has_unprintable, plain
+from harvester.plain import has_unprintable, in_json, plain
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,13 @@ from harvester.plain import has_unprintable, plain
 def test_unprintable_characters_are_escaped(text: str, shown: str) -> None:
     assert plain(text) == shown
     assert has_unprintable(text) == (text != shown)
+
+
+def test_json_is_printed_without_a_raw_control_character_and_read_as_before() -> None:
+    text = "a\x1b\x7f\x80\x9b31m\x9f\xa0笔"
+    shown = in_json(json.dumps(text, ensure_ascii=False).encode())
+    assert shown.decode() == r'"a\u001b\u007f\u0080\u009b31m\u009f' + '\xa0笔"'
+    assert json.loads(shown) == text
 
 
 def test_long_text_is_cut_with_an_ellipsis() -> None:
