@@ -72,11 +72,11 @@ def parse_duration(text: str) -> float:
 def parse_long_duration(text: str, unit: str) -> float:
     """Read a duration of a day or of a night as seconds; raises ValueError.
 
-    Only 0 may stand without a unit: too much hangs on whether 7 are days or seconds. `unit` is the
+    Too much hangs on whether 7 are days or seconds, and a 0 may be a value left out. `unit` is the
     one that was probably meant.
     """
     seconds = parse_duration(text)
-    if seconds and _BARE_NUMBER.fullmatch(text):
+    if _BARE_NUMBER.fullmatch(text):
         number = text.strip()
         raise ValueError(f"needs a unit: {number}{unit} or {number}s?")
     return seconds

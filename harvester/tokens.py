@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 from pathlib import Path
@@ -21,6 +22,8 @@ _EMPTY = re.compile(rf"(?:export\s+)?(?:{'|'.join(TOKEN_VARIABLES)})\s*=", re.AS
 _QUOTED = re.compile(r"(['\"])(.*?)\1\s*(?:#.*)?")
 _COMMENT = re.compile(r"\s+#.*")
 _SHORTEST = 12
+# What an editor of Windows begins its text with.
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _STANDS_FOR_ONE = re.compile(
     r"(.)\1*|[<\[{$].*|.*(?:your|insert|paste|change)[-_]?.*(?:token|key|me|here).*"
     r"|.*\.\.\..*|(?:token|example|placeholder|secret|x+)[-_\d]*",
@@ -58,7 +61,9 @@ def _unquoted(value: str) -> str:
 def tokens_of_file(path: str | os.PathLike[str]) -> tuple[str, ...]:
     """The tokens in a file; raises UsageError, which names no file that is not there."""
     try:
-        tokens = tokens_in(Path(path).read_text(encoding="utf-8-sig"))
+        data = Path(path).read_bytes()
+        text = data.decode("utf-16" if data.startswith(_UTF16) else "utf-8-sig")
+        tokens = tokens_in(text.replace("\r", "\n"))
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise UsageError(_unreadable(path, error)) from None
     if not tokens:

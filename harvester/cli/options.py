@@ -137,7 +137,7 @@ class Number(click.types.FloatParamType):
         except ValueError:
             number = None
         # Written so that NaN fails too.
-        if number is None or not self.least <= number <= self.most:
+        if number is None or not self.least <= number <= self.most or math.isinf(number):
             what = "a whole number" if isinstance(self.least, int) else "a number"
             least, most = f"{self.least:g}", f"{self.most:g}"
             wanted = f"of {least} or more" if math.isinf(self.most) else f"from {least} to {most}"

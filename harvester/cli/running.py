@@ -107,7 +107,7 @@ def unencrypted(harvest: Harvest) -> Iterator[str]:
 
 
 def warnings_about(options: Options, harvest: Harvest) -> Iterator[str]:
-    """What endangers a password or the token; a simulator takes any token."""
+    """What endangers a password or the token; the embedded simulator takes any."""
     ledger = options.get("ledger") or ""
     if without_password(ledger) != ledger and any(ledger in word for word in sys.argv):
         yield (
@@ -122,10 +122,9 @@ def warnings_about(options: Options, harvest: Harvest) -> Iterator[str]:
             "the password in --proxy shows in the list of processes: put the URL in "
             "HARVESTER_RUN_PROXY."
         )
-    if not is_local(harvest.base_url):
-        yield from dict.fromkeys(
-            filter(None, (doubt_about(token.reveal()) for token in harvest.tokens))
-        )
+    yield from dict.fromkeys(
+        filter(None, (doubt_about(token.reveal()) for token in harvest.tokens))
+    )
     token_file = options.get("token_file")
     if token_file is not None and _is_open_to_others(Path(token_file)):
         name = plain(shlex.quote(os.fspath(token_file)))

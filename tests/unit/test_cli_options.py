@@ -38,6 +38,7 @@ def test_an_option_keeps_its_value_beside_it() -> None:
         (Number(1), "0", "'0' is not a whole number of 1 or more."),
         (Number(1), "1.5", "'1.5' is not a whole number of 1 or more."),
         (Number(0.0), "nan", "'nan' is not a number of 0 or more."),
+        (Number(0.0), "inf", "'inf' is not a number of 0 or more."),
         (Number(0.0, 1), "2", "'2' is not a number from 0 to 1."),
         (Number(0, 65535), "65536", "'65536' is not a whole number from 0 to 65535."),
     ],

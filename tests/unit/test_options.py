@@ -15,7 +15,7 @@ import pytest
 import harvester
 from harvester.api.client import Target, check_base_url
 from harvester.api.proxy import read_proxy, unused_proxy
-from harvester.cli.running import unencrypted
+from harvester.cli.running import unencrypted, warnings_about
 from harvester.engine.harvest import is_local
 from harvester.errors import InputError, OptionError, UsageError
 from harvester.options import (
@@ -27,6 +27,7 @@ from harvester.options import (
     pages_of,
     plan,
     proxy_of,
+    read,
     settings_of,
     tokens_of,
 )
@@ -99,7 +100,7 @@ def test_a_blank_token_is_a_missing_one(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"\xff\xfe", "cannot be read: it is not text."),
+        (b"\xff\xff", "cannot be read: it is not text."),
         (b" \n", f"holds none: {NO_TOKEN}"),
         (b"# JUSTONEAPI_TOKEN=x\n", f"holds none: {NO_TOKEN}"),
     ],
@@ -143,6 +144,20 @@ def test_a_token_file_is_read_as_people_mean_it(
     file = tmp_path / ".env"
     file.write_text(text)
     assert list(texts_of({"token_file": file})) == tokens
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_a_token_file_of_windows_is_read(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "token.txt"
+    file.write_bytes("JUSTONEAPI_TOKEN=first\r\nJUSTONEAPI_TOKEN=second\r\n".encode(encoding))
+    assert texts_of({"token_file": file}) == ("first", "second")
+
+
+def test_a_token_is_doubted_also_before_a_server_on_this_machine(tmp_path: Path) -> None:
+    for simulate in (False, True):
+        options = Options(token="short", base_url="http://127.0.0.1:9", simulate=simulate)  # noqa: S106 - made up
+        warnings = list(warnings_about(options, plan([ID], tmp_path / "out.jsonl", options)))
+        assert ("only 5 characters" in " ".join(warnings)) is not simulate
 
 
 def test_both_of_the_vendors_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -470,8 +485,12 @@ def test_an_option_that_cannot_be_meant_is_refused_by_its_name(options: Options,
     assert in_python.startswith(f"{caught.value.option}=")
 
 
-def test_nothing_needs_no_unit() -> None:
-    assert settings_of({"refresh": "0"}).refresh == 0
+@pytest.mark.parametrize("option", ["refresh", "max_runtime", "wait_for_lock"])
+def test_nothing_needs_a_unit_too(option: str) -> None:
+    assert read(option, "0s") == 0
+    for nothing in ("0", 0, "0.0"):
+        with pytest.raises(OptionError, match="needs a unit: 0"):
+            read(option, nothing)
 
 
 @pytest.mark.parametrize(
