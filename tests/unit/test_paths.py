@@ -83,7 +83,7 @@ def test_a_good_name_is_taken_also_where_the_locale_knows_ascii_alone() -> None:
     script = "from harvester.paths import place_of; import sys; place_of(sys.argv[1])"
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     for name, code in ((b"\xe7\xac\x94.jsonl", 0), (b"\xff.jsonl", 1)):
-        command = [sys.executable, "-c", script, name]
+        command: list[str | bytes] = [sys.executable, "-c", script, name]
         ended = subprocess.run(command, env=locale, capture_output=True, check=False)
         assert (ended.returncode, b"is not UTF-8" in ended.stderr) == (code, bool(code))
 
