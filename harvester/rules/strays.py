@@ -19,7 +19,7 @@ _LEAST, _DEVIATIONS = 2, 2.5
 # After so many drops, over at least and at most so many answers and to this share of the pace, a
 # slower one is tried: this share of the fastest that was refused, at most this one of the present.
 _DROPS, _LEAST_APART, _MOST_APART, _FALLEN = 3, 30, 600, 0.6
-_TRIED, _LESS = 0.4, 0.85
+_TRIED, _LESS = 0.4, 0.9
 # It is tried until so many calls were refused, or answered.
 _ENOUGH_REFUSED, _ENOUGH_ANSWERS = 3, 200
 # Strays refuse there more than this part of the share that was refused before, and a smaller share
