@@ -190,6 +190,8 @@ def test_a_lapsed_job_goes_to_another_host_and_its_late_answer_is_a_listed_dupli
     assert b.charged_since(0) == 2
     late = save(old, NOW + LEASE + 2)
     assert record(a, late) == [late]
+    # Were this host to die here, its line must still be news to whoever looks for lines to adopt.
+    assert a.extent() == Extent()
     line = FoundLine("1", 1, late.fetched_at, 3)
     assert a.adopt([line], Extent(3, LINE), paid_now=True) == 0
     found = "SELECT part.uuid, job.note_id, line_end FROM duplicate JOIN job USING (seq)"
