@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from harvester.descriptors import few_descriptors
@@ -16,7 +16,16 @@ from harvester.engine.progress import Progress
 from harvester.engine.recorder import Recorder
 from harvester.engine.stop import Stop
 from harvester.errors import HarvesterError
-from harvester.model import Answer, Fault, Job, Judgement, Outcome, StopReason, Verdict
+from harvester.model import (
+    SIMULATED_PREFIX,
+    Answer,
+    Fault,
+    Job,
+    Judgement,
+    Outcome,
+    StopReason,
+    Verdict,
+)
 from harvester.output.lines import make_line
 from harvester.output.unread import make_unread
 from harvester.rules.backoff import backoff_delay
@@ -35,6 +44,8 @@ _LARGEST_BATCH = 64
 # With all workers busy, those that land within so many seconds go out again together: recording
 # one departure costs as much as recording twenty.
 _TOGETHER = 0.001
+# How the request id of a simulated answer begins, as JSON text.
+_SIMULATED = b'"' + SIMULATED_PREFIX.encode()
 # A descriptor of our own is waited for so many seconds before its note is sent again.
 _TILL_ONE_IS_FREE = 0.2
 
@@ -45,7 +56,8 @@ class Watch:
 
     `refused` are the jobs rejected while all answers were code 400, `probing` is the job whose call
     is a probe, `tripped_by` is what tripped the breaker, `landed` is set whenever a call has ended,
-    `is_short` once there were too few descriptors for all connections.
+    `is_short` once there were too few descriptors for all connections, `simulated` what OUTPUT
+    holds, None while it is empty.
     """
 
     breaker: Breaker = field(default_factory=Breaker)
@@ -56,6 +68,7 @@ class Watch:
     tripped_by: str = ""
     landed: asyncio.Event = field(default_factory=asyncio.Event)
     is_short: bool = False
+    simulated: bool | None = None
     # One at a time: what JSON unfolds to can be thirty times as long.
     judging: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
@@ -221,7 +234,27 @@ class Caller:
                 judgement = await asyncio.to_thread(judged)
         else:
             judgement = judged()
-        self._land(job, answer, judgement)
+        self._land(job, answer, self._of_kind(judgement))
+
+    def _of_kind(self, judgement: Judgement) -> Judgement:
+        """The same, unless it would mix simulated and real notes: then the run stops.
+
+        Only an answer tells whether a server on this machine is a simulator.
+        """
+        if judgement.verdict is not Verdict.SAVE:
+            return judgement
+        simulated = judgement.request_id.startswith(_SIMULATED)
+        if self._watch.simulated is None:
+            self._watch.simulated = simulated
+        if simulated == self._watch.simulated:
+            return judgement
+        came, held = ("simulated", "real") if simulated else ("real", "simulated")
+        reason = f"OUTPUT holds {held} notes, and this answer is a {came} one"
+        self._stop.set(
+            StopReason.INPUT,
+            f"{reason}: choose another --output. What came is kept in OUTPUT.unread.jsonl.",
+        )
+        return replace(judgement, verdict=Verdict.STOP, reason=reason, unanswered=True)
 
     async def _start(self, job: Job, is_fit: Callable[[], bool]) -> bool | None:
         """Wait until the window allows the call; gives whether it may still be sent then.
@@ -300,12 +333,12 @@ class Caller:
         )
 
     def _unread(self, job: Job, answer: Answer, judgement: Judgement) -> bytes | None:
-        """The line of an answer that may be paid for and cannot be read; said once."""
+        """The line of an answer that may be paid for and cannot be used; said once."""
         if not (judgement.unanswered and answer.body):
             return None
         if not self._watch.is_unread_told:
             self._watch.is_unread_told = True
-            text = "answers that cannot be read may be charged: kept in OUTPUT.unread.jsonl"
+            text = "answers that cannot be used may be charged: kept in OUTPUT.unread.jsonl"
             self._audience.tell(Notice("unread", text))
         line = make_unread(job, answer, judgement, self._ports.clock())
         return self._lane.redaction.line(line)

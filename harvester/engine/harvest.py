@@ -191,10 +191,12 @@ async def _line(
         random.random,
         harvest.observers,
     )
+    held = identity_of(opened.output)
+    simulated = None if held is None else held.simulated
     if sharing is None:
-        return Run(settings, ports, lanes)
+        return Run(settings, ports, lanes, simulated=simulated)
     companion = await stack.enter_async_context(sharing.joined(opened.part, found.run, lanes))
-    run = Run(settings, ports, lanes, companion)
+    run = Run(settings, ports, lanes, companion, simulated=simulated)
     sharing.waiting.watch(run)
     return run
 

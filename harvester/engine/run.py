@@ -34,6 +34,7 @@ class Run:
     """The line of one harvest; `stop` and `abort` are its handles from outside.
 
     `companion` is run beside it from beginning to end: what keeps this host in its fleet.
+    `simulated` tells which notes OUTPUT holds, None if none.
     """
 
     def __init__(
@@ -42,6 +43,8 @@ class Run:
         ports: Ports,
         lanes: Sequence[Lane],
         companion: Companion | None = None,
+        *,
+        simulated: bool | None = None,
     ) -> None:
         self._settings = settings
         self._ports = ports
@@ -63,7 +66,7 @@ class Run:
             lease,
             is_shared=companion is not None,
         )
-        self._watch = Watch()
+        self._watch = Watch(simulated=simulated)
         self._callers = [
             Caller(
                 lane,

@@ -7,6 +7,7 @@ import json
 
 from aiohttp import web
 
+from harvester.output.unread import unread_path
 from tests.process.tool import Tool, Upstream
 
 NOWHERE = "http://127.0.0.1:9"
@@ -145,6 +146,34 @@ def test_an_output_keeps_to_its_kind(tool: Tool) -> None:
         assert "Traceback" not in ended.text
     assert len(upstream.starts) == 2
     assert (tool.output.read_bytes(), practice.read_bytes()) == texts
+
+
+def test_a_real_output_takes_no_notes_of_a_simulator_on_this_machine(tool: Tool) -> None:
+    upstream = tool.upstream(saving)
+    assert tool.harvest(upstream.url, tool.notes(2)).code == 0
+    _stops_before_it_mixes(tool, tool.simulate().url, "OUTPUT holds real notes")
+
+
+def test_an_output_of_a_simulator_takes_no_real_notes_of_this_machine(tool: Tool) -> None:
+    simulator = tool.simulate()
+    assert tool.harvest(simulator.url, tool.notes(2)).code == 0
+    _stops_before_it_mixes(tool, tool.upstream(saving).url, "OUTPUT holds simulated notes")
+    more = tool.harvest(simulator.url, tool.notes(4))
+    assert more.code == 0, more.text
+    assert sorted(tool.saved()) == tool.note_ids(4)
+
+
+def _stops_before_it_mixes(tool: Tool, url: str, words: str) -> None:
+    lines = tool.output.read_bytes()
+    mixed = tool.harvest(url, tool.notes(4), "--workers", "1")
+    assert mixed.code == 2, mixed.text
+    assert words in mixed.text
+    assert "choose another --output" in mixed.text
+    assert tool.output.read_bytes() == lines
+    kept = [json.loads(line) for line in unread_path(tool.output).read_bytes().splitlines()]
+    assert [line["noteId"] for line in kept] == tool.note_ids(4)[2:3]
+    status = tool.status()
+    assert (status["done"], status["queued"]) == (2, 2)
 
 
 def test_a_truncated_output_is_not_paid_for_again_unless_told(tool: Tool) -> None:
