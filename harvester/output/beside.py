@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from harvester.disk import Disk
+from harvester.output.lines import PADDING
 
 _COPY = 1 << 20
 _SUFFIXES = (".ledger-reserve", ".kept", ".cut")
@@ -38,8 +39,8 @@ class Cuttings:
         self._path = cut_path(output)
 
     def keep(self, disk: Disk, piece: bytes) -> None:
-        """Append a piece, its NUL bytes left out; raises OSError."""
-        text = piece.replace(b"\0", b"")
+        """Append a piece, its NUL bytes and the padding at its end left out; raises OSError."""
+        text = piece.rstrip(PADDING).replace(b"\0", b"")
         if not text:
             return
         fd = open_beside(self._path, os.O_WRONLY | os.O_APPEND)

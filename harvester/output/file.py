@@ -15,7 +15,7 @@ from harvester.errors import LocalIOError, OutputChangedError, OutputLockedError
 from harvester.ledger.protocol import Extent
 from harvester.output.beside import Cuttings, keep_whole, kept_path, moved_to
 from harvester.output.ending import LONGEST, holds, line_before, mark_of
-from harvester.output.lines import is_whole, may_be_torn
+from harvester.output.lines import PADDING, is_whole, may_be_torn
 
 _CHUNK = 1 << 20
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
@@ -168,11 +168,11 @@ class OutputFile:
     def mend_end(self, known: int) -> int:
         """See that OUTPUT ends in a whole line, as far as that is past a `known` length.
 
-        A line that is whole but for its newline gets one; NUL bytes, which a power cut leaves, and
-        a torn line are cut. Gives how many bytes were cut.
+        A line that is whole but for its newline gets one; NUL bytes, which a power cut leaves, the
+        ^Z of DOS and a torn line are cut. Gives how many bytes were cut.
         """
         start, piece = self._unended()
-        text = piece.rstrip(b"\0")
+        text = piece.rstrip(PADDING)
         cut = 0
         if piece != text and start + len(text) >= known - 1:
             cut = self.cut(start + len(text))

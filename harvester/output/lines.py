@@ -12,6 +12,8 @@ from harvester.ledger.protocol import FoundLine
 from harvester.model import SIMULATED_PREFIX, Job, Judgement
 
 BOM = b"\xef\xbb\xbf"
+# What may stand behind the last line: the NUL bytes of a power cut, the ^Z of DOS.
+PADDING = b"\0\x1a"
 # The keys of a line stand in this order, so the id can be read without parsing the line. An editor
 # may have put a byte order mark before the first one.
 _HEAD = re.compile(
@@ -23,7 +25,7 @@ _HEAD = re.compile(
 _START = b'{"noteId":"'
 _BLANK = b" \t\r\n"
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
-_SPACED = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"noteId"\s*:')
+_OBJECT = re.compile(rb"(?:\xef\xbb\xbf)?\s*\{")
 _SIMULATED = re.compile(
     rb'"recordTime":(?:null|"(?:[^"\\]|\\.)*"),"requestId":"' + SIMULATED_PREFIX.encode()
 )
@@ -60,12 +62,12 @@ def make_line(job: Job, judgement: Judgement, endpoint: str, fetched_at: float) 
 def read_head(line: bytes, end: int) -> FoundLine | None:
     """What a line says of itself, or None if it is no line of ours; `end` is where it ends.
 
-    How it is stored is no matter: after CRLF, without its newline, or with blanks between the
-    members that some programs write.
+    How it is stored is no matter: after CRLF, without its newline, or with the blanks
+    between the members and the order of them that some programs write.
     """
     match = _HEAD.match(line)
     if match is None:
-        return _read_spaced(line, end)
+        return _read_rewritten(line, end)
     if not line.rstrip(_BLANK).endswith(b"}"):
         return None
     return _found(match[1], match[2].decode(), int(match[3]), end)
@@ -79,7 +81,7 @@ def _found(name: bytes, fetched_at: str, attempts: int, end: int) -> FoundLine |
         return None
 
 
-def _read_spaced(line: bytes, end: int) -> FoundLine | None:
+def _read_rewritten(line: bytes, end: int) -> FoundLine | None:
     members = _members(line)
     match members:
         case {"noteId": str(name), "fetchedAt": str(at), "attempts": int(tries), "endpoint": str()}:
@@ -90,7 +92,7 @@ def _read_spaced(line: bytes, end: int) -> FoundLine | None:
 
 def _members(line: bytes) -> dict[str, object]:
     """The members of a line that another program wrote again, none if it is no object."""
-    if not _SPACED.match(line):
+    if not _OBJECT.match(line):
         return {}
     try:
         members = json.loads(line)

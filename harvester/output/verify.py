@@ -16,7 +16,7 @@ from harvester.errors import LocalIOError
 from harvester.ledger.protocol import Extent, FoundLine
 from harvester.ledger.reader import KnownJob, LedgerReader
 from harvester.output.ending import LONGEST, holds, line_before
-from harvester.output.lines import head_endpoint, is_json, may_be_torn, read_head
+from harvester.output.lines import PADDING, head_endpoint, is_json, may_be_torn, read_head
 from harvester.output.lines import is_whole as is_line
 from harvester.plain import plain
 
@@ -274,8 +274,8 @@ class _Verifier:
         """What is wrong with a line whatever the ledger knows."""
         text = line.text
         is_past = line.begin >= self._known.length
-        if is_past and not text.strip(b"\0"):
-            return Damage(Kind.TORN, line.number, f"{len(text)} NUL bytes")
+        if is_past and not text.strip(PADDING):
+            return Damage(Kind.TORN, line.number, f"{len(text)} bytes of NUL or ^Z")
         if b"\0" in text:
             return Damage(Kind.GARBLED, line.number, f"holds NUL bytes: {line.shown}")
         if head is not None:
