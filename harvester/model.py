@@ -213,13 +213,15 @@ class Page:
     """Some lines of INPUT: the note ids they name, in order, and the bad lines among them.
 
     `carried` holds, by note id, the text of a JSON object with what travels along; `is_live` tells
-    that the input may wait for somebody to write, and may never end.
+    that the input may wait for somebody to write, and may never end. `without` is the name of an
+    input that has ended and named no note.
     """
 
     ids: list[str]
     bad: list[BadLine] = field(default_factory=list)
     carried: dict[str, str] = field(default_factory=dict)
     is_live: bool = False
+    without: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +233,7 @@ class Summary:
     ("none" where no answer arrived), `elapsed` is in seconds. `borne` is the pace, in calls a
     second, that the server was found to bear, where it refused the one asked for. `closed` counts
     calls that nobody took, since the server had ended the idle connection: they are not charged.
+    `is_queue_lost` says that an earlier run's queue is not known, and that no INPUT was named.
     """
 
     reason: str
@@ -254,3 +257,4 @@ class Summary:
     bad_lines: int = 0
     bad_examples: tuple[BadLine, ...] = ()
     closed: int = 0
+    is_queue_lost: bool = False

@@ -18,7 +18,7 @@ import click
 from harvester.cli.on_finish import of_error
 from harvester.cli.signals import Stopped
 from harvester.cli.streams import Clean, is_behind, print_in_time
-from harvester.engine.ports import Event
+from harvester.engine.ports import NO_NOTE, Event
 from harvester.engine.run import Run
 from harvester.errors import LocalIOError, OutputLockedError
 from harvester.model import Summary
@@ -54,8 +54,9 @@ def observers_of(
     """Who is told what happens: standard error, the log file, the metrics file."""
     observers: list[Callable[[Event], None]] = []
     # With -v, what is notable is among the lines.
-    if not screen.quiet and not screen.verbose:
-        observers.append(_aloud(notices_to))
+    if not screen.verbose:
+        only = NO_NOTE if screen.quiet else ""
+        observers.append(_aloud(partial(notices_to, only=only)))
     if screen.verbose:
         observers.append(_aloud(partial(writer, line_of=line_in(screen.log_format), calls=True)))
     if screen.log_file is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from harvester.engine.lane import Lanes
-from harvester.engine.ports import LineLeftOut, Ports
+from harvester.engine.ports import NO_NOTE, LineLeftOut, Notice, Ports
 from harvester.engine.progress import Progress
 from harvester.engine.recorder import Recorder
 from harvester.engine.stop import Stop
@@ -90,6 +90,8 @@ class Feeder:
         self._progress.read(len(page.ids), page.bad)
         for bad in page.bad:
             self._lanes.tell(LineLeftOut(bad))
+        if page.without:
+            self._lanes.tell(Notice(NO_NOTE, f"{page.without} names no note"))
         if page.ids:
             enrolled = await self._ports.ledger.enrol(page.ids, refresh_before, page.carried)
             self._recorder.touch()

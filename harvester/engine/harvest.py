@@ -154,7 +154,8 @@ async def _run_opened(
         summary, found_unanswered=found.found_unanswered, adopted=opened.mended.adopted
     )
     if opened.mended.is_queue_lost and not harvest.has_input:
-        summary = replace(summary, detail=f"{summary.detail} {_QUEUE_LOST}".strip())
+        detail = f"{summary.detail} {_QUEUE_LOST}".strip()
+        summary = replace(summary, detail=detail, is_queue_lost=True)
     _write_down(summary, run, opened, harvest.settings)
     run.tell(RunEnded(summary))
     if run.failure is not None:

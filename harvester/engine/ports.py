@@ -78,6 +78,10 @@ class LineLeftOut:
     bad: BadLine
 
 
+# The kind of the notice that an INPUT names no note.
+NO_NOTE = "input"
+
+
 @dataclass(frozen=True, slots=True)
 class Notice:
     """An event worth a line: `kind` is a fixed word, `text` plain words for people."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from harvester.errors import UsageError
+from harvester.errors import OptionError
 from harvester.plain import has_unprintable, plain
 
 LONGEST_ID = 512
@@ -29,7 +29,7 @@ class IdRule:
 
     Hex ids are stored lower-case, others as they are; at most 512 characters, none unprintable. In
     `pattern` the classes \w, \d and \s mean ASCII.
-    Raises UsageError if `pattern` is no regular expression.
+    Raises OptionError if `pattern` is no regular expression.
     """
 
     __slots__ = ("_hex", "_id", "_url")
@@ -78,11 +78,11 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern, re.ASCII)
     except (re.error, OverflowError, RecursionError) as error:
-        raise UsageError(
-            f"--id-pattern is not a regular expression: {plain(str(error))}: {plain(pattern)}"
-        ) from None
+        told = f"is not a regular expression: {plain(str(error))}."
+        raise OptionError("id_pattern", told, plain(repr(pattern))) from None
     except ValueError as error:  # an inline (?u) contradicts the ASCII flag
-        raise UsageError(f"--id-pattern: {plain(str(error))}: {plain(pattern)}") from None
+        told = f"cannot be used: {plain(str(error))}."
+        raise OptionError("id_pattern", told, plain(repr(pattern))) from None
 
 
 def _fit(text: str) -> bool:

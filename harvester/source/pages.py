@@ -131,12 +131,16 @@ def _streamed(inputs: Iterable[Input], pager: _Pager) -> Iterator[Page]:
         may_wait = source.may_wait()
         if may_wait:
             yield from pager.rest()
+        names_note = False
         for piece in source.pages():
+            names_note = names_note or bool(piece.ids)
             if may_wait:
                 yield from _live(pager.add(piece))
                 yield from _live(pager.rest())
             else:
                 yield from pager.add(piece)
+        if not names_note:
+            yield Page([], without=source.form.name)
     yield from pager.rest()
 
 

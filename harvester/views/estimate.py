@@ -15,7 +15,7 @@ from harvester.engine.rehearsal import rehearsed
 from harvester.errors import InputError
 from harvester.ledger.reader import LedgerReader
 from harvester.ledger.sqlite import SqliteLedger
-from harvester.model import BadLine, Counts, State
+from harvester.model import BadLine, Counts, Page, State
 from harvester.plain import plain
 from harvester.rules.budget import Spent, calls_allowed
 from harvester.rules.tempo import START
@@ -37,9 +37,13 @@ class _Found:
     bad: int = 0
     bad_examples: list[BadLine] = field(default_factory=list)
 
-    def see_bad(self, lines: list[BadLine]) -> None:
-        self.bad += len(lines)
-        self.bad_examples += lines[: _BAD_SHOWN - len(self.bad_examples)]
+    without: list[str] = field(default_factory=list)
+
+    def see(self, page: Page) -> None:
+        self.bad += len(page.bad)
+        self.bad_examples += page.bad[: _BAD_SHOWN - len(self.bad_examples)]
+        if page.without:
+            self.without.append(page.without)
 
 
 def estimate_lines(
@@ -63,6 +67,7 @@ def estimate_lines(
     if found.bad:
         yield f"{count(found.bad, 'line')} of input name no note:"
         yield from (f"  {plain(str(line), 600)}" for line in found.bad_examples)
+    yield from (f"{name} names no note" for name in found.without)
     yield "dry run: nothing was sent, nothing was changed"
 
 
@@ -93,7 +98,7 @@ def _by_rehearsal(harvest: Harvest) -> _Found:
         found.charged_today = ledger.charged_since(Day(time.time, settings.day_zone).began())
         read = 0
         for page in harvest.pages:
-            found.see_bad(page.bad)
+            found.see(page)
             read += len(page.ids)
             found.again += ledger.enrol(page.ids, _refresh_before(settings)).refreshed
         ledger.end_input()
@@ -115,7 +120,7 @@ def _in_fleet(harvest: Harvest, reader: LedgerReader | None) -> _Found:
         found.charged_today = reader.used(Day(time.time, settings.day_zone).began())
     with _scratch() as scratch:
         for page in harvest.pages:
-            found.see_bad(page.bad)
+            found.see(page)
             jobs = {} if reader is None else reader.jobs_of(page.ids)
             old = [
                 note_id

@@ -286,11 +286,11 @@ def writer(
     return write
 
 
-def notices_to(stream: TextIO) -> Callable[[Event], None]:
-    """An observer that tells people what is notable."""
+def notices_to(stream: TextIO, only: str = "") -> Callable[[Event], None]:
+    """An observer that tells people what is notable, or `only` one kind of it."""
 
     def tell(event: Event) -> None:
-        if isinstance(event, Notice):
+        if isinstance(event, Notice) and only in {"", event.kind}:
             with suppress(OSError):
                 stream.write(f"harvester: {as_text(event)}\n")
                 stream.flush()

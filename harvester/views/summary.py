@@ -21,7 +21,7 @@ _WHY = {
     StopReason.UPSTREAM: "stopped: the API does not answer as it should",
     StopReason.LIMIT: "stopped by its own limit",
     StopReason.INPUT: "stopped: the input cannot be read",
-    StopReason.LOCAL_IO: "stopped: the disk failed",
+    StopReason.LOCAL_IO: "stopped: OUTPUT or its ledger cannot be used",
     StopReason.SIGINT: "stopped by Ctrl-C (SIGINT)",
     StopReason.SIGTERM: "stopped by SIGTERM",
     StopReason.CANCELLED: "stopped: cancelled",
@@ -41,6 +41,7 @@ _NEXT = {
     StopReason.SIGTERM: "go on: `{command}`",
     StopReason.CANCELLED: "go on: `{command}`",
 }
+_NEXT_LOST = "name the INPUT again: `{command} INPUT`"
 
 
 def closing_line(summary: Summary, output: Path, command: str) -> str:
@@ -48,7 +49,10 @@ def closing_line(summary: Summary, output: Path, command: str) -> str:
     reason = StopReason(summary.reason)
     detail = f" ({plain(summary.detail, 600)})" if summary.detail else ""
     shown = plain(shlex.quote(str(output)), _LONGEST)
-    advice = _NEXT[reason].format(output=shown, command=plain(command, _LONGEST))
+    is_lost = summary.is_queue_lost and reason is StopReason.DONE
+    advice = (_NEXT_LOST if is_lost else _NEXT[reason]).format(
+        output=shown, command=plain(command, _LONGEST)
+    )
     failed = f", {summary.failed:,} failed" if summary.failed else ""
     return (
         f"harvester: {_WHY[reason]}{detail}; {summary.done:,} done, {summary.queued:,} left"

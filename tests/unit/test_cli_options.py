@@ -72,6 +72,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, name: str, value: str, *words: str)
     [
         ("HARVESTER_RUN_TIMEOUT", "abc", "HARVESTER_RUN_TIMEOUT='abc' is not a time like"),
         ("HARVESTER_RUN_REFRESH", "7", "HARVESTER_RUN_REFRESH='7' needs a unit: 7d or 7s?"),
+        ("HARVESTER_RUN_ID_PATTERN", "([", "HARVESTER_RUN_ID_PATTERN='([' is not a regular"),
         ("HARVESTER_RUN_ENDPOINT", "v9", "HARVESTER_RUN_ENDPOINT='v9' is neither a known"),
         ("HARVESTER_RUN_MAX_CALLS", "x", "Invalid value for HARVESTER_RUN_MAX_CALLS: 'x' is not a"),
         ("HARVESTER_RUN_REGION", "mars", "Invalid value for HARVESTER_RUN_REGION: 'mars'"),

@@ -316,6 +316,14 @@ def test_bad_lines_are_fit_to_print(tmp_path: Path) -> None:
     assert len(bad.text) == 80
 
 
+def test_an_input_that_names_no_note_is_named(tmp_path: Path) -> None:
+    names = ["empty.txt", "none.txt", "good.txt", "empty.csv"]
+    texts = ("", "x\n", A, "noteId\n")
+    paths = [written(tmp_path, name, text) for name, text in zip(names, texts, strict=True)]
+    told = [page.without for page in pages(*paths, "-") if page.without]
+    assert told == [str(paths[0]), str(paths[1]), str(paths[3]), "<stdin>"]
+
+
 def test_any_iterable_of_ids_will_do() -> None:
     mixed: list[str] = [A, f"{URL}{B}", "x", 17]  # type: ignore[list-item]
     ids, bad = flat(iterable_pages(iter(mixed), rule=IdRule()))

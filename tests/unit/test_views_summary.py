@@ -63,6 +63,13 @@ def test_the_closing_line_says_why_how_many_and_what_next(reason: StopReason) ->
     assert not has_unprintable(line)
 
 
+def test_what_cannot_be_known_is_not_called_nothing() -> None:
+    line = closing_line(replace(summary_of(), is_queue_lost=True), OUT, GO_ON)
+    assert line.endswith(f"next: name the INPUT again: `{GO_ON} INPUT`")
+    # A ledger may only be locked.
+    assert "disk" not in closing_line(summary_of(StopReason.LOCAL_IO), OUT, GO_ON)
+
+
 def test_every_reason_is_told_in_other_words() -> None:
     told = {closing_line(summary_of(reason), OUT, GO_ON).split(";")[0] for reason in StopReason}
     assert len(told) == len(StopReason)
