@@ -24,8 +24,13 @@ class Disk:
         """Cut a file, or lengthen it with zeros, to a length in bytes."""
         os.ftruncate(fd, length)
 
+    def free(self, folder: Path) -> int:
+        """How many bytes there are free for us on the disk of a folder."""
+        found = os.statvfs(folder)
+        return found.f_bavail * found.f_frsize
+
     def allocate(self, fd: int, length: int) -> None:
-        """Make a new file so long, its room on the disk taken."""
+        """Make a file so long, its room on the disk taken; what it held may be zeros then."""
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(fd, 0, length)
             return

@@ -55,9 +55,10 @@ class Watch:
     """What the callers of all lanes share: the rules that watch the answers, in their order.
 
     `refused` are the jobs rejected while all answers were code 400, `probing` is the job whose call
-    is a probe, `tripped_by` is what tripped the breaker, `landed` is set whenever a call has ended,
-    `is_short` once there were too few descriptors for all connections, `simulated` what OUTPUT
-    holds, None while it is empty.
+    is a probe, `tripped_by` is what tripped the breaker, `landed` is set whenever a call has ended
+    or its answer is written, `is_short` once there were too few descriptors for all connections,
+    `is_full` once the disk had too little room for the answers of all calls, `simulated` what
+    OUTPUT holds, None while it is empty.
     """
 
     breaker: Breaker = field(default_factory=Breaker)
@@ -68,6 +69,7 @@ class Watch:
     tripped_by: str = ""
     landed: asyncio.Event = field(default_factory=asyncio.Event)
     is_short: bool = False
+    is_full: bool = False
     simulated: bool | None = None
     # One at a time: what JSON unfolds to can be thirty times as long.
     judging: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
@@ -131,6 +133,7 @@ class Caller:
                 await self._before_probe()
             if self._room() > 0:
                 return
+            self._tell_full()
             await landed.wait()
             if self._most - self._lane.flying < self._most // 4:
                 await asyncio.sleep(_TOGETHER)
@@ -139,11 +142,23 @@ class Caller:
         """How many calls may start at this moment."""
         progress = self._progress
         busy = progress.busy
-        room = self._most - self._lane.flying
+        room = min(self._most - self._lane.flying, self._recorder.room - busy)
         allowed = calls_allowed(self._settings.limits, progress.spent, busy, progress.departing)
         if allowed is not None:
             room = min(room, allowed)
         return min(room, 1 - busy) if self._watch.breaker.is_tripped else room
+
+    def _tell_full(self) -> None:
+        """Say once where it is the disk that allows no more calls."""
+        calls = self._ports.sink.calls
+        if self._watch.is_full or calls >= self._most or self._progress.busy < calls:
+            return
+        self._watch.is_full = True
+        text = (
+            f"the disk has little room left: {calls} answers could be kept beside OUTPUT, should "
+        )
+        text += "it take none, so no more calls are in flight at once: make room"
+        self._audience.tell(Notice("disk", text))
 
     def _note_limit(self) -> None:
         name = is_reached(self._settings.limits, self._progress.spent)

@@ -80,7 +80,7 @@ async def run_harvest(harvest: Harvest, began: Callable[[Run], None]) -> Summary
     if harvest.fleet is not None:
         sharing = Sharing(harvest.fleet, settings, harvest.tokens, host)
 
-    in_flight = settings.calling.workers or MOST_IN_FLIGHT
+    in_flight = (settings.calling.workers or MOST_IN_FLIGHT) * len(harvest.tokens)
     local = is_local(harvest.base_url)
 
     def open_now() -> Opened:

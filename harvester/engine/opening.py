@@ -28,8 +28,6 @@ from harvester.settings import RunSettings
 _LINES_AT_ONCE = 10_000
 # As many calls are in flight as a run has workers, and at most these.
 MOST_IN_FLIGHT = 1024
-# How long a line is taken to be where none tells, in bytes.
-_LINE = 8 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +123,7 @@ def with_room(held: Opened, in_flight: int) -> Opened:
     """The same with room kept free for the answers of so many calls."""
     done = held.ledger.counts().done
     average = held.output.length // done if done else 0
-    warning = held.reserve.prepare(in_flight * max(_LINE, 2 * average))
+    warning = held.reserve.prepare(in_flight, average)
     return replace(held, mended=replace(held.mended, warning=warning))
 
 

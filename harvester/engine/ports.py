@@ -27,6 +27,10 @@ class Fetcher(Protocol):
 class Sink(Protocol):
     """OUTPUT, for the recorder."""
 
+    @property
+    def calls(self) -> int:
+        """How many answers there is room for beside OUTPUT, should it take none; at least one."""
+
     async def append(self, lines: Sequence[bytes]) -> tuple[list[int], Extent]:
         """Append whole lines; gives where each ends, and the extent. Raises LocalIOError."""
 

@@ -55,10 +55,13 @@ class Recorder:
     the disk fails the run stops, and what could not be done is kept: each group that still
     lands tries it again, lines that are in OUTPUT are never written twice, and lines go on being
     written though the ledger fails, since the next run adopts them. What OUTPUT does not take is
-    kept beside it at once, for the next run to find whatever becomes of this one.
+    kept beside it at once, for the next run to find whatever becomes of this one. `written` is set
+    whenever lines are in OUTPUT, and need no room beside it any more.
     """
 
-    def __init__(self, ports: Ports, progress: Progress, stop: Stop, *, sync: bool) -> None:
+    def __init__(
+        self, ports: Ports, progress: Progress, stop: Stop, written: asyncio.Event, *, sync: bool
+    ) -> None:
         self._ports = ports
         self._progress = progress
         self._stop = stop
@@ -66,6 +69,8 @@ class Recorder:
         self._queue: asyncio.Queue[Outcome | None] = asyncio.Queue()
         self._unwritten: list[Outcome] = []
         self._kept = 0
+        self._waiting = 0
+        self._on_written = written
         self._written: asyncio.Queue[_Written | None] = asyncio.Queue()
         self._uncommitted: list[_Written] = []
         self._late: tuple[list[FoundLine], Extent] | None = None
@@ -83,9 +88,15 @@ class Recorder:
         """Notes whose lines OUTPUT did not take."""
         return sum(outcome.line is not None for outcome in self._unwritten)
 
+    @property
+    def room(self) -> int:
+        """How many calls there may be: what is in flight must find room though OUTPUT fails."""
+        return self._ports.sink.calls - self._waiting
+
     def put(self, outcome: Outcome) -> None:
         """Take an outcome to record."""
         self._pending += 1
+        self._waiting += 1
         self._queue.put_nowait(outcome)
 
     def touch(self) -> None:
@@ -161,6 +172,8 @@ class Recorder:
             await self._keep()
             return
         self._unwritten, self._kept = [], 0
+        self._waiting -= len(group)
+        self._on_written.set()
         await self._keep_unread(group)
         if self._sync and lines:
             await self._make_durable()

@@ -54,7 +54,10 @@ class Run:
         self._companion = companion
         margin = _LEASE_MARGIN if companion is None else _SHARED_LEASE_MARGIN
         lease = settings.calling.timeout + margin
-        self._recorder = Recorder(ports, self.progress, self._stop, sync=settings.sync)
+        self._watch = Watch(simulated=simulated)
+        self._recorder = Recorder(
+            ports, self.progress, self._stop, self._watch.landed, sync=settings.sync
+        )
         self.lanes = Lanes(lanes, self._stop, self._audience)
         self._feeder = Feeder(
             ports,
@@ -66,7 +69,6 @@ class Run:
             lease,
             is_shared=companion is not None,
         )
-        self._watch = Watch(simulated=simulated)
         self._callers = [
             Caller(
                 lane,

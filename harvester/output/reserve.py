@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from harvester.disk import Disk
@@ -11,7 +12,11 @@ from harvester.output.beside import open_beside, reserve_path
 
 # Never more than this part of what is free.
 _PART = 4
-_MIB = 1 << 20
+# How long a line is taken to be, in bytes: at least; where none tells; and where none tells and the
+# disk is short, since the first calls are sent before their answers tell.
+_LEAST, _LINE, _LONG_LINE = 4 << 10, 16 << 10, 128 << 10
+# What a line is taken to be counts as so many lines; of those seen, so many last ones count.
+_TAKEN, _REMEMBERED = 8, 64
 
 
 class Reserve:
@@ -21,27 +26,56 @@ class Reserve:
         self.path = reserve_path(output)
         self._disk = disk
         self._used = 0
+        self._room = 0
+        self._wanted = 0
+        self._line = _LINE
+        self._seen = _TAKEN
 
-    def prepare(self, size: int) -> str:
-        """Take room of a size in bytes; gives what to say if the disk has less, else nothing."""
+    @property
+    def calls(self) -> int:
+        """How many calls may be in flight, if all their answers are to find room here.
+
+        At least one, or nothing could ever be fetched.
+        """
+        return max(1, self._room // (2 * self._line))
+
+    def prepare(self, calls: int, average: int = 0) -> str:
+        """Take room for the answers of so many calls, whose lines are so long on average.
+
+        Gives what to say where none could be taken, else nothing.
+        """
+        self._wanted = calls
+        self._line = max(_LEAST, average) if average else _LINE
         try:
-            free = os.statvfs(self.path.parent)
-            room = min(size, free.f_bavail * free.f_frsize // _PART)
-            fd = open_beside(self.path, os.O_RDWR | os.O_TRUNC)
-        except OSError as error:
-            return f"no room could be kept free beside OUTPUT ({error.strerror})"
-        try:
-            self._disk.allocate(fd, room)
+            self._take(calls * 2 * self._line)
         except OSError as error:
             return f"no room could be kept free beside OUTPUT ({error.strerror})"
         finally:
+            if not average and self.calls < calls:
+                self._line = _LONG_LINE
+        return ""
+
+    def see(self, lines: Sequence[bytes]) -> None:
+        """Learn from lines that came how long they are; longer ones need more room."""
+        for line in lines:
+            self._seen = min(self._seen + 1, _REMEMBERED)
+            self._line = max(_LEAST, self._line + (len(line) - self._line) // self._seen)
+        if self.calls < self._wanted and not self._used:
+            # Somewhat more, so that not every line asks for its own.
+            with suppress(OSError):
+                self._take(self._wanted * 2 * self._line * 5 // 4)
+
+    def _take(self, size: int) -> None:
+        """Take room up to a size in bytes, as far as the disk has it."""
+        room = min(size, (self._disk.free(self.path.parent) + self._room) // _PART)
+        if self._room and room <= self._room:
+            return
+        fd = open_beside(self.path, os.O_RDWR)
+        try:
+            self._disk.allocate(fd, room)
+        finally:
             os.close(fd)
-        if room == size:
-            return ""
-        return (
-            f"the disk is nearly full: {room / _MIB:,.1f} MiB are kept free for answers in flight, "
-            f"which may be {size / _MIB:,.1f} MiB; if it fills up, some could be lost: make room"
-        )
+        self._room = room
 
     def save(self, lines: Sequence[bytes]) -> bool:
         """Write lines behind those saved before, into the room taken; gives whether all are there.

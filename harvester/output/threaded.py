@@ -20,12 +20,18 @@ class ThreadedSink:
         self._reserve = reserve
         self._thread = thread
 
+    @property
+    def calls(self) -> int:
+        """See `Sink.calls`."""
+        return self._reserve.calls
+
     async def append(self, lines: Sequence[bytes]) -> tuple[list[int], Extent]:
         """See `Sink.append`."""
         return await done_on(self._thread, self._append, lines)
 
     def _append(self, lines: Sequence[bytes]) -> tuple[list[int], Extent]:
         ends = self._output.append(lines)
+        self._reserve.see(lines)
         return ends, self._output.extent(lines[-1] if lines else b"")
 
     async def keep_unread(self, lines: Sequence[bytes]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -13,13 +14,14 @@ import pytest
 
 from harvester.disk import Disk
 from harvester.engine.opening import Host, Opened
+from harvester.engine.ports import Notice
 from harvester.engine.run import Run
-from harvester.model import StopReason, Summary
+from harvester.model import Answer, StopReason, Summary
 from harvester.output.beside import kept_path, reserve_path
-from harvester.settings import RunSettings
+from harvester.settings import Calling, RunSettings, parse_rate
 from harvester.simulator import SimulatorSettings
 from harvester.simulator.brain import Brain
-from tests.flow.conftest import Night, Upstream, note_ids
+from tests.flow.conftest import SETTINGS, Night, Upstream, note_ids
 
 MANY = 60
 
@@ -129,3 +131,51 @@ def test_what_a_full_disk_refuses_is_kept_at_once_not_when_the_run_ends(tmp_path
     assert full.saved == len(night.lines())
     again = night.run(note_ids(MANY), api)
     assert (again.done, len(api.starts)) == (MANY, MANY)
+
+
+class SmallDisk(Disk):
+    """So many bytes in all for OUTPUT and its reserve, which keeps what it has taken."""
+
+    def __init__(self, size: int) -> None:
+        self.left = size
+        self.taken: dict[int, int] = {}
+
+    def free(self, folder: Path) -> int:
+        del folder
+        return self.left
+
+    def _take(self, fd: int, length: int) -> None:
+        inode = os.fstat(fd).st_ino
+        more = max(0, length - self.taken.get(inode, 0))
+        if more > self.left:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.left -= more
+        self.taken[inode] = self.taken.get(inode, 0) + more
+
+    def allocate(self, fd: int, length: int) -> None:
+        self._take(fd, length)
+        super().allocate(fd, length)
+
+    def write(self, fd: int, data: memoryview) -> int:
+        is_appended = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_APPEND
+        start = os.fstat(fd).st_size if is_appended else os.lseek(fd, 0, os.SEEK_CUR)
+        self._take(fd, start + len(data))
+        return super().write(fd, data)
+
+
+def test_a_full_disk_loses_no_long_answers_in_flight(tmp_path: Path) -> None:
+    many, size = 900, 16 << 20
+    body = b'{"code":0,"message":"ok","data":{"text":"%s"}}' % (b"x" * 30_000)
+    api = Upstream(Brain(SimulatorSettings()), latency=2, script=lambda *_call: Answer(200, body))
+    settings = replace(SETTINGS, calling=Calling(parse_rate("300/s")))
+    night = On(tmp_path, disk=SmallDisk(size))
+    full = night.run(note_ids(many), api, settings)
+    assert full.reason == StopReason.LOCAL_IO.value
+    assert "paid answers are kept beside it" in full.detail
+    assert "could not be written" not in full.detail
+    assert full.calls > 300
+    told = [event for event in night.events if isinstance(event, Notice) and event.kind == "disk"]
+    assert len(told) == 1
+    assert "little room" in told[0].text
+    again = Night(tmp_path).run(note_ids(many), api, settings)
+    assert (again.done, len(api.starts)) == (many, many)

@@ -1,0 +1,83 @@
+"""The room beside OUTPUT holds the answers of all calls that may be in flight."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from harvester.disk import Disk
+from harvester.output.reserve import Reserve
+
+CALLS = 64
+LONG = [b"x" * 100_000] * 100
+
+
+class ShortDisk(Disk):
+    """Has so many bytes, and one file."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.taken = 0
+
+    def free(self, folder: Path) -> int:
+        del folder
+        return self.room - self.taken
+
+    def allocate(self, fd: int, length: int) -> None:
+        self.taken = length
+        super().allocate(fd, length)
+
+
+class FullDisk(Disk):
+    """Has no room left."""
+
+    def allocate(self, fd: int, length: int) -> None:
+        del fd, length
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "notes.jsonl"
+
+
+def test_lines_that_are_longer_than_guessed_make_the_room_grow(output: Path) -> None:
+    reserve = Reserve(output, Disk())
+    assert not reserve.prepare(CALLS)
+    assert reserve.calls == CALLS
+    reserve.see(LONG)
+    assert reserve.calls >= CALLS
+    assert reserve.path.stat().st_size >= CALLS * len(LONG[0])
+
+
+def test_where_the_disk_has_no_more_room_fewer_calls_are_allowed(output: Path) -> None:
+    reserve = Reserve(output, ShortDisk(8 << 20))
+    reserve.prepare(CALLS, 2_000)
+    assert reserve.calls == CALLS
+    reserve.see(LONG)
+    assert 1 < reserve.calls * len(LONG[0]) <= reserve.path.stat().st_size <= 2 << 20
+
+
+def test_on_a_short_disk_few_calls_tell_first_how_long_lines_are(output: Path) -> None:
+    reserve = Reserve(output, ShortDisk(4 << 20))
+    reserve.prepare(CALLS)
+    assert reserve.calls == 4
+    reserve.see([b"x" * 1_000] * 500)
+    assert reserve.calls >= CALLS
+
+
+def test_without_any_room_one_call_at_a_time_is_allowed(output: Path) -> None:
+    reserve = Reserve(output, FullDisk())
+    assert "no room could be kept free" in reserve.prepare(CALLS)
+    assert reserve.calls == 1
+
+
+def test_what_is_saved_stays_as_it_is_when_longer_lines_come(output: Path) -> None:
+    reserve = Reserve(output, Disk())
+    reserve.prepare(CALLS, 2_000)
+    assert reserve.save([b"{}\n"])
+    reserve.see(LONG)
+    assert list(reserve.saved()) == [b"{}\n"]
