@@ -106,10 +106,6 @@ def never_exhausted(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(outcomes, "is_exhausted", lambda *_: False)
 
 
-def half_written_group_left_on_a_full_disk(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(OutputFile, "_cut_quietly", lambda _self: None)
-
-
 def ledger_durable_before_output(patch: pytest.MonkeyPatch) -> None:
     async def sync_nothing(self: ThreadedSink) -> int:
         return self._output.length
@@ -161,7 +157,6 @@ MUTATIONS: dict[Mutation, int] = {
     departures_not_recorded: 5,
     no_backoff: 0,
     never_exhausted: 30,
-    half_written_group_left_on_a_full_disk: 356,
     ledger_durable_before_output: 20,
     power_cuts_not_mended: 50,
     leases_of_stopped_processes_lost: 176,

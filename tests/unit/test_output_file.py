@@ -1,0 +1,39 @@
+"""OUTPUT as an open file: a group of lines is in it whole, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from harvester.disk import Disk
+from harvester.errors import LocalIOError
+from harvester.output.file import OutputFile
+
+
+class FillingDisk(Disk):
+    """Takes some bytes, and then none."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+
+    def write(self, fd: int, data: memoryview) -> int:
+        if not self.room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = super().write(fd, data[: self.room])
+        self.room -= written
+        return written
+
+
+def test_a_group_that_the_disk_takes_half_of_is_taken_back(tmp_path: Path) -> None:
+    disk = FillingDisk(room=8)
+    output = OutputFile(tmp_path / "notes.jsonl", disk)
+    assert output.append([b"{1}\n"]) == [4]
+    with pytest.raises(LocalIOError, match="make room on the disk"):
+        output.append([b"{2}\n", b"{3}\n"])
+    assert output.path.read_bytes() == b"{1}\n"
+    disk.room = 100
+    assert output.append([b"{2}\n"]) == [8]
+    output.close()
