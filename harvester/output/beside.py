@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 
 from harvester.disk import Disk
-from harvester.output.lines import PADDING
 
+# What may stand behind the last line: the NUL bytes of a power cut, the ^Z of DOS.
+PADDING = b"\0\x1a"
 _COPY = 1 << 20
 _SUFFIXES = (".ledger-reserve", ".kept", ".cut")
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from harvester.disk import Disk
 from harvester.errors import LocalIOError, OutputChangedError, OutputLockedError, UsageError
 from harvester.ledger.protocol import Extent
-from harvester.output.beside import Cuttings, keep_whole, kept_path, moved_to
+from harvester.output.beside import PADDING, Cuttings, keep_whole, kept_path, moved_to
 from harvester.output.ending import LONGEST, holds, line_before, mark_of
-from harvester.output.lines import PADDING, is_whole, may_be_torn
+from harvester.output.lines import is_whole, may_be_torn
 
 _CHUNK = 1 << 20
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})

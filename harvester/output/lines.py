@@ -12,8 +12,6 @@ from harvester.ledger.protocol import FoundLine
 from harvester.model import SIMULATED_PREFIX, Job, Judgement
 
 BOM = b"\xef\xbb\xbf"
-# What may stand behind the last line: the NUL bytes of a power cut, the ^Z of DOS.
-PADDING = b"\0\x1a"
 # The keys of a line stand in this order, so the id can be read without parsing the line. An editor
 # may have put a byte order mark before the first one.
 _HEAD = re.compile(

@@ -15,8 +15,9 @@ from typing import BinaryIO
 from harvester.errors import LocalIOError
 from harvester.ledger.protocol import Extent, FoundLine
 from harvester.ledger.reader import KnownJob, LedgerReader
+from harvester.output.beside import PADDING
 from harvester.output.ending import LONGEST, holds, line_before
-from harvester.output.lines import PADDING, head_endpoint, is_json, may_be_torn, read_head
+from harvester.output.lines import head_endpoint, is_json, may_be_torn, read_head
 from harvester.output.lines import is_whole as is_line
 from harvester.plain import plain
 

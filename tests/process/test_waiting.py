@@ -106,7 +106,8 @@ def test_a_signal_ends_the_waiting_for_a_token_that_nobody_writes(tool: Tool) ->
     os.mkfifo(pipe)
     log = tool.folder / "log"
     waiting = tool.start(
-        *("run", "-o", tool.output, "--token-file", pipe, "--log-file", log), env=tool.env
+        *("run", tool.notes(1), "-o", tool.output, "--token-file", pipe, "--log-file", log),
+        env=tool.env,
     )
     tool.until(log.exists, "the log file")
     waiting.signal(signal.SIGTERM)
@@ -134,9 +135,11 @@ def test_from_python_a_harvest_waits_too_and_can_be_cancelled(tool: Tool) -> Non
     upstream = tool.upstream()
 
     async def both() -> tuple[int, int]:
-        waits = asyncio.Event()
+        holds, waits = asyncio.Event(), asyncio.Event()
 
         def hear(event: harvester.Event) -> None:
+            if isinstance(event, harvester.RunBegan):
+                holds.set()
             if isinstance(event, harvester.Notice) and event.kind == "waiting":
                 waits.set()
 
@@ -152,9 +155,10 @@ def test_from_python_a_harvest_waits_too_and_can_be_cancelled(tool: Tool) -> Non
                 )
             )
 
-        holder = harvest(tool.note_ids(1), "0s")
-        waiting = harvest(tool.note_ids(2), "10m")
         async with asyncio.timeout(30):
+            holder = harvest(tool.note_ids(1), "0s")
+            await holds.wait()
+            waiting = harvest(tool.note_ids(2), "10m")
             await waits.wait()
             cancelled = harvest(tool.note_ids(3), "10m")
             await asyncio.sleep(0)
