@@ -8,12 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from harvester.errors import UsageError
+from harvester.sides import Side
 
-# What lies beside an OUTPUT, by what is put behind its name.
-SIDE_FILES = (
-    *(".ledger", ".ledger-wal", ".ledger-shm", ".ledger-reserve"),
-    *(".fleet", ".kept", ".cut", ".unread.jsonl"),
-)
 _PACKED = frozenset({".gz", ".bz2", ".xz", ".zst", ".zip"})
 _STANDARD_INPUT = "-"
 
@@ -78,8 +74,7 @@ def _all_written(
     if output is not None:
         yield "OUTPUT", output
         whole = output.resolve()
-        for suffix in SIDE_FILES:
-            yield f"OUTPUT's {suffix}", whole.with_name(whole.name + suffix)
+        yield from ((f"OUTPUT's {side}", side.of(whole)) for side in Side)
     yield from ((name, path) for name, path in written.items() if path is not None)
 
 

@@ -27,10 +27,10 @@ from harvester.ledger.fleet import FleetAddress
 from harvester.ledger.protocol import Identity, Opening
 from harvester.ledger.threaded import ThreadedLedger
 from harvester.model import Page, StopReason, Summary
-from harvester.output.beside import cut_path
 from harvester.output.threaded import ThreadedSink
 from harvester.secret import Secret
 from harvester.settings import Calling, RunSettings
+from harvester.sides import Side
 from harvester.threads import OneThread
 
 _QUEUE_LOST = "what was still queued is not known: name the INPUT to go on with it"
@@ -254,9 +254,8 @@ def _tell_found(run: Run, opened: Opened, unanswered: int) -> None:
         text = f"adopted {mended.adopted} paid lines that the last run could not record"
         run.tell(Notice("adopted", text))
     if mended.cut:
-        text = (
-            f"cut {mended.cut} bytes of a torn last line; they are kept in {cut_path(place).name}"
-        )
+        kept = Side.CUT.of(place).name
+        text = f"cut {mended.cut} bytes of a torn last line; they are kept in {kept}"
         run.tell(Notice("cut", text))
     if mended.lost:
         text = f"the power was cut: {mended.lost} notes of the last second are fetched again"

@@ -20,8 +20,9 @@ from harvester.errors import UsageError
 from harvester.ledger.protocol import DirectLedger, Identity
 from harvester.ledger.reader import ledger_path
 from harvester.output.file import OutputFile
-from harvester.output.part import Pointer, pointer_path, read_pointer, write_pointer
+from harvester.output.part import Pointer, read_pointer, write_pointer
 from harvester.output.reserve import Reserve
+from harvester.sides import Side
 
 
 def open_part(
@@ -78,7 +79,7 @@ def _pointer_of(path: Path, harvest: str, host: Host, undo: ExitStack) -> Pointe
     pointer = read_pointer(path)
     if pointer is None:
         pointer = Pointer.fresh(harvest)
-        undo.callback(host.disk.remove, pointer_path(path))
+        undo.callback(host.disk.remove, Side.POINTER.of(path))
         write_pointer(path, pointer)
     if pointer.harvest != harvest:
         raise UsageError(

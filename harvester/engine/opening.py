@@ -16,7 +16,6 @@ from harvester.ledger.protocol import Asked, DirectLedger, Extent, FoundLine, Id
 from harvester.ledger.reader import ledger_path, reading
 from harvester.ledger.sqlite import Connection, SqliteLedger
 from harvester.model import State
-from harvester.output.beside import kept_path
 from harvester.output.census import take_census
 from harvester.output.file import OutputFile
 from harvester.output.lines import head_endpoint, is_json, is_whole, read_head
@@ -24,6 +23,7 @@ from harvester.output.part import check_no_part
 from harvester.output.reserve import Reserve
 from harvester.plain import plain
 from harvester.settings import RunSettings
+from harvester.sides import Side
 
 _LINES_AT_ONCE = 10_000
 # As many calls are in flight as a run has workers, and at most these.
@@ -252,10 +252,10 @@ def _check_not_lost(path: Path, *, rebuild: bool) -> None:
                 return
     except DamagedLedgerError:
         state = "there, though damaged"
-    if kept_path(path).exists():
+    if Side.KEPT.of(path).exists():
         raise OutputMismatchError(
             f"{path} is missing, but its ledger {ledger_path(path)} is {state}, and an earlier run "
-            f"kept what it held: `mv {shlex.quote(str(kept_path(path)))} "
+            f"kept what it held: `mv {shlex.quote(str(Side.KEPT.of(path)))} "
             f"{shlex.quote(str(path))}`, or run with --rebuild, which takes all from there."
         )
     raise OutputMismatchError(
@@ -325,6 +325,7 @@ def _mend(held: Opened, kind: Identity, boot: str, *, rebuild: bool) -> Mended:
     if rebuild or is_read_anew:
         ledger.end_rebuild()
     adopted += _adopt_beside(held, kind, held.reserve.saved(), paid_now=True)
+    held.reserve.return_unread()
     output.sync()
     held.reserve.remove()
     return replace(
@@ -374,7 +375,7 @@ def _check_all_there(held: Opened) -> None:
 def _kept_lines(output: Path) -> Iterator[bytes]:
     """The lines that a run kept when OUTPUT was removed or replaced under it."""
     try:
-        file = kept_path(output).open("rb")
+        file = Side.KEPT.of(output).open("rb")
     except OSError:
         return
     with file:

@@ -68,7 +68,7 @@ class Recorder:
         self._sync = sync
         self._queue: asyncio.Queue[Outcome | None] = asyncio.Queue()
         self._unwritten: list[Outcome] = []
-        self._kept = 0
+        self._kept = self._lost = 0
         self._waiting = 0
         self._on_written = written
         self._written: asyncio.Queue[_Written | None] = asyncio.Queue()
@@ -135,15 +135,20 @@ class Recorder:
             await self._commit()
 
     async def _keep(self) -> None:
-        """Keep the lines that OUTPUT would not take where the next run finds them."""
-        lines = [o.line for o in self._unwritten[self._kept :] if o.line is not None]
+        """Keep what OUTPUT would not take where the next run finds it."""
+        texts = (outcome.line or outcome.unread for outcome in self._unwritten[self._kept :])
+        if await self._save([text for text in texts if text is not None]):
+            self._kept = len(self._unwritten)
+
+    async def _save(self, lines: list[bytes]) -> bool:
         with suppress(HarvesterError):
-            if not lines or await self._ports.sink.save(lines):
-                self._kept = len(self._unwritten)
+            return not lines or await self._ports.sink.save(lines)
+        return False
 
     def _tell_unwritten(self) -> None:
         lost = sum(outcome.line is not None for outcome in self._unwritten[self._kept :])
-        if kept := self.unwritten - lost:
+        kept, lost = self.unwritten - lost, lost + self._lost
+        if kept:
             self._stop.detail += f" {kept} paid answers are kept beside it for the next run."
         if lost:
             self._stop.detail += f" {lost} answers that were paid for could not be written."
@@ -171,10 +176,11 @@ class Recorder:
             self._stop.set(StopReason.LOCAL_IO, str(error))
             await self._keep()
             return
+        unkept = group[self._kept :]
         self._unwritten, self._kept = [], 0
         self._waiting -= len(group)
         self._on_written.set()
-        await self._keep_unread(group)
+        await self._keep_unread(unkept)
         if self._sync and lines:
             await self._make_durable()
         self._written.put_nowait(_Written(group, ends, extent))
@@ -188,6 +194,8 @@ class Recorder:
             await self._ports.sink.keep_unread(lines)
         except HarvesterError as error:
             self._stop.set(StopReason.LOCAL_IO, str(error))
+            if not await self._save(lines):
+                self._lost += len(lines)
 
     async def _make_durable(self) -> None:
         try:

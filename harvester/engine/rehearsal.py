@@ -17,11 +17,12 @@ from harvester.ledger.reader import ledger_path, reading
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.output.ending import holds, line_before
 from harvester.output.part import check_no_part
+from harvester.sides import Side
 
 # So much is copied of OUTPUT's beginning, and before the end of what the ledger vouches for.
 _MARGIN = 1 << 20
 # What a run keeps beside OUTPUT and takes back into it.
-_BESIDE = (".ledger-reserve", ".kept")
+_BESIDE = (Side.RESERVE, Side.KEPT)
 
 
 @contextmanager
@@ -69,9 +70,9 @@ def _opened(harvest: Harvest, copy: Path, host: Host) -> Opened:
 
 def _copy(output: Path, copy: Path, host: Host, *, is_whole: bool) -> None:
     """Copy the ledger, and of OUTPUT what is read where its ledger vouches for the rest."""
-    for suffix in _BESIDE:
+    for side in _BESIDE:
         with suppress(OSError):
-            shutil.copyfile(f"{output}{suffix}", f"{copy}{suffix}")
+            shutil.copyfile(side.of(output), side.of(copy))
     known = 0 if is_whole else _known_length(output, copy, host)
     if is_whole:
         _copy_ledger(output, copy)

@@ -17,6 +17,7 @@ from harvester.ledger.keys import from_key, to_key
 from harvester.ledger.protocol import Extent
 from harvester.ledger.schema import LOST, NEWEST, NO_CODE
 from harvester.model import Counts, State
+from harvester.sides import Side
 
 # OUTPUT's moments are cut to the millisecond, the ledger's are rounded.
 _SAME_MOMENT = 0.0015
@@ -103,7 +104,7 @@ class ExpectedLines:
 
 def ledger_path(output: Path) -> Path:
     """Where the ledger of an OUTPUT is."""
-    return output.with_name(output.name + ".ledger")
+    return Side.LEDGER.of(output)
 
 
 class LedgerReader:
@@ -384,7 +385,7 @@ def _check_version(db: sqlite3.Connection, path: Path, *, allow_older: bool) -> 
 
 
 def _output_of(path: Path) -> Path:
-    return path.with_name(path.name.removesuffix(".ledger"))
+    return path.with_name(path.name.removesuffix(Side.LEDGER))
 
 
 def _no_ledger(path: Path) -> str:

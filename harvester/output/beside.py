@@ -3,54 +3,54 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from harvester.disk import Disk
+from harvester.sides import Side
 
 # What may stand behind the last line: the NUL bytes of a power cut, the ^Z of DOS.
 PADDING = b"\0\x1a"
 _COPY = 1 << 20
-_SUFFIXES = (".ledger-reserve", ".kept", ".cut")
-
-
-def reserve_path(output: Path) -> Path:
-    """Where the room is that is kept free for answers that OUTPUT does not take."""
-    return output.with_name(output.name + _SUFFIXES[0])
-
-
-def kept_path(output: Path) -> Path:
-    """Where a run keeps its OUTPUT if that was removed or replaced under it."""
-    return output.with_name(output.name + _SUFFIXES[1])
-
-
-def cut_path(output: Path) -> Path:
-    """Where what was cut off OUTPUT is kept."""
-    return output.with_name(output.name + _SUFFIXES[2])
 
 
 def open_beside(path: Path, flags: int) -> int:
-    """Open a side file of ours, made if need be; raises OSError, also for a link in its place."""
-    return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    """Open a side file of ours, made if need be; raises OSError.
+
+    Also for a link in its place, or a pipe that nobody reads.
+    """
+    flags |= os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    return os.open(path, flags, 0o600)
+
+
+def append_beside(path: Path, disk: Disk, data: bytes) -> None:
+    """Append to a side file of ours, all or nothing; raises OSError."""
+    fd = open_beside(path, os.O_WRONLY | os.O_APPEND)
+    try:
+        size, rest = os.fstat(fd).st_size, memoryview(data)
+        try:
+            while rest:
+                rest = rest[disk.write(fd, rest) :]
+        except OSError:
+            with suppress(OSError):
+                disk.truncate(fd, size)
+            raise
+    finally:
+        os.close(fd)
 
 
 class Cuttings:
     """What was cut off OUTPUT, one piece after another."""
 
     def __init__(self, output: Path) -> None:
-        self._path = cut_path(output)
+        self._path = Side.CUT.of(output)
 
     def keep(self, disk: Disk, piece: bytes) -> None:
         """Append a piece, its NUL bytes and the padding at its end left out; raises OSError."""
         text = piece.rstrip(PADDING).replace(b"\0", b"")
         if not text:
             return
-        fd = open_beside(self._path, os.O_WRONLY | os.O_APPEND)
-        try:
-            data = memoryview(text.rstrip(b"\n") + b"\n")
-            while data:
-                data = data[disk.write(fd, data) :]
-        finally:
-            os.close(fd)
+        append_beside(self._path, disk, text.rstrip(b"\n") + b"\n")
 
 
 def moved_to(fd: int) -> Path | None:
@@ -68,7 +68,7 @@ def keep_whole(fd: int, length: int, output: Path) -> int:
 
     Raises OSError; never writes over a copy that is there.
     """
-    path = kept_path(output)
+    path = Side.KEPT.of(output)
     copy = open_beside(path, os.O_RDWR | os.O_APPEND | os.O_EXCL)
     try:
         done = 0

@@ -13,9 +13,10 @@ from pathlib import Path
 from harvester.disk import Disk
 from harvester.errors import LocalIOError, OutputChangedError, OutputLockedError, UsageError
 from harvester.ledger.protocol import Extent
-from harvester.output.beside import PADDING, Cuttings, keep_whole, kept_path, moved_to
+from harvester.output.beside import PADDING, Cuttings, keep_whole, moved_to
 from harvester.output.ending import LONGEST, holds, line_before, mark_of
 from harvester.output.lines import is_whole, may_be_torn
+from harvester.sides import Side
 
 _CHUNK = 1 << 20
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
@@ -122,7 +123,7 @@ class OutputFile:
             )
         os.dup2(copy, self._fd, inheritable=False)
         os.close(copy)
-        kept = shlex.quote(str(kept_path(self.path)))
+        kept = shlex.quote(str(Side.KEPT.of(self.path)))
         return (
             f"{self.path} was removed or replaced while the run was on; all that it held is kept. "
             f"What to do: `mv {kept} {path}`, then run again, which pays for nothing twice."

@@ -19,13 +19,14 @@ from harvester.errors import LocalIOError, UsageError
 from harvester.output.ending import LONGEST
 from harvester.output.lines import head_endpoint, is_json, may_be_torn, read_head
 from harvester.plain import plain
+from harvester.sides import Side
 
 _GZIP = b"\x1f\x8b"
 _SHOWN = 60
 _BUFFER = 1 << 20
 _LINES_AT_ONCE = 10_000
 # What lies beside an OUTPUT that runs go on with.
-_COMPANIONS = (".ledger", ".fleet")
+_COMPANIONS = (Side.LEDGER, Side.POINTER)
 
 
 class NewestLines(Protocol):
@@ -107,7 +108,7 @@ def check_place(place: Path, parts: Sequence[Part]) -> None:
     """Raise UsageError unless the merged file may be written there: over an earlier one at most."""
     whole = place.resolve()
     for companion in _COMPANIONS:
-        if whole.with_name(whole.name + companion).exists():
+        if companion.of(whole).exists():
             raise UsageError(
                 f"{place} is an OUTPUT that runs go on with ({whole.name}{companion} is beside "
                 "it): name another file with -o."

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harvester.errors import LocalIOError, OutputMismatchError, UsageError
 from harvester.output.beside import open_beside
+from harvester.sides import Side
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +25,12 @@ class Pointer:
         return cls(os.urandom(16).hex(), harvest)
 
 
-def pointer_path(output: Path) -> Path:
-    """Where the pointer of an OUTPUT is."""
-    return output.with_name(output.name + ".fleet")
-
-
 def read_pointer(output: Path) -> Pointer | None:
     """The pointer of an OUTPUT, None if it is no part; raises OutputMismatchError for a broken one.
 
     Raises LocalIOError where it cannot be read.
     """
-    path = pointer_path(output)
+    path = Side.POINTER.of(output)
     try:
         said = json.loads(path.read_bytes())
         return Pointer(str(said["part"]), str(said["harvest"]))
@@ -67,8 +63,8 @@ def check_no_part(output: Path) -> None:
 
 def write_pointer(output: Path, pointer: Pointer) -> None:
     """Write the pointer of an OUTPUT, whole or not at all; raises LocalIOError."""
-    path = pointer_path(output)
-    fresh = path.with_name(path.name + ".new")
+    path = Side.POINTER.of(output)
+    fresh = Side.FRESH_POINTER.of(output)
     said = {"harvest": pointer.harvest, "part": pointer.part}
     text = json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
     try:

@@ -8,7 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from harvester.disk import Disk
-from harvester.output.beside import open_beside, reserve_path
+from harvester.output.beside import open_beside
+from harvester.output.unread import is_unread, keep_unread
+from harvester.sides import Side
 
 # Never more than this part of what is free.
 _PART = 4
@@ -23,7 +25,8 @@ class Reserve:
     """A file whose blocks are taken beforehand; all it does is done as well as can be."""
 
     def __init__(self, output: Path, disk: Disk) -> None:
-        self.path = reserve_path(output)
+        self.path = Side.RESERVE.of(output)
+        self._output = output
         self._disk = disk
         self._used = 0
         self._room = 0
@@ -102,11 +105,14 @@ class Reserve:
 
     @property
     def is_used(self) -> bool:
-        """Whether lines were saved here that wait to be put into OUTPUT."""
-        return next(self.saved(), None) is not None
+        """Whether lines were saved here that wait to be put where they belong."""
+        return next(self._lines(), None) is not None
 
     def saved(self) -> Iterator[bytes]:
-        """The whole lines that were saved here."""
+        """The whole lines that were saved here for OUTPUT."""
+        return (line for line in self._lines() if not is_unread(line))
+
+    def _lines(self) -> Iterator[bytes]:
         try:
             fd = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:
@@ -116,6 +122,15 @@ class Reserve:
                 b"\n"
             ):
                 yield line
+
+    def return_unread(self) -> None:
+        """Put the answers that could not be read where they belong; raises LocalIOError."""
+        for line in filter(is_unread, self._lines()):
+            self.keep_unread([line])
+
+    def keep_unread(self, lines: Sequence[bytes]) -> None:
+        """Keep answers that could not be read beside OUTPUT; raises LocalIOError."""
+        keep_unread(self._output, self._disk, lines)
 
     def remove(self) -> None:
         """Give the room back."""

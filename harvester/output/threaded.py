@@ -8,7 +8,6 @@ from concurrent.futures import Executor
 from harvester.ledger.protocol import Extent
 from harvester.output.file import OutputFile
 from harvester.output.reserve import Reserve
-from harvester.output.unread import keep_unread
 from harvester.threads import done_on
 
 
@@ -36,7 +35,11 @@ class ThreadedSink:
 
     async def keep_unread(self, lines: Sequence[bytes]) -> None:
         """See `Sink.keep_unread`."""
-        await done_on(self._thread, keep_unread, self._output.path, lines)
+        await done_on(self._thread, self._keep_unread, lines)
+
+    def _keep_unread(self, lines: Sequence[bytes]) -> None:
+        self._reserve.keep_unread(lines)
+        self._reserve.see(lines)
 
     async def sync(self) -> int:
         """See `Sink.sync`."""

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from base64 import b64encode
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from harvester.disk import Disk
 from harvester.errors import LocalIOError
 from harvester.model import Answer, Job, Judgement
+from harvester.output.beside import append_beside
+from harvester.sides import Side
 
 # A real answer is about 3 KB; of what is longer, so much is kept.
 _MOST_BYTES = 256 << 10
-
-
-def unread_path(output: Path) -> Path:
-    """Where the answers stand that could not be read."""
-    return output.with_name(output.name + ".unread.jsonl")
+_HEAD = re.compile(rb'\{"noteId": "(?:[^"\\]|\\.)*", "moment": ')
 
 
 def make_unread(job: Job, answer: Answer, judgement: Judgement, moment: float) -> bytes:
@@ -43,14 +43,16 @@ def make_unread(job: Job, answer: Answer, judgement: Judgement, moment: float) -
     return json.dumps(members, ensure_ascii=False).encode() + b"\n"
 
 
-def keep_unread(output: Path, lines: Sequence[bytes]) -> None:
-    """Append lines for their owner alone, through no link; raises LocalIOError."""
-    path = unread_path(output)
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+def is_unread(line: bytes) -> bool:
+    """Whether a line is one of these, and none of OUTPUT."""
+    return _HEAD.match(line) is not None
+
+
+def keep_unread(output: Path, disk: Disk, lines: Sequence[bytes]) -> None:
+    """Append lines, all or none, for their owner alone, through no link; raises LocalIOError."""
+    path = Side.UNREAD.of(output)
     try:
-        fd = os.open(path, flags, 0o600)
-        with os.fdopen(fd, "ab") as file:
-            file.write(b"".join(lines))
+        append_beside(path, disk, b"".join(lines))
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise LocalIOError(f"cannot write {path}: {reason}.") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import fcntl
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -17,8 +18,8 @@ from harvester.engine.opening import Host, Opened
 from harvester.engine.ports import Notice
 from harvester.engine.run import Run
 from harvester.model import Answer, StopReason, Summary
-from harvester.output.beside import kept_path, reserve_path
 from harvester.settings import Calling, RunSettings, parse_rate
+from harvester.sides import Side
 from harvester.simulator import SimulatorSettings
 from harvester.simulator.brain import Brain
 from tests.flow.conftest import SETTINGS, Night, Upstream, note_ids
@@ -77,7 +78,7 @@ def test_an_output_that_goes_from_under_a_run_stops_it_and_nothing_is_paid_twice
     assert summary.reason == StopReason.LOCAL_IO.value
     assert "mv " in summary.detail
     assert summary.calls < MANY
-    away = kept_path(night.output)
+    away = Side.KEPT.of(night.output)
     away = away if away.exists() else night.output.with_name("notes.jsonl.1")
     away.replace(night.output)
     again = night.run(note_ids(MANY), api)
@@ -120,7 +121,7 @@ def test_what_a_full_disk_refuses_is_kept_at_once_not_when_the_run_ends(tmp_path
             if self.writes > 3:
                 if self.writes == 5:
                     # The run has not ended: a kill here leaves this behind.
-                    left.append(reserve_path(night.output).read_bytes().rstrip(b"\0"))
+                    left.append(Side.RESERVE.of(night.output).read_bytes().rstrip(b"\0"))
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             return super().write(fd, data)
 
@@ -179,3 +180,30 @@ def test_a_full_disk_loses_no_long_answers_in_flight(tmp_path: Path) -> None:
     assert "little room" in told[0].text
     again = Night(tmp_path).run(note_ids(many), api, settings)
     assert (again.done, len(api.starts)) == (many, many)
+
+
+def test_a_full_disk_loses_no_answer_that_cannot_be_read(tmp_path: Path) -> None:
+    ids = note_ids(600)
+    good = b'{"code":0,"message":"ok","data":{"text":"%s"}}' % (b"x" * 1_000)
+    odd = set(ids[::2])
+    arrived = []
+
+    def script(note: str, nth: int, _now: float) -> Answer:
+        if note not in odd or nth > 1:
+            return Answer(200, good)
+        arrived.append(note)
+        return Answer(200, f"<p>{note}".encode() + b"x" * 60_000)
+
+    api = Upstream(Brain(SimulatorSettings()), latency=2, script=script)
+    settings = replace(SETTINGS, calling=Calling(parse_rate("300/s")))
+    full = On(tmp_path, disk=SmallDisk(16 << 20)).run(ids, api, settings)
+    assert full.reason == StopReason.LOCAL_IO.value
+    assert "could not be written" not in full.detail
+    before = list(arrived)
+    odd.clear()
+    night = Night(tmp_path)
+    again = night.run(ids, api, settings)
+    assert (again.reason, again.done) == (StopReason.DONE.value, len(ids))
+    kept = [json.loads(line) for line in Side.UNREAD.of(night.output).read_bytes().splitlines()]
+    assert sorted(line["noteId"] for line in kept) == sorted(before)
+    assert not Side.RESERVE.of(night.output).exists()

@@ -12,8 +12,8 @@ import pytest
 
 from harvester.engine.run import Run
 from harvester.model import Answer, Fault, StopReason
-from harvester.output.unread import unread_path
 from harvester.settings import FASTEST, Backoff, Calling, Limits, Patience, parse_rate
+from harvester.sides import Side
 from harvester.simulator import SimulatorSettings
 from harvester.simulator.brain import Brain
 
@@ -424,7 +424,7 @@ def test_an_answer_that_cannot_be_read_may_be_charged_and_its_bytes_are_kept(nig
     api.script = lambda note, _nth, _now: odd if note == note_ids(1)[0] else None
     summary = night.run(note_ids(5), api)
     assert (summary.unanswered, summary.exhausted, summary.done) == (3, 1, 4)
-    kept = [json.loads(line) for line in unread_path(night.output).read_bytes().splitlines()]
+    kept = [json.loads(line) for line in Side.UNREAD.of(night.output).read_bytes().splitlines()]
     assert [line["text"] for line in kept] == ["<html>busy</html>"] * 3
 
 

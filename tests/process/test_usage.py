@@ -7,7 +7,7 @@ import json
 
 from aiohttp import web
 
-from harvester.output.unread import unread_path
+from harvester.sides import Side
 from tests.process.tool import Tool, Upstream
 
 NOWHERE = "http://127.0.0.1:9"
@@ -170,7 +170,7 @@ def _stops_before_it_mixes(tool: Tool, url: str, words: str) -> None:
     assert words in mixed.text
     assert "choose another --output" in mixed.text
     assert tool.output.read_bytes() == lines
-    kept = [json.loads(line) for line in unread_path(tool.output).read_bytes().splitlines()]
+    kept = [json.loads(line) for line in Side.UNREAD.of(tool.output).read_bytes().splitlines()]
     assert [line["noteId"] for line in kept] == tool.note_ids(4)[2:3]
     status = tool.status()
     assert (status["done"], status["queued"]) == (2, 2)

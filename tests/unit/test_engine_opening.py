@@ -15,9 +15,9 @@ from harvester.errors import LocalIOError, OutputChangedError, OutputMismatchErr
 from harvester.ledger.protocol import Identity
 from harvester.ledger.reader import ledger_path, reading
 from harvester.model import Job, Judgement, Verdict
-from harvester.output.beside import cut_path, kept_path
 from harvester.output.lines import BOM, make_line
 from harvester.output.verify import Checked, verify
+from harvester.sides import Side
 
 ENDPOINT = "xiaohongshu-pgy/note-detail/v1"
 REAL = Identity(ENDPOINT, simulated=False)
@@ -91,7 +91,7 @@ def test_how_lines_are_stored_makes_none_of_them_broken(
     with closing(opened(output)) as held:
         held.output.append([line(99)])
     assert len(output.read_bytes().split()) >= len(LINES) + 1
-    assert not cut_path(output).exists()
+    assert not Side.CUT.of(output).exists()
 
 
 @pytest.mark.parametrize("store", [store for _, store in STORED], ids=[how for how, _ in STORED])
@@ -125,7 +125,7 @@ def test_what_is_cut_is_kept_beside_it(output: Path) -> None:
     torn = line(7)[:90]
     output.write_bytes(output.read_bytes() + torn)
     assert look(output).mended.cut == len(torn)
-    assert cut_path(output).read_bytes() == torn + b"\n"
+    assert Side.CUT.of(output).read_bytes() == torn + b"\n"
 
 
 @pytest.mark.parametrize(
@@ -170,12 +170,12 @@ def test_all_files_are_their_owners_alone_and_modes_are_kept(output: Path) -> No
 def test_a_planted_link_is_not_followed(output: Path, tmp_path: Path) -> None:
     prey = tmp_path / "prey"
     prey.write_bytes(b"mine")
-    for path in (cut_path(output), output.with_name(output.name + ".ledger-reserve")):
+    for path in (Side.CUT.of(output), output.with_name(output.name + ".ledger-reserve")):
         path.symlink_to(prey)
     output.write_bytes(output.read_bytes() + line(7)[:90])
     with pytest.raises(LocalIOError):
         opened(output)
-    cut_path(output).unlink()
+    Side.CUT.of(output).unlink()
     with closing(opened(output)) as held:
         held.reserve.save([line(9)])
     assert prey.read_bytes() == b"mine"
@@ -200,7 +200,7 @@ def test_an_output_that_is_replaced_under_a_run_is_kept_and_put_back(
         with pytest.raises(OutputChangedError, match=r"mv .*kept"):
             held.output.append([line(20)])
         held.output.append([line(20)])
-    assert kept_path(output).read_bytes() == b"".join([*LINES, line(20)])
+    assert Side.KEPT.of(output).read_bytes() == b"".join([*LINES, line(20)])
     with pytest.raises(OutputMismatchError, match=r"kept|all its"):
         opened(output)
     with closing(opened(output, rebuild=True)) as held:

@@ -25,21 +25,23 @@ ENGINE = RULES | {
     "disk",
     "threads",
     "descriptors",
+    "sides",
 }
 # What each room may import of the house, itself included.
 MAY = {
     **dict.fromkeys(LOWEST, LOWEST),
     "disk": frozenset({"disk"}),
     "descriptors": frozenset({"descriptors"}),
+    "sides": frozenset({"sides"}),
     "tokens": LOWEST | {"tokens"},
-    "paths": LOWEST | {"paths"},
+    "paths": LOWEST | {"paths", "sides"},
     "rules": RULES,
     "source": RULES | {"source"},
     "api": RULES | {"api"},
     "pace": RULES | {"pace"},
     "threads": LOWEST | {"threads"},
-    "ledger": RULES | {"ledger", "threads"},
-    "output": RULES | {"output", "ledger", "disk", "threads"},
+    "ledger": RULES | {"ledger", "threads", "sides"},
+    "output": RULES | {"output", "ledger", "disk", "threads", "sides"},
     "simulator": LOWEST | {"simulator"},
     "engine": ENGINE,
     "options": ENGINE | {"options", "tokens", "paths"},
@@ -164,3 +166,18 @@ def test_no_imports_run_in_a_circle() -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_no_module_changes_state_of_its_own(module: str) -> None:
     assert not [node for node in ast.walk(TREES[module]) if isinstance(node, ast.Global)]
+
+
+def test_the_files_beside_output_are_named_in_one_place() -> None:
+    """Also written as they are, so that no path is let through that names one of them."""
+    named = {
+        (module, node.right.value)
+        for module, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.BinOp)
+        and isinstance(node.op, ast.Add)
+        and ast.unparse(node.left).endswith(".name")
+        and isinstance(node.right, ast.Constant)
+    }
+    # SQLite's own, of whatever ledger it is.
+    assert named == {("harvester.ledger.reader", "-wal")}

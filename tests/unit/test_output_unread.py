@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from harvester.disk import Disk
 from harvester.errors import LocalIOError
 from harvester.model import Answer, Job
-from harvester.output.unread import keep_unread, make_unread, unread_path
+from harvester.output.unread import keep_unread, make_unread
 from harvester.rules.verdicts import judge
+from harvester.sides import Side
 
 
 def kept(body: bytes) -> dict[str, object]:
@@ -46,9 +48,9 @@ def test_a_line_is_bounded_and_says_how_long_the_answer_was() -> None:
 
 def test_lines_are_appended_for_their_owner_alone(tmp_path: Path) -> None:
     output = tmp_path / "notes.jsonl"
-    keep_unread(output, [b"a\n"])
-    keep_unread(output, [b"b\n", b"c\n"])
-    path = unread_path(output)
+    keep_unread(output, Disk(), [b"a\n"])
+    keep_unread(output, Disk(), [b"b\n", b"c\n"])
+    path = Side.UNREAD.of(output)
     assert path.name == "notes.jsonl.unread.jsonl"
     assert path.read_bytes() == b"a\nb\nc\n"
     assert path.stat().st_mode & 0o777 == 0o600
@@ -57,14 +59,14 @@ def test_lines_are_appended_for_their_owner_alone(tmp_path: Path) -> None:
 def test_no_planted_link_is_followed(tmp_path: Path) -> None:
     output, victim = tmp_path / "notes.jsonl", tmp_path / "victim"
     victim.write_bytes(b"mine")
-    unread_path(output).symlink_to(victim)
+    Side.UNREAD.of(output).symlink_to(victim)
     with pytest.raises(LocalIOError, match="unread"):
-        keep_unread(output, [b"a\n"])
+        keep_unread(output, Disk(), [b"a\n"])
     assert victim.read_bytes() == b"mine"
 
 
 def test_a_planted_pipe_holds_nobody_up(tmp_path: Path) -> None:
     output = tmp_path / "notes.jsonl"
-    os.mkfifo(unread_path(output))
+    os.mkfifo(Side.UNREAD.of(output))
     with pytest.raises(LocalIOError, match="unread"):
-        keep_unread(output, [b"a\n"])
+        keep_unread(output, Disk(), [b"a\n"])

@@ -12,6 +12,7 @@ import pytest
 from harvester.errors import UsageError
 from harvester.options import plan
 from harvester.paths import check_apart, check_output, place_of
+from harvester.sides import Side
 
 
 @pytest.fixture
@@ -40,12 +41,12 @@ def test_a_file_that_is_written_may_have_no_other_meaning(output: Path) -> None:
     assert output.read_text() == "paid\n"
 
 
-@pytest.mark.parametrize("suffix", [".ledger", ".ledger-wal", ".fleet", ".kept", ".unread.jsonl"])
+@pytest.mark.parametrize("side", Side)
 def test_the_files_beside_output_are_its_own_also_before_they_are_there(
-    output: Path, suffix: str
+    output: Path, side: Side
 ) -> None:
     with pytest.raises(UsageError, match="the same file"):
-        check_apart({"--log-file": Path(f"{output}{suffix}")}, output=output)
+        check_apart({"--log-file": side.of(output)}, output=output)
 
 
 def test_two_that_are_written_are_held_against_each_other(tmp_path: Path) -> None:
