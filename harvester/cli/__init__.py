@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 
 import click
-import cloup
 
 from harvester import __version__
-from harvester.cli.group import SETTINGS, LaterGroup
+from harvester.cli.group import LaterGroup
+from harvester.cli.helping import SETTINGS
 from harvester.cli.signals import Stopped, leave_on_signals, stopped_line
 from harvester.cli.streams import drain_errors, open_streams
 from harvester.errors import HarvesterError, NobodyReadsError
@@ -20,8 +20,8 @@ _INTERNAL = 70
 _LONGEST_LINE = 2000
 
 
-@cloup.group(cls=LaterGroup, context_settings=SETTINGS)
-@cloup.version_option(__version__, prog_name="harvester", help="Show the version and exit.")
+@click.group(cls=LaterGroup, context_settings=SETTINGS)
+@click.version_option(__version__, prog_name="harvester", help="Show the version and exit.")
 def cli() -> None:
     """Bulk-fetch notes from Just One API overnight: each note once, nothing paid twice."""
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import click
-import cloup
 from click.shell_completion import CompletionItem, get_completion_class
 
 from harvester.api.endpoints import DEFAULT_ENDPOINT, ENDPOINTS
@@ -53,7 +52,7 @@ def endpoint_items(
     ]
 
 
-@cloup.command(
+@click.command(
     cls=Command,
     examples=(
         'eval "$(harvester completion bash)"',
@@ -61,7 +60,7 @@ def endpoint_items(
         "harvester completion fish | source",
     ),
 )
-@cloup.argument("shell", type=Named(_INSTALLING), help="The shell to complete in.")
+@click.argument("shell", type=Named(_INSTALLING), help="The shell to complete in.")
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
     """Print the script that makes a shell complete harvester's commands and options."""

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import cloup
 
 from harvester.cli.completion import Named
+from harvester.cli.helping import option
 from harvester.cli.ledgers import fleet_options, opened_reader, output_or_fleet
 from harvester.cli.options import Command
 from harvester.plain import in_json, plain
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from harvester.ledger.reader import FailedJob
 
 
-@cloup.command(
+@click.command(
     cls=Command,
     examples=(
         "harvester failures notes.jsonl",
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     ),
 )
 @output_or_fleet
-@cloup.option(
+@option(
     "--format",
     "form",
     metavar="FORM",

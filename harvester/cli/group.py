@@ -6,20 +6,19 @@ from collections.abc import Iterable
 from importlib import import_module
 
 import click
-import cloup
 
-SETTINGS = cloup.Context.settings(
-    help_option_names=["-h", "--help"],
-    show_default=True,
-    formatter_settings=cloup.HelpFormatter.settings(col1_max_width=28, col2_min_width=30),
-)
+from harvester.cli.helping import Context, sections_of, write_sections
 
 
 class Later(click.Command):
-    """Stands for a command in its module, harvester.cli.NAME; `text` is its short help."""
+    """Stands for a command in its module, harvester.cli.NAME, in a section of the list.
 
-    def __init__(self, name: str, text: str) -> None:
+    `text` is its short help.
+    """
+
+    def __init__(self, section: str, name: str, text: str) -> None:
         super().__init__(name, short_help=text)
+        self.section = section
         self._module = name
         self._text = text
 
@@ -34,12 +33,15 @@ class Later(click.Command):
         return command
 
 
-class LaterGroup(cloup.Group):
+class LaterGroup(click.Group):
     """A group that lists commands in sections, and loads the one that is called or completed."""
+
+    context_class = Context
 
     def describe(self, title: str, commands: Iterable[tuple[str, str]]) -> None:
         """Add a section of commands by name and short help."""
-        self.section(title, *(Later(name, text) for name, text in commands))
+        for name, text in commands:
+            self.add_command(Later(title, name, text))
 
     def load_all(self) -> dict[str, click.Command]:
         """All commands by name, loaded."""
@@ -51,6 +53,14 @@ class LaterGroup(cloup.Group):
         """Find the command that is called, and load it."""
         name, command, rest = super().resolve_command(ctx, args)
         return name, None if command is None else _loaded(command), rest
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, then the commands by section."""
+        sections = sections_of(self, ctx)
+        for name, command in self.commands.items():
+            section = command.section if isinstance(command, Later) else "Commands"
+            sections.setdefault(section, []).append((name, command.get_short_help_str()))
+        write_sections(formatter, sections)
 
 
 def _loaded(command: click.Command) -> click.Command:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import cloup
 from click.core import ParameterSource
 
+from harvester.cli.helping import option, option_group
 from harvester.cli.options import OUTPUT
 from harvester.errors import NoHarvestError, UsageError
 from harvester.settings import LEDGER_VARIABLE
@@ -26,20 +26,18 @@ if TYPE_CHECKING:
 # The address may hold a password, and what is shown may be kept.
 _SHOWN_LEDGER = f'--ledger "${LEDGER_VARIABLE}"'
 
-fleet_options = cloup.option_group(
+fleet_options = option_group(
     "More than one machine",
-    cloup.option(
+    option(
         "--ledger",
         "ledger",
         metavar="URL",
         envvar=LEDGER_VARIABLE,
         help="PostgreSQL that holds the ledger of all hosts: postgresql://USER@HOST/DATABASE.",
     ),
-    cloup.option(
-        "--harvest", metavar="NAME", help="Which harvest of that database.  [default: default]"
-    ),
+    option("--harvest", metavar="NAME", help="Which harvest of that database.  [default: default]"),
 )
-output_or_fleet = cloup.argument(
+output_or_fleet = click.argument(
     "output",
     type=OUTPUT,
     required=False,

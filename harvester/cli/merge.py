@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import cloup
 
+from harvester.cli.helping import option
 from harvester.cli.options import OUTPUT, Command
 from harvester.cli.signals import Signals
 from harvester.plain import plain
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 _STANDARD_OUTPUT = Path("-")
 
 
-@cloup.command(
+@click.command(
     cls=Command,
     examples=(
         "harvester merge host-*.jsonl -o all.jsonl",
         "harvester merge host-*.jsonl -o - | gzip > all.jsonl.gz",
     ),
 )
-@cloup.argument(
+@click.argument(
     "paths",
     metavar="PART...",
     type=OUTPUT,
@@ -35,7 +35,7 @@ _STANDARD_OUTPUT = Path("-")
     required=True,
     help="Files that `run -o` wrote, also gzipped.",
 )
-@cloup.option(
+@option(
     "-o",
     "--output",
     "place",

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-import cloup
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
-from cloup.formatting import HelpSection
 
+from harvester.cli.helping import Context, option, sections_of, write_sections
 from harvester.errors import OptionError
 from harvester.paths import place_of
 from harvester.settings import DEFAULT_DAY_ZONE
@@ -25,8 +24,10 @@ from harvester.settings import DEFAULT_DAY_ZONE
 _INDENT = 2
 
 
-class Command(cloup.Command):
+class Command(click.Command):
     """A command whose help ends with examples: real commands, broken so that a shell takes them."""
+
+    context_class = Context
 
     def __init__(
         self,
@@ -70,10 +71,12 @@ class Command(cloup.Command):
         """The first paragraph of the help, whole."""
         return " ".join((self.help or "").partition("\n\n")[0].split())
 
-    def get_arguments_help_section(self, ctx: click.Context) -> HelpSection | None:
-        """The arguments under a shorter heading."""
-        section = super().get_arguments_help_section(ctx)
-        return None if section is None else HelpSection("Arguments", section.definitions)
+    def format_arguments(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Nothing: they stand among the sections of the options."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the arguments and the options by section."""
+        write_sections(formatter, sections_of(self, ctx))
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples, then whatever else ends the help."""
@@ -200,14 +203,14 @@ def _pieces(command: str) -> Iterator[str]:
         yield held
 
 
-existing_output = cloup.argument("output", type=OUTPUT, help="The file that `run -o` wrote.")
-price = cloup.option(
+existing_output = click.argument("output", type=OUTPUT, help="The file that `run -o` wrote.")
+price = option(
     "--price",
     metavar="PRICE",
     type=Number(0.0),
     help="Price of one charged call, to tell costs.",
 )
-day_timezone = cloup.option(
+day_timezone = option(
     "--day-timezone",
     metavar="ZONE",
     default=DEFAULT_DAY_ZONE,

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 import click
-import cloup
 
+from harvester.cli.helping import option
 from harvester.cli.ledgers import fleet_options, opened_reader, output_or_fleet
 from harvester.cli.options import OUTPUT, Command, day_timezone, price
 from harvester.errors import UsageError
@@ -16,12 +16,12 @@ from harvester.plain import plain
 _LONGEST_PATH = 4096
 
 
-@cloup.command(
+@click.command(
     cls=Command,
     examples=("harvester report notes.jsonl -o report.html --price 0.05",),
 )
 @output_or_fleet
-@cloup.option(
+@option(
     "-o",
     "--output",
     "page",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import cloup
 
+from harvester.cli.helping import option
 from harvester.cli.ledgers import (
     fleet_meant,
     fleet_options,
@@ -19,12 +19,12 @@ from harvester.cli.ledgers import (
 from harvester.cli.options import Command
 
 
-@cloup.command(cls=Command, examples=("harvester retry notes.jsonl --code 404",))
+@click.command(cls=Command, examples=("harvester retry notes.jsonl --code 404",))
 @output_or_fleet
-@cloup.option(
+@option(
     "--code", "codes", metavar="CODE", type=int, multiple=True, help="Only this code; repeatable."
 )
-@cloup.option("--id", "ids", metavar="ID", multiple=True, help="Only this note; repeatable.")
+@option("--id", "ids", metavar="ID", multiple=True, help="Only this note; repeatable.")
 @fleet_options
 def retry(
     output: Path | None,

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
-import cloup
 
 from harvester.api.endpoints import DEFAULT_ENDPOINT
 from harvester.cli.completion import Named, endpoint_items
+from harvester.cli.helping import option, option_group
 from harvester.cli.ledgers import fleet_options
 from harvester.cli.options import OUTPUT, Command, Number, day_timezone, price
 from harvester.paths import check_apart, check_output
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _POSITIVE = Number(1)
 
 
-@cloup.command(
+@click.command(
     cls=Command,
     examples=(
         "harvester run ids.txt -o notes.jsonl --rate 5/s --max-charged 1000",
@@ -30,7 +30,7 @@ _POSITIVE = Number(1)
         "harvester run -o notes.jsonl",
     ),
 )
-@cloup.argument(
+@click.argument(
     "inputs",
     metavar="[INPUT]...",
     nargs=-1,
@@ -38,127 +38,125 @@ _POSITIVE = Number(1)
     help="Files with note ids or links (text, .csv, .tsv, .jsonl, gzipped or not), or - for "
     "standard input. Without any, go on with what is still queued.",
 )
-@cloup.option_group(
+@option_group(
     "Input and output",
-    cloup.option("-o", "--output", required=True, type=OUTPUT, help="JSONL file to append to."),
-    cloup.option("--id-field", metavar="NAME", help="Field of CSV or JSONL that holds the id."),
-    cloup.option(
+    option("-o", "--output", required=True, type=OUTPUT, help="JSONL file to append to."),
+    option("--id-field", metavar="NAME", help="Field of CSV or JSONL that holds the id."),
+    option(
         "--carry",
         metavar="NAMES",
         help="Columns of CSV or JSONL that travel along into the line: campaign,owner; or all.",
     ),
-    cloup.option("--id-pattern", metavar="REGEX", help="For ids that are not 24 hex digits."),
-    cloup.option("--strict", is_flag=True, help="Refuse input with bad lines, before any call."),
-    cloup.option("--rebuild", is_flag=True, help="Take OUTPUT as the truth; mend the ledger."),
-    cloup.option("--sync", is_flag=True, help="Make every line durable at once; slower."),
+    option("--id-pattern", metavar="REGEX", help="For ids that are not 24 hex digits."),
+    option("--strict", is_flag=True, help="Refuse input with bad lines, before any call."),
+    option("--rebuild", is_flag=True, help="Take OUTPUT as the truth; mend the ledger."),
+    option("--sync", is_flag=True, help="Make every line durable at once; slower."),
 )
-@cloup.option_group(
+@option_group(
     "Token and endpoint",
-    cloup.option("--token-file", type=click.Path(), help="File that holds the token."),
-    cloup.option(
+    option("--token-file", type=click.Path(), help="File that holds the token."),
+    option(
         "--endpoint",
         metavar="NAME",
         default=DEFAULT_ENDPOINT,
         shell_complete=endpoint_items,
         help="Which API to call, by name or path.",
     ),
-    cloup.option("--region", type=Named(REGIONS), help="Where the API is, by name."),
-    cloup.option(
+    option("--region", type=Named(REGIONS), help="Where the API is, by name."),
+    option(
         "--base-url",
         metavar="URL",
         help="Where the API is.  [default: the global region]",
     ),
-    cloup.option(
+    option(
         "--proxy",
         metavar="URL",
         help="HTTP proxy to go through: http://NAME:PASSWORD@HOST:PORT. With a password, set it as "
         "HARVESTER_RUN_PROXY. Proxies in the environment are not used.",
     ),
-    cloup.option("--accept-cache", is_flag=True, help="Let the API answer from its cache."),
-    cloup.option("--simulate", is_flag=True, help="Call a simulator inside; no token, no costs."),
+    option("--accept-cache", is_flag=True, help="Let the API answer from its cache."),
+    option("--simulate", is_flag=True, help="Call a simulator inside; no token, no costs."),
 )
-@cloup.option_group(
+@option_group(
     "Pace",
-    cloup.option(
+    option(
         "--rate",
         metavar="RATE",
         default="5/s",
         help="Most calls in a second, minute, hour or day: 5/s, 300/m, 1000/h, 20000/d; or auto, "
         "to find what the server bears.",
     ),
-    cloup.option(
+    option(
         "--burst", metavar="N", default=1, type=_POSITIVE, help="Most calls at the same moment."
     ),
-    cloup.option(
+    option(
         "--workers",
         metavar="N",
         default="auto",
         help="Most calls in flight; auto follows rate and latency.",
     ),
-    cloup.option(
+    option(
         "--timeout",
         metavar="TIME",
         default="120s",
         help="Longest that a call may take.",
     ),
-    cloup.option("--allow-short-timeout", is_flag=True, help="Let --timeout be under 60 seconds."),
+    option("--allow-short-timeout", is_flag=True, help="Let --timeout be under 60 seconds."),
 )
-@cloup.option_group(
+@option_group(
     "Patience",
-    cloup.option(
+    option(
         "--max-attempts", metavar="N", default=6, type=_POSITIVE, help="Most calls for one note."
     ),
-    cloup.option(
+    option(
         "--max-unanswered",
         metavar="N",
         default=2,
         type=Number(0),
         help="Most calls for one note that end without an answer: each may be charged.",
     ),
-    cloup.option(
+    option(
         "--backoff-base",
         metavar="TIME",
         default="1s",
         help="Longest wait before the second call for a note; doubles each time.",
     ),
-    cloup.option(
-        "--backoff-cap", metavar="TIME", default="120s", help="Longest wait between two calls."
-    ),
+    option("--backoff-cap", metavar="TIME", default="120s", help="Longest wait between two calls."),
 )
-@cloup.option_group(
+@option_group(
     "Limits and money",
-    cloup.option("--max-notes", metavar="N", type=_POSITIVE, help="Stop after N notes saved."),
-    cloup.option("--max-calls", metavar="N", type=_POSITIVE, help="Stop after N calls."),
-    cloup.option("--max-charged", metavar="N", type=_POSITIVE, help="Stop after N charged calls."),
-    cloup.option(
+    option("--max-notes", metavar="N", type=_POSITIVE, help="Stop after N notes saved."),
+    option("--max-calls", metavar="N", type=_POSITIVE, help="Stop after N calls."),
+    option("--max-charged", metavar="N", type=_POSITIVE, help="Stop after N charged calls."),
+    option(
         "--max-charged-daily",
         metavar="N",
         type=_POSITIVE,
         help="Stop after N charged calls in a calendar day, over all runs.",
     ),
-    cloup.option("--max-runtime", metavar="TIME", help="Stop after so long: 8h, 90m."),
+    option("--max-runtime", metavar="TIME", help="Stop after so long: 8h, 90m."),
     day_timezone,
     price,
 )
-@cloup.option_group(
+@option_group(
     "What to fetch",
-    cloup.option("--refresh", metavar="AGE", help="Also fetch again what is older: 7d, 12h."),
-    cloup.option("--retry-failed", is_flag=True, help="Also try rejected notes again."),
-    cloup.option("--dry-run", is_flag=True, help="Say what would be done, and send nothing."),
+    option("--refresh", metavar="AGE", help="Also fetch again what is older: 7d, 12h."),
+    option("--retry-failed", is_flag=True, help="Also try rejected notes again."),
+    option("--dry-run", is_flag=True, help="Say what would be done, and send nothing."),
 )
-@cloup.option_group(
+@option_group(
     "What you see",
-    cloup.option(
+    option(
         "--progress",
         metavar="FORM",
         default="auto",
         type=Named(["auto", "bar", "plain", "json", "none"]),
         help="bar, plain, json or none; auto is a bar on a terminal, else plain.",
     ),
-    cloup.option("-v", "--verbose", is_flag=True, help="One line a call."),
-    cloup.option("-q", "--quiet", is_flag=True, help="Nothing on success, else one line."),
-    cloup.option("--log-file", type=OUTPUT, help="Append what happens, a line a call."),
-    cloup.option(
+    option("-v", "--verbose", is_flag=True, help="One line a call."),
+    option("-q", "--quiet", is_flag=True, help="Nothing on success, else one line."),
+    option("--log-file", type=OUTPUT, help="Append what happens, a line a call."),
+    option(
         "--log-format",
         metavar="FORM",
         default="text",
@@ -167,20 +165,20 @@ _POSITIVE = Number(1)
     ),
 )
 @fleet_options
-@cloup.option_group(
+@option_group(
     "Unattended",
-    cloup.option(
+    option(
         "--metrics-file",
         type=OUTPUT,
         help="Keep the run's numbers there for Prometheus (node_exporter's textfile collector).",
     ),
-    cloup.option(
+    option(
         "--wait-for-lock",
         metavar="TIME",
         default="0s",
         help="Longest wait for another run that holds OUTPUT: 10m.",
     ),
-    cloup.option(
+    option(
         "--on-finish",
         metavar="COMMAND",
         help="Shell command to run at the end, however it comes: it finds HARVESTER_REASON, "

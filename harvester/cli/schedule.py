@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import click
-import cloup
 from click.core import ParameterSource
 
 from harvester.cli.completion import Named
-from harvester.cli.group import SETTINGS
+from harvester.cli.helping import SETTINGS, option
 from harvester.cli.options import Command, telling_names
 from harvester.cli.run import run
 from harvester.errors import UsageError
@@ -54,7 +53,7 @@ _NOT_NIGHTLY = {
 }
 
 
-@cloup.command(
+@click.command(
     cls=Command,
     context_settings={**SETTINGS, "ignore_unknown_options": True},
     examples=(
@@ -62,16 +61,16 @@ _NOT_NIGHTLY = {
         "harvester schedule notes.jsonl --at 22:00 --format cron --token-file token.txt --rate 5/s",
     ),
 )
-@cloup.argument(
+@click.argument(
     "words",
     metavar="OUTPUT [INPUT]... [OPTION OF RUN]...",
     nargs=-1,
     type=click.UNPROCESSED,
     help="The JSONL file to append to, and whatever else `run` takes: see `harvester run --help`.",
 )
-@cloup.option("--at", metavar="TIME", required=True, help="When to begin: 01:30.")
-@cloup.option("--until", metavar="TIME", help="When to end at the latest: 07:00.")
-@cloup.option(
+@option("--at", metavar="TIME", required=True, help="When to begin: 01:30.")
+@option("--until", metavar="TIME", help="When to end at the latest: 07:00.")
+@option(
     "--format",
     "form",
     metavar="FORM",

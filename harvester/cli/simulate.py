@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, cast
 
 import click
-import cloup
 
 from harvester.cli.completion import Named
+from harvester.cli.helping import option, option_group
 from harvester.cli.options import Command, Number
 from harvester.errors import UsageError
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 _NUMBER = Number(0)
 
 
-@cloup.command(
+@click.command(
     cls=Command,
     examples=(
         "harvester simulate --rate-limit 5 --fail 301=0.1 --daily-quota 1000",
         "JUSTONEAPI_TOKEN=any harvester run ids.txt -o x.jsonl --base-url http://127.0.0.1:8080",
     ),
 )
-@cloup.option_group(
+@option_group(
     "Where to listen",
-    cloup.option("--host", metavar="HOST", default="127.0.0.1", help="Address to listen on."),
-    cloup.option(
+    option("--host", metavar="HOST", default="127.0.0.1", help="Address to listen on."),
+    option(
         "--port",
         metavar="PORT",
         default=8080,
@@ -35,41 +35,39 @@ _NUMBER = Number(0)
         help="Port to listen on; 0 is any that is free.",
     ),
 )
-@cloup.option_group(
+@option_group(
     "How it answers",
-    cloup.option("--latency", metavar="TIME", default="50ms", help="How long an answer takes."),
-    cloup.option("--jitter", metavar="TIME", default="20ms", help="Give or take so much."),
-    cloup.option(
+    option("--latency", metavar="TIME", default="50ms", help="How long an answer takes."),
+    option("--jitter", metavar="TIME", default="20ms", help="Give or take so much."),
+    option(
         "--rate-limit", metavar="N", default=0, type=_NUMBER, help="Calls a second; 0: no limit."
     ),
-    cloup.option(
+    option(
         "--daily-quota",
         metavar="N",
         default=0,
         type=_NUMBER,
         help="Charged calls a day; 0: no end.",
     ),
-    cloup.option(
+    option(
         "--balance", metavar="N", default=0, type=_NUMBER, help="Charged calls in all; 0: no end."
     ),
-    cloup.option(
-        "--fail", multiple=True, metavar="CODE=SHARE", help="Such as 301=0.05; repeatable."
-    ),
-    cloup.option(
+    option("--fail", multiple=True, metavar="CODE=SHARE", help="Such as 301=0.05; repeatable."),
+    option(
         "--missing",
         metavar="SHARE",
         default=0,
         type=Number(0.0, 1),
         help="Share of notes that are gone: 0.02.",
     ),
-    cloup.option(
+    option(
         "--http-status",
         metavar="FORM",
         default="mapped",
         type=Named(["mapped", "always-200"]),
         help="mapped as newer deployments do, or always-200 as older ones.",
     ),
-    cloup.option("--seed", metavar="N", default=0, help="The same seed, the same story."),
+    option("--seed", metavar="N", default=0, help="The same seed, the same story."),
 )
 def simulate(
     host: str,

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import cloup
 
+from harvester.cli.helping import option
 from harvester.cli.ledgers import fleet_options, opened_reader, output_or_fleet
 from harvester.cli.options import Command, day_timezone, price
 from harvester.errors import OptionError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from harvester.settings import Rate
 
 
-@cloup.command(
+@click.command(
     cls=Command,
     examples=(
         "harvester status notes.jsonl --price 0.05",
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     ),
 )
 @output_or_fleet
-@cloup.option("--json", "as_json", is_flag=True, help="All of it as JSON, for programs.")
-@cloup.option(
+@option("--json", "as_json", is_flag=True, help="All of it as JSON, for programs.")
+@option(
     "--rate",
     metavar="RATE",
     help="Forecast at this rate, such as 5/s, instead of the last run's.",
 )
-@cloup.option(
+@option(
     "--max-charged-daily",
     metavar="N",
     type=click.IntRange(min=1),

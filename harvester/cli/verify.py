@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cloup
+import click
 
 from harvester.cli.ledgers import fleet_options
 from harvester.cli.options import OUTPUT, Command
 
 
-@cloup.command(
+@click.command(
     cls=Command,
     examples=(
         "harvester verify notes.jsonl",
         "harvester verify host-*.jsonl --ledger postgresql://me@db/notes",
     ),
 )
-@cloup.argument(
+@click.argument(
     "outputs",
     metavar="OUTPUT...",
     type=OUTPUT,

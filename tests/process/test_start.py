@@ -45,6 +45,7 @@ HEAVY = frozenset(
         "aiohttp",
         "aiolimiter",
         "asyncio",
+        "importlib.metadata",
         "orjson",
         "plotly",
         "prometheus_client",
@@ -78,6 +79,7 @@ def test_help_and_version_load_no_command_and_nothing_heavy(tool: Tool) -> None:
         assert {name for name in names if name.startswith("harvester.")} == {
             "harvester.cli",
             "harvester.cli.group",
+            "harvester.cli.helping",
             "harvester.cli.signals",
             "harvester.cli.streams",
             "harvester.errors",

@@ -136,7 +136,6 @@ def aiohttp_names(module: str) -> set[str]:
         ("aiolimiter", {"pace"}),
         ("sqlite3", {"ledger"}),
         ("click", {"cli"}),
-        ("cloup", {"cli"}),
         ("rich", {"views", "cli"}),
         ("plotly", {"views"}),
         ("prometheus_client", {"views"}),
