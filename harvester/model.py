@@ -154,8 +154,9 @@ class Outcome:
 
     `state` is the job's next state; `delay` (seconds) says when a requeued job is due again;
     `tries` counts this run's tries by `Cause`, this one included; `attempted` is false for an
-    answer that costs no attempt; `line` is the OUTPUT line of a save, newline and all;
-    `fetched_at` is Unix seconds; `unread` is a line of its own for an answer that arrived, may be
+    answer that costs no attempt; `closed` tells that nobody took the call, on a connection that had
+    ended while it was idle; `line` is the OUTPUT line of a save, newline and all; `fetched_at` is
+    Unix seconds; `unread` is a line of its own for an answer that arrived, may be
     paid for, and cannot be read.
     """
 
@@ -166,6 +167,7 @@ class Outcome:
     tries: tuple[int, int, int] = (0, 0, 0)
     attempted: bool = True
     unanswered: bool = False
+    closed: bool = False
     delay: float = 0.0
     line: bytes | None = None
     fetched_at: float = 0.0

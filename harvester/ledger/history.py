@@ -12,7 +12,6 @@ from operator import itemgetter
 from zoneinfo import ZoneInfo
 
 from harvester.ledger.reader import FailedGroup, LedgerReader
-from harvester.ledger.schema import NO_CODE
 from harvester.model import Answer, Fault, State, Verdict
 from harvester.rules.latency import quantile
 from harvester.rules.verdicts import judge
@@ -182,8 +181,8 @@ def step_width(busy: int) -> int:
 
 
 def verdict_of(code: int) -> Verdict:
-    """What the judge says of a code; NO_CODE is a call without a readable answer."""
-    if code == NO_CODE:
+    """What the judge says of a code; one below 0 is a call without a readable answer."""
+    if code < 0:
         return judge(Answer(fault=Fault.BROKEN)).verdict
     return judge(Answer(200, b'{"code":%d}' % code)).verdict
 

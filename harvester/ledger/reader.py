@@ -6,7 +6,7 @@ import os
 import shlex
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from urllib.parse import quote
 from harvester.errors import DamagedLedgerError, LedgerError, LocalIOError, UsageError
 from harvester.ledger.keys import from_key, to_key
 from harvester.ledger.protocol import Extent
-from harvester.ledger.schema import LOST, NEWEST, NO_CODE
+from harvester.ledger.schema import LOST, NEWEST, NOT_TAKEN
 from harvester.model import Counts, State
 from harvester.sides import Side
 
@@ -30,7 +30,8 @@ class RunRow:
     `rate` (calls a second, None if it was to be found) and `daily_cap` are what was asked for.
     `latencies` counts answered calls by bucket, as rules/latency.py has them. `seen_at` is the last
     sign of the run, to the minute where nothing tells it closer. `bad_lines` of its input named no
-    note; a run that was killed did not tell.
+    note; a run that was killed did not tell. `closed` calls met a connection that had ended while
+    it was idle: nobody took them.
     """
 
     started_at: float
@@ -45,6 +46,7 @@ class RunRow:
     unanswered: int = 0
     seen_at: float = 0.0
     bad_lines: int = 0
+    closed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +216,7 @@ class LedgerReader:
                 None if finished is None else finished / 1000,
                 reason,
                 code,
-                {None if c == NO_CODE else c: many for c, many in codes.get(run, {}).items()},
+                _by_code(codes.get(run, {})),
                 run,
                 rate,
                 cap,
@@ -222,6 +224,7 @@ class LedgerReader:
                 unanswered.get(run, 0),
                 max(started, finished or seen.get(run, 0)) / 1000,
                 bad_lines,
+                codes.get(run, {}).get(NOT_TAKEN, 0),
             )
             for run, started, finished, reason, code, rate, cap, bad_lines in self._db.execute(
                 "SELECT id, started_at, finished_at, reason, exit_code, rate, daily_cap, bad_lines"
@@ -409,3 +412,11 @@ def _damaged(path: Path, what: str) -> DamagedLedgerError:
 
 def _one_line(what: str) -> str:
     return " ".join(what.removeprefix("*** in database main ***").split())
+
+
+def _by_code(calls: Mapping[int, int]) -> dict[int | None, int]:
+    """The same with all calls that have no code under None."""
+    by_code: Counter[int | None] = Counter()
+    for code, many in calls.items():
+        by_code[None if code < 0 else code] += many
+    return dict(by_code)

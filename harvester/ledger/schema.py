@@ -5,9 +5,11 @@ from __future__ import annotations
 import sqlite3
 
 from harvester.errors import LedgerError
+from harvester.model import Outcome
 
-# Answers without a business code are counted under this one.
-NO_CODE = -1
+# Answers without a business code are counted under the first one; under the second, calls that
+# nobody took, since they met a connection that had ended while it was idle.
+NO_CODE, NOT_TAKEN = -1, -2
 # How an answer was lost that had been charged and written down already.
 LOST = "lost in a power cut"
 
@@ -98,6 +100,13 @@ _MIGRATIONS = (
     "ALTER TABLE run ADD COLUMN bad_lines INTEGER NOT NULL DEFAULT 0;",
 )
 NEWEST = len(_MIGRATIONS)
+
+
+def code_of(outcome: Outcome) -> int:
+    """What a call is counted under."""
+    if outcome.closed:
+        return NOT_TAKEN
+    return NO_CODE if outcome.code is None else outcome.code
 
 
 def migrate(connection: sqlite3.Connection, path: str) -> None:

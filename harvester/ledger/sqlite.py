@@ -23,7 +23,7 @@ from harvester.ledger.protocol import (
     Identity,
     Opening,
 )
-from harvester.ledger.schema import LOST, NO_CODE, migrate
+from harvester.ledger.schema import LOST, NO_CODE, code_of, migrate
 from harvester.model import Counts, Job, Outcome, State
 from harvester.rules.latency import bucket_of
 
@@ -590,7 +590,7 @@ class SqliteLedger:
         calls: Counter[int] = Counter()
         elapsed: Counter[int] = Counter()
         for outcome in outcomes:
-            code = NO_CODE if outcome.code is None else outcome.code
+            code = code_of(outcome)
             calls[code] += 1
             elapsed[code] += round(outcome.elapsed * 1000)
         self._add_activity((self._run, minute, code, calls[code], elapsed[code]) for code in calls)

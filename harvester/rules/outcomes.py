@@ -51,6 +51,7 @@ def unsaved(
         attempted=judgement.verdict in (Verdict.RETRY, Verdict.REJECT)
         and answer.fault is not Fault.CLOSED,
         unanswered=judgement.unanswered,
+        closed=answer.fault in (Fault.CLOSED, Fault.RESET),
         delay=delay,
         elapsed=answer.elapsed,
         unread=unread,

@@ -33,6 +33,7 @@ def run_of(row: RunRow, until: float, state: str) -> dict[str, Any]:
         "calls": calls,
         "charged": row.by_code.get(0, 0),
         "unanswered": row.unanswered,
+        "closed": row.closed,
         "badLines": row.bad_lines,
         "byCode": {"none" if c is None else str(c): many for c, many in row.by_code.items()},
         "rate": round(calls / seconds, 4) if calls and seconds else None,
@@ -117,6 +118,7 @@ def _session(lives: Sequence[tuple[RunRow, float, str]]) -> dict[str, Any]:
         by_code=dict(by_code),
         latencies=dict(latencies),
         unanswered=sum(row.unanswered for row in rows),
+        closed=sum(row.closed for row in rows),
         bad_lines=sum(row.bad_lines for row in rows),
     )
     return run_of(whole, max(ends), "finished")

@@ -114,6 +114,7 @@ def status_of(
         "exhausted": counts.exhausted,
         "failures": _failures(reader),
         "unanswered": reader.unanswered(),
+        "closed": sum(row.closed for row in rows),
         "charged": charged,
         "chargedToday": charged_today,
         "price": question.price,

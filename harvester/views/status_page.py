@@ -117,6 +117,8 @@ def _calls(status: Status, price: float | None) -> Iterator[Row]:
     yield "· today", f"{status['chargedToday']:,}", today
     doubt = "may have been charged" if status["unanswered"] else ""
     yield "unanswered", f"{status['unanswered']:,}", doubt
+    if status["closed"]:
+        yield "not taken", f"{status['closed']:,}", "met a connection that had ended"
 
 
 def _forecast(status: Status, price: float | None, zone: ZoneInfo) -> Iterator[str]:
@@ -254,6 +256,7 @@ def _run_title(run: Status, zone: ZoneInfo) -> str:
 
 def _run_details(run: Status, price: float | None) -> Iterator[str]:
     lost = f", {run['unanswered']:,} unanswered" if run["unanswered"] else ""
+    lost += f", {run['closed']:,} not taken" if run["closed"] else ""
     cost = "" if price is None else f" ({run['charged'] * price:,.2f})"
     yield f"{count(run['calls'], 'call')}, {run['charged']:,} charged{cost}{lost}"
     if run["badLines"]:

@@ -41,6 +41,8 @@ _NEXT = {
     StopReason.SIGTERM: "go on: `{command}`",
     StopReason.CANCELLED: "go on: `{command}`",
 }
+# Where the queue was lost, what is done is not all there was.
+_WHY_LOST = "nothing that is known is left to do"
 _NEXT_LOST = "name the INPUT again: `{command} INPUT`"
 
 
@@ -50,12 +52,11 @@ def closing_line(summary: Summary, output: Path, command: str) -> str:
     detail = f" ({plain(summary.detail, 600)})" if summary.detail else ""
     shown = plain(shlex.quote(str(output)), _LONGEST)
     is_lost = summary.is_queue_lost and reason is StopReason.DONE
-    advice = (_NEXT_LOST if is_lost else _NEXT[reason]).format(
-        output=shown, command=plain(command, _LONGEST)
-    )
+    why, following = (_WHY_LOST, _NEXT_LOST) if is_lost else (_WHY[reason], _NEXT[reason])
+    advice = following.format(output=shown, command=plain(command, _LONGEST))
     failed = f", {summary.failed:,} failed" if summary.failed else ""
     return (
-        f"harvester: {_WHY[reason]}{detail}; {summary.done:,} done, {summary.queued:,} left"
+        f"harvester: {why}{detail}; {summary.done:,} done, {summary.queued:,} left"
         f"{failed}; next: {advice}"
     )
 

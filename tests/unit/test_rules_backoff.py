@@ -122,6 +122,7 @@ def test_only_a_retry_and_a_reject_cost_an_attempt(
     outcome = unsaved(JOB, answer, judgement, Patience(), Backoff(), full)
     assert (outcome.state, outcome.attempted) == (state, attempted)
     assert outcome.unanswered == unanswered
+    assert outcome.closed is (answer.fault in (Fault.CLOSED, Fault.RESET))
     assert (outcome.code, outcome.reason) == (judgement.code, judgement.reason)
     assert outcome.line is None
     comes_again = (judgement.verdict, state) == (Verdict.RETRY, State.QUEUED) and attempted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ PROMISED = [
     "rejected",
     "exhausted",
     "unanswered",
+    "closed",
     "charged",
     "endpoint",
     "runs",
@@ -218,7 +220,8 @@ def test_a_run_is_told_with_its_rate_and_latencies(history: History) -> None:
     history.enrol(100)
     history.answer(19, elapsed=0.1)
     history.answer(1, elapsed=3.0)
-    history.answer(5, None, "timeout", unanswered=True, elapsed=90.0)
+    history.answer(3, None, "timeout", unanswered=True, elapsed=90.0)
+    history.answer(2, None, "ended while idle", closed=True)
     history.now += 10
     history.finish("limit", 7)
     (run,) = history.status()["runs"]
@@ -228,13 +231,15 @@ def test_a_run_is_told_with_its_rate_and_latencies(history: History) -> None:
         2.5,
         5.0,
     )
-    assert (run["calls"], run["charged"], run["unanswered"]) == (25, 20, 5)
+    assert (run["calls"], run["charged"], run["unanswered"]) == (25, 20, 3)
+    assert (run["closed"], history.status()["closed"]) == (2, 2)
     assert (run["byCode"], run["dailyCap"]) == ({"none": 5, "0": 20}, 50)
     assert run["medianSeconds"] == pytest.approx(0.1, rel=0.045)
     assert run["p95Seconds"] == pytest.approx(0.1, rel=0.045)
     shown = page(history.status(), 0.05)
     assert "2026-11-23 09:02, 10 s: limit (exit 7)" in shown
-    assert "25 calls, 20 charged (1.00), 5 unanswered" in shown
+    assert "25 calls, 20 charged (1.00), 3 unanswered, 2 not taken" in shown
+    assert re.search("not taken +2 +met a connection that had ended", shown)
     assert "by code: none:5, 0:20" in shown
     assert "2.5/s of 5/s; median 1" in shown
 

@@ -65,6 +65,7 @@ def test_the_closing_line_says_why_how_many_and_what_next(reason: StopReason) ->
 
 def test_what_cannot_be_known_is_not_called_nothing() -> None:
     line = closing_line(replace(summary_of(), is_queue_lost=True), OUT, GO_ON)
+    assert line.startswith("harvester: nothing that is known is left to do;")
     assert line.endswith(f"next: name the INPUT again: `{GO_ON} INPUT`")
     # A ledger may only be locked.
     assert "disk" not in closing_line(summary_of(StopReason.LOCAL_IO), OUT, GO_ON)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from harvester.ledger.postgres.claims import held
 from harvester.ledger.postgres.work import Work, text_of
 from harvester.ledger.protocol import Extent
-from harvester.ledger.schema import NO_CODE
+from harvester.ledger.schema import code_of
 from harvester.model import Outcome, State
 from harvester.rules.latency import bucket_of
 
@@ -123,7 +123,7 @@ def _count_calls(work: Work, outcomes: Sequence[Outcome]) -> None:
     calls: Counter[int] = Counter()
     elapsed: Counter[int] = Counter()
     for outcome in outcomes:
-        code = NO_CODE if outcome.code is None else outcome.code
+        code = code_of(outcome)
         calls[code] += 1
         elapsed[code] += round(outcome.elapsed * 1000)
     add_activity(work, work.run, [(minute, code, calls[code], elapsed[code]) for code in calls])
