@@ -6,10 +6,11 @@ import asyncio
 import selectors
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, Future
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, TypeVarTuple, Unpack
 
 T = TypeVar("T")
 P = ParamSpec("P")
+Ts = TypeVarTuple("Ts")
 _MOMENT = 1e-6
 
 
@@ -33,21 +34,6 @@ class _JumpingSelector(selectors.SelectSelector):
         return events
 
 
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time only moves when nothing else is to do."""
-
-    def __init__(self) -> None:
-        self._jumping = _JumpingSelector()
-        super().__init__(self._jumping)
-
-    def time(self) -> float:
-        return self._jumping.now
-
-    def elapse(self, seconds: float) -> None:
-        """Let time pass in the middle of something: a slow disk, a stopped process."""
-        self._jumping.now += seconds
-
-
 class InlineExecutor(Executor):
     """Runs each call where it is made."""
 
@@ -58,6 +44,27 @@ class InlineExecutor(Executor):
         except Exception as error:  # noqa: BLE001 - handed on to whoever awaits it
             future.set_exception(error)
         return future
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time only moves when nothing else is to do; no thread is waited for."""
+
+    def __init__(self) -> None:
+        self._jumping = _JumpingSelector()
+        self._inline = InlineExecutor()
+        super().__init__(self._jumping)
+
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
+    ) -> asyncio.Future[T]:
+        return super().run_in_executor(executor or self._inline, func, *args)
+
+    def time(self) -> float:
+        return self._jumping.now
+
+    def elapse(self, seconds: float) -> None:
+        """Let time pass in the middle of something: a slow disk, a stopped process."""
+        self._jumping.now += seconds
 
 
 def run_virtually(main: Coroutine[Any, Any, T]) -> T:

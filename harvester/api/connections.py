@@ -63,7 +63,8 @@ class Connections:
             wire.close()
             return
         self._idle.append(wire)
-        while not self._is_young(self._idle[0], wire.idle_since):
+        # It may be too old itself by now: each call takes a while, and the process may stand still.
+        while self._idle and not self._is_young(self._idle[0], wire.idle_since):
             self._idle.popleft().close()
 
     def put_back(self, wire: Wire) -> None:

@@ -43,7 +43,8 @@ from tests.crashes.fleet_world import (
     WatchedPace,
     World,
 )
-from tests.crashes.play import ENDPOINT, note_id
+from tests.crashes.play import ENDPOINT
+from tests.crashes.server import note_id
 
 PATIENCE = Patience(max_attempts=4, max_unanswered=2)
 BACKOFF = Backoff(1.0, 8.0)

@@ -14,7 +14,7 @@ from harvester.model import State
 from harvester.output.part import read_pointer
 from tests.crashes.fleet_story import WORKERS, Story
 from tests.crashes.fleet_world import Life, World
-from tests.crashes.play import note_id
+from tests.crashes.server import note_id
 
 # Where the answer got lost on its way, the call was charged, or not: here it always is.
 _LOST = ("lost", "broken")

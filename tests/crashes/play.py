@@ -16,18 +16,19 @@ from typing import Any
 
 from harvester.engine.lane import Lane
 from harvester.engine.opening import Host, Opened, begin, open_harvest
-from harvester.engine.ports import Ports, Start
+from harvester.engine.ports import Ports
 from harvester.engine.run import Run
 from harvester.errors import LocalIOError
 from harvester.ledger.keys import from_key
 from harvester.ledger.protocol import Identity
 from harvester.ledger.reader import ledger_path, reading
 from harvester.ledger.threaded import ThreadedLedger
-from harvester.model import Answer, Fault, Page, StopReason, Summary
+from harvester.model import Page, StopReason, Summary
 from harvester.output.threaded import ThreadedSink
 from harvester.output.verify import Checked, verify
 from harvester.pace import Pace
 from harvester.settings import Backoff, Calling, Patience, Rate, RunSettings
+from tests.crashes.server import MAY_BE_CHARGED, Call, Server, note_id
 from tests.crashes.story import STORES, Fate, Kind, Story
 from tests.crashes.world import LEDGER, OUTPUT, WAL, CrashError, World
 from tests.virtual import InlineExecutor, VirtualLoop
@@ -36,79 +37,10 @@ ENDPOINT = "xiaohongshu-pgy/note-detail/v1"
 START = 1_795_363_200.0
 PATIENCE = Patience(max_attempts=3, max_unanswered=1)
 BACKOFF = Backoff(1.0, 30.0)
-_ANSWERS = {
-    "301": Answer(200, b'{"code":301,"message":"again","data":null}'),
-    "302": Answer(429, b'{"code":302,"message":"slower"}', retry_after="1"),
-    "500": Answer(500, b'{"code":500}'),
-    "202": Answer(200, b'{"code":202}'),
-    "303": Answer(200, b'{"code":303,"message":"quota"}'),
-    "garbage": Answer(200, b"<html>"),
-    "unsent": Answer(fault=Fault.NO_CONNECTION),
-    "lost": Answer(fault=Fault.TIMEOUT),
-    "broken": Answer(fault=Fault.BROKEN),
-}
-# Where the answer got lost on its way, the call was charged, or not: here it always is.
-_CHARGED = ("lost", "broken")
-# What cannot be read may have been charged, too.
-_MAY_BE_CHARGED = (*_CHARGED, "garbage")
+# Longer than any answer takes to come.
+TIMEOUT = 10.0
 # A power cut takes no more than what was done since the ledger was last settled.
 _LAST_SECOND = 1.3
-
-
-def note_id(number: int) -> str:
-    return f"{0x67000000 + number:08x}{number:016x}"
-
-
-@dataclass
-class Call:
-    """One call as the server saw it; `at` is Unix seconds."""
-
-    note: int
-    run: int
-    at: float
-    answer: str
-    landed: bool = False
-
-
-@dataclass
-class Server:
-    """The API of a story: says for each note what the story says, then saves."""
-
-    story: Story
-    world: World | None = None
-    run: int = 0
-    now: float = 0.0
-    calls: list[Call] = field(default_factory=list)
-    said: Counter[int] = field(default_factory=Counter)
-
-    def charges(self, note: int) -> list[Call]:
-        return [c for c in self.calls if c.note == note and c.answer in ("0", *_CHARGED)]
-
-    def of(self, note: int, run: int | None = None) -> list[Call]:
-        return [c for c in self.calls if c.note == note and run in (None, c.run)]
-
-    async def fetch(self, wanted: str, start: Start) -> Answer | None:
-        assert self.world is not None
-        self.world.check_alive()
-        if not await start(lambda: True):
-            return None
-        note = int(wanted[8:], 16)
-        call = Call(note, self.run, self.now + asyncio.get_running_loop().time(), self._say(note))
-        self.calls.append(call)
-        # Different for each call, so that answers overtake each other.
-        await asyncio.sleep(0.01 + (len(self.calls) * 7919 % 97) / 97)
-        call.landed = True
-        if call.answer == "0":
-            return Answer(200, b'{"code":0,"data":{"n":%d,"x":"%s"}}' % (note, b"x" * 700))
-        return _ANSWERS[call.answer]
-
-    def _say(self, note: int) -> str:
-        charged = sum(c.run == self.run and c.answer in ("0", *_CHARGED) for c in self.calls)
-        if self.story.quota and charged >= self.story.quota:
-            return "303"
-        answers = self.story.notes[note]
-        self.said[note] += 1
-        return answers[self.said[note] - 1] if self.said[note] <= len(answers) else "0"
 
 
 @dataclass
@@ -222,7 +154,7 @@ async def _live(played: Played, fate: Fate, world: World) -> Summary:
     )
     story = played.story
     settings = RunSettings(
-        Calling(Rate(story.per_second, 1.0), workers=story.workers),
+        Calling(Rate(story.per_second, 1.0), workers=story.workers, timeout=TIMEOUT),
         ENDPOINT,
         PATIENCE,
         BACKOFF,
@@ -233,14 +165,14 @@ async def _live(played: Played, fate: Fate, world: World) -> Summary:
     begin(opened, settings, host, has_input=True)
     lane = Lane("token", played.server, Pace(settings.calling.rate))
     run = Run(settings, _ports(played, opened, host), [lane])
-    async with asyncio.TaskGroup() as group:
+    async with played.server.reached(TIMEOUT), asyncio.TaskGroup() as group:
         for at, act in ((fate.stop_at, _stop), (fate.abort_at, Run.abort)):
             if at is not None:
                 group.create_task(_later(at, act, run))
         summary = await run.run()
     opened.ledger.finish_run(summary.reason, summary.exit_code)
     opened.close()
-    _check_run(played, waiting, summary)
+    _check_run(played, waiting, summary, is_aborted=run.is_aborted)
     return summary
 
 
@@ -308,7 +240,9 @@ def _waiting(played: Played, now: float) -> dict[int, float]:
 # The promises
 
 
-def _check_run(played: Played, waiting: dict[int, float], summary: Summary) -> None:
+def _check_run(
+    played: Played, waiting: dict[int, float], summary: Summary, *, is_aborted: bool
+) -> None:
     """What holds for each run that ended by itself."""
     server, run = played.server, played.run
     for note in range(len(played.story.notes)):
@@ -321,6 +255,10 @@ def _check_run(played: Played, waiting: dict[int, float], summary: Summary) -> N
         if calls and note in waiting and calls[0].at < waiting[note] - 0.01:
             played.problems.append(f"note {note} was sent {waiting[note] - calls[0].at} s early")
         played.problems += _hasty(note, calls)
+    were = len(server.unanswered(run))
+    if summary.unanswered != were and not is_aborted:
+        said = f"{summary.unanswered} calls are said to be unanswered, {were} were"
+        played.problems.append(f"run {run + 1}: {said}")
     if not summary.detail and summary.exit_code in (0, 1) and summary.queued:
         played.problems.append(f"{summary.queued} left queued by {summary.reason}")
 
@@ -378,7 +316,7 @@ def _of_charges(played: Played) -> Iterator[str]:
         if missing > (0 if played.story.sync else lost):
             yield f"note {note}: {missing} of {len(owed)} charges are not known of"
         cut_short = sum(not call.landed for call in played.server.of(note))
-        told = cut_short + sum(c.answer in _MAY_BE_CHARGED for c in played.server.of(note))
+        told = cut_short + sum(c.answer in MAY_BE_CHARGED for c in played.server.of(note))
         if unanswered[note] > told + _cuts(played):
             yield f"note {note}: {unanswered[note]} calls said to be unanswered, {told} were"
     ((charged,),) = _rows(played, "SELECT coalesce(sum(calls), 0) FROM activity WHERE code = 0")

@@ -99,7 +99,7 @@ def story_of(seed: int) -> Story:
         for _ in range(dice.randrange(1, 12))
     )
     fates = tuple(_fate(dice) for _ in range(dice.randrange(1, 5)))
-    return Story(
+    story = Story(
         seed,
         notes,
         fates,
@@ -109,6 +109,15 @@ def story_of(seed: int) -> Story:
         sync=dice.random() < 0.2,
         bulk_after=dice.choice((0, 3, 1000)),
     )
+    return replace(story, fates=tuple(_meddled_with(dice, fate) for fate in fates))
+
+
+def _meddled_with(dice: random.Random, fate: Fate) -> Fate:
+    """The same, or what people do to a run instead: they stop it for a while."""
+    at = dice.randrange(1, 70)
+    if dice.random() < 0.1:
+        return replace(fate, fault=Fault(Kind.STALL, at, length=dice.choice((30, 300))))
+    return fate
 
 
 def _fate(dice: random.Random) -> Fate:

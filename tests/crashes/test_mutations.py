@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from harvester.api.wire import End, Wire
 from harvester.engine import caller, opening
 from harvester.engine.ports import Ports
 from harvester.engine.recorder import Recorder
@@ -146,6 +147,14 @@ def repeats_of_a_long_input_kept(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Bulk, "end", end)
 
 
+def what_came_while_it_stood_still_is_not_read(patch: pytest.MonkeyPatch) -> None:
+    def hang_up(self: Wire) -> None:
+        self.reply.end(broken=True)
+        self._done(End.LATE)
+
+    patch.setattr(Wire, "hurry", hang_up)
+
+
 # Each with a seed that catches it, tried first, as some take a rare turn of events.
 MUTATIONS: dict[Mutation, int] = {
     commit_before_write: 0,
@@ -162,6 +171,7 @@ MUTATIONS: dict[Mutation, int] = {
     leases_of_stopped_processes_lost: 176,
     written_again_when_the_ledger_fails: 184,
     repeats_of_a_long_input_kept: 4,
+    what_came_while_it_stood_still_is_not_read: 5,
 }
 
 

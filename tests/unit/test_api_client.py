@@ -14,6 +14,7 @@ import pytest
 from yarl import URL
 
 from harvester.api import client as client_module
+from harvester.api import connections
 from harvester.api.client import Client, Target, calling
 from harvester.api.witness import Witness
 from harvester.model import Answer, Fault
@@ -221,6 +222,18 @@ def test_what_arrived_while_the_process_stood_still_is_read_though_it_is_late() 
 
     answers = asyncio.run(main())
     assert [answer and answer.fault for answer in answers] == [None] * many
+
+
+def test_a_connection_that_grew_old_under_its_only_call_is_let_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, "_LONGEST_LIFE", 0.0)
+
+    async def main() -> Answer:
+        async with talking() as (server, client):
+            return await answered(server, client)
+
+    assert asyncio.run(main()).body == BODY
 
 
 def test_what_is_used_of_the_connector_of_aiohttp_is_there() -> None:
