@@ -72,6 +72,18 @@ class OutputLockedError(HarvesterError):
     exit_code = 75
 
 
+class HaltedError(HarvesterError):
+    """What comes before the first call took longer than the run may last (exit 7)."""
+
+    exit_code = 7
+
+    def __init__(self) -> None:
+        super().__init__(
+            "stopped by its own limit: --max-runtime was reached before the first call, while "
+            "INPUT was checked or OUTPUT was read; nothing was sent. Give it more time."
+        )
+
+
 class NobodyReadsError(HarvesterError):
     """Whoever read standard output has gone (exit 141, as of a shell's SIGPIPE)."""
 

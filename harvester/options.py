@@ -6,6 +6,8 @@ import difflib
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import ExitStack
+from functools import partial
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
 
 from harvester.api.endpoints import DEFAULT_ENDPOINT, endpoint_name
 from harvester.errors import InputError, OptionError, UsageError
+from harvester.halt import Look, go_on
 from harvester.ledger.fleet import FleetAddress
 from harvester.model import Page
 from harvester.paths import check_apart, check_output, place_of
@@ -34,7 +37,6 @@ from harvester.settings import (
     parse_timezone,
 )
 from harvester.source import (
-    Carry,
     IdRule,
     NoNoteError,
     check,
@@ -229,10 +231,7 @@ def plan(
     observers: tuple[Observer, ...] = (),
     stdin: BinaryIO | None = None,
 ) -> Harvest:
-    """Check everything that can be checked before OUTPUT is touched; raises UsageError, InputError.
-
-    With `strict`, the whole input is read and checked here.
-    """
+    """Check everything that can be checked without reading INPUT; raises UsageError."""
     # The engine is loaded for a run alone, not for a look at what options mean.
     from harvester.engine.calling import SIMULATED_TOKEN
     from harvester.engine.harvest import Harvest
@@ -249,7 +248,7 @@ def plan(
     return Harvest(
         settings,
         place,
-        pages_of(inputs, options, stdin),
+        partial(pages_of, inputs, options, stdin),
         base_url="" if simulated else base_url_of(options),
         tokens=(Secret(SIMULATED_TOKEN),) if simulated else tokens_of(options),
         observers=observers,
@@ -399,50 +398,44 @@ def _tokens_in(options: Options) -> tuple[str, ...]:
     return tokens_in(lines) or tokens_of_environment()
 
 
-def pages_of(inputs: Inputs, options: Options, stdin: BinaryIO | None) -> Iterator[Page]:
-    """The pages of note ids that inputs name; raises UsageError, InputError."""
+def pages_of(
+    inputs: Inputs, options: Options, stdin: BinaryIO | None, look: Look = go_on
+) -> Iterator[Page]:
+    """The pages of note ids that inputs name; with `strict` all are read and checked here.
+
+    Raises UsageError, InputError, and what `look` raises, also while the pages are read.
+    """
     rule = IdRule(options.get("id_pattern"))
     strict, field = options.get("strict", False), options.get("id_field")
     carry = parse_carry(options.get("carry"))
     paths, ids = _told_apart(inputs, rule)
     if ids is not None:
-        pages = iterable_pages(ids, rule=rule)
+        pages = iterable_pages(ids, rule=rule, look=look)
         return _all_good(pages) if strict else pages
     source = stdin if stdin is not None else _standard_input()
+
+    def read_from(stdin: BinaryIO) -> Iterator[Page]:
+        return read_pages(paths, rule=rule, id_field=field, carry=carry, stdin=stdin, look=look)
+
     if not strict:
-        return read_pages(paths, rule=rule, id_field=field, carry=carry, stdin=source)
-    if "-" not in paths:
-        check(paths, rule=rule, id_field=field, carry=carry, stdin=source)
-        return read_pages(paths, rule=rule, id_field=field, carry=carry, stdin=source)
-    return _spooled_pages(paths, rule, field, carry, source)
+        return read_from(source)
+    with ExitStack() as undo:
+        if "-" in paths:
+            source = undo.enter_context(spool(source, look))
+        check(paths, rule=rule, id_field=field, carry=carry, stdin=source, look=look)
+        pages = read_from(source)
+        return _closing(pages, undo.pop_all())
+
+
+def _closing(pages: Iterator[Page], held: ExitStack) -> Iterator[Page]:
+    """The same pages; what they are read from is let go of after the last."""
+    with held:
+        yield from pages
 
 
 def _standard_input() -> BinaryIO:
     """Standard input; empty where it was closed, as some schedulers do."""
     return BytesIO() if sys.stdin is None else sys.stdin.buffer
-
-
-def _spooled_pages(
-    paths: list[str],
-    rule: IdRule,
-    id_field: str | None,
-    carry: Carry | None,
-    stdin: BinaryIO,
-) -> Iterator[Page]:
-    """Check everything, standard input in a copy of it; then the pages, and the copy is gone."""
-    copy = spool(stdin)
-    try:
-        check(paths, rule=rule, id_field=id_field, carry=carry, stdin=copy)
-        pages = read_pages(paths, rule=rule, id_field=id_field, carry=carry, stdin=copy)
-    except BaseException:
-        copy.close()
-        raise
-
-    def closing_pages() -> Iterator[Page]:
-        with copy:
-            yield from pages
-
-    return closing_pages()
 
 
 def _told_apart(inputs: Inputs, rule: IdRule) -> tuple[list[str], Iterator[str] | None]:

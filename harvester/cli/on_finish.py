@@ -14,6 +14,7 @@ from typing import Self
 from harvester.cli.signals import Signals, Stopped
 from harvester.errors import (
     DamagedLedgerError,
+    HaltedError,
     HarvesterError,
     InputError,
     LocalIOError,
@@ -40,6 +41,7 @@ _WORDS: tuple[tuple[type[HarvesterError], str], ...] = (
     (LocalIOError, StopReason.LOCAL_IO.value),
     (DamagedLedgerError, StopReason.LOCAL_IO.value),
     (InputError, StopReason.INPUT.value),
+    (HaltedError, StopReason.LIMIT.value),
     (HarvesterError, "usage"),
 )
 

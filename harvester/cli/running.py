@@ -8,7 +8,7 @@ import os
 import shlex
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -20,9 +20,11 @@ from harvester.cli.ledgers import known_to_all
 from harvester.cli.on_finish import OnFinish
 from harvester.cli.screen import Screen, measured, observers_of, print_summary, shown
 from harvester.cli.signals import Signals
-from harvester.cli.stopping import Stopping
+from harvester.cli.stopping import stopped_by
 from harvester.engine.harvest import Harvest, is_local, run_harvest
 from harvester.engine.run import Run
+from harvester.engine.waiting import done_in_time
+from harvester.halt import Halt
 from harvester.ledger.fleet import without_password
 from harvester.model import Summary
 from harvester.options import Options, plan
@@ -44,13 +46,33 @@ def estimated(
     is_quiet: bool,
 ) -> None:
     """Say what a run would do, and send nothing."""
+    with Signals() as signals:
+        lines = asyncio.run(
+            _estimated(partial(plan, inputs, output, options), options, price, signals, is_quiet)
+        )
+    for line in lines:
+        click.echo(line)
+
+
+async def _estimated(
+    planned: Callable[[], Harvest],
+    options: Options,
+    price: float | None,
+    signals: Signals,
+    is_quiet: bool,  # noqa: FBT001 - the caller's
+) -> list[str]:
     from harvester.views.estimate import estimate_lines
 
-    harvest = plan(inputs, output, options)
-    _warn(options, harvest, is_quiet=is_quiet)
-    with known_to_all(harvest.fleet) as reader:
-        for line in estimate_lines(harvest, reader, price):
-            click.echo(line)
+    halt = Halt()
+    with stopped_by(signals):
+        harvest = await done_in_time(planned, halt, None)
+        _warn(options, harvest, is_quiet=is_quiet)
+
+        def estimate() -> list[str]:
+            with known_to_all(harvest.fleet) as reader:
+                return list(estimate_lines(harvest, reader, price, halt.look))
+
+        return await done_in_time(estimate, halt, harvest.settings.limits.max_runtime)
 
 
 def harvested(
@@ -65,10 +87,8 @@ def harvested(
         with ExitStack() as stack:
             metrics = stack.enter_context(measured(screen))
             observers = observers_of(screen, stack, metrics)
-            # What is named may be a pipe that nobody writes to.
-            harvest = signals.during(partial(plan, inputs, screen.output, options, observers))
-            _warn(options, harvest, is_quiet=screen.quiet)
-            summary = asyncio.run(_run(harvest, screen, metrics, signals))
+            planned = partial(plan, inputs, screen.output, options, observers)
+            summary = asyncio.run(_run(planned, options, screen, metrics, signals))
         closing = closing_line(summary, screen.output, _command_to_go_on(inputs, options))
         finish.ended(summary, closing)
         print_summary(summary, screen, closing)
@@ -141,21 +161,20 @@ def _is_open_to_others(path: Path) -> bool:
 
 
 async def _run(
-    harvest: Harvest, screen: Screen, metrics: MetricsFile | None, signals: Signals
+    planned: Callable[[], Harvest],
+    options: Options,
+    screen: Screen,
+    metrics: MetricsFile | None,
+    signals: Signals,
 ) -> Summary:
-    stopping = Stopping(signals, harvest.settings.calling.timeout)
-    with signals.acting(stopping.heed):
-        signals.check()
-        try:
-            async with shown(screen, metrics) as show:
+    with stopped_by(signals) as stopping:
+        # What is named may be a pipe that nobody writes to.
+        harvest = await done_in_time(planned, Halt(), None)
+        _warn(options, harvest, is_quiet=screen.quiet)
+        async with shown(screen, metrics) as show:
 
-                def began(run: Run) -> None:
-                    stopping.attach(run)
-                    show(run)
+            def began(run: Run) -> None:
+                stopping.attach(run, harvest.settings.calling.timeout)
+                show(run)
 
-                return await run_harvest(harvest, began)
-        except asyncio.CancelledError:
-            signals.check()
-            raise
-        finally:
-            stopping.end()
+            return await run_harvest(harvest, began)

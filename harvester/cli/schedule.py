@@ -19,6 +19,7 @@ from harvester.cli.helping import SETTINGS, option
 from harvester.cli.options import Command, telling_names
 from harvester.cli.run import run
 from harvester.errors import UsageError
+from harvester.halt import go_on
 from harvester.ledger.fleet import without_password
 from harvester.options import BASE_URL_VARIABLE, Options, plan
 from harvester.paths import check_apart
@@ -168,6 +169,7 @@ def _checked(params: Mapping[str, Any], output: Path, inputs: Sequence[Path]) ->
         output=output,
     )
     harvest = plan(inputs, output, options, stdin=BytesIO())
+    harvest.pages(go_on)
     for warning in (*unencrypted(harvest), *warnings_about(options, harvest)):
         click.echo(f"harvester: warning: {warning}", err=True)
     return harvest.settings

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 from harvester.model import StopReason
 
@@ -20,7 +19,6 @@ REASONS = {
 }
 _ERROR = 2
 
-T = TypeVar("T")
 Act = Callable[[signal.Signals], object]
 
 
@@ -91,27 +89,6 @@ class Signals:
         """Raise Stopped if a signal was heard."""
         if self.first is not None:
             raise Stopped(self.first)
-
-    def during(self, call: Callable[[], T]) -> T:
-        """Call in a thread, so that a signal ends the waiting for it; raises Stopped then."""
-        from concurrent.futures import Future
-
-        future = Future[T]()
-        is_over = threading.Event()
-
-        def work() -> None:
-            try:
-                future.set_result(call())
-            except BaseException as error:  # noqa: BLE001 - raised again on the other side
-                future.set_exception(error)
-            is_over.set()
-
-        with self.acting(lambda _: is_over.set()):
-            self.check()
-            threading.Thread(target=work, name="harvester-planning", daemon=True).start()
-            is_over.wait()
-        self.check()
-        return future.result()
 
     @contextmanager
     def acting(self, act: Act) -> Iterator[None]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from harvester.cli.signals import REASONS, Signals
 from harvester.engine.run import Run
@@ -55,14 +56,10 @@ def draining_line(name: str, flying: int, oldest: float, timeout: float) -> str:
 
 
 class Stopping:
-    """What signals do to a task: they cancel it until its run is known, then they stop that.
+    """What signals do to a task: they cancel it until its run is known, then they stop that."""
 
-    `timeout` is what a call may take, in seconds.
-    """
-
-    def __init__(self, signals: Signals, timeout: float) -> None:
-        self._signals = signals
-        self._timeout = timeout
+    def __init__(self) -> None:
+        self._timeout = 0.0
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         self._run: Run | None = None
@@ -74,9 +71,9 @@ class Stopping:
         """Act on a signal as soon as the loop comes to it."""
         self._loop.call_soon_threadsafe(self._act, number)
 
-    def attach(self, run: Run) -> None:
-        """Let signals act on this run from now on."""
-        self._run = run
+    def attach(self, run: Run, timeout: float) -> None:
+        """Let signals act on this run, whose calls may take so many seconds, from now on."""
+        self._run, self._timeout = run, timeout
         self._departures = Departures(run.progress.flying, self._loop.time)
         self._look(self._departures)
 
@@ -106,3 +103,18 @@ class Stopping:
         # Looked up now: a bar on the screen takes lines in above itself.
         sys.stderr.write(draining_line(number.name, flying, oldest, self._timeout) + "\n")
         sys.stderr.flush()
+
+
+@contextmanager
+def stopped_by(signals: Signals) -> Iterator[Stopping]:
+    """Let signals stop what is done within; raises Stopped where no run was there to drain."""
+    stopping = Stopping()
+    with signals.acting(stopping.heed):
+        signals.check()
+        try:
+            yield stopping
+        except asyncio.CancelledError:
+            signals.check()
+            raise
+        finally:
+            stopping.end()

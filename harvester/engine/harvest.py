@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,8 +22,9 @@ from harvester.engine.ports import Notice, Observer, Ports, RunBegan, RunEnded
 from harvester.engine.reading import pages_from
 from harvester.engine.run import Run
 from harvester.engine.sharing import Sharing
-from harvester.engine.waiting import open_when_free
+from harvester.engine.waiting import done_in_time, open_when_free
 from harvester.errors import HarvesterError, LocalIOError
+from harvester.halt import Halt, Look
 from harvester.ledger.fleet import FleetAddress
 from harvester.ledger.protocol import Identity, Opening
 from harvester.ledger.threaded import ThreadedLedger
@@ -40,13 +42,14 @@ _QUEUE_LOST = "what was still queued is not known: name the INPUT to go on with 
 class Harvest:
     """What to harvest: pages of note ids into an output, from a base URL with one token or more.
 
+    `pages` opens the input, which may take long: it reads all of one that is to be checked first.
     While another run holds the output, it is waited for, at most `wait_for_lock` seconds. With
     `fleet` the output is one part of a harvest that hosts share.
     """
 
     settings: RunSettings
     output: Path
-    pages: Iterator[Page]
+    pages: Callable[[Look], Iterator[Page]]
     base_url: str
     tokens: tuple[Secret[str], ...]
     observers: tuple[Observer, ...] = ()
@@ -72,7 +75,8 @@ async def run_harvest(harvest: Harvest, began: Callable[[Run], None]) -> Summary
 
     Raises HarvesterError before the first call, if OUTPUT or its ledger cannot be used.
     """
-    host = this_host()
+    opening, reading = Halt(), Halt()
+    host = replace(this_host(), look=opening.look)
     settings = harvest.settings
     identity = Identity(settings.endpoint, settings.simulated)
     began_at = host.clock()
@@ -100,10 +104,18 @@ async def run_harvest(harvest: Harvest, began: Callable[[Run], None]) -> Summary
         for observer in harvest.observers:
             observer(notice)
 
-    opened = await open_when_free(open_now, harvest.wait_for_lock, tell)
+    def left() -> float | None:
+        limit = settings.limits.max_runtime
+        return None if limit is None else max(0, limit - (host.clock() - began_at))
+
+    pages = await done_in_time(partial(harvest.pages, reading.look), reading, left())
+    opened = await open_when_free(open_now, harvest.wait_for_lock, tell, opening, left)
     try:
-        left = _shortened(settings, host.clock() - began_at)
-        return await _run_opened(replace(harvest, settings=left), opened, host, sharing, began)
+        # Its time runs from when it was started.
+        limits = replace(settings.limits, max_runtime=left())
+        shortened = replace(harvest, settings=replace(settings, limits=limits))
+        read = pages_from(pages, reading)
+        return await _run_opened(shortened, read, opened, host, sharing, began)
     finally:
         opened.close()
 
@@ -117,18 +129,9 @@ def is_local(base_url: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _shortened(settings: RunSettings, waited: float) -> RunSettings:
-    """The settings of a run that has waited: its time runs from when it was started."""
-    limits = settings.limits
-    if limits.max_runtime is None:
-        return settings
-    return replace(
-        settings, limits=replace(limits, max_runtime=max(0, limits.max_runtime - waited))
-    )
-
-
 async def _run_opened(
     harvest: Harvest,
+    pages: AsyncIterator[Page],
     opened: Opened,
     host: Host,
     sharing: Sharing | None,
@@ -137,7 +140,7 @@ async def _run_opened(
     found = begin(opened, harvest.settings, host, has_input=harvest.has_input)
     async with AsyncExitStack() as stack:
         try:
-            run = await _line(harvest, opened, host, sharing, found, stack)
+            run = await _line(harvest, pages, opened, host, sharing, found, stack)
         except asyncio.CancelledError:
             end = StopReason.CANCELLED
             with suppress(HarvesterError):
@@ -165,6 +168,7 @@ async def _run_opened(
 
 async def _line(
     harvest: Harvest,
+    pages: AsyncIterator[Page],
     opened: Opened,
     host: Host,
     sharing: Sharing | None,
@@ -187,7 +191,7 @@ async def _line(
     ports = Ports(
         ThreadedLedger(ledger, ledger_thread),
         ThreadedSink(opened.output, opened.reserve, output_thread),
-        pages_from(harvest.pages),
+        pages,
         host.clock,
         random.random,
         harvest.observers,

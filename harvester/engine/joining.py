@@ -46,7 +46,7 @@ def open_part(
     _check_no_ledger(path)
     with ExitStack() as undo:
         had_output = path.exists()
-        output = OutputFile(path, host.disk)
+        output = OutputFile(path, host.disk, look=host.look)
         if not had_output:
             undo.callback(host.disk.remove, path)
         undo.callback(output.close)

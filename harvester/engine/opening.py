@@ -11,6 +11,7 @@ from pathlib import Path
 
 from harvester.disk import Disk
 from harvester.errors import DamagedLedgerError, OutputMismatchError, UsageError
+from harvester.halt import Look, go_on
 from harvester.ledger.bulk import BULK_AFTER
 from harvester.ledger.protocol import Asked, DirectLedger, Extent, FoundLine, Identity, Opening
 from harvester.ledger.reader import ledger_path, reading
@@ -34,7 +35,8 @@ MOST_IN_FLIGHT = 1024
 class Host:
     """The machine under a harvest: `clock` is Unix seconds, `boot` names this start of it.
 
-    After `bulk_after` new ids of an input, the ledger takes the rest in bulk.
+    After `bulk_after` new ids of an input, the ledger takes the rest in bulk. `look` is called
+    between the pieces of what is read.
     """
 
     clock: Callable[[], float]
@@ -42,6 +44,7 @@ class Host:
     connection: type[Connection] = Connection
     boot: str = ""
     bulk_after: int = BULK_AFTER
+    look: Look = go_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +163,7 @@ def _open_all(path: Path, host: Host, undo: ExitStack, *, sync: bool = False) ->
     """OUTPUT, then its ledger; `undo` leaves no file behind."""
     ledger_file = ledger_path(path)
     had_output, had_ledger = path.exists(), ledger_file.exists()
-    output = OutputFile(path, host.disk, sync=sync)
+    output = OutputFile(path, host.disk, sync=sync, look=host.look)
     if not had_output:
         undo.callback(host.disk.remove, path)
     undo.callback(output.close)

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 
 from harvester.errors import HarvesterError, LocalIOError
+from harvester.halt import Halt
 from harvester.model import Page
 
 _AHEAD = 2
@@ -18,7 +19,7 @@ _LOOK_EVERY = 1.0
 class _Reader:
     """The thread's side: a daemon, since a read that never returns must not keep a finished run.
 
-    It ends with the next page once `is_over` says that no more are wanted.
+    It ends with the next page, or where the pages look, once no more are wanted.
     """
 
     def __init__(self, pages: Iterator[Page]) -> None:
@@ -52,8 +53,11 @@ class _Reader:
             self._loop.call_soon_threadsafe(self.ready.set)
 
 
-async def pages_from(pages: Iterator[Page]) -> AsyncIterator[Page]:
-    """The same pages, read ahead a little; raises HarvesterError, also where the thread dies."""
+async def pages_from(pages: Iterator[Page], halt: Halt) -> AsyncIterator[Page]:
+    """The same pages, read ahead a little; raises HarvesterError, also where the thread dies.
+
+    Once no more are wanted, `halt` has the reading leave off where it looks.
+    """
     reader = _Reader(pages)
     thread = threading.Thread(target=reader.run, name="harvester-input", daemon=True)
     thread.start()
@@ -73,6 +77,7 @@ async def pages_from(pages: Iterator[Page]) -> AsyncIterator[Page]:
             await _heard(reader.ready)
     finally:
         reader.is_over.set()
+        halt.ask()
 
 
 async def _heard(ready: asyncio.Event) -> None:

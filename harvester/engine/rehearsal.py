@@ -7,11 +7,13 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from harvester.engine.harvest import Harvest, is_local, this_host
 from harvester.engine.opening import Host, Opened, begin, open_harvest
 from harvester.errors import DamagedLedgerError, HarvesterError, LocalIOError, UsageError
+from harvester.halt import Look
 from harvester.ledger.protocol import DirectLedger, Identity
 from harvester.ledger.reader import ledger_path, reading
 from harvester.ledger.sqlite import SqliteLedger
@@ -26,9 +28,9 @@ _BESIDE = (Side.RESERVE, Side.KEPT)
 
 
 @contextmanager
-def rehearsed(harvest: Harvest) -> Iterator[DirectLedger]:
+def rehearsed(harvest: Harvest, look: Look) -> Iterator[DirectLedger]:
     """The ledger that a run would begin with, as a copy that is thrown away; errors as a run's."""
-    host = this_host()
+    host = replace(this_host(), look=look)
     settings = harvest.settings
     output = harvest.output.resolve()
     check_no_part(output)
@@ -41,7 +43,8 @@ def rehearsed(harvest: Harvest) -> Iterator[DirectLedger]:
             begin(opened, settings, host, has_input=harvest.has_input)
         except HarvesterError as error:
             # What is to be mended is where the copy was made from.
-            raise type(error)(str(error).replace(str(copy), str(output))) from None
+            error.args = (str(error).replace(str(copy), str(output)),)
+            raise
         try:
             yield opened.ledger
         finally:
@@ -77,7 +80,7 @@ def _copy(output: Path, copy: Path, host: Host, *, is_whole: bool) -> None:
     if is_whole:
         _copy_ledger(output, copy)
     if output.is_file():
-        _copy_lines(output, copy, max(0, known - _MARGIN))
+        _copy_lines(output, copy, max(0, known - _MARGIN), host.look)
 
 
 def _copy_ledger(output: Path, copy: Path) -> bool:
@@ -110,12 +113,14 @@ def _known_length(output: Path, copy: Path, host: Host) -> int:
     return min(known.length - len(last), synced)
 
 
-def _copy_lines(output: Path, copy: Path, start: int) -> None:
+def _copy_lines(output: Path, copy: Path, start: int, look: Look) -> None:
     """Copy OUTPUT but for what lies between its beginning and `start`, which takes no room."""
     with output.open("rb") as source, copy.open("wb") as target:
         if start > _MARGIN:
             target.write(source.read(_MARGIN))
             source.seek(start)
             target.seek(start)
-        shutil.copyfileobj(source, target, _MARGIN)
+        while block := source.read(_MARGIN):
+            look()
+            target.write(block)
         os.ftruncate(target.fileno(), target.tell())

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from harvester.disk import Disk
 from harvester.errors import LocalIOError, OutputChangedError, OutputLockedError, UsageError
+from harvester.halt import Look, go_on
 from harvester.ledger.protocol import Extent
 from harvester.output.beside import PADDING, Cuttings, keep_whole, moved_to
 from harvester.output.ending import LONGEST, holds, line_before, mark_of
@@ -27,11 +28,12 @@ class OutputFile:
 
     The lock is on the file itself: it needs no file of its own, and ends with the process however
     that ends. Raises OutputLockedError, LocalIOError, or UsageError for what is no regular file.
-    With `sync` it is made as durable as the system can.
+    With `sync` it is made as durable as the system can. Whoever reads its lines looks between them.
     """
 
-    def __init__(self, path: Path, disk: Disk, *, sync: bool = False) -> None:
+    def __init__(self, path: Path, disk: Disk, *, sync: bool = False, look: Look = go_on) -> None:
         self.path = path
+        self._look = look
         self._disk = disk
         self._is_full_sync = sync
         if path.exists() and not path.is_file():
@@ -221,6 +223,7 @@ class OutputFile:
         rest = b""
         place = start
         while chunk := os.pread(self._fd, _CHUNK, start):
+            self._look()
             start += len(chunk)
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:

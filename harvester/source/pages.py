@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO
 
 from harvester.errors import InputError, UsageError
+from harvester.halt import Look, go_on
 from harvester.model import BadLine, Page
 from harvester.plain import plain
 from harvester.source.carry import Carry
@@ -34,6 +35,7 @@ def read_pages(
     carry: Carry | None = None,
     stdin: BinaryIO,
     page_size: int = PAGE_SIZE,
+    look: Look = go_on,
 ) -> Iterator[Page]:
     """Return the pages of `inputs` (paths; `-` is `stdin`), each of at most `page_size` lines.
 
@@ -41,23 +43,24 @@ def read_pages(
     then come as a stream, what a pipe gives at once. `id_field` names the column or JSON field that
     holds the note ids, `carry` what travels along with them. Raises InputError, naming the file,
     for what is missing or cannot be read, and UsageError where `-` comes twice; while the pages are
-    read, InputError for broken input.
+    read, InputError for broken input, and what `look` raises.
     """
     pager = _Pager(page_size)
     listed = _listed(inputs, rule, id_field, carry, stdin)
     for source in listed:
         source.check()
-    return _streamed(listed, pager)
+    return _streamed(listed, pager, look)
 
 
 def iterable_pages(
-    ids: Iterable[str], *, rule: IdRule, page_size: int = PAGE_SIZE
+    ids: Iterable[str], *, rule: IdRule, page_size: int = PAGE_SIZE, look: Look = go_on
 ) -> Iterator[Page]:
     """Yield the pages of `ids`, bare or URLs; bad ones are reported in `<ids>`, counted from 1."""
     form = Form("<ids>", rule, ())
     pager = _Pager(page_size)
     numbered = enumerate(ids, 1)
     while batch := list(islice(numbered, _FIRST_PAGE)):
+        look()
         yield from pager.add(_page_of(batch, form))
     yield from pager.rest()
 
@@ -69,6 +72,7 @@ def check(
     id_field: str | None = None,
     carry: Carry | None = None,
     stdin: BinaryIO,
+    look: Look = go_on,
 ) -> None:
     """Read all `inputs` through; raises InputError that lists the first bad lines, at most ten.
 
@@ -79,7 +83,9 @@ def check(
     for source in listed:
         source.check_rereadable()
     found: list[BadLine] = []
-    for page in read_pages(inputs, rule=rule, id_field=id_field, carry=carry, stdin=stdin):
+    for page in read_pages(
+        inputs, rule=rule, id_field=id_field, carry=carry, stdin=stdin, look=look
+    ):
         found += page.bad
         if len(found) >= _BAD_LINES_SHOWN:
             break
@@ -126,13 +132,14 @@ class _Pager:
         return page
 
 
-def _streamed(inputs: Iterable[Input], pager: _Pager) -> Iterator[Page]:
+def _streamed(inputs: Iterable[Input], pager: _Pager, look: Look) -> Iterator[Page]:
     for source in inputs:
         may_wait = source.may_wait()
         if may_wait:
             yield from pager.rest()
         names_note = False
         for piece in source.pages():
+            look()
             names_note = names_note or bool(piece.ids)
             if may_wait:
                 yield from _live(pager.add(piece))

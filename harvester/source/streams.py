@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import tempfile
 import zlib
+from contextlib import ExitStack
 from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from harvester.errors import LocalIOError
+from harvester.halt import Look, go_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,15 +52,19 @@ def is_live(stream: BinaryIO) -> bool:
         return False
 
 
-def spool(stdin: BinaryIO) -> BinaryIO:
+def spool(stdin: BinaryIO, look: Look = go_on) -> BinaryIO:
     """Copy `stdin` into an unnamed temporary file, to be read more than once; it stands at 0.
 
-    Raises LocalIOError where there is no room for it.
+    Raises LocalIOError where there is no room for it, and what `look` raises.
     """
     try:
-        copy = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115 - the caller reads it
-        shutil.copyfileobj(stdin, copy)
-        copy.seek(0)
+        with ExitStack() as undo:
+            copy = cast("BinaryIO", undo.enter_context(tempfile.TemporaryFile()))
+            for block in _raw_blocks(stdin):
+                look()
+                copy.write(block)
+            copy.seek(0)
+            undo.pop_all()
     except OSError as error:
         raise LocalIOError(f"standard input cannot be kept for a second reading: {error}") from None
     return copy

@@ -13,6 +13,7 @@ from harvester.engine.day import Day
 from harvester.engine.harvest import Harvest
 from harvester.engine.rehearsal import rehearsed
 from harvester.errors import InputError
+from harvester.halt import Look, go_on
 from harvester.ledger.reader import LedgerReader
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import BadLine, Counts, Page, State
@@ -47,14 +48,18 @@ class _Found:
 
 
 def estimate_lines(
-    harvest: Harvest, reader: LedgerReader | None, price: float | None
+    harvest: Harvest, reader: LedgerReader | None, price: float | None, look: Look = go_on
 ) -> Iterator[str]:
     """Lines for people; of a fleet, going by what `reader` knows, if there is any yet.
 
-    Raises what a run would raise before its first call.
+    Raises what a run would raise before its first call, and what `look` raises.
     """
     settings = harvest.settings
-    found = _by_rehearsal(harvest) if harvest.fleet is None else _in_fleet(harvest, reader)
+    pages = harvest.pages(look)
+    if harvest.fleet is None:
+        found = _by_rehearsal(harvest, pages, look)
+    else:
+        found = _in_fleet(harvest, pages, reader)
     if found.bad and not found.new + found.known + found.again:
         first = found.bad_examples[0]
         raise InputError(f"INPUT names no note at all; the first line: {first}")
@@ -88,16 +93,16 @@ def _cost_lines(settings: RunSettings, found: _Found, price: float | None) -> It
         yield f"would be stopped by its own limit, with at least {total - calls:,} left"
 
 
-def _by_rehearsal(harvest: Harvest) -> _Found:
+def _by_rehearsal(harvest: Harvest, pages: Iterator[Page], look: Look) -> _Found:
     """What a run finds that does all but call, on a copy."""
     settings = harvest.settings
     found = _Found()
-    with rehearsed(harvest) as ledger:
+    with rehearsed(harvest, look) as ledger:
         before = ledger.counts()
         found.queued = before.queued
         found.charged_today = ledger.charged_since(Day(time.time, settings.day_zone).began())
         read = 0
-        for page in harvest.pages:
+        for page in pages:
             found.see(page)
             read += len(page.ids)
             found.again += ledger.enrol(page.ids, _refresh_before(settings)).refreshed
@@ -108,7 +113,7 @@ def _by_rehearsal(harvest: Harvest) -> _Found:
     return found
 
 
-def _in_fleet(harvest: Harvest, reader: LedgerReader | None) -> _Found:
+def _in_fleet(harvest: Harvest, pages: Iterator[Page], reader: LedgerReader | None) -> _Found:
     """What a fleet's ledger tells; which ids are named twice, a ledger thrown away afterwards."""
     settings = harvest.settings
     found = _Found()
@@ -119,7 +124,7 @@ def _in_fleet(harvest: Harvest, reader: LedgerReader | None) -> _Found:
         found.queued = counts.queued + counts.exhausted + settings.retry_failed * counts.rejected
         found.charged_today = reader.used(Day(time.time, settings.day_zone).began())
     with _scratch() as scratch:
-        for page in harvest.pages:
+        for page in pages:
             found.see(page)
             jobs = {} if reader is None else reader.jobs_of(page.ids)
             old = [

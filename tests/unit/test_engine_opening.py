@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 from harvester.engine.opening import Host, Opened, open_harvest
-from harvester.errors import LocalIOError, OutputChangedError, OutputMismatchError, UsageError
+from harvester.errors import (
+    HaltedError,
+    LocalIOError,
+    OutputChangedError,
+    OutputMismatchError,
+    UsageError,
+)
 from harvester.ledger.protocol import Identity
 from harvester.ledger.reader import ledger_path, reading
 from harvester.model import Job, Judgement, Verdict
@@ -233,3 +239,34 @@ def test_an_output_whose_length_changes_under_a_run_is_noticed_and_left_alone(
                 held.output.append([line(20)])
         assert held.reserve.save([line(20)])
     assert output.stat().st_size == size
+
+
+class After:
+    """Leaves off at the look with this number."""
+
+    def __init__(self, looks: int) -> None:
+        self.left = looks
+
+    def look(self) -> None:
+        self.left -= 1
+        if not self.left:
+            raise HaltedError
+
+
+@pytest.mark.parametrize("is_lost", [True, False])
+def test_opening_a_long_output_leaves_off_between_its_pieces(
+    tmp_path: Path, *, is_lost: bool
+) -> None:
+    # Three pieces long.
+    long = b'"' + 3000 * b"x" + b'"'
+    path, text = tmp_path / "notes.jsonl", b"".join(line(number, long) for number in range(1000))
+    path.write_bytes(text)
+    if not is_lost:
+        opened(path).close()
+    stopping = After(4)
+    host = Host(lambda: NOW, look=stopping.look)
+    with pytest.raises(HaltedError):
+        open_harvest(path, REAL, host, rebuild=not is_lost)
+    assert path.read_bytes() == text
+    with closing(opened(path)) as held:
+        assert held.ledger.counts().done == 1000

@@ -10,6 +10,7 @@ import pytest
 
 from harvester.engine.reading import pages_from
 from harvester.errors import InputError, LocalIOError
+from harvester.halt import Halt
 from harvester.model import Page
 
 
@@ -25,7 +26,7 @@ def read(last: BaseException | None) -> list[str]:
 
     async def main() -> None:
         async with asyncio.timeout(60):
-            async for page in pages_from(pages(last)):
+            async for page in pages_from(pages(last), Halt()):
                 found.extend(page.ids)
 
     try:
@@ -60,7 +61,7 @@ def test_the_thread_ends_when_no_more_pages_are_wanted() -> None:
             yield Page(["a"])
 
     async def main() -> None:
-        await anext(pages_from(endless()))
+        await anext(pages_from(endless(), Halt()))
 
     before = input_threads()
     asyncio.run(main())

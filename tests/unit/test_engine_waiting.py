@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from harvester.engine.opening import Host, Opened, open_harvest
-from harvester.engine.waiting import open_when_free
+from harvester.engine.waiting import done_in_time, open_when_free
+from harvester.errors import HaltedError
+from harvester.halt import Halt
 from harvester.ledger.protocol import Identity
+
+
+async def opened(open_now: Callable[[], Opened], patience: float = 0.0) -> Opened:
+    return await open_when_free(open_now, patience, lambda _: None, Halt(), lambda: None)
 
 
 class Slow:
@@ -30,7 +37,7 @@ class Slow:
         return opened
 
     async def opened(self) -> Opened:
-        return await open_when_free(self, 0.0, lambda _: None)
+        return await opened(self)
 
 
 def test_what_was_being_opened_when_it_was_cancelled_holds_nobody_up(tmp_path: Path) -> None:
@@ -46,10 +53,52 @@ def test_what_was_being_opened_when_it_was_cancelled_holds_nobody_up(tmp_path: P
     asyncio.run(main())
     slow.gate.set()
     assert slow.is_open.wait(60)
-    asyncio.run(open_when_free(slow, 60.0, lambda _: None)).close()
+    asyncio.run(opened(slow, 60.0)).close()
 
 
 def test_what_is_opened_in_time_is_given(tmp_path: Path) -> None:
     slow = Slow(tmp_path / "notes.jsonl")
     slow.gate.set()
     asyncio.run(slow.opened()).close()
+
+
+class Endless:
+    """Work that goes on until it is told to leave off where it looks."""
+
+    def __init__(self) -> None:
+        self.halt = Halt()
+        self.thread: threading.Thread | None = None
+        self.has_begun = threading.Event()
+
+    def __call__(self) -> None:
+        self.thread = threading.current_thread()
+        self.has_begun.set()
+        while True:
+            self.halt.look()
+
+    def has_ended(self) -> bool:
+        assert self.thread is not None
+        self.thread.join(60)
+        return not self.thread.is_alive()
+
+
+def test_work_whose_time_is_over_leaves_off_where_it_looks() -> None:
+    work = Endless()
+    with pytest.raises(HaltedError, match="--max-runtime was reached before the first call"):
+        asyncio.run(done_in_time(work, work.halt, 0.0))
+    assert work.has_ended()
+    assert HaltedError.exit_code == 7
+
+
+def test_work_that_is_cancelled_leaves_off_where_it_looks() -> None:
+    work = Endless()
+
+    async def main() -> None:
+        waiting = asyncio.create_task(done_in_time(work, work.halt, None))
+        await asyncio.to_thread(work.has_begun.wait)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    asyncio.run(main())
+    assert work.has_ended()

@@ -12,7 +12,7 @@ import pytest
 import harvester
 
 HOUSE = Path(harvester.__file__).parent
-LOWEST = frozenset({"model", "errors", "plain", "settings", "secret"})
+LOWEST = frozenset({"model", "errors", "plain", "settings", "secret", "halt"})
 RULES = LOWEST | {"rules"}
 ENGINE = RULES | {
     "source",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -17,7 +17,7 @@ from harvester.api.client import Target, check_base_url
 from harvester.api.proxy import read_proxy, unused_proxy
 from harvester.cli.running import unencrypted, warnings_about
 from harvester.engine.harvest import is_local
-from harvester.errors import InputError, OptionError, UsageError
+from harvester.errors import HaltedError, InputError, OptionError, UsageError
 from harvester.options import (
     BASE_URL_VARIABLE,
     Inputs,
@@ -567,6 +567,49 @@ def test_strict_refuses_a_bad_line_of_a_file_before_the_first_page(tmp_path: Pat
     with pytest.raises(InputError, match=r"ids\.txt:2: .*nonsense"):
         pages_of([file], {"strict": True}, None)
     assert ids_of([file]) == [ID]
+
+
+def test_what_strict_reads_first_can_be_left_off(tmp_path: Path) -> None:
+    read: list[str] = []
+
+    def endless() -> Iterator[str]:
+        while True:
+            read.append(ID)
+            yield ID
+
+    file = tmp_path / "ids.txt"
+    file.write_text(f"{ID}\n" * 100_000)
+
+    def look() -> None:
+        raise HaltedError
+
+    for inputs in (endless(), [file], ["-"]):
+        with pytest.raises(HaltedError):
+            pages_of(inputs, {"strict": True}, io.BytesIO(f"{ID}\n".encode()), look)
+    assert len(read) <= 2_000
+
+
+def test_a_strict_harvest_keeps_to_its_time_and_does_not_hold_the_loop(tmp_path: Path) -> None:
+    def endless() -> Iterator[str]:
+        while True:
+            yield ID
+
+    async def main() -> int:
+        checking = asyncio.create_task(
+            harvester.harvest(
+                endless(), tmp_path / "out.jsonl", simulate=True, strict=True, max_runtime="1ms"
+            )
+        )
+        turns = 0
+        while not checking.done():
+            turns += 1
+            await asyncio.sleep(0)
+        with pytest.raises(HaltedError):
+            await checking
+        return turns
+
+    assert asyncio.run(main()) > 10
+    assert list(tmp_path.iterdir()) == []
 
 
 # The plan

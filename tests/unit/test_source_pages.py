@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harvester.errors import InputError, UsageError
+from harvester.errors import HaltedError, InputError, UsageError
 from harvester.model import BadLine, Page
 from harvester.plain import has_unprintable, plain
 from harvester.source import IdRule, check, iterable_pages, read_pages, spool
@@ -468,3 +468,30 @@ def test_a_huge_field_is_a_bad_row_and_the_next_is_read(tmp_path: Path) -> None:
     ids, bad = flat(pages(written(tmp_path, "a.csv", f"id,o\n{A},{huge}\n{B},y\n")))
     assert ids == [B]
     assert [line.line for line in bad] == [2]
+
+
+class Reads(io.BytesIO):
+    """Counts what is read of it."""
+
+    many = 0
+
+    def read1(self, size: int | None = -1) -> bytes:
+        self.many += 1
+        return super().read1(size or -1)
+
+
+@pytest.mark.parametrize("content", [b"\n", b"no note\n", f"{A}\n".encode()])
+def test_reading_looks_between_its_pieces_whatever_is_in_them(content: bytes) -> None:
+    source = Reads(content * 500_000)
+    looks = iter(range(3))
+
+    def look() -> None:
+        if next(looks, None) is None:
+            raise HaltedError
+
+    with pytest.raises(HaltedError):
+        list(read_pages(["-"], rule=IdRule(), stdin=source, look=look))
+    assert source.many < 7
+    looks = iter(range(3))
+    with pytest.raises(HaltedError):
+        spool(Reads(content * 500_000), look)
