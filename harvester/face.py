@@ -31,8 +31,8 @@ async def harvest(
     CancelledError goes on; cancelling again stops at once. Raises HarvesterError for what keeps a
     run from beginning; how a run ended is in the Summary.
     """
-    check_keywords(options)
     hide(options)
+    check_keywords(options)
     observers = () if on_event is None else (on_event,)
     try:
         planned = plan(inputs, output, options, observers)

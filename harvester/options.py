@@ -11,7 +11,7 @@ from functools import partial
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
+from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict, cast
 
 from harvester.api.endpoints import DEFAULT_ENDPOINT, endpoint_name
 from harvester.errors import InputError, OptionError, UsageError
@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 
 BASE_URL_VARIABLE = "JUSTONEAPI_BASE_URL"
 _AUTO = "auto"
+# What holds a token or a password.
+_SECRETS = frozenset({"token", "proxy", "ledger"})
 
 Reader = Callable[[object], object]
 # More names than these are note ids, not files.
@@ -101,7 +103,7 @@ class Options(TypedDict, total=False):
     id_field: str | None
     wait_for_lock: str
     carry: str | Sequence[str] | None
-    ledger: str | None
+    ledger: str | Secret[str] | None
     harvest: str | None
 
 
@@ -285,7 +287,7 @@ def _check_begun(output: Path) -> None:
 
 def fleet_of(options: Options) -> FleetAddress | None:
     """The fleet whose ledger is named, if one is; raises UsageError."""
-    url = options.get("ledger") or os.environ.get(LEDGER_VARIABLE)
+    url = revealed(options.get("ledger")) or os.environ.get(LEDGER_VARIABLE)
     harvest = options.get("harvest")
     if url is None or not url.strip():
         if harvest is not None:
@@ -364,15 +366,20 @@ def proxy_of(options: Options) -> Proxy | None:
     try:
         return None if given is None else read_proxy(revealed(given))
     except ValueError as error:
-        raise OptionError("proxy", str(error)) from None
+        told = str(error)
+    # From here, so that no frame that read it belongs to the error.
+    raise OptionError("proxy", told)
 
 
 def hide(options: Options) -> None:
-    """Let no value that is a secret be shown by whoever prints the options."""
-    if token := revealed(options.get("token")):
-        options["token"] = Secret(token)
-    if proxy := revealed(options.get("proxy")):
-        options["proxy"] = Secret(proxy)
+    """Let no value that is a secret be shown by whoever prints the options, or a frame of ours.
+
+    What stands under a name that is none may be one, too.
+    """
+    given = cast("dict[str, object]", options)
+    for name, value in given.items():
+        if value and (name in _SECRETS or name not in Options.__annotations__):
+            given[name] = Secret(revealed(value))
 
 
 def tokens_of(options: Options) -> tuple[Secret[str], ...]:
@@ -383,7 +390,8 @@ def tokens_of(options: Options) -> tuple[Secret[str], ...]:
     try:
         tokens = tuple(map(Secret, _tokens_in(options)))
     except UsageError as error:
-        # Without the frames below, which hold what was read.
+        # Without the frames below, which hold what was read, also of what it came from.
+        error.__context__ = None
         raise error.with_traceback(None) from None
     if not tokens:
         raise UsageError(NO_TOKEN)
@@ -394,8 +402,10 @@ def _tokens_in(options: Options) -> tuple[str, ...]:
     token_file, given = options.get("token_file"), revealed(options.get("token")) or ""
     if token_file is not None:
         return tokens_of_file(token_file)
-    lines = given if isinstance(given, str) else "\n".join(given)
-    return tokens_in(lines) or tokens_of_environment()
+    lines = [given] if isinstance(given, str) else [*given]
+    if not all(isinstance(line, str) for line in lines):
+        raise OptionError("token", "is neither a text nor a list of texts.")
+    return tokens_in("\n".join(lines)) or tokens_of_environment()
 
 
 def pages_of(

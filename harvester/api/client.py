@@ -67,25 +67,29 @@ class Target:
         """The host and port that are called."""
         return urlsplit(self.base_url).netloc
 
-    def request(self, note_id: str) -> bytes:
+    def request(self, note_id: str) -> Secret[bytes]:
         """What is sent for one note: the only place where the token is written into anything."""
         if not (note_id.isascii() and note_id.isalnum()):
             note_id = quote(note_id, safe="")
-        before, after = self._around_id
-        return b"%b%b%b" % (before, note_id.encode("ascii"), after)
+        around = self._around_id
+        return Secret(note_id.encode("ascii").join(around.reveal()))
 
     @cached_property
-    def _around_id(self) -> tuple[bytes, bytes]:
+    def _around_id(self) -> Secret[tuple[bytes, bytes]]:
         cache = "acceptCache=true&" if self.accept_cache else ""
-        query = f"token={quote(self.token.reveal(), safe='')}&{cache}noteId="
         url = urlsplit(self.base_url)
-        place, headers = quote(f"{url.path}{self.path}", safe="/%~"), _HEADERS
+        place, proxied = quote(f"{url.path}{self.path}", safe="/%~"), Secret("")
         if self.proxy is not None and url.scheme == "http":
             place = f"http://{self.host}{place}"
-            if self.proxy.authorization is not None:
-                headers += f"Proxy-Authorization: {self.proxy.authorization.reveal()}\r\n"
-        after = f" HTTP/1.1\r\nHost: {self.host}\r\n{headers}\r\n"
-        return f"GET {place}?{query}".encode("ascii"), after.encode("ascii")
+            if (told := self.proxy.authorization) is not None:
+                proxied = Secret(f"Proxy-Authorization: {told.reveal()}\r\n")
+        after = f" HTTP/1.1\r\nHost: {self.host}\r\n{_HEADERS}"
+        return Secret(
+            (
+                f"GET {place}?token={quote(self.token.reveal(), safe='')}&{cache}noteId=".encode(),
+                f"{after}{proxied.reveal()}\r\n".encode("ascii"),
+            )
+        )
 
 
 def check_base_url(text: str) -> str:

@@ -11,6 +11,7 @@ from aiohttp.connector import Connection
 
 from harvester.api.reply import Reply
 from harvester.api.witness import Witness
+from harvester.secret import Secret
 
 # What comes at once is read in pieces of this many bytes, whatever waits in the system.
 PIECE = 64 << 10
@@ -83,7 +84,7 @@ class Wire(asyncio.BufferedProtocol):
         poll.register(self._socket.fileno(), select.POLLIN)
         return not poll.poll(0)
 
-    def ask(self, request: bytes, *, watched: bool = False) -> asyncio.Future[End]:
+    def ask(self, request: Secret[bytes], *, watched: bool = False) -> asyncio.Future[End]:
         """Write a request; gives how it ended, or that there is to be room to `read_on`.
 
         What was read is in `reply`. If `watched`, `was_taken` tells after a loss whether the other
@@ -94,7 +95,7 @@ class Wire(asyncio.BufferedProtocol):
         self._waiter = self._loop.create_future()
         if watched:
             self._witness = Witness(self._socket)
-        self._transport.write(request)
+        self._transport.write(request.reveal())
         return self._waiter
 
     def read_on(self) -> asyncio.Future[End]:

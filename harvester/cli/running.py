@@ -99,7 +99,7 @@ def _command_to_go_on(inputs: tuple[str, ...], options: Options) -> str:
     """The command that was typed, fit to be shown, less its inputs and what is not done twice."""
     once = {*inputs, "--rebuild", "--retry-failed"}
     words = ["harvester", *(word for word in _without_hook(sys.argv[1:]) if word not in once)]
-    for url in filter(None, (options.get("ledger"), revealed(options.get("proxy")))):
+    for url in filter(None, (revealed(options.get("ledger")), revealed(options.get("proxy")))):
         words = [word.replace(url, without_password(url)) for word in words]
     return shlex.join(words)
 
@@ -128,7 +128,7 @@ def unencrypted(harvest: Harvest) -> Iterator[str]:
 
 def warnings_about(options: Options, harvest: Harvest) -> Iterator[str]:
     """What endangers a password or the token; the embedded simulator takes any."""
-    ledger = options.get("ledger") or ""
+    ledger = revealed(options.get("ledger")) or ""
     if without_password(ledger) != ledger and any(ledger in word for word in sys.argv):
         yield (
             "the password in --ledger shows in the list of processes: put the address in "

@@ -40,8 +40,7 @@ async def lanes_to(
     """A lane for each token, through a proxy if there is one; connections are the stack's."""
     path, cache = endpoint_path(settings.endpoint), settings.calling.accept_cache
     url = await stack.enter_async_context(_server(base_url, settings))
-    secrets = (*tokens, *(proxy.secrets if proxy is not None else ()))
-    redaction = Redaction([secret.reveal() for secret in secrets])
+    redaction = Redaction((*tokens, *(proxy.secrets if proxy is not None else ())))
     # An embedded simulator has the other end of each connection.
     most = max(1, raise_limit() // (len(tokens) * (1 + settings.simulated)))
     lanes = []

@@ -13,6 +13,7 @@ from harvester.api.redaction import Redaction
 from harvester.model import Answer, Job, Verdict
 from harvester.output.lines import make_line
 from harvester.rules.verdicts import judge
+from harvester.secret import Secret
 from harvester.simulator.data import note_data
 from tests.bench.table import show
 
@@ -21,7 +22,7 @@ _ROUNDS = 7
 _SECONDS = 0.02
 _JOB = Job(1, "67f32a94000000001d02eb4a")
 _ENDPOINT = "xiaohongshu-pgy/note-detail/v1"
-_REDACTION = Redaction(["tok-3f9ac17e55d04b28"])
+_REDACTION = Redaction([Secret("tok-3f9ac17e55d04b28")])
 
 
 def bodies(size: int) -> dict[str, bytes]:

@@ -9,10 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harvester.api.redaction import Redaction
+from harvester.secret import Secret
 
 TOKEN = "tok-3f9ac17e55d04b28"  # noqa: S105
 ODD = '\u4ee4\u724c/4c"6d\\8e+0f 12'
-REDACTION = Redaction([TOKEN, ODD])
+
+
+def redaction_of(*tokens: str) -> Redaction:
+    return Redaction([Secret(token) for token in tokens])
+
+
+REDACTION = redaction_of(TOKEN, ODD)
 TEXTS = st.text(st.characters(), max_size=20)
 
 
@@ -67,20 +74,20 @@ def test_a_line_without_a_token_is_left_as_it_is(value: object) -> None:
     ],
 )
 def test_a_token_that_meets_the_syntax_of_json_breaks_no_line(token: str, line: bytes) -> None:
-    json.loads(Redaction([token]).line(line))
+    json.loads(redaction_of(token).line(line))
 
 
 @pytest.mark.parametrize("token", ["", "t", "valid", "harvest", "4b28-4b28-4"])
 def test_a_token_that_cannot_be_told_from_words_is_cut_from_no_note(token: str) -> None:
     line = line_of(f"a good {token}")
-    assert Redaction([token]).line(line) is line
+    assert redaction_of(token).line(line) is line
 
 
 def test_a_token_as_short_as_a_word_is_cut_from_no_message() -> None:
-    assert Redaction(["valid", "harvest"]).said("valid harvest") == "valid ***"
+    assert redaction_of("valid", "harvest").said("valid harvest") == "valid ***"
 
 
 def test_of_two_tokens_one_of_which_holds_the_other_nothing_is_left() -> None:
-    redaction = Redaction([TOKEN, TOKEN + "-more-of-it"])
+    redaction = redaction_of(TOKEN, TOKEN + "-more-of-it")
     assert redaction.said(TOKEN + "-more-of-it") == "***"
     assert b"more" not in redaction.line(line_of(TOKEN + "-more-of-it"))

@@ -273,16 +273,16 @@ def test_a_proxy_in_the_environment_is_named_where_it_would_be_used(
 
 def test_over_plain_http_a_proxy_is_asked_for_the_whole_url() -> None:
     proxy = read_proxy("http://me:secret@proxy:3128")
-    asked = Target("http://h:8/b", "/p", Secret("t"), proxy=proxy).request("n")
+    asked = Target("http://h:8/b", "/p", Secret("t"), proxy=proxy).request("n").reveal()
     assert asked.startswith(b"GET http://h:8/b/p?token=t&noteId=n HTTP/1.1\r\nHost: h:8\r\n")
     assert asked.endswith(b"\r\nProxy-Authorization: Basic bWU6c2VjcmV0\r\n\r\n")
     # Over TLS it is told by CONNECT, and the API never.
-    assert b"Proxy" not in Target("https://h", "/p", Secret("t"), proxy=proxy).request("n")
+    assert b"Proxy" not in Target("https://h", "/p", Secret("t"), proxy=proxy).request("n").reveal()
 
 
 def test_a_target_writes_token_and_id_so_that_neither_can_break_out() -> None:
     target = Target("https://h/b", "/p", Secret("a&b=c#/? \r\n"), accept_cache=True)
-    asked = target.request("x&token=y z\r\n")
+    asked = target.request("x&token=y z\r\n").reveal()
     url = urlsplit(asked.split(b" ")[1].decode())
     assert url.path == "/b/p"
     assert dict(parse_qsl(url.query)) == {
@@ -290,7 +290,7 @@ def test_a_target_writes_token_and_id_so_that_neither_can_break_out() -> None:
         "noteId": "x&token=y z\r\n",
         "acceptCache": "true",
     }
-    plain = Target("https://h:8", "/p", Secret("t")).request("n")
+    plain = Target("https://h:8", "/p", Secret("t")).request("n").reveal()
     assert plain.startswith(b"GET /p?token=t&noteId=n HTTP/1.1\r\nHost: h:8\r\n")
     assert asked.count(b"\r\n") == plain.count(b"\r\n")
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from harvester.api.redaction import Redaction
 from harvester.model import Answer, Cause, Fault, Judgement, StopReason, Verdict
 from harvester.rules.verdicts import judge
+from harvester.secret import Secret
 
 RETRY, STOP = Verdict.RETRY, Verdict.STOP
 # code, HTTP status of the newer deployments, verdict, cause, stop.
@@ -134,7 +135,7 @@ def test_an_unreadable_answer_may_be_charged_only_where_the_call_succeeded() -> 
     ],
 )
 def test_a_redirect_names_where_to_without_the_token(location: str | None, reason: str) -> None:
-    said = Redaction(["tok-3f9ac17e55d04b28"]).said
+    said = Redaction([Secret("tok-3f9ac17e55d04b28")]).said
     judgement = judge(Answer(302, b"", location=location), said)
     assert judgement.reason == f"unreadable answer (HTTP 302): {reason}"
     assert not judgement.unanswered
