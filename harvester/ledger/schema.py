@@ -12,6 +12,8 @@ from harvester.model import Outcome
 NO_CODE, NOT_TAKEN = -1, -2
 # How an answer was lost that had been charged and written down already.
 LOST = "lost in a power cut"
+# A day in milliseconds: what lies further ahead was written by a clock that was wrong.
+DAY_MS = 86_400_000
 
 # Times are Unix milliseconds. `note_id` is 12 bytes for 24 hex digits, else text. A job that was
 # never asked for has no `due`, so the queue of new jobs needs no index but the order of `seq`, and

@@ -23,14 +23,13 @@ from harvester.ledger.protocol import (
     Identity,
     Opening,
 )
-from harvester.ledger.schema import LOST, NO_CODE, code_of, migrate
+from harvester.ledger.schema import DAY_MS, LOST, NO_CODE, code_of, migrate
 from harvester.model import Counts, Job, Outcome, State
 from harvester.rules.latency import bucket_of
 
 Connection = sqlite3.Connection
 # A reader such as `status` may hold the file for a moment; nobody holds it this long.
 _BUSY_SECONDS = 30.0
-_DAY_MS = 86_400_000
 # No window holds more starts (pace/window.py).
 _MOST_UNKEPT = 4096
 _NOTHING_ASKED = Asked()
@@ -280,7 +279,7 @@ class SqliteLedger:
         now = self._now()
         # A clock that was ahead must not hold up those who come later.
         kept = {mark: [min(start, now) for start in some] for mark, some in starts.items()}
-        kept = {mark: some for mark, some in kept.items() if some and some[-1] > now - _DAY_MS}
+        kept = {mark: some for mark, some in kept.items() if some and some[-1] > now - DAY_MS}
         text = json.dumps([run, calls, kept])
         self._db.execute("INSERT OR REPLACE INTO meta VALUES ('starts', ?)", (text,))
 
@@ -735,8 +734,7 @@ class SqliteLedger:
     def charged_since(self, since: float) -> int:
         """See `Ledger.charged_since`."""
         moment = round(since * 1000)
-        # What lies further ahead was written by a clock that was wrong.
-        last = self._now() + _DAY_MS
+        last = self._now() + DAY_MS
         with self._errors():
             (charged,) = self._db.execute(
                 "SELECT coalesce(sum(calls), 0) FROM activity"

@@ -736,6 +736,19 @@ async def test_charges_of_earlier_runs_count_too(bench: Bench) -> None:
 
 
 @in_loop
+async def test_what_a_clock_years_ahead_counted_counts_on_no_day_before(bench: Bench) -> None:
+    years = 5 * 365 * 86_400.0
+    bench.advance(years)
+    await bench.ledger.enrol([A, B, C, D], None)
+    for _ in range(2):
+        saved, lost = await claim(bench.ledger, 2)
+        await record(bench.ledger, save(saved, bench.now()), timed_out(lost))
+        bench.advance(-years)
+    bench.advance(years + 60)
+    assert await bench.ledger.charged_since(START) == 2
+
+
+@in_loop
 async def test_settling_changes_nothing(bench: Bench) -> None:
     await record(bench.ledger, save(await one(bench)))
     before = await bench.ledger.counts()

@@ -17,7 +17,7 @@ from harvester.ledger.postgres.schema import schema_of
 from harvester.ledger.postgres.steady import PartIdentity, Patience, Steady
 from harvester.ledger.postgres.work import Work
 from harvester.ledger.protocol import Asked, Claimed, Enrolled, Extent, FoundLine, Identity, Opening
-from harvester.ledger.schema import LOST
+from harvester.ledger.schema import DAY_MS, LOST
 from harvester.model import Counts, Job, Outcome, State
 
 T = TypeVar("T")
@@ -315,16 +315,13 @@ class PostgresLedger:
     def charged_since(self, since: float) -> int:
         """See `Ledger.charged_since`."""
         moment = round(since * 1000)
-        return int(
-            self._one(
-                "SELECT (SELECT coalesce(sum(calls), 0) FROM activity WHERE code = 0"
-                " AND minute >= %s) + (SELECT count(*) FROM unanswered WHERE sent_at >= %s"
-                " AND how <> %s)",
-                moment // 60_000,
-                moment,
-                LOST,
-            )
+        query = (
+            "WITH until AS (SELECT now_ms() + %s AS ms)"
+            " SELECT (SELECT coalesce(sum(calls), 0) FROM activity, until WHERE code = 0"
+            " AND minute BETWEEN %s AND ms / 60000) + (SELECT count(*) FROM unanswered, until"
+            " WHERE sent_at BETWEEN %s AND ms AND how <> %s)"
         )
+        return int(self._one(query, DAY_MS, moment // 60_000, moment, LOST))
 
     def starts(self) -> dict[str, list[float]]:
         """See `Ledger.starts`: a fleet's rate is granted by the database, anew each time."""
