@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+
+from msgspec import Struct, field
 
 # The simulator's answers carry request ids that begin so, to be told from real ones.
 SIMULATED_PREFIX = "simulated-"
@@ -88,8 +89,7 @@ _EXIT_CODES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Struct, frozen=True):
     """One note id, claimed.
 
     `token` names the claim; `attempts` counts all requests ever made for the job, `tries` those of
@@ -105,8 +105,7 @@ class Job:
     carried: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What came back for one request, uninterpreted.
 
     `status` and `body` are None where `fault` kept them from arriving; `retry_after`, `location`
@@ -124,8 +123,7 @@ class Answer:
     date: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(Struct, frozen=True):
     """An answer's meaning.
 
     `code` is the business code (None where no answer arrived), `reason` one plain line for people.
@@ -148,8 +146,7 @@ class Judgement:
     is_redirect: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """A job, its attempt and its verdict, ready to be recorded.
 
     `state` is the job's next state; `delay` (seconds) says when a requeued job is due again;
@@ -175,8 +172,7 @@ class Outcome:
     unread: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(Struct, frozen=True):
     """Jobs by state; `waiting` and `claimed` are parts of `queued`."""
 
     queued: int = 0
@@ -197,8 +193,7 @@ class Counts:
         return self.queued + self.done + self.failed
 
 
-@dataclass(frozen=True, slots=True)
-class BadLine:
+class BadLine(Struct, frozen=True):
     """A line of INPUT that names no note: where it stands (1-based), why, and its text."""
 
     file: str
@@ -210,8 +205,7 @@ class BadLine:
         return f"{self.file}:{self.line}: {self.reason}: {self.text}"
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """Some lines of INPUT: the note ids they name, in order, and the bad lines among them.
 
     `carried` holds, by note id, the text of a JSON object with what travels along; `is_live` tells
@@ -226,8 +220,7 @@ class Page:
     without: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(Struct, frozen=True):
     """How a run ended, in counts.
 
     `done`, `queued` and `failed` are of the whole ledger; the others of this run. `unanswered`

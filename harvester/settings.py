@@ -6,11 +6,11 @@ What reads a value raises ValueError that says what is wrong with it, without it
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from datetime import timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import durationpy
+from msgspec import Struct, field
 
 # The vendor's page: "Set request timeout to at least 60 seconds."
 SHORTEST_TIMEOUT = 60.0
@@ -27,8 +27,7 @@ _BARE_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII 
 _UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(Struct, frozen=True):
     """At most `calls` calls in any window of `period` seconds."""
 
     calls: float
@@ -97,16 +96,14 @@ def parse_timezone(name: str) -> ZoneInfo:
         raise ValueError("is no known time zone: use a name like Asia/Shanghai.") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
+class Backoff(Struct, frozen=True):
     """Exponential backoff with full jitter: `base` and `cap` in seconds."""
 
     base: float = 1.0
     cap: float = 120.0
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """The run's own limits; None is no limit. `max_runtime` is in seconds."""
 
     max_notes: int | None = None
@@ -116,8 +113,7 @@ class Limits:
     max_runtime: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
+class Patience(Struct, frozen=True):
     """How often a job is tried in one run before it is given up as exhausted."""
 
     max_attempts: int = 6
@@ -128,8 +124,7 @@ class Patience:
 FASTEST = Rate(1000, 1.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Calling:
+class Calling(Struct, frozen=True):
     """How calls are made: `workers` None follows rate and latency, `timeout` is in seconds.
 
     With `is_rate_found` the run finds out the pace that the server bears, up to `rate`.
@@ -143,8 +138,7 @@ class Calling:
     is_rate_found: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RunSettings:
+class RunSettings(Struct, frozen=True):
     """All that a run is told, beside its inputs, its output and its token.
 
     `refresh` (seconds) also fetches again what is older; `endpoint` is a canonical endpoint name;

@@ -10,12 +10,13 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from urllib.parse import quote, urlsplit
 
 import aiohttp
 import orjson
+from msgspec import Struct
+from msgspec.structs import replace
 from yarl import URL
 
 from harvester.api.connections import Connections, UnaskedError, connecting
@@ -52,8 +53,7 @@ _CUT = (Fault.BROKEN, Fault.TIMEOUT)
 Start = Callable[[Callable[[], bool]], Awaitable[bool | None]]
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(Struct, frozen=True, dict=True):
     """Where calls go, and through which proxy. The token is in no repr and in no message."""
 
     base_url: str

@@ -5,12 +5,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
+from msgspec import Struct
 
 from harvester.cli.helping import option, option_group
 from harvester.cli.options import OUTPUT
@@ -45,8 +45,7 @@ output_or_fleet = click.argument(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class OpenLedger:
+class OpenLedger(Struct, frozen=True):
     """An open ledger: of an `output` (its links followed), or of a fleet's `hosts`.
 
     `name` is what people know it by; `target` names it in a shell command.

@@ -8,12 +8,12 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
+from msgspec import Struct
 
 from harvester.cli.on_finish import of_error
 from harvester.cli.signals import Stopped
@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from harvester.views.metrics import MetricsFile
 
 
-@dataclass(frozen=True, slots=True)
-class Screen:
+class Screen(Struct, frozen=True):
     """What the person wants to see of a run."""
 
     output: Path

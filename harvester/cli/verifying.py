@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
+from msgspec import Struct, field
 
 from harvester.cli.ledgers import fleet_meant, reading_part, target_of
 from harvester.errors import UsageError
@@ -28,8 +28,7 @@ _NAMED = 10
 _TAKEN_OUT = 100
 
 
-@dataclass(slots=True)
-class _Found:
+class _Found(Struct):
     """The damages so far, by kind; `lines` are those to take out, in the order found."""
 
     kinds: Counter[Kind] = field(default_factory=Counter)
@@ -105,8 +104,7 @@ def _mending(found: _Found, run: str) -> Iterator[str]:
 # A fleet
 
 
-@dataclass(slots=True)
-class _Whole:
+class _Whole(Struct):
     """What all parts together came to."""
 
     lines: int = 0

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from functools import partial
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from harvester.descriptors import few_descriptors
 from harvester.engine.audience import Audience
@@ -50,8 +52,7 @@ _SIMULATED = b'"' + SIMULATED_PREFIX.encode()
 _TILL_ONE_IS_FREE = 0.2
 
 
-@dataclass(slots=True)
-class Watch:
+class Watch(Struct):
     """What the callers of all lanes share: the rules that watch the answers, in their order.
 
     `refused` are the jobs rejected while all answers were code 400, `probing` is the job whose call

@@ -7,11 +7,13 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from harvester.api.proxy import Proxy
 from harvester.descriptors import few_descriptors
@@ -38,8 +40,7 @@ from harvester.threads import OneThread
 _QUEUE_LOST = "what was still queued is not known: name the INPUT to go on with it"
 
 
-@dataclass(frozen=True, slots=True)
-class Harvest:
+class Harvest(Struct, frozen=True):
     """What to harvest: pages of note ids into an output, from a base URL with one token or more.
 
     `pages` opens the input, which may take long: it reads all of one that is to be checked first.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from harvester.api.redaction import Redaction
 from harvester.engine.audience import Audience
@@ -15,8 +16,7 @@ from harvester.model import StopReason
 from harvester.pace import Pace
 
 
-@dataclass(slots=True, eq=False)
-class Lane:
+class Lane(Struct, eq=False):
     """One token's way to the API.
 
     `name` tells it from the others without showing it, and `mark` over runs, `redaction` knows the

@@ -5,9 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
 from itertools import chain, count, islice
 from pathlib import Path
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from harvester.disk import Disk
 from harvester.errors import DamagedLedgerError, OutputMismatchError, UsageError
@@ -31,8 +33,7 @@ _LINES_AT_ONCE = 10_000
 MOST_IN_FLIGHT = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
+class Host(Struct, frozen=True):
     """The machine under a harvest: `clock` is Unix seconds, `boot` names this start of it.
 
     After `bulk_after` new ids of an input, the ledger takes the rest in bulk. `look` is called
@@ -47,8 +48,7 @@ class Host:
     look: Look = go_on
 
 
-@dataclass(frozen=True, slots=True)
-class Mended:
+class Mended(Struct, frozen=True):
     """What opening had to do.
 
     `adopted` lines were paid for and not yet known, `cut` bytes were a torn last line, `lost` notes
@@ -67,8 +67,7 @@ class Mended:
     warning: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(Struct, frozen=True):
     """OUTPUT, its ledger and its reserve, held; `part` names it in a fleet's harvest."""
 
     output: OutputFile

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from harvester.ledger.protocol import Extent, Ledger
 from harvester.model import Answer, BadLine, Page, Summary
@@ -44,8 +45,7 @@ class Sink(Protocol):
         """Keep more lines beside OUTPUT, since it takes none; gives whether that was possible."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunBegan:
+class RunBegan(Struct, frozen=True):
     """An event: OUTPUT and its ledger are open; `done`, `queued` and `failed` are of the ledger."""
 
     output: str
@@ -56,8 +56,7 @@ class RunBegan:
     failed: int
 
 
-@dataclass(frozen=True, slots=True)
-class CallFinished:
+class CallFinished(Struct, frozen=True):
     """An event: a call's outcome.
 
     `verdict` is the verdict's word, `code` the business code (None where no answer arrived),
@@ -75,8 +74,7 @@ class CallFinished:
     unanswered: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LineLeftOut:
+class LineLeftOut(Struct, frozen=True):
     """An event: a line of input names no note."""
 
     bad: BadLine
@@ -86,16 +84,14 @@ class LineLeftOut:
 NO_NOTE = "input"
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(Struct, frozen=True):
     """An event worth a line: `kind` is a fixed word, `text` plain words for people."""
 
     kind: str
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stopping:
+class Stopping(Struct, frozen=True):
     """An event: nothing new is sent; `in_flight` calls are awaited. `reason` is a stop's word."""
 
     reason: str
@@ -103,8 +99,7 @@ class Stopping:
     in_flight: int
 
 
-@dataclass(frozen=True, slots=True)
-class RunEnded:
+class RunEnded(Struct, frozen=True):
     """An event, the last one: how the run ended."""
 
     summary: Summary
@@ -114,8 +109,7 @@ Event = RunBegan | CallFinished | LineLeftOut | Notice | Stopping | RunEnded
 Observer = Callable[[Event], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Ports:
+class Ports(Struct, frozen=True):
     """All that one run is given: `clock` is Unix seconds, `jitter` even numbers from 0 up to 1."""
 
     ledger: Ledger

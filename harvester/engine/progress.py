@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from harvester.model import BadLine, Counts, Job, Outcome, State
 from harvester.rules.budget import Spent
@@ -11,8 +12,7 @@ from harvester.rules.budget import Spent
 _MOST_EXAMPLES = 10
 
 
-@dataclass(slots=True)
-class Progress:
+class Progress(Struct):
     """Counts of one run.
 
     `closed` counts calls that met a connection which the server had ended while it was idle.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from harvester.engine.ports import Ports
 from harvester.engine.progress import Progress
@@ -22,8 +23,7 @@ _COMMIT_EVERY = 0.05
 _SETTLE_EVERY = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Written:
+class _Written(Struct, frozen=True):
     """A group whose lines are in OUTPUT: where they end, and OUTPUT's extent then."""
 
     outcomes: list[Outcome]

@@ -7,8 +7,9 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from harvester.engine.harvest import Harvest, is_local, this_host
 from harvester.engine.opening import Host, Opened, begin, open_harvest

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from harvester.errors import UsageError
 from harvester.settings import Limits
@@ -34,19 +35,20 @@ def without_password(url: str) -> str:
     return url.rstrip("?& ")
 
 
-@dataclass(frozen=True, slots=True)
-class FleetAddress:
+class FleetAddress(Struct, frozen=True):
     """Where the ledger of a fleet is, `postgresql://...`, and which of its harvests is meant.
 
     The URL may hold a password, so it is not shown.
     """
 
-    url: str = field(repr=False)
+    url: str
     harvest: str = "default"
 
+    def __repr__(self) -> str:
+        return f"FleetAddress(harvest={self.harvest!r})"
 
-@dataclass(frozen=True, slots=True)
-class Absence:
+
+class Absence(Struct, frozen=True):
     """What to do while the database is away.
 
     `give_up` says when to wait no longer; `on_away` is told why, `on_back` that it answers again,

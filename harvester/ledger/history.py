@@ -5,11 +5,12 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import date, datetime
 from itertools import groupby, pairwise
 from operator import itemgetter
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct, field
 
 from harvester.ledger.reader import FailedGroup, LedgerReader
 from harvester.model import Answer, Fault, State, Verdict
@@ -27,8 +28,7 @@ _MOST_KINDS = 1000
 MOST_ATTEMPTS = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """A stretch of minutes in which calls were made.
 
     `begins` is in Unix seconds; `busy` counts its minutes that had calls; `median` and `p95` are
@@ -42,8 +42,7 @@ class Step:
     p95: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Timeline:
+class Timeline(Struct, frozen=True):
     """Calls over time in steps of `width` seconds.
 
     `backlog` is what was queued by the end of a minute, by Unix seconds; `pauses` are stretches
@@ -56,16 +55,14 @@ class Timeline:
     pauses: list[tuple[float, float]]
 
 
-@dataclass(frozen=True, slots=True)
-class FailedFor:
+class FailedFor(Struct, frozen=True):
     """Notes given up for one kind of reason; `ids` are the first of them, in input order."""
 
     group: FailedGroup
     ids: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Failures:
+class Failures(Struct, frozen=True):
     """Notes given up, the largest group first; `others` counts those of no group told."""
 
     told: list[FailedFor]
@@ -162,8 +159,7 @@ class History:
         return next(((median, p95) for _, median, p95 in self._latencies("0")), (None, None))
 
 
-@dataclass(frozen=True, slots=True)
-class _Bucket:
+class _Bucket(Struct, frozen=True):
     """Stretches of `width` minutes; `offset` is the zone's, in minutes east of UTC."""
 
     width: int

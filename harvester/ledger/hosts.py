@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from harvester.ledger.postgres.reading import DuplicateRow, FleetReader
@@ -39,8 +40,7 @@ FROM run JOIN part ON part.id = run.part
 """
 
 
-@dataclass(frozen=True, slots=True)
-class HostRow:
+class HostRow(Struct, frozen=True):
     """One host's part as the ledger knows it; `part` is its UUID, times are Unix seconds.
 
     `length` is in bytes; `notes` are those whose current line is in it, `duplicates` its lines paid
@@ -63,8 +63,7 @@ class HostRow:
     rate: float
 
 
-@dataclass(frozen=True, slots=True)
-class StopRow:
+class StopRow(Struct, frozen=True):
     """Why a token rests in the latest session; `token` is its fingerprint, None for all."""
 
     token: str | None
@@ -73,8 +72,7 @@ class StopRow:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class RunPlace:
+class RunPlace(Struct, frozen=True):
     """Where a run is: its session (runs at the same time), its part and host, and its life.
 
     `is_alive` goes by heartbeats; `is_leased` tells that leases of its jobs hold.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from harvester.model import Counts, Job, Outcome, State
 
@@ -14,32 +15,28 @@ ANY_MARK = ""
 FAILED = (State.REJECTED, State.EXHAUSTED)
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """What one ledger and its OUTPUT hold: answers of one endpoint, simulated or real."""
 
     endpoint: str
     simulated: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
+class Extent(Struct, frozen=True):
     """How much of OUTPUT the ledger vouches for: its length in bytes, and its last bytes."""
 
     length: int = 0
     tail: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Enrolled:
+class Enrolled(Struct, frozen=True):
     """What came of a page of note ids: `added` were new, `refreshed` are to be fetched again."""
 
     added: int = 0
     refreshed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(Struct, frozen=True):
     """Jobs under a lease, and when to ask again: seconds until another is due, None if never.
 
     `limit` names a cap of the fleet that is used up, whatever is still in flight.
@@ -50,8 +47,7 @@ class Claimed:
     limit: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FoundLine:
+class FoundLine(Struct, frozen=True):
     """A line found in OUTPUT: whose it is, when it was fetched (Unix seconds), where it ends."""
 
     note_id: str
@@ -60,16 +56,14 @@ class FoundLine:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """What a run was asked to keep to: calls a second (None: to be found), charged calls a day."""
 
     rate: float | None = None
     daily_cap: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(Struct, frozen=True):
     """What a beginning run met: its number, and the unanswered calls that a dead run left.
 
     `joined` says that other hosts' runs were on: then it goes along with what they began.

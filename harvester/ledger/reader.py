@@ -8,9 +8,10 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
+
+from msgspec import Struct, field
 
 from harvester.errors import DamagedLedgerError, LedgerError, LocalIOError, UsageError
 from harvester.ledger.keys import from_key, to_key
@@ -23,8 +24,7 @@ from harvester.sides import Side
 _SAME_MOMENT = 0.0015
 
 
-@dataclass(frozen=True, slots=True)
-class RunRow:
+class RunRow(Struct, frozen=True):
     """One run as the ledger knows it; times are Unix seconds, `by_code` None is no answer.
 
     `rate` (calls a second, None if it was to be found) and `daily_cap` are what was asked for.
@@ -49,8 +49,7 @@ class RunRow:
     closed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class FailedGroup:
+class FailedGroup(Struct, frozen=True):
     """Jobs given up for one reason; `code` None is no answer."""
 
     state: State
@@ -59,8 +58,7 @@ class FailedGroup:
     jobs: int
 
 
-@dataclass(frozen=True, slots=True)
-class FailedJob:
+class FailedJob(Struct, frozen=True):
     """A job that was given up."""
 
     note_id: str
@@ -70,8 +68,7 @@ class FailedJob:
     attempts: int
 
 
-@dataclass(frozen=True, slots=True)
-class KnownJob:
+class KnownJob(Struct, frozen=True):
     """What the ledger knows of a note and its lines.
 
     `line_end` is where its current line ends in OUTPUT, None where that is not known; `lines` are
@@ -90,8 +87,7 @@ class KnownJob:
         return self.fetched_at is not None and abs(fetched_at - self.fetched_at) <= _SAME_MOMENT
 
 
-@dataclass(frozen=True, slots=True)
-class ExpectedLines:
+class ExpectedLines(Struct, frozen=True):
     """The lines that OUTPUT should hold: current ones at known places, and older ones.
 
     `older_sum` adds up the numbers of the older ones' jobs: counting alone would not see one line

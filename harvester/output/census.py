@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
+
+from msgspec import Struct
 
 from harvester.ledger.protocol import FoundLine
 from harvester.ledger.reader import LedgerReader
@@ -13,8 +14,7 @@ from harvester.output.lines import is_json, read_head
 _LINES_AT_ONCE = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Census:
+class Census(Struct, frozen=True):
     """Of `done` notes that the ledger knows on a line, `missing` have none in OUTPUT.
 
     `is_as_it_was` tells that all are there, in the order in which they were written.

@@ -10,10 +10,11 @@ import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
+
+from msgspec import Struct
 
 from harvester.errors import LocalIOError, UsageError
 from harvester.output.ending import LONGEST
@@ -39,8 +40,7 @@ class NewestLines(Protocol):
         """The numbers of the lines whose note has a newer one, or a later one as new, in order."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """A part as it was at the start: what is written to it later is not looked at."""
 
     path: Path
@@ -50,8 +50,7 @@ class Part:
     is_gzip: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Merged:
+class Merged(Struct, frozen=True):
     """What came of it: `older` lines of the parts' `lines` were left out."""
 
     lines: int
@@ -63,8 +62,7 @@ class Merged:
         return self.lines - self.older
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
+class _Kind(Struct, frozen=True):
     """What a line holds: answers of one endpoint, simulated or real; and the file it is in."""
 
     endpoint: str

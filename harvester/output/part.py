@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from harvester.errors import LocalIOError, OutputMismatchError, UsageError
 from harvester.output.beside import open_beside
 from harvester.sides import Side
 
 
-@dataclass(frozen=True, slots=True)
-class Pointer:
+class Pointer(Struct, frozen=True):
     """A part's own name, and the name of the harvest that it belongs to."""
 
     part: str

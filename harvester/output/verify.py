@@ -6,11 +6,12 @@ import fcntl
 import os
 from bisect import bisect
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
+
+from msgspec import Struct, field
 
 from harvester.errors import LocalIOError
 from harvester.ledger.protocol import Extent, FoundLine
@@ -82,8 +83,7 @@ MENDING = {
 TO_TAKE_OUT = frozenset(kind for kind, mending in MENDING.items() if mending == _TAKE_OUT)
 
 
-@dataclass(frozen=True, slots=True)
-class Damage:
+class Damage(Struct, frozen=True):
     """One thing wrong: its kind, the line it is on (1-based, 0 for all of OUTPUT), what it is."""
 
     kind: Kind
@@ -91,8 +91,7 @@ class Damage:
     text: str
 
 
-@dataclass(slots=True)
-class Checked:
+class Checked(Struct):
     """What was looked at: all lines, and those that are a note's current one.
 
     `is_run_on` tells that a run is writing, so that what it wrote last was not judged.
@@ -148,8 +147,7 @@ def _unreadable(path: Path, error: OSError) -> LocalIOError:
     return LocalIOError(f"cannot read {path}: {reason}: check the file, then try again.")
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
+class _Line(Struct, frozen=True):
     number: int
     text: bytes
     begin: int
@@ -160,8 +158,7 @@ class _Line:
         return plain(self.text[:_SHOWN].decode("utf-8", "replace").rstrip("\r\n"))
 
 
-@dataclass(frozen=True, slots=True)
-class _Tail:
+class _Tail(Struct, frozen=True):
     """What is past the length the ledger vouched for: up to `size`, some of it known by now."""
 
     size: int
@@ -169,8 +166,7 @@ class _Tail:
     is_run_on: bool
 
 
-@dataclass(slots=True)
-class _Moved:
+class _Moved(Struct):
     """Lines one after another that all stand as far from where the ledger knows them."""
 
     first: int
@@ -431,8 +427,7 @@ def _is_held(fd: int) -> bool:
     return False
 
 
-@dataclass(slots=True)
-class _Places:
+class _Places(Struct):
     """Finds lines by where they end, from a few thousand marks however long OUTPUT is."""
 
     _fd: int

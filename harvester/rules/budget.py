@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from harvester.settings import Limits
 
 
-@dataclass(slots=True)
-class Spent:
+class Spent(Struct):
     """What a run has used so far; `charged_today` also counts earlier runs of the calendar day.
 
     `unanswered` calls may have been charged, so they count as if they had been.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 from codecs import BOM_UTF8
-from dataclasses import dataclass
 
 import msgspec
+from msgspec import Struct
 
 # Line ends between tokens; within strings JSON allows none.
 _FOLDED = bytes.maketrans(b"\r\n", b"  ")
@@ -26,8 +26,7 @@ _read_at = json.JSONDecoder(strict=False).raw_decode
 _MOST_DIGITS = 4300
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(Struct, frozen=True):
     """An answer's readable parts, as JSON text.
 
     `code` is None where the body holds no readable code. `data` is None where it cannot be written

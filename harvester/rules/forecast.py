@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from typing import Literal
+
+from msgspec import Struct
 
 # Nobody plans for longer, in days.
 _HORIZON = 3660
@@ -12,16 +13,14 @@ _HORIZON = 3660
 Source = Literal["option", "asked", "reached"]
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(Struct, frozen=True):
     """A pace to expect, in calls a second, and where it was taken from."""
 
     per_second: float
     source: Source
 
 
-@dataclass(frozen=True, slots=True)
-class Experience:
+class Experience(Struct, frozen=True):
     """What came of earlier calls: `saves` were charged, `rejects` gave their notes up."""
 
     calls: int = 0
@@ -34,8 +33,7 @@ class Experience:
         return self.saves / self.calls if self.saves else None
 
 
-@dataclass(frozen=True, slots=True)
-class DailyCap:
+class DailyCap(Struct, frozen=True):
     """Calls that may be charged in a calendar day, and those that were today."""
 
     charged: int
@@ -47,8 +45,7 @@ class DailyCap:
         return max(0, self.charged - self.used_today)
 
 
-@dataclass(frozen=True, slots=True)
-class Forecast:
+class Forecast(Struct, frozen=True):
     """What is left: calls, those of them that will be charged, and until when they take.
 
     `ends_at` is Unix seconds, `seconds` the time until then, `days` the calendar days on which

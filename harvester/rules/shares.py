@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from harvester.settings import Rate
 
@@ -35,8 +36,7 @@ def fair(calls: int, rank: int, members: int) -> int:
     return calls // members + (rank < calls % members)
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(Struct, frozen=True):
     """What a member may start in a period; it is alive until a moment in milliseconds."""
 
     run: int
@@ -44,16 +44,14 @@ class Share:
     alive_until: int
 
 
-@dataclass(frozen=True, slots=True)
-class Freeing:
+class Freeing(Struct, frozen=True):
     """Calls a period that somebody gave up: free for others from a moment in milliseconds on."""
 
     calls: int
     until: int
 
 
-@dataclass(frozen=True, slots=True)
-class Divided:
+class Divided(Struct, frozen=True):
     """What one member's heartbeat changes.
 
     It holds `calls` for the database from here on; `grant` is what it may go by, lower where it is

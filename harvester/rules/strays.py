@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 # Refusals are held against the latest so many answers; before there were as many, each one counts.
 _WINDOW = 100
@@ -29,8 +30,7 @@ _ALIKE, _MOST_STRAYS, _LEAST_TRIED = 0.4, 0.2, 20
 _FEW, _MEMORY = 200, 2000
 
 
-@dataclass(frozen=True, slots=True)
-class _Drop:
+class _Drop(Struct, frozen=True):
     """How many answers there had been, how many of them refused, and the pace that was refused."""
 
     answers: int

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from itertools import accumulate
 from json import JSONEncoder
 from types import MappingProxyType
+
+from msgspec import Struct
 
 from harvester.model import SIMULATED_PREFIX
 from harvester.simulator.account import Account
@@ -57,8 +58,7 @@ _SHANGHAI = timezone(timedelta(hours=8))
 _encode = JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """An answer ready to be sent: HTTP status, business code, body, headers, delay in seconds."""
 
     status: int

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64encode
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+
+from msgspec import Struct
 
 from harvester.simulator.chance import Dice
 
@@ -14,8 +15,7 @@ _HALF_AN_EMOJI = "\ud83d"
 _DAY = 86_400
 
 
-@dataclass(frozen=True, slots=True)
-class _Topic:
+class _Topic(Struct, frozen=True):
     """What a note may be about: words for its title, its sentences and its hashtags."""
 
     subjects: tuple[str, ...]

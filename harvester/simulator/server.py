@@ -12,11 +12,11 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from os import strerror
 from typing import Any
 
 from aiohttp import web
+from msgspec import Struct
 
 from harvester.errors import UsageError
 from harvester.simulator.brain import Brain
@@ -26,8 +26,7 @@ _SHUTDOWN_SECONDS = 0.1
 _AMOUNT = re.compile(r"[0-9]{1,18}")
 
 
-@dataclass(frozen=True, slots=True)
-class SimulatorServer:
+class SimulatorServer(Struct, frozen=True):
     """A listening simulator: its base URL (no slash at the end) and the brain behind it."""
 
     url: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal, get_args
+
+from msgspec import Struct, field
 
 from harvester.errors import UsageError
 
@@ -13,8 +14,7 @@ HttpStatus = Literal["mapped", "always-200"]
 """Which HTTP status a business code comes under: its own, or 200 as older deployments answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class SimulatorSettings:
+class SimulatorSettings(Struct, frozen=True):
     """What the simulated API does; 0 means unlimited for the three limits.
 
     `latency` and `jitter` are seconds, `rate_limit` is calls in any second, `daily_quota` charged

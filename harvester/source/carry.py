@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, NoReturn
+
+from msgspec import Struct
 
 from harvester.errors import InputError, UsageError
 from harvester.plain import plain
@@ -18,8 +19,7 @@ LONGEST_CARRIED = 16 * 1024  # bytes
 _ALL = "all"
 
 
-@dataclass(frozen=True, slots=True)
-class Carry:
+class Carry(Struct, frozen=True):
     """Which columns travel along: those named, or all but the note id's."""
 
     names: tuple[str, ...] = ()

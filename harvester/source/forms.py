@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import cast
 
 import orjson
+from msgspec import Struct
 
 from harvester.errors import InputError
 from harvester.model import BadLine, Page
@@ -20,8 +20,7 @@ _SHOWN = 80
 _IDLE = (b"", b"#")
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(Struct, frozen=True):
     """How to read one input: its name for people, the id rule, the fields that may hold the id.
 
     `carry` tells what travels along, if anything does.

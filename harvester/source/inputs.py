@@ -6,10 +6,11 @@ import os
 import stat
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePath
 from typing import BinaryIO
+
+from msgspec import Struct
 
 from harvester.errors import InputError, UsageError
 from harvester.model import Page
@@ -28,8 +29,7 @@ _READERS: dict[str, Reader] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(Struct, frozen=True):
     """A file at `path`, or `stdin` where that is given; `form` tells how to read it."""
 
     path: str

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO
+
+from msgspec.structs import replace
 
 from harvester.errors import InputError, UsageError
 from harvester.halt import Look, go_on

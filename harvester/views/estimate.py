@@ -6,8 +6,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from harvester.engine.day import Day
 from harvester.engine.harvest import Harvest
@@ -26,8 +27,7 @@ from harvester.views.words import count, duration, money
 _BAD_SHOWN = 10
 
 
-@dataclass(slots=True)
-class _Found:
+class _Found(Struct):
     """What a run would find: of INPUT, in the queue before it, and used up of the day's cap."""
 
     new: int = 0

@@ -6,9 +6,10 @@ import asyncio
 import tempfile
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from msgspec import Struct, field
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry, write_to_textfile
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -37,8 +38,7 @@ _FAILURES = ("usage", "internal error")
 _LONGEST_PATH = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Numbers:
+class Numbers(Struct, frozen=True):
     """A run at a moment; moments are Unix seconds, rates calls a second, None is not known.
 
     `notes` are by state, of the whole ledger; the calls are those of this run.

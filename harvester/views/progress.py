@@ -6,10 +6,11 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TextIO
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import asdict
 from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.live import Live
@@ -32,8 +33,7 @@ _WIDEST_BAR = 40
 _BESIDE = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """A run at a moment: counts of jobs and calls, calls a second, seconds left (None unknown)."""
 
     done: int
@@ -98,11 +98,7 @@ def plain_line(snap: Snapshot) -> str:
 
 def json_line(snap: Snapshot) -> str:
     """A snapshot as one JSON object."""
-    return orjson.dumps({"event": "progress"} | _fields(snap)).decode()
-
-
-def _fields(snap: Snapshot) -> dict[str, object]:
-    return {name: getattr(snap, name) for name in Snapshot.__slots__}
+    return orjson.dumps({"event": "progress"} | asdict(snap)).decode()
 
 
 async def show_lines(run: Run, stream: TextIO, form: Callable[[Snapshot], str]) -> None:

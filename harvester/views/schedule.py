@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from dataclasses import dataclass
 from datetime import time
 from pathlib import Path
+
+from msgspec import Struct
 
 from harvester.errors import UsageError
 
@@ -21,8 +22,7 @@ _BEFORE_A_BACKSLASH = re.compile(r"\\(?=\\)")
 _STOP_MARGIN = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Nightly:
+class Nightly(Struct, frozen=True):
     """A run that begins every day at `at`, local time.
 
     `command` is in whole words with absolute paths, `output` is OUTPUT's absolute path. With

@@ -6,10 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from harvester.engine.day import Day
 from harvester.ledger.hosts import Hosts
@@ -39,8 +41,7 @@ _ID_LENGTH, _NUMBER_LENGTH = 8, 4
 _WORD = re.compile(r"[\w-]+(?::[\w-]+)*", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """What is asked of a ledger.
 
     `now` is Unix seconds; `zone` is where a day begins; `price` is of one charged call. `rate`
@@ -180,8 +181,7 @@ def _runs(rows: Sequence[RunRow], now: float, open_state: str) -> list[dict[str,
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class _Quota:
+class _Quota(Struct, frozen=True):
     """The API's daily quota as the last run met it.
 
     `charged` calls were charged on that day, of all that this ledger knows; `until` is when the

@@ -8,10 +8,11 @@ import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 import aiohttp
+from msgspec.structs import replace
 from yarl import URL
 
 from harvester.api.client import Client, Target

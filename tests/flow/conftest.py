@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import Struct
+from msgspec.structs import replace
 
 from harvester.engine.calling import mark_of, pace_of
 from harvester.engine.lane import Lane
@@ -54,18 +56,17 @@ async def slow_file(ids: list[str]) -> AsyncIterator[Page]:
         await asyncio.sleep(0.5)
 
 
-@dataclass
-class Upstream:
+class Upstream(Struct):
     """The simulator's brain, called without a socket; keeps when each call began."""
 
     brain: Brain
     latency: float = 0.05
     connecting: float = 0.0
-    starts: list[tuple[float, str]] = field(default_factory=list)
+    starts: list[tuple[float, str]] = []
     script: Callable[[str, int, float], Answer | None] = lambda _note, _nth, _now: None
-    calls: dict[str, int] = field(default_factory=dict)
-    refused: set[float] = field(default_factory=set)
-    token: str = field(default="t")
+    calls: dict[str, int] = {}
+    refused: set[float] = set()
+    token: str = "t"  # noqa: S105 - the simulator takes any
 
     async def fetch(self, note_id: str, start: Start) -> Answer | None:
         await asyncio.sleep(self.connecting)

@@ -8,10 +8,11 @@ import fcntl
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from harvester.disk import Disk
 from harvester.engine.opening import Host, Opened

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from harvester.engine.run import Run
 from harvester.settings import Calling, Limits, parse_rate

@@ -9,7 +9,7 @@ from tests.process.tool import Tool
 
 TWO_AND_ONE_LOCKED = """
 import asyncio, json, sys
-from dataclasses import asdict
+from msgspec.structs import asdict
 import harvester
 
 async def main(url, token, ids):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from harvester.ledger.postgres.folding import Folded, Known, fold, moment_of
 from harvester.ledger.postgres.records import add_activity
@@ -104,8 +105,7 @@ UPDATE job SET lines = job.lines - lines.lines FROM lines WHERE job.seq = lines.
 _TIDY = "DELETE FROM older WHERE lines <= 0"
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(Struct, frozen=True):
     """A call that is out, under a claim: its job, its run, when it was sent, its part."""
 
     seq: int

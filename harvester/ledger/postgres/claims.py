@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from harvester.ledger.postgres.work import Row, Work, lock, text_of
 from harvester.ledger.schema import LOST
@@ -67,8 +69,7 @@ _HELD = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Caps:
+class Caps(Struct, frozen=True):
     """What the fleet's session must not use more of; `day_began` gives Unix seconds."""
 
     limits: Limits = _UNLIMITED
@@ -80,8 +81,7 @@ class Caps:
         return self.limits != Limits(max_runtime=self.limits.max_runtime)
 
 
-@dataclass(frozen=True, slots=True)
-class Want:
+class Want(Struct, frozen=True):
     """A claim to be made, named by `token`; new jobs are looked for behind `frontier`."""
 
     limit: int

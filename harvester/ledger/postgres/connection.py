@@ -6,10 +6,10 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+from msgspec import Struct
 from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.sql import SQL, Identifier
@@ -78,8 +78,7 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
             self.patience = usual
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """Where the fleet's database is; `conninfo` may hold a password, `str` never does."""
 
     conninfo: str

@@ -6,14 +6,14 @@ Pure: no database is asked here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from harvester.ledger.protocol import FoundLine
 from harvester.model import State
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """What the ledger knows of a note; times are Unix milliseconds."""
 
     seq: int
@@ -25,8 +25,7 @@ class Known:
     lines: int
 
 
-@dataclass(slots=True)
-class Folded:
+class Folded(Struct):
     """What becomes of a note.
 
     `lines` are to be added, `older` are (part, fetched_at, line_end) of lines that are not current,

@@ -8,10 +8,10 @@ import select
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
+from msgspec import Struct, field
 from psycopg.sql import SQL, Identifier
 
 from harvester.errors import UsageError
@@ -61,8 +61,7 @@ SELECT token_fp, calls, now_ms() + ceil(rate_period * 1000)::bigint FROM gone WH
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Beat:
+class Beat(Struct, frozen=True):
     """What a heartbeat brings.
 
     `grants` are whole calls in any window of the token's reduced period (`reduced` in
@@ -79,8 +78,7 @@ class Beat:
     again_in: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(Struct, frozen=True):
     """What another host told: `kind` is "stop", "slow down" or "members".
 
     `wait` is seconds for a slow-down, None where the server named none.
@@ -93,8 +91,7 @@ class Told:
     wait: float | None = None
 
 
-@dataclass(slots=True)
-class _Seen:
+class _Seen(Struct):
     """What one heartbeat reads, under the tokens' locks."""
 
     now: int

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import psycopg
+from msgspec import Struct
 from psycopg.adapt import Buffer, Loader
 
 from harvester.errors import LedgerError, NoHarvestError
@@ -24,8 +24,7 @@ _BEGIN = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _AT_ONCE = 5000
 
 
-@dataclass(frozen=True, slots=True)
-class PartRow:
+class PartRow(Struct, frozen=True):
     """One host's OUTPUT as the ledger knows it; `extent` is what it vouches for.
 
     `current` are the notes whose current line is in it, `duplicates` its lines paid for again.
@@ -40,8 +39,7 @@ class PartRow:
     duplicates: int
 
 
-@dataclass(frozen=True, slots=True)
-class DuplicateRow:
+class DuplicateRow(Struct, frozen=True):
     """A line that was paid for though its note was done; times are Unix seconds."""
 
     note_id: str

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import psycopg
+from msgspec import Struct
 
 from harvester.errors import LocalIOError
 from harvester.ledger.postgres.connection import (
@@ -30,8 +30,7 @@ _SHORT_PAUSE = 0.01
 _MOST_REPEATS = 50
 
 
-@dataclass(frozen=True, slots=True)
-class PartIdentity:
+class PartIdentity(Struct, frozen=True):
     """One host's OUTPUT: `uuid` stands beside the file, `host` and `path` are for people."""
 
     uuid: str
@@ -39,8 +38,7 @@ class PartIdentity:
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
+class Patience(Struct, frozen=True):
     """What to do while the database is away.
 
     `give_up` says when to stop waiting for it; `on_away` is told once, with the reason, `on_back`

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from harvester.ledger.history import Failures, History, Timeline
 from harvester.ledger.hosts import Hosts
@@ -18,8 +19,7 @@ MOST_REASONS = 30
 MOST_IDS = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Story:
+class Story(Struct, frozen=True):
     """What there is to tell; `status` is that of `status --json`, `latency` median and p95.
 
     `name` is what people know the harvest by; `target` names it in a shell command.
