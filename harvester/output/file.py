@@ -78,13 +78,26 @@ class OutputFile:
             while written < len(data):
                 written += self._disk.write(self._fd, data[written:])
         except OSError as error:
-            self._cut_quietly()
+            self._cut_quietly(self.length)
             raise _failed(self.path, error) from error
         if data:
-            self._check_unchanged(self.length + len(data))
+            self._check_written(data)
         ends = list(accumulate(map(len, lines), initial=self.length))[1:]
         self.length += len(data)
         return ends
+
+    def _check_written(self, data: memoryview) -> None:
+        """Raise OutputChangedError for a change since the look before the write, which is undone.
+
+        Lines behind half of another's, or behind one that lost its newline, could not be told.
+        """
+        try:
+            self._check_unchanged(self.length + len(data))
+        except OutputChangedError:
+            start = os.fstat(self._fd).st_size - len(data)
+            if start >= 0 and os.pread(self._fd, len(data), start) == data:
+                self._cut_quietly(start)
+            raise
 
     def _check_unchanged(self, length: int) -> None:
         """Raise OutputChangedError unless the path still names this file, as long as it should be.
@@ -94,7 +107,7 @@ class OutputFile:
         held = os.fstat(self._fd)
         if not self._is_apart and not self._is_named(held):
             self._is_apart = True
-            self._cut_quietly()
+            self._cut_quietly(self.length)
             raise OutputChangedError(self._part(is_gone=not held.st_nlink))
         if held.st_size != length:
             raise OutputChangedError(self._told_of_length(is_less=held.st_size < length))
@@ -143,10 +156,10 @@ class OutputFile:
             "that nobody else writes it, then run again, which pays for nothing twice."
         )
 
-    def _cut_quietly(self) -> None:
+    def _cut_quietly(self, length: int) -> None:
         """Take a half-written group back; if even that fails, the next run cuts the torn line."""
         try:
-            self._disk.truncate(self._fd, self.length)
+            self._disk.truncate(self._fd, length)
         except OSError:
             return
 

@@ -18,7 +18,7 @@ from harvester.engine.lane import Lane
 from harvester.engine.opening import Host, Opened, begin, open_harvest
 from harvester.engine.ports import Ports
 from harvester.engine.run import Run
-from harvester.errors import LocalIOError
+from harvester.errors import LocalIOError, OutputMismatchError
 from harvester.ledger.keys import from_key
 from harvester.ledger.protocol import Identity
 from harvester.ledger.reader import ledger_path, reading
@@ -28,9 +28,11 @@ from harvester.output.threaded import ThreadedSink
 from harvester.output.verify import Checked, verify
 from harvester.pace import Pace
 from harvester.settings import Backoff, Calling, Patience, Rate, RunSettings
+from tests.crashes.edits import COPY, OUTPUT, notes_in, obey
 from tests.crashes.server import MAY_BE_CHARGED, Call, Server, note_id
 from tests.crashes.story import STORES, Fate, Kind, Story
-from tests.crashes.world import LEDGER, OUTPUT, WAL, CrashError, World
+from tests.crashes.unread import UnreadLog
+from tests.crashes.world import KEPT, LEDGER, RESERVE, WAL, CrashError, World
 from tests.virtual import InlineExecutor, VirtualLoop
 
 ENDPOINT = "xiaohongshu-pgy/note-detail/v1"
@@ -58,6 +60,10 @@ class Played:
     deaths: int = 0
     lost_ledger: bool = False
     kept: bytes = b""
+    is_edited: bool = False
+    removed: set[str] = field(default_factory=set)
+    bought_again: set[str] = field(default_factory=set)
+    rebuilds: bool = False
 
     @property
     def place(self) -> Path:
@@ -92,25 +98,52 @@ def _run_once(played: Played, fate: Fate) -> Summary | None:
     if fate.stores and played.output.exists():
         played.output.write_bytes(STORES[fate.stores](played.output.read_bytes()))
         played.kept = b""
-    summary = None
+    summary, said = None, ""
     loop = VirtualLoop()
     loop.set_exception_handler(lambda _loop, _context: None)
     world = World(played.place, fate.fault, loop.elapse)
+    played.is_edited |= world.may_be_edited
     server = played.server
     server.world, server.run, server.now = world, played.run, played.clock
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         try:
             summary = runner.run(_live(played, fate, world))
+            said = summary.detail if summary.reason == StopReason.LOCAL_IO.value else ""
         except* CrashError:
             pass
-        except* LocalIOError as errors:
-            if fate.fault is None or fate.fault.kind is not Kind.FULL:
-                played.problems.append(f"run {played.run + 1} raised {errors.exceptions}")
+        except* (LocalIOError, OutputMismatchError) as errors:
+            said = _first(errors)
+            if not played.is_edited and (fate.fault is None or fate.fault.kind is not Kind.FULL):
+                played.problems.append(f"run {played.run + 1} raised {said}")
         except* Exception as errors:  # noqa: BLE001 - told as what it is
             played.problems.append(f"run {played.run + 1} raised {errors.exceptions}")
     played.clock += loop.time()
+    if played.is_edited:
+        _heed(played, world, said)
+        # Only a run that came to its end has looked at OUTPUT as it is.
+        if summary is not None and not (said or world.may_be_edited):
+            played.is_edited = False
+            played.output.with_name(COPY).unlink(missing_ok=True)
     _next_start(played, world)
     return summary
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> str:
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error)
+
+
+def _heed(played: Played, world: World, said: str) -> None:
+    """After an edit do as the program says, until it has nothing to say."""
+    output = played.output
+    played.kept = b""
+    played.removed |= world.removed
+    played.rebuilds = "--rebuild" in obey(output, said)
+    if played.rebuilds:
+        beside = (output.with_name(name) for name in (KEPT, RESERVE))
+        played.bought_again |= played.removed - notes_in(output, *beside)
 
 
 def _lose_ledger(played: Played) -> None:
@@ -161,19 +194,34 @@ async def _live(played: Played, fate: Fate, world: World) -> Summary:
         sync=story.sync,
     )
     waiting = _waiting(played, host.clock())
-    opened = open_harvest(played.output, Identity(ENDPOINT, simulated=False), host, sync=story.sync)
+    opened = open_harvest(
+        played.output,
+        Identity(ENDPOINT, simulated=False),
+        host,
+        rebuild=played.rebuilds,
+        sync=story.sync,
+    )
     begin(opened, settings, host, has_input=True)
     lane = Lane("token", played.server, Pace(settings.calling.rate))
-    run = Run(settings, _ports(played, opened, host), [lane])
-    async with played.server.reached(TIMEOUT), asyncio.TaskGroup() as group:
-        for at, act in ((fate.stop_at, _stop), (fate.abort_at, Run.abort)):
-            if at is not None:
-                group.create_task(_later(at, act, run))
-        summary = await run.run()
+    log = UnreadLog(world.stall) if fate.is_unread else None
+    run = Run(settings, _ports(played, opened, host, log), [lane])
+    try:
+        summary = await _harvested(played, fate, run)
+    finally:
+        if log is not None:
+            played.problems += (f"run {played.run + 1} {problem}" for problem in log.end())
     opened.ledger.finish_run(summary.reason, summary.exit_code)
     opened.close()
     _check_run(played, waiting, summary, is_aborted=run.is_aborted)
     return summary
+
+
+async def _harvested(played: Played, fate: Fate, run: Run) -> Summary:
+    async with played.server.reached(TIMEOUT), asyncio.TaskGroup() as group:
+        for at, act in ((fate.stop_at, _stop), (fate.abort_at, Run.abort)):
+            if at is not None:
+                group.create_task(_later(at, act, run))
+        return await run.run()
 
 
 def _stop(run: Run) -> None:
@@ -185,7 +233,7 @@ async def _later(seconds: float, act: Callable[[Run], None], run: Run) -> None:
     act(run)
 
 
-def _ports(played: Played, opened: Opened, host: Host) -> Ports:
+def _ports(played: Played, opened: Opened, host: Host, log: UnreadLog | None) -> Ports:
     inline = InlineExecutor()
     return Ports(
         ThreadedLedger(opened.ledger, inline),
@@ -193,6 +241,7 @@ def _ports(played: Played, opened: Opened, host: Host) -> Ports:
         _pages(len(played.story.notes)),
         host.clock,
         lambda: 0.5,
+        () if log is None else (log.tell,),
     )
 
 
@@ -313,6 +362,7 @@ def _of_charges(played: Played) -> Iterator[str]:
         owed = [*played.server.charges(note), *(call for call in garbage if call.landed)]
         lost = sum(_in_last_second(played, call) for call in owed)
         missing = len(owed) - lines[note] - unanswered[note]
+        missing -= note_id(note) in played.bought_again
         if missing > (0 if played.story.sync else lost):
             yield f"note {note}: {missing} of {len(owed)} charges are not known of"
         cut_short = sum(not call.landed for call in played.server.of(note))
@@ -320,7 +370,7 @@ def _of_charges(played: Played) -> Iterator[str]:
         if unanswered[note] > told + _cuts(played):
             yield f"note {note}: {unanswered[note]} calls said to be unanswered, {told} were"
     ((charged,),) = _rows(played, "SELECT coalesce(sum(calls), 0) FROM activity WHERE code = 0")
-    if not played.power_cuts and charged != lines.total():
+    if not (played.power_cuts or played.bought_again) and charged != lines.total():
         yield f"{charged} calls counted as charged, {lines.total()} lines"
 
 
@@ -330,9 +380,10 @@ def _in_last_second(played: Played, call: Call) -> bool:
 
 
 def _cuts(played: Played) -> int:
-    """How often a run could not record all it knew: it died, was aborted, or the disk was full."""
+    """How often a run could not record all it knew: it died or was aborted, or OUTPUT took none."""
     fates = played.story.fates
-    full = sum(fate.fault is not None and fate.fault.kind is Kind.FULL for fate in fates)
+    took_none = (Kind.FULL, Kind.EDIT)
+    full = sum(fate.fault is not None and fate.fault.kind in took_none for fate in fates)
     return played.deaths + full + sum(fate.abort_at is not None for fate in fates)
 
 

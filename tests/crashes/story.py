@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from tests.crashes.edits import EDITS
+
 
 class Kind(Enum):
     """What happens to a run at one operation of its disk."""
@@ -15,6 +17,7 @@ class Kind(Enum):
     POWER = "power cut"
     FULL = "disk full"
     STALL = "stopped for a while"
+    EDIT = "edited"
 
 
 class Phase(Enum):
@@ -27,12 +30,16 @@ class Phase(Enum):
 
 @dataclass(frozen=True)
 class Fault:
-    """At the `at`th operation; FULL lasts for `length` operations, STALL for as many seconds."""
+    """At the `at`th operation; FULL lasts for `length` operations, STALL for as many seconds.
+
+    EDIT changes OUTPUT in a way of EDITS, which is `how`.
+    """
 
     kind: Kind
     at: int
     phase: Phase = Phase.BEFORE
     length: int = 1
+    how: str = ""
 
 
 # What editors and other programs do to lines without changing what they say.
@@ -51,6 +58,7 @@ class Fate:
 
     `rest` are the seconds between the run before and this one, `clock_step` what the wall clock was
     set forward or back meanwhile. `stores` says how OUTPUT was stored anew meanwhile, by STORES.
+    Nobody reads its log where it `is_unread`.
     """
 
     fault: Fault | None = None
@@ -60,6 +68,7 @@ class Fate:
     rest: float = 60.0
     loses_ledger: bool = False
     stores: str = ""
+    is_unread: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,10 +122,13 @@ def story_of(seed: int) -> Story:
 
 
 def _meddled_with(dice: random.Random, fate: Fate) -> Fate:
-    """The same, or what people do to a run instead: they stop it for a while."""
-    at = dice.randrange(1, 70)
-    if dice.random() < 0.1:
-        return replace(fate, fault=Fault(Kind.STALL, at, length=dice.choice((30, 300))))
+    """The same, or what people do to a run instead."""
+    fate = replace(fate, is_unread=dice.random() < 0.1)
+    at, phase, draw = dice.randrange(1, 70), dice.choice((Phase.BEFORE, Phase.AFTER)), dice.random()
+    if draw < 0.1:
+        return replace(fate, fault=Fault(Kind.STALL, at, phase, dice.choice((30, 300))))
+    if draw < 0.25:
+        return replace(fate, fault=Fault(Kind.EDIT, at, phase, how=dice.choice(list(EDITS))))
     return fate
 
 

@@ -22,6 +22,7 @@ from harvester.model import Job, Outcome
 from harvester.output.file import OutputFile
 from harvester.output.threaded import ThreadedSink
 from harvester.rules import outcomes
+from harvester.views.outlet import Outlet
 from tests.crashes.play import play
 from tests.crashes.story import story_of
 
@@ -155,23 +156,44 @@ def what_came_while_it_stood_still_is_not_read(patch: pytest.MonkeyPatch) -> Non
     patch.setattr(Wire, "hurry", hang_up)
 
 
+def changes_of_output_not_noticed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(OutputFile, "_check_unchanged", lambda *_: None)
+
+
+def a_write_behind_a_change_not_taken_back(patch: pytest.MonkeyPatch) -> None:
+    def check(self: OutputFile, data: memoryview) -> None:
+        self._check_unchanged(self.length + len(data))
+
+    patch.setattr(OutputFile, "_check_written", check)
+
+
+def the_log_is_written_by_the_line_itself(patch: pytest.MonkeyPatch) -> None:
+    def put(self: Outlet[str], line: str) -> None:
+        self._write([line])
+
+    patch.setattr(Outlet, "put", put)
+
+
 # Each with a seed that catches it, tried first, as some take a rare turn of events.
 MUTATIONS: dict[Mutation, int] = {
     commit_before_write: 0,
-    torn_tail_not_cut: 17,
-    nothing_adopted: 1,
+    torn_tail_not_cut: 50,
+    nothing_adopted: 14,
     claims_of_dead_runs_are_kept: 1,
-    backoff_lost_on_resume: 35,
+    backoff_lost_on_resume: 42,
     slow_down_costs_an_attempt: 0,
-    departures_not_recorded: 5,
+    departures_not_recorded: 17,
     no_backoff: 0,
     never_exhausted: 30,
-    ledger_durable_before_output: 20,
+    ledger_durable_before_output: 29,
     power_cuts_not_mended: 50,
     leases_of_stopped_processes_lost: 176,
     written_again_when_the_ledger_fails: 184,
     repeats_of_a_long_input_kept: 4,
-    what_came_while_it_stood_still_is_not_read: 5,
+    what_came_while_it_stood_still_is_not_read: 6,
+    changes_of_output_not_noticed: 21,
+    a_write_behind_a_change_not_taken_back: 116,
+    the_log_is_written_by_the_line_itself: 9,
 }
 
 

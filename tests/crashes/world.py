@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harvester.disk import Disk
+from tests.crashes.edits import COPY, OUTPUT, edit, notes_in
 from tests.crashes.story import Fault, Kind, Phase
 
 T = TypeVar("T")
-OUTPUT, LEDGER, WAL = "notes.jsonl", "notes.jsonl.ledger", "notes.jsonl.ledger-wal"
-RESERVE = "notes.jsonl.ledger-reserve"
+LEDGER, WAL = "notes.jsonl.ledger", "notes.jsonl.ledger-wal"
+RESERVE, KEPT = "notes.jsonl.ledger-reserve", "notes.jsonl.kept"
 _PAGE = 4096
 _WAL_HEADER = 32
 # No story needs a tenth of this many; a run that does more goes round in circles.
@@ -45,7 +46,8 @@ class World:
         self.durable: dict[str, bytes] = {}
         self.connections: list[sqlite3.Connection] = []
         self._fault = fault
-        self._stall = stall
+        self.stall = stall
+        self.removed: set[str] = set()
         self._dice = random.Random(fault.at if fault else 0)
         self.disk = _FaultyDisk(self)
         self.synced(OUTPUT, LEDGER, WAL, RESERVE)
@@ -54,6 +56,11 @@ class World:
     def died_of(self) -> Kind | None:
         """What ended the process, if anything did."""
         return self._fault.kind if self.is_dead and self._fault else None
+
+    @property
+    def may_be_edited(self) -> bool:
+        """Whether somebody changes OUTPUT."""
+        return self._fault is not None and self._fault.kind is Kind.EDIT
 
     def read(self, name: str) -> bytes:
         path = self.folder / name
@@ -87,16 +94,28 @@ class World:
         if fault.kind is Kind.FULL:
             is_full = self.operations < fault.at + fault.length
             return full() if is_full else do()
-        if fault.kind is Kind.STALL:
-            if self.operations == fault.at:
-                self._stall(fault.length)
-            return do()
+        if fault.kind in (Kind.STALL, Kind.EDIT):
+            return self._meddled_with(do, fault)
         if fault.phase is Phase.TORN:
             tear(self._dice)
         elif fault.phase is Phase.AFTER:
             do()
         self.is_dead = True
         raise CrashError
+
+    def _meddled_with(self, do: Callable[[], T], fault: Fault) -> T:
+        """Do something to the disk, and meanwhile what the process knows nothing of."""
+        if self.operations != fault.at:
+            return do()
+        done = [do()] if fault.phase is Phase.AFTER else []
+        if fault.kind is Kind.STALL:
+            self.stall(fault.length)
+        else:
+            output = self.folder / OUTPUT
+            before = notes_in(output)
+            edit(output, fault.how)
+            self.removed = before - notes_in(output, output.with_name(COPY))
+        return done[0] if done else do()
 
     def check_alive(self) -> None:
         if self.is_dead:
@@ -114,7 +133,7 @@ class World:
 
     def remains(self) -> dict[str, bytes]:
         """The files as the next start finds them."""
-        names = (OUTPUT, LEDGER, WAL, RESERVE)
+        names = (OUTPUT, LEDGER, WAL, RESERVE, KEPT, COPY)
         found = {name: self.read(name) for name in names if (self.folder / name).exists()}
         if self.died_of is Kind.POWER:
             for name in (OUTPUT, WAL, RESERVE):

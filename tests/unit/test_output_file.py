@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harvester.disk import Disk
-from harvester.errors import LocalIOError
+from harvester.errors import LocalIOError, OutputChangedError
 from harvester.output.file import OutputFile
 
 
@@ -36,4 +36,26 @@ def test_a_group_that_the_disk_takes_half_of_is_taken_back(tmp_path: Path) -> No
     assert output.path.read_bytes() == b"{1}\n"
     disk.room = 100
     assert output.append([b"{2}\n"]) == [8]
+    output.close()
+
+
+class MeddledDisk(Disk):
+    """Somebody takes the last newline away just before the second write."""
+
+    def __init__(self) -> None:
+        self.writes = 0
+
+    def write(self, fd: int, data: memoryview) -> int:
+        self.writes += 1
+        if self.writes == 2:
+            os.ftruncate(fd, os.fstat(fd).st_size - 1)
+        return super().write(fd, data)
+
+
+def test_a_group_behind_what_somebody_else_just_did_is_taken_back(tmp_path: Path) -> None:
+    output = OutputFile(tmp_path / "notes.jsonl", MeddledDisk())
+    output.append([b"{1}\n"])
+    with pytest.raises(OutputChangedError, match="cut short"):
+        output.append([b"{2}\n"])
+    assert output.path.read_bytes() == b"{1}"
     output.close()
