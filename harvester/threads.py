@@ -106,7 +106,7 @@ def died(error: BaseException) -> LocalIOError:
     """What to say of an error that nobody foresaw; never its text, which could hold anything."""
     if isinstance(error, LocalIOError):
         return error
-    if isinstance(error, MemoryError):
+    if is_want_of_memory(error):
         return LocalIOError(
             "the system gives no more memory: close other programs, or raise the limit (ulimit "
             "-v), then run again."
@@ -114,3 +114,10 @@ def died(error: BaseException) -> LocalIOError:
     last = traceback.extract_tb(error.__traceback__)[-1:]
     place = f" at {last[0].filename.rpartition('harvester/')[2]}:{last[0].lineno}" if last else ""
     return LocalIOError(f"an error of harvester's own ({type(error).__name__}{place}): report it.")
+
+
+def is_want_of_memory(error: BaseException) -> bool:
+    """Whether the system refused memory, be it for an object or for the stack of a thread."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return isinstance(error, MemoryError) or "can't start new thread" in str(error)

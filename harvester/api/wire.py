@@ -146,7 +146,12 @@ class Wire(asyncio.BufferedProtocol):
         if self._witness is not None:
             self._witness.close()
             self._witness = None
-        if reply.feed(bytes(self._view[:nbytes])):
+        try:
+            is_over = reply.feed(bytes(self._view[:nbytes]))
+        except MemoryError as error:
+            self._fail(error)
+            return
+        if is_over:
             self._done(End.OVER)
         elif self._sizes < len(SIZES) and reply.size > SIZES[self._sizes]:
             self._transport.pause_reading()
@@ -203,6 +208,12 @@ class Wire(asyncio.BufferedProtocol):
     def _done(self, end: End) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(end)
+
+    def _fail(self, error: Exception) -> None:
+        """Give up, telling whoever waits why."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(error)
+        self.close()
 
     def _forget(self) -> None:
         if self._moment is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 
 import click
 
@@ -11,13 +13,14 @@ from harvester.cli.group import LaterGroup
 from harvester.cli.helping import SETTINGS
 from harvester.cli.signals import Stopped, leave_on_signals, stopped_line
 from harvester.cli.streams import drain_errors, open_streams
-from harvester.errors import HarvesterError, NobodyReadsError
+from harvester.errors import HarvesterError, LocalIOError, NobodyReadsError
 from harvester.model import StopReason
 from harvester.plain import plain
 
 # As sysexits' EX_SOFTWARE: an error of ours, not of the user.
 _INTERNAL = 70
 _LONGEST_LINE = 2000
+_ERROR = 2
 
 
 @click.group(cls=LaterGroup, context_settings=SETTINGS)
@@ -91,9 +94,21 @@ def _guarded() -> int:
         click.echo(stopped_line(StopReason.SIGINT), err=True)
         return StopReason.SIGINT.exit_code
     except Exception as error:  # noqa: BLE001 - no traceback reaches a user
+        return _fail(error)
+    return int(code or 0)
+
+
+def _fail(error: Exception) -> int:
+    """Say what nobody foresaw; that memory was refused is no error of ours."""
+    from harvester.threads import died, is_want_of_memory
+
+    if not is_want_of_memory(error):
         click.echo(_internal(error), err=True)
         return _INTERNAL
-    return int(code or 0)
+    # Standard error is a thread of ours, which may want memory, too.
+    with suppress(OSError):
+        os.write(_ERROR, f"harvester: error: {died(error)}\n".encode())
+    return LocalIOError.exit_code
 
 
 def _refuse(error: click.ClickException) -> None:

@@ -37,6 +37,7 @@ from harvester.rules.outcomes import saved, unsaved
 from harvester.rules.retry_after import parse_retry_after
 from harvester.rules.verdicts import judge
 from harvester.settings import RunSettings
+from harvester.threads import died
 
 # In flight at most, where the user names no number: rate times latency, up to this.
 _MOST_WORKERS = 1024
@@ -121,8 +122,14 @@ class Caller:
                 # Not sooner: a note in hand is one that no other lane can send.
                 batch = await self._gather(await self._feeder.take())
                 await self._depart(batch, group)
-        except HarvesterError as error:
-            self._stop.set(StopReason.LOCAL_IO, str(error))
+        except Exception as error:  # noqa: BLE001 - what is in flight is to be saved
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """Stop; what was sent and does not land is given back as unanswered in the end."""
+        told = error if isinstance(error, HarvesterError) else died(error)
+        self._stop.set(StopReason.LOCAL_IO, str(told))
+        self._watch.landed.set()
 
     async def _permission(self) -> None:
         """Wait until the run may start a call."""
@@ -232,8 +239,8 @@ class Caller:
         while (job := await self._sent.get()) is not None:
             try:
                 await self._call(job)
-            except HarvesterError as error:
-                self._stop.set(StopReason.LOCAL_IO, str(error))
+            except Exception as error:  # noqa: BLE001 - what others have in hand is to be saved
+                self._fail(error)
 
     async def _call(self, job: Job) -> None:
         answer = await self._lane.fetcher.fetch(job.note_id, partial(self._start, job))
@@ -306,13 +313,13 @@ class Caller:
         outcome = self._outcome(job, answer, judgement)
         probe = self._watch.probing == job.seq
         self._progress.landed(outcome)
+        self._recorder.put(outcome)
         self._lane.flying -= 1
         if answer.fault is None:
             self._progress.answered += not judgement.is_redirect
         else:
             self._progress.last_fault = judgement.reason
         self._heed(job, answer, judgement, probe=probe)
-        self._recorder.put(outcome)
         self._watch.landed.set()
         if self._audience.is_there:
             self._tell(job, answer, judgement)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import pytest
 from harvester.disk import Disk
 from harvester.errors import LocalIOError, OutputChangedError
 from harvester.output.file import OutputFile
+
+# What this process has open.
+FILES = Path("/proc/self/fd")
 
 
 class FillingDisk(Disk):
@@ -59,3 +63,21 @@ def test_a_group_behind_what_somebody_else_just_did_is_taken_back(tmp_path: Path
         output.append([b"{2}\n"])
     assert output.path.read_bytes() == b"{1}"
     output.close()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_called_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(_fd: int, _how: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    before = len(list(FILES.iterdir()))
+    with pytest.raises(LocalIOError) as caught:
+        OutputFile(tmp_path / "notes.jsonl", Disk())
+    told = str(caught.value)
+    assert f"has no locks ({os.strerror(number)})" in told
+    assert "choose an --output on a local disk" in told
+    assert "check the disk" not in told
+    assert len(list(FILES.iterdir())) == before

@@ -36,6 +36,8 @@ def test_what_a_call_raises_is_its_callers_and_always_one_of_ours() -> None:
 
     assert str(raised(UsageError("as it is"))) == "as it is"
     assert "memory" in str(raised(MemoryError()))
+    assert "memory" in str(raised(RuntimeError("can't start new thread")))
+    assert "memory" in str(raised(ExceptionGroup("of a run's tasks", [MemoryError()])))
     told = str(raised(KeyError("secret")))
     assert "KeyError" in told
     assert "secret" not in told

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from pathlib import Path
+
 import pytest
+from click.testing import CliRunner
 from rich.cells import cell_len
 
-from harvester.ledger.reader import FailedJob
-from harvester.model import State
+from harvester.cli.failures import failures
+from harvester.ledger.protocol import Extent
+from harvester.ledger.reader import FailedJob, ledger_path
+from harvester.ledger.sqlite import SqliteLedger
+from harvester.model import Outcome, State
 from harvester.views.failures import failure_lines
 
 CHINESE = "笔记不存在或已被作者删除、请检查笔记编号后重试。" * 3
@@ -57,3 +64,19 @@ def test_nothing_from_outside_steers_the_terminal() -> None:
         text = "\n".join(failure_lines([job], width))
         assert "\x1b" not in text
         assert "[red]c" in text
+
+
+@pytest.mark.parametrize("form", ["table", "ids", "jsonl"])
+def test_no_form_of_it_steers_the_terminal_whatever_ids_a_ledger_holds(
+    tmp_path: Path, form: str
+) -> None:
+    output = tmp_path / "notes.jsonl"
+    with closing(SqliteLedger(ledger_path(output), lambda: 1e9)) as ledger:
+        ledger.begin_run(1.0)
+        ledger.enrol(["a\x1b[31m\x9b2Jb"], None)
+        jobs = ledger.claim(1, 10.0).jobs
+        ledger.record([Outcome(job, State.REJECTED, 404, "") for job in jobs], (), Extent())
+    said = CliRunner().invoke(failures, [str(output), "--format", form])
+    assert said.exit_code == 0, said.output
+    assert said.output.count("a") > 0
+    assert not set(said.output) & {"\x1b", "\x9b"}

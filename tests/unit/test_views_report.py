@@ -50,6 +50,9 @@ class Night:
         told = [Outcome(job, state, code, reason, line=line, elapsed=0.2) for job in jobs]
         assert self._ledger.record(told, range(many) if line else (), Extent(many)) == []
 
+    def begin(self) -> None:
+        self._ledger.begin_run(120.0)
+
     def finish(self) -> None:
         self._ledger.finish_run("limit", 7)
 
@@ -112,6 +115,34 @@ def test_every_chart_gets_its_numbers(night: Night) -> None:
     assert drawn["backlog"]["data"][1]["y"][-1] == 0
     assert drawn["spend"]["data"][0]["y"] == [30]
     assert all(0.18 < y < 0.22 for trace in drawn["latency"]["data"] for y in trace["y"])
+
+
+def test_runs_of_one_minute_are_drawn_in_their_order(night: Night) -> None:
+    night.enrol(100)
+    for _ in range(4):
+        night.answer(10, 0, State.DONE)
+        night.finish()
+        night.begin()
+    assert figures(night.page())["backlog"]["data"][0]["y"] == [90, 60]
+
+
+def test_every_colour_that_is_drawn_has_its_legend(night: Night) -> None:
+    night.enrol(100)
+    for code, state in ((0, State.DONE), (301, State.QUEUED), (404, State.REJECTED)):
+        night.answer(10, code, state)
+        night.now += 60
+    page = night.page(price=0.05)
+    parts = dict(
+        re.findall(r'<ul class="legend">(.*?)</ul><div class="chart" id="chart-(.*?)"', page)
+    )
+    legends = {
+        name: re.findall(r'<li><i class="(.*?)"></i>(.*?)</li>', items)
+        for items, name in parts.items()
+    }
+    drawn = figures(page)
+    assert set(legends) == set(drawn)
+    for name, figure in drawn.items():
+        assert legends[name] == [(trace["meta"], trace["name"]) for trace in figure["data"]]
 
 
 def test_nights_stand_side_by_side_without_the_days_between_them(night: Night) -> None:

@@ -81,6 +81,10 @@ def test_a_window_may_go_over_midnight(at: time, until: time, long: str) -> None
     assert window(at, until) == long
 
 
+def test_what_a_night_writes_is_nobody_elses() -> None:
+    assert units(service(nightly()))["Service"]["UMask"] == "0077"
+
+
 def test_a_window_of_no_length_is_refused() -> None:
     with pytest.raises(UsageError, match="same time"):
         window(time(7), time(7))

@@ -1,0 +1,78 @@
+"""What the system refuses in the middle of a run, memory or room: nothing that came is lost."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections import Counter
+
+import pytest
+from aiohttp import web
+
+from harvester.sides import Side
+from tests.process.tool import Tool, Upstream
+
+LONG = "x" * 400_000
+
+
+async def long_answer(upstream: Upstream, note_id: str, _nth: int) -> web.StreamResponse:
+    return upstream.reply(0, {"noteId": note_id, "text": LONG})
+
+
+@pytest.mark.parametrize("megabytes", [240, 320])
+def test_a_run_that_gets_no_more_memory_ends_with_its_reason(tool: Tool, megabytes: int) -> None:
+    upstream = tool.upstream(long_answer)
+    notes = tool.notes(120)
+    limited = f'ulimit -v {megabytes * 1024}; exec "$@"'
+    run = tool.harvest(upstream.url, notes, "--workers", "60", shell=limited)
+    assert run.code == 74, run.text
+    assert "the system gives no more memory" in run.text
+    assert "Traceback" not in run.text
+    before = upstream.calls
+    again = tool.harvest(upstream.url, notes)
+    assert again.code == 0, again.text
+    assert sorted(tool.saved()) == sorted(tool.note_ids(120))
+    # Paid again is only what was said to have no answer, or not to be written.
+    told = re.search(r"(\d+) answers that were paid for could not be written", run.out)
+    doubtful = tool.status()["unanswered"] + (int(told[1]) if told else 0)
+    assert before < upstream.calls <= 120 + doubtful
+
+
+def test_what_came_while_the_disk_was_full_outlives_a_kill_in_the_drain(tool: Tool) -> None:
+    answered: list[str] = []
+    left: set[str] = set()
+
+    async def answer(upstream: Upstream, note_id: str, nth: int) -> web.StreamResponse:
+        # Some calls keep the run in its drain.
+        if not nth % 8:
+            left.add(note_id)
+            await upstream.opened()
+        answered.append(note_id)
+        return upstream.reply(0, {"noteId": note_id, "text": LONG[:16_000]})
+
+    upstream = tool.upstream(answer)
+    notes = tool.notes(300)
+    # Room for 125 notes in OUTPUT, and as much in the file beside it.
+    limited = 'ulimit -f 4000; exec "$@"'
+    run = tool.start_harvest(upstream.url, notes, "--workers", "40", shell=limited)
+    kept = Side.RESERVE.of(tool.output)
+
+    def is_all_kept() -> bool:
+        written, beside = (
+            path.read_bytes().count(b"\n") if path.exists() else 0 for path in (tool.output, kept)
+        )
+        return bool(beside) and written + beside == len(answered)
+
+    tool.until(lambda: is_all_kept() or not run.is_running, "all that came to be kept")
+    assert run.is_running, run.err
+    run.signal(signal.SIGKILL)
+    run.finish()
+    waiting = set(left)
+    upstream.open()
+    again = tool.harvest(upstream.url, notes)
+    assert again.code == 0, again.text
+    assert sorted(tool.saved()) == sorted(tool.note_ids(300))
+    assert tool.verify().code == 0
+    # Called for twice is only what had no answer when it was killed.
+    calls = Counter(note_id for _, note_id in upstream.starts)
+    assert {note_id for note_id, many in calls.items() if many > 1} == waiting
