@@ -19,7 +19,7 @@ async def long_answer(upstream: Upstream, note_id: str, _nth: int) -> web.Stream
     return upstream.reply(0, {"noteId": note_id, "text": LONG})
 
 
-@pytest.mark.parametrize("megabytes", [240, 320])
+@pytest.mark.parametrize("megabytes", [240, 260])
 def test_a_run_that_gets_no_more_memory_ends_with_its_reason(tool: Tool, megabytes: int) -> None:
     upstream = tool.upstream(long_answer)
     notes = tool.notes(120)

@@ -1,0 +1,35 @@
+"""A call that nobody can go on with ends the run with its reason, and no other call."""
+
+from __future__ import annotations
+
+import pytest
+
+from harvester.model import Answer
+
+from .conftest import Night, note_ids
+from .test_line import upstream
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MemoryError(), "the system gives no more memory"),
+        (RuntimeError("can't start new thread"), "the system gives no more memory"),
+        (KeyError("s3cret"), "an error of harvester's own (KeyError"),
+    ],
+)
+def test_what_others_have_in_flight_is_saved(night: Night, error: Exception, told: str) -> None:
+    api = upstream()
+
+    def script(_note: str, _nth: int, _now: float) -> Answer | None:
+        if len(api.starts) == 20:
+            raise error
+        return None
+
+    api.script = script
+    summary = night.run(note_ids(100), api)
+    assert (summary.exit_code, summary.unanswered) == (74, 1)
+    assert told in summary.detail
+    assert "s3cret" not in summary.detail
+    assert summary.done == len(night.lines()) == len(api.starts) - 1
+    assert 19 <= summary.done < 100
