@@ -5,15 +5,14 @@ from __future__ import annotations
 import difflib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import ExitStack
 from functools import partial
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict, cast
+from typing import TYPE_CHECKING, BinaryIO, TypedDict, cast
 
-from harvester.api.endpoints import DEFAULT_ENDPOINT, endpoint_name
 from harvester.errors import InputError, OptionError, UsageError
 from harvester.halt import Look, go_on
 from harvester.ledger.fleet import FleetAddress
@@ -21,7 +20,6 @@ from harvester.model import Page
 from harvester.paths import check_apart, check_output, place_of
 from harvester.secret import Secret, revealed
 from harvester.settings import (
-    DEFAULT_DAY_ZONE,
     FASTEST,
     LEDGER_VARIABLE,
     REGIONS,
@@ -31,10 +29,6 @@ from harvester.settings import (
     Limits,
     Patience,
     RunSettings,
-    parse_duration,
-    parse_long_duration,
-    parse_rate,
-    parse_timezone,
 )
 from harvester.source import (
     IdRule,
@@ -46,6 +40,7 @@ from harvester.source import (
     spool,
 )
 from harvester.tokens import NO_TOKEN, tokens_in, tokens_of_environment, tokens_of_file
+from harvester.values import read, read_all
 
 if TYPE_CHECKING:
     from harvester.api.proxy import Proxy
@@ -53,11 +48,9 @@ if TYPE_CHECKING:
     from harvester.engine.ports import Observer
 
 BASE_URL_VARIABLE = "JUSTONEAPI_BASE_URL"
-_AUTO = "auto"
 # What holds a token or a password.
 _SECRETS = frozenset({"token", "proxy", "ledger"})
 
-Reader = Callable[[object], object]
 # More names than these are note ids, not files.
 _MOST_PATHS = 10_000
 Inputs = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -105,116 +98,6 @@ class Options(TypedDict, total=False):
     carry: str | Sequence[str] | None
     ledger: str | Secret[str] | None
     harvest: str | None
-
-
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError("is neither True nor False.")  # noqa: TRY004 - told as all others are
-    return value
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError("is no text.")  # noqa: TRY004 - the same
-    return value
-
-
-def _whole(least: int) -> Reader:
-    def read_whole(value: object) -> int:
-        try:
-            number = int(str(value))
-        except ValueError:
-            number = least - 1
-        if number < least:
-            raise ValueError(f"is not a whole number of {least} or more.")
-        return number
-
-    return read_whole
-
-
-def _or_auto(reader: Reader) -> Reader:
-    """None for "auto", which leaves it to the run."""
-
-    def read_or_auto(value: object) -> object:
-        if str(value).strip() == _AUTO:
-            return None
-        try:
-            return reader(value)
-        except ValueError as error:
-            raise ValueError(f"{str(error).removesuffix('.')}, nor auto.") from None
-
-    return read_or_auto
-
-
-def _seconds(value: object) -> float:
-    return parse_duration(str(value))
-
-
-def _timeout(value: object) -> float:
-    seconds = _seconds(value)
-    if not seconds:
-        raise ValueError("is not more than 0 seconds.")
-    return seconds
-
-
-def _long(unit: str) -> Reader:
-    return lambda value: parse_long_duration(str(value), unit)
-
-
-def _region(value: object) -> str:
-    if value not in REGIONS:
-        raise ValueError(f"is not known: use {' or '.join(REGIONS)}.")
-    return str(value)
-
-
-# What each option means that is left out, and what reads it: it raises ValueError that says what is
-# wrong. Where None is the default, None may be said, too.
-_TABLE: dict[str, tuple[object, Reader]] = {
-    "endpoint": (DEFAULT_ENDPOINT, lambda value: endpoint_name(_text(value))),
-    "region": (None, _region),
-    "accept_cache": (False, _flag),
-    "rate": ("5/s", _or_auto(lambda value: parse_rate(str(value)))),
-    "burst": (1, _whole(1)),
-    "workers": (_AUTO, _or_auto(_whole(1))),
-    "timeout": (120, _timeout),
-    "allow_short_timeout": (False, _flag),
-    "max_attempts": (6, _whole(1)),
-    "max_unanswered": (2, _whole(0)),
-    "backoff_base": (1, _seconds),
-    "backoff_cap": (120, _seconds),
-    "max_notes": (None, _whole(1)),
-    "max_calls": (None, _whole(1)),
-    "max_charged": (None, _whole(1)),
-    "max_charged_daily": (None, _whole(1)),
-    "max_runtime": (None, _long("h")),
-    "day_timezone": (DEFAULT_DAY_ZONE, lambda value: parse_timezone(_text(value))),
-    "refresh": (None, _long("d")),
-    "retry_failed": (False, _flag),
-    "simulate": (False, _flag),
-    "rebuild": (False, _flag),
-    "sync": (False, _flag),
-    "strict": (False, _flag),
-    "wait_for_lock": ("0s", _long("m")),
-    # Of `harvester simulate`.
-    "latency": (0, _seconds),
-    "jitter": (0, _seconds),
-}
-
-
-def read(option: str, value: object) -> Any:  # noqa: ANN401 - each option has a type of its own
-    """What an option's value means; raises OptionError."""
-    default, reader = _TABLE[option]
-    if value is None and default is None:
-        return None
-    try:
-        return reader(value)
-    except ValueError as error:
-        raise OptionError(option, str(error), repr(value)) from None
-
-
-def _read_all(options: Options) -> dict[str, Any]:
-    given: Mapping[str, object] = options
-    return {name: read(name, given.get(name, default)) for name, (default, _) in _TABLE.items()}
 
 
 def check_keywords(keywords: Iterable[str]) -> None:
@@ -300,7 +183,7 @@ def fleet_of(options: Options) -> FleetAddress | None:
 
 def settings_of(options: Options) -> RunSettings:
     """The settings that options mean; raises UsageError."""
-    said = _read_all(options)
+    said = read_all(options)
     if said["timeout"] < SHORTEST_TIMEOUT and not said["allow_short_timeout"]:
         raise OptionError(
             "timeout",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
@@ -26,7 +25,14 @@ class Context(click.Context):
 
     def make_formatter(self) -> click.HelpFormatter:
         """The page; a terminal's last column stays free, since some break the line behind it."""
-        return click.HelpFormatter(width=min(shutil.get_terminal_size().columns - 1, _WIDEST))
+        return click.HelpFormatter(width=min(columns() - 1, _WIDEST))
+
+
+def columns() -> int:
+    """How wide the terminal is."""
+    import shutil
+
+    return shutil.get_terminal_size().columns
 
 
 class Option(click.Option):

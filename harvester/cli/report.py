@@ -42,7 +42,7 @@ def report(
     harvest: str | None,
 ) -> None:
     """Write one page of charts and numbers that opens in any browser, offline."""
-    from harvester.options import read
+    from harvester.values import read
     from harvester.views.report.file import check_place, put
     from harvester.views.report.story import story_of
     from harvester.views.status import Question

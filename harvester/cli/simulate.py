@@ -88,8 +88,8 @@ def simulate(
     """
     import asyncio
 
-    from harvester.options import read
     from harvester.simulator import SimulatorSettings
+    from harvester.values import read
 
     settings = SimulatorSettings(
         latency=read("latency", latency),

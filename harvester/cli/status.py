@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harvester.cli.helping import option
+from harvester.cli.helping import columns, option
 from harvester.cli.ledgers import fleet_options, opened_reader, output_or_fleet
 from harvester.cli.options import Command, day_timezone, price
 from harvester.errors import OptionError
@@ -54,7 +53,7 @@ def status(
     harvest: str | None,
 ) -> None:
     """Say what is done, waiting and failed, the runs so far, and when the rest is done."""
-    from harvester.options import read
+    from harvester.values import read
     from harvester.views.status import Question, look
 
     question = Question(
@@ -73,13 +72,13 @@ def status(
         return
     from harvester.views.status_page import status_lines
 
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    width = columns() if sys.stdout.isatty() else None
     for line in status_lines(found, price, width):
         click.echo(line)
 
 
 def _per_second(rate: str) -> float:
-    from harvester.options import read
+    from harvester.values import read
 
     found: Rate | None = read("rate", rate)
     if found is None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,7 +85,7 @@ def open_ledger(
     return PostgresLedger(
         address.url,
         address.harvest,
-        PartIdentity(part, socket.gethostname(), str(output)),
+        PartIdentity(part, os.uname().nodename, str(output)),
         caps=Caps(limits, day_began),
         tokens=tokens,
         patience=Patience(absence.give_up, absence.on_away, absence.on_back),

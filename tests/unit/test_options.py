@@ -27,13 +27,13 @@ from harvester.options import (
     pages_of,
     plan,
     proxy_of,
-    read,
     settings_of,
     tokens_of,
 )
 from harvester.secret import Secret
 from harvester.settings import FASTEST, Backoff, Limits, Patience, Rate
 from harvester.tokens import NO_TOKEN, TOKEN_VARIABLES, doubt_about
+from harvester.values import read
 
 ID = "67f32a94000000001d02eb4a"
 OTHER = "6a274ceb000000000803f157"
