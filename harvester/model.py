@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum, IntEnum
 
 from msgspec import Struct, field
@@ -105,12 +105,17 @@ class Job(Struct, frozen=True):
     carried: str | None = None
 
 
+def _nothing() -> None:
+    """Most answers are short, and have no room to give back."""
+
+
 class Answer(Struct, frozen=True):
     """What came back for one request, uninterpreted.
 
     `status` and `body` are None where `fault` kept them from arriving; `retry_after`, `location`
     and `date` are headers as sent; `detail` is plain words about the fault, free of the token;
-    `elapsed` is in seconds.
+    `elapsed` is in seconds. `release` gives the room back that a long one has, for others to be
+    read: it is to be called once nothing of this one is held in memory, and may be again.
     """
 
     status: int | None = None
@@ -121,6 +126,7 @@ class Answer(Struct, frozen=True):
     elapsed: float = 0.0
     location: str | None = None
     date: str | None = None
+    release: Callable[[], None] = _nothing
 
 
 class Judgement(Struct, frozen=True):
@@ -153,8 +159,8 @@ class Outcome(Struct, frozen=True):
     `tries` counts this run's tries by `Cause`, this one included; `attempted` is false for an
     answer that costs no attempt; `closed` tells that nobody took the call, on a connection that had
     ended while it was idle; `line` is the OUTPUT line of a save, newline and all; `fetched_at` is
-    Unix seconds; `unread` is a line of its own for an answer that arrived, may be
-    paid for, and cannot be read.
+    Unix seconds; `unread` is a line of its own for an answer that arrived, may be paid for, and
+    cannot be read. `release` is the answer's, to be called once both are written.
     """
 
     job: Job
@@ -170,6 +176,7 @@ class Outcome(Struct, frozen=True):
     fetched_at: float = 0.0
     elapsed: float = 0.0
     unread: bytes | None = None
+    release: Callable[[], None] = _nothing
 
 
 class Counts(Struct, frozen=True):

@@ -9,7 +9,7 @@ import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import cached_property, partial
 from urllib.parse import quote, urlsplit
 
@@ -24,13 +24,11 @@ from harvester.api.deadline import Deadline
 from harvester.api.decoding import decoded
 from harvester.api.proxy import Proxy, unused_proxy
 from harvester.api.reply import MOST_BYTES, Reply
+from harvester.api.rooms import Hold, Rooms
 from harvester.api.wire import End, Wire
 from harvester.model import Answer, Fault
 from harvester.secret import Secret
 
-# How many answers longer than each of the wire's sizes are read at once, so that a thousand hostile
-# ones cannot fill memory.
-_AT_ONCE = (16, 1)
 # A connection that was idle for longer (seconds) may have been ended by the server meanwhile.
 _IDLE = 0.001
 # For longer than this, and a reset is most likely for being idle.
@@ -106,12 +104,13 @@ def check_base_url(text: str) -> str:
 class Client:
     """Calls one endpoint; never raises for what the server said or did."""
 
-    def __init__(self, connections: Connections, target: Target, deadline: Deadline) -> None:
+    def __init__(
+        self, connections: Connections, target: Target, deadline: Deadline, rooms: Rooms
+    ) -> None:
         self._connections = connections
         self._deadline = deadline
         self._target = target
-        self._unpacking = asyncio.Semaphore(1)
-        self._rooms = [asyncio.Semaphore(many) for many in _AT_ONCE]
+        self._rooms = rooms
 
     async def fetch(self, note_id: str, start: Start) -> Answer | None:
         """Ask for one note as soon as `start` allows it; None if it does not, and nothing is sent.
@@ -138,40 +137,34 @@ class Client:
     async def _ask(self, note_id: str, wire: Wire) -> Answer:
         began = time.perf_counter()
         idle = wire.idle if wire.is_used else 0.0
+        hold = self._rooms.hold()
         self._deadline.begin(wire)
         try:
             end = await wire.ask(self._target.request(note_id), watched=idle > _IDLE)
-            if end is End.FULL:
-                end = await self._read_long(wire)
+            while end is End.FULL:
+                await hold.grow()
+                end = await wire.read_on()
         except asyncio.CancelledError:
             wire.close()
             raise
         finally:
             self._deadline.end(wire)
-        answer = self._answer(wire, end, idle, time.perf_counter() - began)
+        elapsed = time.perf_counter() - began
+        answer = replace(self._answer(wire, end, idle, elapsed), release=hold.release)
         encoding = wire.reply.header(b"content-encoding") or ""
         self._connections.put(wire)
         if answer.body is None or (not encoding and answer.body.lstrip()[:1] == b"{"):
             return answer
-        return await self._unpacked(answer, answer.body, encoding)
+        return await self._unpacked(answer, answer.body, encoding, hold)
 
-    async def _unpacked(self, answer: Answer, body: bytes, encoding: str) -> Answer:
+    async def _unpacked(self, answer: Answer, body: bytes, encoding: str, hold: Hold) -> Answer:
         """An answer without compression that nobody asked for, in a thread: it may be a bomb."""
-        async with self._unpacking:
-            plain = await asyncio.to_thread(decoded, body, encoding, MOST_BYTES)
+        await hold.grow_whole()
+        plain = await asyncio.to_thread(decoded, body, encoding, MOST_BYTES)
         if plain is None:
             return replace(answer, body=None, fault=Fault.TOO_LARGE)
+        hold.shrink(len(plain))
         return replace(answer, body=plain)
-
-    async def _read_long(self, wire: Wire) -> End:
-        """Read on where there is room: few long answers at once, and fewer the longer they are."""
-        async with AsyncExitStack() as stack:
-            end = End.FULL
-            for room in self._rooms:
-                if end is End.FULL:
-                    await stack.enter_async_context(room)
-                    end = await wire.read_on()
-        return end
 
     def _answer(self, wire: Wire, end: End, idle: float, elapsed: float) -> Answer:
         """What an answer is, as far as it was read."""
@@ -273,7 +266,11 @@ def _plain_reason(error: BaseException) -> str:
 
 
 @asynccontextmanager
-async def calling(target: Target, timeout: float) -> AsyncIterator[Client]:  # noqa: ASYNC109
+async def calling(
+    target: Target,
+    timeout: float,  # noqa: ASYNC109 - bounds each call, not this
+    rooms: Rooms,
+) -> AsyncIterator[Client]:
     """A client with its connections; `timeout` in seconds bounds each call as a whole."""
     async with connecting(URL(target.base_url), timeout, target.proxy) as connections:
-        yield Client(connections, target, Deadline(timeout))
+        yield Client(connections, target, Deadline(timeout), rooms)

@@ -58,7 +58,8 @@ class Reply:
         self._headers: dict[bytes, list[bytes]] = {}
         self._pending = bytearray()
         self._body = bytearray()
-        self._take = self._take_head
+        # Not bound to this, or an answer would be in memory until circles are collected.
+        self._take = Reply._take_head
         self._left = 0
         self._heads = 0
         self._wire = 0
@@ -85,7 +86,7 @@ class Reply:
     def feed(self, data: bytes) -> bool:
         """Take in what came; gives whether that is all."""
         self._wire += len(data)
-        self._take(data)
+        self._take(self, data)
         if len(self._body) > MOST_BYTES or self._wire - 2 * len(self._body) > _MOST_FRAMING:
             self.is_too_long, self.is_over, self.is_clean = True, True, False
             self._body.clear()
@@ -96,7 +97,7 @@ class Reply:
 
         An answer without a length is whole then, if it was ended in good order.
         """
-        if self.is_enough or (self._take == self._take_rest and not broken):
+        if self.is_enough or (self._take == Reply._take_rest and not broken):
             self.is_whole = True
         self.is_over, self.is_clean = True, False
 
@@ -179,17 +180,17 @@ class Reply:
         elif b"chunked" in codings:
             self.is_clean = self.is_clean and not given
             self._left = 0
-            self._take = self._take_chunks
-            self._take(rest)
+            self._take = Reply._take_chunks
+            self._take(self, rest)
         elif is_odd:
             self._take_odd(rest)
         elif lengths and not codings:
-            self._take = self._take_length
-            self._take(rest)
+            self._take = Reply._take_length
+            self._take(self, rest)
         else:
             self.is_clean = False
-            self._take = self._take_rest
-            self._take(rest)
+            self._take = Reply._take_rest
+            self._take(self, rest)
 
     def _take_length(self, data: bytes) -> None:
         missing = self._left - len(self._body)
@@ -218,15 +219,15 @@ class Reply:
     def _take_odd(self, data: bytes) -> None:
         """Take what comes under lengths that contradict each other, or say nothing."""
         self.is_clean = False
-        self._take = self._take_odd
+        self._take = Reply._take_odd
         self._body += data
         self.is_enough = len(self._body) >= self._left
 
     def _doubt(self, rest: bytes | bytearray) -> None:
         """Go on without the framing, which was wrong."""
         self.is_clean, self.is_enough = False, True
-        self._take = self._take_rest
-        self._take(bytes(rest))
+        self._take = Reply._take_rest
+        self._take(self, bytes(rest))
 
     def _take_chunks(self, data: bytes) -> None:
         pending = self._pending
@@ -253,10 +254,10 @@ class Reply:
             at = end + 1
             self._left = int(match[1], 16) if match is not None and match[1] else 0
             if match is not None and match[1] and not self._left:
-                self._take = self._take_trailers
+                self._take = Reply._take_trailers
                 break
         del pending[:at]
-        if self._take == self._take_trailers:
+        if self._take == Reply._take_trailers:
             self._take_trailers(b"")
 
     def _take_trailers(self, data: bytes) -> None:

@@ -10,6 +10,7 @@ from enum import Enum, auto
 from aiohttp.connector import Connection
 
 from harvester.api.reply import Reply
+from harvester.api.rooms import SIZES
 from harvester.api.witness import Witness
 from harvester.secret import Secret
 
@@ -19,8 +20,6 @@ PIECE = 64 << 10
 # (seconds), for so many moments.
 _MOMENT = 0.25
 _MOST_MOMENTS = 20
-# Above each of these sizes an answer waits for room to be read on.
-SIZES = (32 << 10, 2 << 20)
 
 
 class End(Enum):

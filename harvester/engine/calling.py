@@ -10,6 +10,7 @@ from harvester.api.client import Target, calling
 from harvester.api.endpoints import endpoint_path
 from harvester.api.proxy import Proxy
 from harvester.api.redaction import Redaction
+from harvester.api.rooms import Rooms
 from harvester.descriptors import raise_limit
 from harvester.engine.lane import Lane
 from harvester.ledger.protocol import DirectLedger
@@ -43,10 +44,10 @@ async def lanes_to(
     redaction = Redaction((*tokens, *(proxy.secrets if proxy is not None else ())))
     # An embedded simulator has the other end of each connection.
     most = max(1, raise_limit() // (len(tokens) * (1 + settings.simulated)))
-    lanes = []
+    lanes, rooms = [], Rooms()
     for number, token in enumerate(tokens, 1):
         target = Target(url, path, token, cache, proxy)
-        client = await stack.enter_async_context(calling(target, settings.calling.timeout))
+        client = await stack.enter_async_context(calling(target, settings.calling.timeout, rooms))
         name = f"token {number} of {len(tokens)}"
         pace = pace_of(settings, ledger, is_shared=is_shared)
         lanes.append(Lane(name, client, pace, redaction, most, mark_of(token.reveal())))

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import suppress
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from harvester.engine.ports import Ports
 from harvester.engine.progress import Progress
@@ -116,8 +117,7 @@ class Recorder:
 
     async def _write_all(self) -> None:
         rhythm = Rhythm(_WRITE_EVERY)
-        while group := await self._take_group():
-            self._unwritten += group
+        while await self._take_group():
             await self._write()
             await rhythm.keep()
         if self._unwritten:
@@ -153,18 +153,19 @@ class Recorder:
         if lost:
             self._stop.detail += f" {lost} answers that were paid for could not be written."
 
-    async def _take_group(self) -> list[Outcome]:
-        """All outcomes there are, at least one; none when finished."""
-        group: list[Outcome] = []
+    async def _take_group(self) -> bool:
+        """Take all outcomes there are, at least one; gives False when finished."""
+        taken = 0
         outcome = await self._queue.get()
         while outcome is not None:
-            group.append(outcome)
-            if self._queue.empty() or len(group) == _LARGEST_GROUP:
-                return group
+            self._unwritten.append(outcome)
+            taken += 1
+            if self._queue.empty() or taken == _LARGEST_GROUP:
+                return True
             outcome = self._queue.get_nowait()
-        if group:
+        if taken:
             self._queue.put_nowait(None)
-        return group
+        return taken > 0
 
     async def _write(self) -> None:
         """Write what is unwritten, as far as the disk allows."""
@@ -175,6 +176,7 @@ class Recorder:
         except HarvesterError as error:
             self._stop.set(StopReason.LOCAL_IO, str(error))
             await self._keep()
+            _release(group)
             return
         unkept = group[self._kept :]
         self._unwritten, self._kept = [], 0
@@ -183,7 +185,10 @@ class Recorder:
         await self._keep_unread(unkept)
         if self._sync and lines:
             await self._make_durable()
-        self._written.put_nowait(_Written(group, ends, extent))
+        _release(group)
+        # Their text is not needed any more, and a ledger that is busy would hold it for long.
+        bare = [replace(outcome, line=None, unread=None) for outcome in group]
+        self._written.put_nowait(_Written(bare, ends, extent))
 
     async def _keep_unread(self, group: list[Outcome]) -> None:
         """Write answers that could not be read beside OUTPUT."""
@@ -249,6 +254,12 @@ class Recorder:
             await self._ports.ledger.settle(await self._ports.sink.sync())
         except HarvesterError as error:
             self._stop.set(StopReason.LOCAL_IO, str(error))
+
+
+def _release(group: list[Outcome]) -> None:
+    """Let others of the long answers be read."""
+    for outcome in group:
+        outcome.release()
 
 
 def _lines_of(written: _Written, late: list[Outcome]) -> list[FoundLine]:

@@ -529,7 +529,9 @@ class SqliteLedger:
         self, outcomes: Sequence[Outcome], ends: Sequence[int], extent: Extent
     ) -> list[Outcome]:
         """See `Ledger.record`."""
-        end_of = dict(zip((o.job.seq for o in outcomes if o.line is not None), ends, strict=True))
+        end_of = dict(
+            zip((o.job.seq for o in outcomes if o.state is State.DONE), ends, strict=True)
+        )
         with self._transaction() as db:
             held = {job.seq for job in self._held([outcome.job for outcome in outcomes])}
             good = [outcome for outcome in outcomes if outcome.job.seq in held]

@@ -19,6 +19,7 @@ def saved(job: Job, answer: Answer, judgement: Judgement, line: bytes, at: float
         line=line,
         fetched_at=at,
         elapsed=answer.elapsed,
+        release=answer.release,
     )
 
 
@@ -55,4 +56,5 @@ def unsaved(
         delay=delay,
         elapsed=answer.elapsed,
         unread=unread,
+        release=answer.release,
     )

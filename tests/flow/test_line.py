@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import Counter
+from collections import Counter, defaultdict
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -386,3 +387,22 @@ def test_a_message_with_half_an_emoji_ends_no_run(night: Night) -> None:
     api.script = lambda note, _nth, _now: odd if note == note_ids(1)[0] else None
     summary = night.run(note_ids(5), api)
     assert (summary.exit_code, summary.exhausted, summary.done) == (1, 1, 4)
+
+
+def test_a_long_answer_gives_its_room_back_once_it_is_written(night: Night) -> None:
+    api = upstream()
+    lines: defaultdict[str, list[int]] = defaultdict(list)
+
+    def release(note: str) -> None:
+        saved = note.encode() in night.output.read_bytes()
+        unread = Side.UNREAD.of(night.output)
+        lines[note].append(saved + (unread.exists() and note.encode() in unread.read_bytes()))
+
+    def script(note: str, nth: int, _now: float) -> Answer:
+        good = b'{"code":0,"message":"","data":{}}'
+        body = b"<p>" if note == note_ids(1)[0] and nth == 1 else good
+        return Answer(200, body, release=partial(release, note))
+
+    api.script = script
+    assert night.run(note_ids(20), api).done == 20
+    assert lines == {note: [1] for note in note_ids(20)} | {note_ids(1)[0]: [1, 2]}

@@ -17,7 +17,7 @@ from tests.process.hostile import Behaviour, Hostile, Talk, body_of, head, whole
 from tests.process.tool import Finished, Tool
 
 MEBI = 1 << 20
-MOST_MEMORY = 200 * MEBI
+MOST_MEMORY = 150 * MEBI
 FEW = ("--max-attempts", "2", "--max-unanswered", "1")
 # The peak of this very program: what getrusage tells begins with the peak of the one that forked.
 MEASURED = """\

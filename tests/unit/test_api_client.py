@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -16,6 +17,7 @@ from yarl import URL
 from harvester.api import client as client_module
 from harvester.api import connections
 from harvester.api.client import Client, Target, calling
+from harvester.api.rooms import Rooms
 from harvester.api.witness import Witness
 from harvester.model import Answer, Fault
 from harvester.rules.verdicts import judge
@@ -23,6 +25,7 @@ from harvester.secret import Secret
 
 NOTE = "67f32a94000000001d02eb4a"
 BODY = b'{"code":0,"message":"ok","data":{"a":1}}'
+HEAD = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
 WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
 IsFit = Callable[[], bool]
 RESET = struct.pack("ii", 1, 0)
@@ -39,21 +42,23 @@ class Server:
         self._listener = socket.create_server((host, port))
         self.port: int = self._listener.getsockname()[1]
         self.last: socket.socket | None = None
+        self._accepted: list[socket.socket] = []
 
     async def accept(self) -> socket.socket:
         self.last = (await asyncio.to_thread(self._listener.accept))[0]
+        self._accepted.append(self.last)
         return self.last
 
     async def answer(self, data: bytes = WHOLE) -> None:
         """Take a connection and its request, and say something."""
         there = await self.accept()
         await asyncio.to_thread(there.recv, 65536)
-        there.sendall(data)
+        await asyncio.to_thread(there.sendall, data)
 
     def close(self) -> None:
         self._listener.close()
-        if self.last is not None:
-            self.last.close()
+        for there in self._accepted:
+            there.close()
 
 
 @asynccontextmanager
@@ -61,7 +66,7 @@ async def talking(timeout: float = 60.0) -> AsyncIterator[tuple[Server, Client]]
     server = Server()
     target = Target(f"http://127.0.0.1:{server.port}", "/p", Secret("t"))
     try:
-        async with calling(target, timeout) as client:
+        async with calling(target, timeout, Rooms()) as client:
             yield server, client
     finally:
         server.close()
@@ -186,7 +191,7 @@ def test_a_host_name_that_moved_is_looked_up_again(monkeypatch: pytest.MonkeyPat
         server = Server("127.0.0.2")
         target = Target(f"http://api.example:{server.port}", "/p", Secret("t"))
         try:
-            async with calling(target, 60) as client:
+            async with calling(target, 60, Rooms()) as client:
                 first = await client.fetch(NOTE, at_once)
                 return first, await answered(server, client)
         finally:
@@ -255,3 +260,25 @@ def test_what_is_used_of_the_connector_of_aiohttp_is_there() -> None:
                 connection.close()
 
     asyncio.run(main())
+
+
+def test_a_long_answer_is_read_once_nothing_of_the_one_before_is_in_memory() -> None:
+    size = 3 << 20
+    body = b'{"code":404,"message":"%b"}' % (b"x" * size)
+    long = HEAD % len(body) + body
+    packed = gzip.compress(BODY)
+    bomb = HEAD % len(packed) + packed
+
+    async def wait_for_room(wire: bytes) -> None:
+        async with talking() as (server, client):
+            first = await answered(server, client, long)
+            assert first.body == body
+            second = asyncio.create_task(answered(server, client, wire))
+            done, _ = await asyncio.wait([second], timeout=0.3)
+            assert not done
+            first.release()
+            first.release()
+            assert (await second).fault is None
+
+    for wire in (long, bomb):
+        asyncio.run(wait_for_room(wire))

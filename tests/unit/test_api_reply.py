@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import time
+import weakref
 
 import pytest
 
@@ -163,3 +165,13 @@ def test_endless_framing_ends_and_costs_what_its_length_explains(first: bytes, u
         fed += len(piece)
     assert reply.size < 5 << 20
     assert time.process_time() - began < 5
+
+
+def test_an_answer_is_out_of_memory_as_soon_as_nobody_holds_it() -> None:
+    wires = (*WHOLE.values(), OK + b"\r\n" + GOOD)
+    gc.disable()
+    try:
+        held = [weakref.ref(read(wire)) for wire in wires]
+        assert not [reply for reply in held if reply() is not None]
+    finally:
+        gc.enable()

@@ -48,7 +48,7 @@ def record(
     Where a save came late, nothing is vouched for: its line would be lost to whoever looks for
     lines to adopt, were this host to die before it adopts it.
     """
-    end_of = dict(zip((_name(o) for o in outcomes if o.line is not None), ends, strict=True))
+    end_of = dict(zip((_name(o) for o in outcomes if o.state is State.DONE), ends, strict=True))
     rows = held(work, [outcome.job for outcome in outcomes])
     seqs, holding = [row[0] for row in rows], {(row[0], row[1]) for row in rows}
     good = [o for o in sorted(outcomes, key=_name) if _name(o) in holding]
