@@ -4,22 +4,36 @@ from __future__ import annotations
 
 import resource
 from contextlib import suppress
+from pathlib import Path
 
 # More than any run needs; some systems refuse to go beyond.
 _ENOUGH = 8192
-# What is open beside connections: OUTPUT, ledger, logs, streams, the event loop's own.
-_OTHERS = 40
+# What is opened later, for a moment each: side files, a metrics file, what a host name is asked of.
+_SPARE = 10
+# Where the system does not tell what is open: streams, OUTPUT, ledger, logs, the event loop's own.
+_OPEN = 20
+# What a call takes: its connection, and a copy that tells what became of a request on it.
+_A_CALL = 2
 
 
 def raise_limit() -> int:
-    """Let this process have as many descriptors as it may; gives how many connections they bear."""
+    """Let this process have as many descriptors as it may; gives how many calls they bear."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _ENOUGH if hard == resource.RLIM_INFINITY else min(_ENOUGH, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
             soft = wanted
-    return max(1, (_ENOUGH if soft == resource.RLIM_INFINITY else soft) - _OTHERS)
+    left = (_ENOUGH if soft == resource.RLIM_INFINITY else soft) - _opened() - _SPARE
+    return max(1, left // _A_CALL)
+
+
+def _opened() -> int:
+    """How many are open now."""
+    try:
+        return sum(1 for _ in Path("/dev/fd").iterdir())
+    except OSError:
+        return _OPEN
 
 
 def few_descriptors(calls: int) -> str:

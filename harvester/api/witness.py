@@ -16,9 +16,10 @@ class Witness:
 
     def __init__(self, watched: socket.socket) -> None:
         self._socket: socket.socket | None = None
-        # A copy, since the connection's own is closed before its end is told.
-        with suppress(OSError):
-            self._socket = socket.socket(fileno=os.dup(watched.fileno()))
+        if hasattr(socket, "TCP_INFO"):
+            # A copy, since the connection's own is closed before its end is told.
+            with suppress(OSError):
+                self._socket = socket.socket(fileno=os.dup(watched.fileno()))
         self._before = self._acked()
 
     def was_taken(self, *, in_order: bool) -> bool | None:
@@ -40,7 +41,7 @@ class Witness:
             self._socket = None
 
     def _acked(self) -> int | None:
-        if self._socket is None or not hasattr(socket, "TCP_INFO"):
+        if self._socket is None:
             return None
         try:
             told = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKED.size)

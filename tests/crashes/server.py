@@ -18,6 +18,7 @@ from yarl import URL
 from harvester.api.client import Client, Target
 from harvester.api.connections import Connections
 from harvester.api.deadline import Deadline
+from harvester.api.rooms import Rooms
 from harvester.engine.ports import Start
 from harvester.model import Answer, Fault
 from harvester.secret import Secret
@@ -112,7 +113,7 @@ class Server:
             cast("aiohttp.TCPConnector", connector), URL(URL_OF_STORY), timeout, None
         )
         target = Target(URL_OF_STORY, "/notes", Secret("token"))
-        self._client = Client(connections, target, Deadline(timeout))
+        self._client = Client(connections, target, Deadline(timeout), Rooms())
         try:
             async with connector:
                 yield

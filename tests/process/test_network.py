@@ -120,7 +120,7 @@ def test_standing_still_for_longer_than_the_timeout_loses_no_answer_that_came(to
 
 def test_few_descriptors_are_said_once_at_the_start_and_cost_no_attempt(tool: Tool) -> None:
     few = ("--simulate", "--rate", "1000/s", "-o", tool.output, tool.notes(200))
-    run = tool.run("run", *few, shell='ulimit -n 56; exec "$@"')
+    run = tool.run("run", *few, shell='ulimit -n 48; exec "$@"')
     assert run.code == 0, run.text
     assert run.text.count("this process may have few open files") == 1
     assert "Traceback" not in run.text
