@@ -60,7 +60,8 @@ class Watch(Struct):
     is a probe, `tripped_by` is what tripped the breaker, `landed` is set whenever a call has ended
     or its answer is written, `is_short` once there were too few descriptors for all connections,
     `is_full` once the disk had too little room for the answers of all calls, `simulated` what
-    OUTPUT holds, None while it is empty.
+    OUTPUT holds, None while it is empty, `is_unproven` while no answer has told that a server is
+    the simulator for which an OUTPUT of practice is right.
     """
 
     breaker: Breaker = field(default_factory=Breaker)
@@ -73,6 +74,7 @@ class Watch(Struct):
     is_short: bool = False
     is_full: bool = False
     simulated: bool | None = None
+    is_unproven: bool = False
     # One at a time: what JSON unfolds to can be thirty times as long.
     judging: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
@@ -154,7 +156,8 @@ class Caller:
         allowed = calls_allowed(self._settings.limits, progress.spent, busy, progress.departing)
         if allowed is not None:
             room = min(room, allowed)
-        return min(room, 1 - busy) if self._watch.breaker.is_tripped else room
+        is_single = self._watch.breaker.is_tripped or self._watch.is_unproven
+        return min(room, 1 - busy) if is_single else room
 
     def _tell_full(self) -> None:
         """Say once where it is the disk that allows no more calls."""
@@ -270,6 +273,7 @@ class Caller:
         if self._watch.simulated is None:
             self._watch.simulated = simulated
         if simulated == self._watch.simulated:
+            self._watch.is_unproven = False
             return judgement
         came, held = ("simulated", "real") if simulated else ("real", "simulated")
         reason = f"OUTPUT holds {held} notes, and this answer is a {came} one"

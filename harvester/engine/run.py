@@ -54,7 +54,9 @@ class Run:
         self._companion = companion
         margin = _LEASE_MARGIN if companion is None else _SHARED_LEASE_MARGIN
         lease = settings.calling.timeout + margin
-        self._watch = Watch(simulated=simulated)
+        self._watch = Watch(
+            simulated=simulated, is_unproven=bool(simulated) and not settings.simulated
+        )
         self._recorder = Recorder(
             ports, self.progress, self._stop, self._watch.landed, sync=settings.sync
         )

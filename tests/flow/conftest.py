@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from harvester.engine.calling import mark_of, pace_of
 from harvester.engine.lane import Lane
-from harvester.engine.opening import Host, Opened, begin, open_harvest
+from harvester.engine.opening import Host, Opened, begin, identity_of, open_harvest
 from harvester.engine.ports import Event, Ports, Start
 from harvester.engine.run import Run
 from harvester.ledger.protocol import Identity
@@ -157,7 +157,8 @@ class Night:
             )
             for number, fetcher in enumerate((upstream, *self.more_upstreams), 1)
         ]
-        run = Run(settings, ports, lanes)
+        held = identity_of(opened.output)
+        run = Run(settings, ports, lanes, simulated=None if held is None else held.simulated)
         async with asyncio.TaskGroup() as group:
             if meddle is not None:
                 group.create_task(meddle(run))

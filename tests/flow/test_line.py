@@ -406,3 +406,18 @@ def test_a_long_answer_gives_its_room_back_once_it_is_written(night: Night) -> N
     api.script = script
     assert night.run(note_ids(20), api).done == 20
     assert lines == {note: [1] for note in note_ids(20)} | {note_ids(1)[0]: [1, 2]}
+
+
+def test_a_practice_output_costs_one_call_of_a_real_server_on_this_machine(night: Night) -> None:
+    practice = upstream()
+    assert night.run(note_ids(5), practice).done == 5
+    real = upstream(latency=2)
+    real.script = lambda _note, _nth, _now: Answer(200, b'{"code":0,"message":"","data":{"a":1}}')
+    summary = night.run(note_ids(30), real)
+    assert summary.exit_code == StopReason.INPUT.exit_code
+    assert len(real.starts) == 1
+    # The simulator itself is called as fast as ever once it has answered.
+    again = night.run(note_ids(100), practice)
+    assert (again.exit_code, again.done) == (0, 100)
+    begun = [at for at, _ in practice.starts[5:]]
+    assert begun[-1] - begun[0] < 4
