@@ -12,7 +12,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from harvester.disk import Disk
-from harvester.errors import DamagedLedgerError, OutputMismatchError, UsageError
+from harvester.errors import DamagedLedgerError, LocalIOError, OutputMismatchError, UsageError
 from harvester.halt import Look, go_on
 from harvester.ledger.bulk import BULK_AFTER
 from harvester.ledger.protocol import Asked, DirectLedger, Extent, FoundLine, Identity, Opening
@@ -312,7 +312,7 @@ def _mend(held: Opened, kind: Identity, boot: str, *, rebuild: bool) -> Mended:
     if not rebuild:
         cut = output.mend_end(ledger.extent().length)
         if _lost_power(output, ledger, boot):
-            lost, torn = _mend_power(output, ledger)
+            lost, torn = _mend_power(held, kind)
             cut += torn
     is_read_anew = not rebuild and not _fits(output, ledger.extent())
     if is_read_anew:
@@ -394,23 +394,36 @@ def _lost_power(output: OutputFile, ledger: DirectLedger, boot: str) -> bool:
     return output.has_line_end(synced) and synced < max(output.length, ledger.extent().length)
 
 
-def _mend_power(output: OutputFile, ledger: DirectLedger) -> tuple[int, int]:
-    """Keep the whole lines behind what was synced, up to the first that the power cut broke.
+def _mend_power(held: Opened, kind: Identity) -> tuple[int, int]:
+    """Cut OUTPUT where the power cut broke it first; whole lines behind that are put back later.
 
     Gives how many notes were lost, and how many bytes cut.
     """
-    whole = ledger.synced()
+    output, ledger = held.output, held.ledger
+    whole, behind = ledger.synced(), []
     for piece, end in output.pieces(whole):
-        if not piece.endswith(b"\n") or (piece.strip() and not is_whole(piece)):
-            break
-        whole = end
+        # NUL bytes are what was never written.
+        line = piece.rpartition(b"\0")[2]
+        if not line.endswith(b"\n") or (line.strip() and not is_whole(line)):
+            continue
+        if end - len(line) == whole:
+            whole = end
+        elif line.strip():
+            behind.append(line)
     cut = output.length - whole
     if cut:
+        if behind and not held.reserve.save(behind):
+            raise LocalIOError(
+                f"{output.path} was broken by a power cut, and no room is left to mend it: make "
+                "room on the disk, then run again."
+            )
         output.cut(whole)
     lost = 0
     if whole < ledger.extent().length:
-        lost = ledger.lose_lines(output.extent_at(whole))
-    return lost, cut
+        known = [line for line in behind if (head := read_head(line, 0)) and ledger.knows(head)]
+        lost = ledger.lose_lines(output.extent_at(whole)) - len(known)
+        _adopt_beside(held, kind, iter(known), paid_now=False)
+    return lost, cut - sum(map(len, behind))
 
 
 def _adopt(

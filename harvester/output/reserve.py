@@ -86,6 +86,7 @@ class Reserve:
         Zeros stand behind them, so what a kill breaks off is known by its missing newline.
         """
         data = memoryview(b"".join(lines))
+        self._used = self._used or sum(map(len, self._lines()))
         try:
             fd = open_beside(self.path, os.O_RDWR)
         except OSError:

@@ -114,6 +114,34 @@ def test_an_output_stored_anew_is_no_work_of_a_power_cut(
     assert output.read_bytes().split() == text.rstrip(b"\0\x1a").split()
 
 
+@pytest.mark.parametrize("is_recorded", [True, False])
+def test_whole_lines_behind_one_that_a_power_cut_broke_are_kept(
+    output: Path, *, is_recorded: bool
+) -> None:
+    started = Host(lambda: NOW, boot="one")
+    with closing(open_harvest(output, REAL, started)) as held:
+        held.ledger.mark_boot("one")
+        held.ledger.settle(held.output.sync())
+    more = [line(number) for number in range(MANY, MANY + 6)]
+    with output.open("ab") as file:
+        file.write(b"".join(more))
+    if is_recorded:
+        open_harvest(output, REAL, started).close()
+    text = output.read_bytes()
+    # A hole from within a line to its end, and one within another.
+    text = text.replace(more[1], more[1][:50].ljust(len(more[1]), b"\0"))
+    text = text.replace(more[4], more[4][:50] + bytes(50) + more[4][100:])
+    output.write_bytes(text)
+    with closing(open_harvest(output, REAL, Host(lambda: NOW, boot="two"))) as held:
+        assert held.mended.lost == 2 * is_recorded
+        assert held.ledger.counts().done == MANY + 4
+    kept = [*LINES, more[0], more[2], more[3], more[5]]
+    assert output.read_bytes() == b"".join(kept)
+    with reading(ledger_path(output)) as reader:
+        assert list(verify(output, reader, Checked())) == []
+        assert reader.charged() == len(kept) + 2 * is_recorded
+
+
 def test_a_sorted_output_is_told_by_its_lines_and_read_when_told_to(output: Path) -> None:
     output.write_bytes(b"".join(sorted(LINES)))
     with pytest.raises(OutputMismatchError, match=f"all its {MANY} notes are there.*--rebuild"):
