@@ -27,8 +27,9 @@ bench-fleet: $(VENV)/.dev
 # Many more crash stories than `make test` plays, from another seed on each time: SEEDS=100000.
 SEEDS ?= 20000
 FIRST ?= $(shell date +%s)
+RECIPES := test_the_recipes_read_what_was_harvested
 soak: $(VENV)/.soak
-	$(BIN)/python -m pytest -q tests/process/test_readme.py -k recipes
+	$(BIN)/python -m pytest -q tests/process/soak tests/process/test_readme.py::$(RECIPES)
 	$(BIN)/python -m pytest -q --numprocesses 4 tests/crashes --seeds $(SEEDS) --first-seed $(FIRST)
 
 clean:

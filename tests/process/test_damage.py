@@ -415,7 +415,7 @@ def many_lines(path: Path, many: int) -> list[str]:
 def test_a_kill_in_the_middle_of_a_rebuild_is_made_good_by_the_next_run(
     tool: Tool, options: tuple[str, ...]
 ) -> None:
-    many = 40_000
+    many = 25_000
     simulator = tool.simulate()
     ids = many_lines(tool.output, many)
     ledger = ledger_of(tool.output)
@@ -449,7 +449,7 @@ def test_a_kill_in_the_middle_of_a_rebuild_is_made_good_by_the_next_run(
 
 def test_verify_gives_no_false_alarm_while_a_run_is_on(tool: Tool) -> None:
     simulator = tool.simulate("--latency", "20ms")
-    run = tool.start_harvest(simulator.url, tool.notes(1000), "--rate", "250/s")
+    run = tool.start_harvest(simulator.url, tool.notes(500), "--rate", "250/s")
     tool.until(lambda: simulator.charged > 20, "some charged calls")
     seen = 0
     while run.is_running:
@@ -458,7 +458,7 @@ def test_verify_gives_no_false_alarm_while_a_run_is_on(tool: Tool) -> None:
         seen += run.is_running
     assert seen
     assert run.finish().code == 0
-    assert "good: 1,000 lines, 1,000 notes" in tool.verify().out
+    assert "good: 500 lines, 500 notes" in tool.verify().out
 
 
 def test_a_copy_of_both_files_goes_on_by_itself(tool: Tool, simulator: Simulator) -> None:

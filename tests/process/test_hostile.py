@@ -6,8 +6,9 @@ import gzip
 import json
 import ssl
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -78,7 +79,21 @@ def says_json(text: str) -> Behaviour:
 
 
 def zeros_packed(mebis: int) -> bytes:
-    return gzip.compress(bytes(mebis * MEBI), 9)
+    return gzip.compress(bytes(mebis * MEBI))
+
+
+@cache
+def bomb() -> bytes:
+    return zeros_packed(100)
+
+
+def throws(packed: Callable[[], bytes], encoding: str) -> Behaviour:
+    """Says what takes a while to pack, packed once it is asked for."""
+
+    async def behave(talk: Talk, _note_id: str) -> None:
+        await talk.say(whole(packed(), encoding))
+
+    return behave
 
 
 def chunk(data: bytes) -> bytes:
@@ -104,16 +119,16 @@ KINDS: dict[str, tuple[Behaviour, str]] = {
     "100 MB announced": (floods(head(f"Content-Length: {100 * MEBI}"), b" "), LARGE),
     "100 MB that begins well": (floods(head() + GOOD, b" "), LARGE),
     "absurd length": (says(head("Content-Length: 99999999999999999999999")), LARGE),
-    "gzip bomb": (says(whole(zeros_packed(100), GZIPPED)), LARGE),
+    "gzip bomb": (throws(bomb, GZIPPED), LARGE),
     "deflate bomb": (
-        says(whole(zlib.compress(bytes(100 * MEBI)), "Content-Encoding: deflate")),
+        throws(lambda: zlib.compress(bytes(100 * MEBI)), "Content-Encoding: deflate"),
         LARGE,
     ),
     "nested bomb": (
-        says(whole(gzip.compress(zeros_packed(100)), "Content-Encoding: gzip, gzip")),
+        throws(lambda: gzip.compress(bomb()), "Content-Encoding: gzip, gzip"),
         LARGE,
     ),
-    "nested bomb, one named": (says(whole(gzip.compress(zeros_packed(100)), GZIPPED)), LARGE),
+    "nested bomb, one named": (throws(lambda: gzip.compress(bomb()), GZIPPED), LARGE),
     "endless gzip": (floods(head(GZIPPED) + zeros_packed(1)[:500], b"\0"), LARGE),
     "gzip cut off": (says(whole(gzip.compress(GOOD)[:-20], GZIPPED)), UNREADABLE),
     "gzip that is none": (says(whole(b"\x1f\x8b\x08 no", GZIPPED)), UNREADABLE),
@@ -412,15 +427,18 @@ CROWD = {
     "endless bodies": floods(head(), b"x" * 1000),
     "large and silent": says(head() + b"x" * (1 << 20)),
     "endless answers": floods(b"", head(status="100 Continue")),
-    "bombs": says(whole(zeros_packed(100), GZIPPED)),
+    "bombs": throws(bomb, GZIPPED),
 }
 
 
-@pytest.mark.parametrize("kind", CROWD)
+@pytest.mark.parametrize(
+    ("kind", "many"),
+    [("endless bodies", 40), ("large and silent", 100), ("endless answers", 100), ("bombs", 40)],
+)
 def test_a_crowd_of_hostile_answers_at_once_does_not_fill_memory(
-    tool: Tool, measured: Measured, kind: str
+    tool: Tool, measured: Measured, kind: str, many: int
 ) -> None:
-    ids = tool.note_ids(100)
+    ids = tool.note_ids(many)
 
     async def behave(talk: Talk, note_id: str) -> None:
         if ids.index(note_id) % 4:
@@ -431,7 +449,7 @@ def test_a_crowd_of_hostile_answers_at_once_does_not_fill_memory(
     with Hostile(behave) as server:
         few = ("--max-attempts", "1", "--max-unanswered", "0")
         slow = ("--allow-short-timeout", "--timeout", "5")
-        run = measured.harvest(server.url, tool.notes(100), *few, *slow)
+        run = measured.harvest(server.url, tool.notes(many), *few, *slow)
     assert run.code == 1, run.text
     assert sorted(tool.saved()) == ids[::4]
-    assert server.calls.total() == 100
+    assert server.calls.total() == many

@@ -38,7 +38,17 @@ def test_a_harvest_runs_and_is_durable(tool: Tool, tmp_path: Path) -> None:
 
 
 def test_the_tests_of_what_is_written_pass(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *TESTS]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "-p",
+        "no:cacheprovider",
+        "--assert=plain",
+        *TESTS,
+    ]
     env = {**os.environ, "PYTHONPATH": without(tmp_path)}
     ran = subprocess.run(
         command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False

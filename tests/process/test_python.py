@@ -1,54 +1,13 @@
-"""The Python face as notebooks and orchestrators use it: typed events, own errors, types."""
+"""The Python face as notebooks and orchestrators use it: typed events, own errors."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 import harvester
 from tests.process.tool import Tool
-
-USERS_SCRIPT = """
-import asyncio
-from typing import assert_type
-
-import harvester
-
-
-def seen(event: harvester.Event) -> None:
-    match event:
-        case harvester.RunBegan(done=done, queued=queued):
-            assert_type(done, int)
-            assert_type(queued, int)
-        case harvester.CallFinished(note_id=note_id, code=code, elapsed=elapsed):
-            assert_type(note_id, str)
-            assert_type(code, int | None)
-            assert_type(elapsed, float)
-        case harvester.Notice(text=text):
-            assert_type(text, str)
-        case harvester.Stopping(in_flight=in_flight):
-            assert_type(in_flight, int)
-        case harvester.RunEnded(summary=summary):
-            assert_type(summary, harvester.Summary)
-
-
-async def main() -> int:
-    summary = await harvester.harvest(
-        ["67f32a94000000001d02eb4a"], "notes.jsonl", rate="5/s", max_charged=10, on_event=seen
-    )
-    assert_type(summary.by_code["0"], int)
-    return summary.exit_code
-
-
-code: int = asyncio.run(main())
-"""
-WRONG = USERS_SCRIPT.replace('rate="5/s"', "rate=5").replace("max_charged=10", "max_charge=10")
-
 
 # How many calls may be in flight once a run is to stop.
 WORKERS = 20
@@ -103,26 +62,3 @@ def test_an_observer_that_fails_stops_the_run_and_loses_nothing(tool: Tool) -> N
     assert harvest(tool, simulator.url, ids, lambda _event: None).reason == "done"
     assert simulator.charged == 60
     assert simulator.charged_twice == []
-
-
-def check(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """What mypy says of a user's script that stands outside of the project."""
-    path = folder / "script.py"
-    path.write_text(script)
-    return subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", folder / "cache", path],
-        cwd=folder,
-        env={"PATH": os.environ["PATH"], "MYPYPATH": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def test_the_types_serve_a_users_strict_mypy(tmp_path: Path) -> None:
-    sound = check(USERS_SCRIPT, tmp_path)
-    assert sound.returncode == 0, sound.stdout
-    wrong = check(WRONG, tmp_path)
-    assert wrong.returncode == 1
-    assert 'has incompatible type "int"; expected "str"' in wrong.stdout
-    assert 'Unexpected keyword argument "max_charge"' in wrong.stdout

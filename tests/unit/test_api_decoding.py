@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import tracemalloc
 import zlib
+from collections.abc import Callable
 from functools import partial
 
 import brotli
@@ -19,7 +20,8 @@ MOST = 32 << 20
 packed = partial(gzip.compress, mtime=0)
 GOOD = b'{"code":0,"data":{"title":"' + b"a note, " * 20 + b'"}}'
 RAW = zlib.compress(GOOD)[2:-4]
-BOMB = bytes(100 << 20)
+BOMB = bytes(16 << 20)
+Pack = Callable[[bytes], bytes]
 
 
 @pytest.mark.parametrize(
@@ -56,18 +58,19 @@ def test_a_paid_answer_is_read_however_it_is_packed(body: bytes, encoding: str) 
 
 
 @pytest.mark.parametrize(
-    ("body", "encoding"),
+    ("pack", "encoding"),
     [
-        (packed(BOMB), "gzip"),
-        (zlib.compress(BOMB), ""),
-        (zlib.compress(BOMB)[2:-4], "deflate"),
-        (packed(packed(BOMB)), ""),
-        (packed(GOOD) + packed(BOMB), "gzip"),
-        (brotli.compress(BOMB, quality=4), "br"),
-        (zstd.compress(BOMB), "zstd"),
+        (packed, "gzip"),
+        (zlib.compress, ""),
+        (lambda bomb: zlib.compress(bomb)[2:-4], "deflate"),
+        (lambda bomb: packed(packed(bomb)), ""),
+        (lambda bomb: packed(GOOD) + packed(bomb), "gzip"),
+        (partial(brotli.compress, quality=4), "br"),
+        (zstd.compress, "zstd"),
     ],
 )
-def test_a_bomb_is_left_where_it_is_too_long(body: bytes, encoding: str) -> None:
+def test_a_bomb_is_left_where_it_is_too_long(pack: Pack, encoding: str) -> None:
+    body = pack(BOMB)
     tracemalloc.start()
     try:
         assert decoded(body, encoding, 1 << 20) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -62,7 +63,11 @@ def name_of(path: Path) -> str:
 
 
 MODULES = {name_of(path): path for path in sorted(HOUSE.rglob("*.py"))}
-TREES = {name: ast.parse(path.read_bytes()) for name, path in MODULES.items()}
+
+
+@cache
+def tree_of(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_bytes())
 
 
 def room_of(module: str) -> str:
@@ -71,7 +76,7 @@ def room_of(module: str) -> str:
 
 def imports_of(module: str) -> Iterator[str]:
     """The names of the modules that a module imports anywhere in it."""
-    for node in ast.walk(TREES[module]):
+    for node in ast.walk(tree_of(module)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -125,7 +130,7 @@ def aiohttp_names(module: str) -> set[str]:
     """What a module takes from aiohttp by name."""
     return {
         alias.name
-        for node in ast.walk(TREES[module])
+        for node in ast.walk(tree_of(module))
         if isinstance(node, ast.ImportFrom) and node.module == "aiohttp"
         for alias in node.names
     }
@@ -155,7 +160,7 @@ def test_psycopg_is_for_the_fleet_alone() -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_every_module_says_what_it_is(module: str) -> None:
-    assert ast.get_docstring(TREES[module])
+    assert ast.get_docstring(tree_of(module))
 
 
 def test_no_imports_run_in_a_circle() -> None:
@@ -165,15 +170,15 @@ def test_no_imports_run_in_a_circle() -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_no_module_changes_state_of_its_own(module: str) -> None:
-    assert not [node for node in ast.walk(TREES[module]) if isinstance(node, ast.Global)]
+    assert not [node for node in ast.walk(tree_of(module)) if isinstance(node, ast.Global)]
 
 
 def test_the_files_beside_output_are_named_in_one_place() -> None:
     """Also written as they are, so that no path is let through that names one of them."""
     named = {
         (module, node.right.value)
-        for module, tree in TREES.items()
-        for node in ast.walk(tree)
+        for module in MODULES
+        for node in ast.walk(tree_of(module))
         if isinstance(node, ast.BinOp)
         and isinstance(node.op, ast.Add)
         and ast.unparse(node.left).endswith(".name")
