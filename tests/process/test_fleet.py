@@ -44,6 +44,7 @@ class Hosts:
         self.tool, self.database = tool, database
         self._stack = ExitStack()
         self._runs: list[Started] = []
+        self._asking: psycopg.Connection[tuple[Any, ...]] | None = None
 
     def part(self, name: str) -> Path:
         return self.tool.folder / f"part-{name}.jsonl"
@@ -83,13 +84,21 @@ class Hosts:
         for run in self._runs:
             run.end()
         self._stack.close()
+        if self._asking is not None:
+            self._asking.close()
 
     # What came of it
 
     def ask(self, query: LiteralString, *values: object) -> list[tuple[Any, ...]]:
-        with psycopg.connect(self.database, autocommit=True) as connection:
-            connection.execute("SET search_path = harvester_default")
-            return connection.execute(query, values).fetchall()
+        if self._asking is None:
+            self._asking = psycopg.connect(self.database, autocommit=True)
+            self._asking.execute("SET search_path = harvester_default")
+        try:
+            return self._asking.execute(query, values).fetchall()
+        except psycopg.OperationalError:  # the server was killed or started again
+            self._asking.close()
+            self._asking = None
+            raise
 
     @property
     def shares(self) -> list[int]:
