@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -21,9 +22,6 @@ from tests.process.tool import Started, Tool, Upstream, held, until
 
 # Calls a second of the whole fleet, in these tests.
 RATE = 90
-# Starts keep to the rate (tests/flow/test_fleet_pace.py); on a busy machine calls arrive closer
-# together. Hosts that did not share it would make twice as many.
-ARRIVING = 1.2 * RATE
 FAST = ("--backoff-base", "0.01", "--backoff-cap", "0.05", "--progress", "none")
 # What a host may take to fall silent, in seconds.
 SILENT = 1.0
@@ -153,11 +151,6 @@ async def prompt(upstream: Upstream, note_id: str, _nth: int) -> web.StreamRespo
     return upstream.reply(0, {"noteId": note_id})
 
 
-def most_in_a_second(upstream: Upstream) -> int:
-    starts = [moment for moment, _ in upstream.starts]
-    return max(sum(begin <= start < begin + 1 for start in starts) for begin in starts)
-
-
 def goes_on(upstream: Upstream, many: int = 1) -> None:
     """Wait for so many more calls."""
     before = upstream.calls
@@ -178,13 +171,16 @@ def finish_well(*runs: Started) -> None:
 def test_hosts_share_the_notes_and_the_rate(hosts: Hosts) -> None:
     tool = hosts.tool
     simulator = tool.simulate("--fail", "301=0.1")
-    notes = tool.notes(120)
+    notes = tool.notes(300)
+    begun = time.monotonic()
     runs = [hosts.start(name, simulator.url, notes) for name in "abc"]
     finish_well(*runs)
     page = simulator.charges()
-    assert (page["charged"], page["chargedTwice"]) == (120, [])
-    assert page["maxPerSecond"] <= ARRIVING
-    hosts.has_each_once(tool.note_ids(120))
+    assert (page["charged"], page["chargedTwice"]) == (300, [])
+    # On a busy machine calls arrive closer together than they start, but as a whole no sooner;
+    # hosts that did not share the rate would be through in a third of the time.
+    assert page["calls"] <= RATE * (time.monotonic() - begun + 1)
+    hosts.has_each_once(tool.note_ids(300))
     assert set(hosts.lines.values()) == {1}
     assert len(hosts.parts) == 3
     assert (hosts.unanswered, hosts.duplicates) == ([], [])
@@ -206,7 +202,6 @@ def test_who_comes_late_gets_a_share_and_who_goes_leaves_his(hosts: Hosts) -> No
     tool.until(lambda: hosts.shares == [RATE], "all for one", 15)
     # It gives back what it had; without it, the lease would.
     finish_well(second, hosts.start("c", upstream.url))
-    assert most_in_a_second(upstream) <= ARRIVING
     hosts.has_each_once(tool.note_ids(600))
     twice = {note for note, many in Counter(n for _, n in upstream.starts).items() if many > 1}
     assert twice <= set(hosts.unanswered)
@@ -297,7 +292,6 @@ def test_all_wait_while_the_database_is_away(hosts: Hosts, postgres: Postgres) -
     assert sorted(note for _, note in upstream.starts) == tool.note_ids(200)
     assert set(hosts.lines.values()) == {1}
     hosts.has_each_once(tool.note_ids(200))
-    assert most_in_a_second(upstream) <= ARRIVING
 
 
 def test_a_host_that_is_cut_off_falls_silent_and_comes_back(hosts: Hosts) -> None:
@@ -399,12 +393,21 @@ def test_caps_hold_for_the_fleet(hosts: Hosts) -> None:
 
 
 def test_one_host_that_is_refused_slows_all(hosts: Hosts) -> None:
+    has_heard = threading.Event()
+
+    async def refusing(upstream: Upstream, note_id: str, nth: int) -> web.StreamResponse:
+        if nth <= 10 or has_heard.is_set():
+            return await prompt(upstream, note_id, nth)
+        return upstream.reply(302)
+
     tool = hosts.tool
-    simulator = tool.simulate("--rate-limit", "60")
-    notes = tool.notes(150)
-    finish_well(*(hosts.start(name, simulator.url, notes) for name in "ab"))
-    assert 0 < simulator.charges()["byCode"]["302"] <= 12
-    hosts.has_each_once(tool.note_ids(150))
+    here, there = tool.upstream(refusing), tool.upstream(prompt)
+    notes = tool.notes(200)
+    one, other = hosts.start("a", here.url, notes), hosts.start("b", there.url, notes)
+    other.says("rate limit, met by another host")
+    has_heard.set()
+    finish_well(one, other)
+    hosts.has_each_once(tool.note_ids(200))
 
 
 def refused(run: Started, code: int, *words: str) -> None:
