@@ -8,7 +8,6 @@ import re
 import shutil
 import struct
 import subprocess
-import sys
 import termios
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +20,8 @@ from rich.cells import cell_len
 
 from harvester.cli import cli
 from harvester.cli.options import Command
-from tests.process.tool import TOKEN, Tool, Upstream, until
+from tests.process.tool import TOKEN, Forked, Tool, Upstream, until
+from tests.process.warm import Warm
 
 COMMANDS = {
     name: command for name, command in cli.load_all().items() if isinstance(command, Command)
@@ -29,20 +29,13 @@ COMMANDS = {
 EXAMPLES = [(name, text) for name, command in COMMANDS.items() for text in command.examples]
 NOWHERE = "http://127.0.0.1:9"
 CTRL_C = b"\x03"
-# As a shell's command has it: a controlling terminal, which echoes Ctrl-C and makes it a signal.
-_TAKE_TERMINAL = """
-import fcntl, os, sys, termios
-os.setsid()
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-os.execv(sys.argv[1], sys.argv[1:])
-"""
 
 
 class Terminal:
     """A command on a terminal of its own, and what is to be seen there."""
 
     def __init__(
-        self, command: Sequence[str], cwd: Path, env: Mapping[str, str], columns: int
+        self, warm: Warm, args: Sequence[str], cwd: Path, env: Mapping[str, str], columns: int
     ) -> None:
         self._screen = pyte.Screen(columns, 24)
         self._stream = pyte.ByteStream(self._screen)
@@ -50,14 +43,8 @@ class Terminal:
         self._ours, theirs = os.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         os.set_blocking(self._ours, False)
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _TAKE_TERMINAL, *command],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            cwd=cwd,
-            env={"TERM": "xterm-256color", **env},
-        )
+        env = {"TERM": "xterm-256color", **env}
+        self._process = Forked(warm, args, env, cwd, [theirs] * 3)
         os.close(theirs)
 
     def _read(self) -> bool:
@@ -104,15 +91,13 @@ Opener = Callable[..., Terminal]
 
 
 @pytest.fixture
-def terminal(tool: Tool) -> Iterator[Opener]:
+def terminal(tool: Tool, warm: Warm) -> Iterator[Opener]:
     """Opens terminals in the tool's folder."""
     opened: list[Terminal] = []
 
     def open_one(*args: str | Path, columns: int = 80, **env: str) -> Terminal:
-        command = [sys.executable, "-m", "harvester", *map(str, args)]
-        one = Terminal(
-            command, tool.folder, {**tool.env, "JUSTONEAPI_TOKEN": TOKEN, **env}, columns
-        )
+        env = {**tool.env, "JUSTONEAPI_TOKEN": TOKEN, **env}
+        one = Terminal(warm, [*map(str, args)], tool.folder, env, columns)
         opened.append(one)
         return one
 

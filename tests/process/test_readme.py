@@ -9,7 +9,6 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import jq
@@ -17,6 +16,7 @@ import pytest
 
 from harvester.errors import LocalIOError, NobodyReadsError, OutputLockedError, UsageError
 from harvester.model import StopReason
+from tests.process.tool import Tool
 
 README = Path(__file__).parents[2] / "README.md"
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -24,6 +24,8 @@ ENGLISH, CHINESE = "The real job, in five minutes", "中文快速上手"
 FLEET = "More than one machine"
 # Recipes for these are run where they are installed.
 HEAVY = ("duckdb", "pandas", "polars")
+# What means the same to a shell and to who splits it at its blanks.
+_PLAIN = re.compile(r"harvester [\w ./-]+")
 FIRST = "67f32a94000000001d02eb4a"
 # A notebook's cell may await; a script need not.
 AS_A_CELL = """
@@ -56,81 +58,80 @@ def commands(text: str | None = None) -> list[str]:
     return [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
 
 
-@pytest.fixture
-def shell(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """An environment with `harvester` on its path and the simulator where the API would be."""
-    command = [sys.executable, "-m", "harvester", "simulate", "--port", "0", "--latency", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as simulator:
-        assert simulator.stdout is not None
-        url = simulator.stdout.readline().split()[4]
-        links = tmp_path / "bin"
+class Shell:
+    """A person at a prompt, with `harvester` on the path and a simulator where the API would be."""
+
+    def __init__(self, tool: Tool) -> None:
+        self._tool = tool
+        self.folder = tool.folder
+        links = tool.logs / "bin"
         links.mkdir()
         script = f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m harvester "$@"\n'
         (links / "harvester").write_text(script)
         (links / "harvester").chmod(0o755)
-        yield {
+        self._env = {
             "PATH": f"{links}:{os.environ['PATH']}",
             "PYTHONPATH": str(README.parent),
-            "JUSTONEAPI_BASE_URL": url,
-            "HOME": str(tmp_path),
+            "JUSTONEAPI_BASE_URL": tool.simulate("--latency", "0").url,
+            "HOME": str(tool.folder),
         }
-        simulator.terminate()
+
+    def run(self, command: str, folder: Path | None = None, **env: str) -> str:
+        """Run a command of the README, and give what it printed.
+
+        Where a shell would do nothing but split it, it is split here, so that it can start warm.
+        """
+        is_plain = _PLAIN.fullmatch(command) is not None
+        done = self._tool.run(
+            *(shlex.split(command)[1:] if is_plain else ()),
+            env={**self._env, **env},
+            cwd=folder,
+            stdin=b"YOUR_TOKEN\n",  # what a person pastes where a command asks
+            shell="" if is_plain else command,
+        )
+        assert done.code == 0, f"{command}\n{done.text}"
+        return done.out
 
 
-def run(command: str, shell: dict[str, str], folder: Path, *codes: int) -> str:
-    done = subprocess.run(
-        ["/bin/sh", "-c", command],  # the README's own words
-        cwd=folder,
-        env=shell,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        input="YOUR_TOKEN\n",  # what a person pastes where a command asks
-    )
-    assert done.returncode in (codes or (0,)), f"{command}\n{done.stdout}{done.stderr}"
-    return done.stdout
+@pytest.fixture
+def shell(tool: Tool) -> Shell:
+    return Shell(tool)
 
 
-def test_the_console_commands_work_in_their_order(shell: dict[str, str], tmp_path: Path) -> None:
+def test_the_console_commands_work_in_their_order(shell: Shell) -> None:
     in_english = readme().replace(readme(CHINESE), "").replace(readme(FLEET), "")
     for command in commands(in_english):
         if not command.startswith("jq "):
-            run(command, shell, tmp_path)
-    assert len((tmp_path / "notes.jsonl").read_bytes().splitlines()) == 2
-    (carried,) = map(json.loads, (tmp_path / "carried.jsonl").read_text("utf-8").splitlines())
+            shell.run(command)
+    assert len((shell.folder / "notes.jsonl").read_bytes().splitlines()) == 2
+    (carried,) = map(json.loads, (shell.folder / "carried.jsonl").read_text("utf-8").splitlines())
     assert carried["input"] == {"campaign": "春节", "owner": "李雷"}
 
 
-def test_the_chinese_quick_start_is_in_step_and_works(
-    shell: dict[str, str], tmp_path: Path
-) -> None:
+def test_the_chinese_quick_start_is_in_step() -> None:
     assert commands(readme(CHINESE)) == commands(readme(ENGLISH))
-    for command in commands(readme(CHINESE)):
-        run(command, shell, tmp_path)
-    assert len((tmp_path / "notes.jsonl").read_bytes().splitlines()) == 2
 
 
-def test_the_commands_of_a_fleet_work_in_their_order(
-    shell: dict[str, str], database: str, tmp_path: Path
-) -> None:
+def test_the_commands_of_a_fleet_work_in_their_order(shell: Shell, database: str) -> None:
     for setup in commands(readme(ENGLISH))[:2]:
-        run(setup, shell, tmp_path)
+        shell.run(setup)
     for command in commands(readme(FLEET)):
-        run(command, {**shell, "HARVESTER_LEDGER": database}, tmp_path)
-    merged = (tmp_path / "all.jsonl").read_text("utf-8").splitlines()
+        shell.run(command, HARVESTER_LEDGER=database)
+    merged = (shell.folder / "all.jsonl").read_text("utf-8").splitlines()
     assert len(merged) == 2
 
 
-def test_the_recipes_read_what_was_harvested(shell: dict[str, str], tmp_path: Path) -> None:
+def test_the_recipes_read_what_was_harvested(shell: Shell) -> None:
     for command in commands(readme(ENGLISH)):
-        run(command, shell, tmp_path)
-    notes = tmp_path / "notes.jsonl"
+        shell.run(command)
+    notes = shell.folder / "notes.jsonl"
     notes.write_bytes(re.sub(rb'("title":"[^"]*)"', rb'\1\\ud83d"', notes.read_bytes()))
     (copy,) = [command for command in commands() if command.startswith("python3 ")]
-    run(copy, shell, tmp_path)
+    shell.run(copy)
     (program,) = [shlex.split(c)[2] for c in commands() if c.startswith("jq ")]
-    rows = jq.compile(program).input_text((tmp_path / "readable.jsonl").read_text("utf-8")).all()
+    rows = (
+        jq.compile(program).input_text((shell.folder / "readable.jsonl").read_text("utf-8")).all()
+    )
     assert all(row.split("\t")[1].endswith("?") for row in rows)
     assert [row.split("\t")[0] for row in rows] == [FIRST, "6a274ceb000000000803f157"]
     recipes = blocks("python")
@@ -138,12 +139,12 @@ def test_the_recipes_read_what_was_harvested(shell: dict[str, str], tmp_path: Pa
     runnable = [text for text in recipes if not any(f"import {name}\n" in text for name in missing)]
     assert len(recipes) - len(runnable) == len(missing)
     for recipe in runnable:
-        (tmp_path / "recipe.py").write_text(recipe, "utf-8")
+        (shell.folder / "recipe.py").write_text(recipe, "utf-8")
         python = f"{shlex.quote(sys.executable)} -c {shlex.quote(AS_A_CELL)}"
-        shown = run(f"JUSTONEAPI_TOKEN=any {python} recipe.py", shell, tmp_path)
+        shown = shell.run(f"JUSTONEAPI_TOKEN=any {python} recipe.py")
         assert any(told in shown for told in (FIRST, "done 1 1", "'done': 2, 'left': 0")), recipe
     if "duckdb" not in missing:
-        assert FIRST in (tmp_path / "notes.csv").read_text("utf-8")
+        assert FIRST in (shell.folder / "notes.csv").read_text("utf-8")
     if missing:
         pytest.skip(f"all but the recipes for {', '.join(sorted(missing))}: `make soak` has them")
 
@@ -161,10 +162,10 @@ def test_the_make_targets_are_there() -> None:
         )
 
 
-def test_one_seed_of_the_crash_simulation_can_be_played(shell: dict[str, str]) -> None:
+def test_one_seed_of_the_crash_simulation_can_be_played(shell: Shell) -> None:
     (line,) = [line for line in "".join(blocks("sh")).splitlines() if "--seed " in line]
     command = line.replace(".venv/bin/python", shlex.quote(sys.executable))
-    told = run(f"{command} -p no:cacheprovider", shell, README.parent)
+    told = shell.run(f"{command} -p no:cacheprovider", README.parent)
     assert "passed" in told
 
 

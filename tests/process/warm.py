@@ -8,6 +8,7 @@ own. What it spares is the interpreter's start and the imports, which cost more 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gc
 import importlib
 import json
@@ -18,6 +19,7 @@ import socket
 import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -162,6 +164,8 @@ def _prepared(asked: Mapping[str, Any], files: Sequence[int]) -> Callable[[], No
     os.setsid()
     for number, file in enumerate(files):
         os.dup2(file, number)
+    if os.isatty(0):  # as a shell's command has it: Ctrl-C comes from there
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     os.closerange(_STANDARD, _MOST_FILES)
     os.chdir(asked["cwd"])
     os.environ.clear()
