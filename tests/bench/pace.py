@@ -9,11 +9,11 @@ import tempfile
 import threading
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from tests.bench.notes import write_ids
-from tests.bench.product import harvest
+from tests.bench.product import harvest, on_core
 from tests.bench.table import show
 
 _SECONDS = 15
@@ -28,10 +28,14 @@ _FINDING = 5
 
 
 @contextmanager
-def serving(latency: float, jitter: float, limit: int = 0) -> Iterator[str]:
-    """The benchmark's API in a process of its own; gives its URL."""
+def serving(
+    latency: float, jitter: float, limit: int = 0, core: int | None = None
+) -> Iterator[str]:
+    """The benchmark's API in a process of its own, on a core of its own if asked; gives its URL."""
     command = [sys.executable, "-m", "tests.bench.server", str(latency), str(jitter), str(limit)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with nullcontext() if core is None else on_core(core):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    with process:
         assert process.stdout is not None
         try:
             yield process.stdout.readline().strip()

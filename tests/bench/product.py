@@ -9,6 +9,8 @@ import atexit
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from harvester.cli import main
@@ -26,6 +28,20 @@ def harvest(url: str, ids: Path, output: Path, *options: str, module: str = "har
     )
     assert done.returncode in (0, 7), done.stdout + done.stderr
     return done.stdout
+
+
+@contextmanager
+def on_core(number: int) -> Iterator[None]:
+    """Start processes on one core, where there are two or more and they can be chosen."""
+    have = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if len(have) < 2:
+        yield
+        return
+    os.sched_setaffinity(0, {have[number]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, have)
 
 
 def print_peak() -> None:

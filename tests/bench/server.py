@@ -8,6 +8,7 @@ After `/quota` the daily quota is used up.
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import sys
 import time
@@ -15,7 +16,16 @@ from collections import deque
 
 import orjson
 
-_DATA = {"title": "上海落户普通人指南", "content": "上海落户" * 240, "likeNum": 0}
+_NOTE = '{"code":0,"message":"success","data":{"title":"上海落户","content":%s,"likeNum":0}}'
+_LONG = 1234567890123456789
+# Notes of 3 KB by the first part of a path: of characters, of their escapes, of runs of digits.
+_BODIES = {
+    b"plain": (_NOTE % f'"{"上海落户" * 240}"').encode(),
+    b"escaped": (_NOTE % json.dumps("上海落户" * 120)).encode(),
+    b"digits": (
+        _NOTE % json.dumps([1234567890123456789] * 72 + ["1234567890123456789"] * 64)
+    ).encode(),
+}
 _REFUSED = b'{"code":302,"message":"rate limit exceeded"}'
 _NO_QUOTA = b'{"code":303,"message":"daily quota exceeded"}'
 
@@ -79,8 +89,7 @@ class Connection(asyncio.Protocol):
             said = _NO_QUOTA if self._api.is_used_up else _REFUSED
             self._reply(said, b"429 Too Many Requests")
             return
-        note_id = target.partition(b"noteId=")[2][:24].decode()
-        body = orjson.dumps({"code": 0, "message": "success", "data": {"noteId": note_id} | _DATA})
+        body = _BODIES.get(target.split(b"/", 2)[1], _BODIES[b"plain"])
         if delay := self._api.delay():
             self._loop.call_later(delay, self._reply, body)
         else:
