@@ -307,7 +307,7 @@ def _mend(held: Opened, kind: Identity, boot: str, *, rebuild: bool) -> Mended:
     """Bring OUTPUT and ledger together again, whatever came between them."""
     output, ledger = held.output, held.ledger
     lost = cut = 0
-    # A rebuild that was cut short goes on: its lines are known as charged already.
+    # A rebuild that was cut short goes on.
     rebuild = rebuild or ledger.is_rebuilding()
     if not rebuild:
         cut = output.mend_end(ledger.extent().length)
@@ -320,13 +320,11 @@ def _mend(held: Opened, kind: Identity, boot: str, *, rebuild: bool) -> Mended:
     if rebuild or is_read_anew:
         ledger.forget_lines()
         cut += output.mend_end(0)
-    paid_now = held.mended.is_rebuilt or not (rebuild or is_read_anew)
-    adopted = _adopt(output, ledger, kind, ledger.extent().length, paid_now=paid_now)
+    adopted = _adopt(output, ledger, kind, ledger.extent().length)
     if rebuild:
-        adopted += _adopt_beside(held, kind, _kept_lines(output.path), paid_now=paid_now)
-    if rebuild or is_read_anew:
-        ledger.end_rebuild()
-    adopted += _adopt_beside(held, kind, held.reserve.saved(), paid_now=True)
+        adopted += _adopt_beside(held, kind, _kept_lines(output.path))
+    adopted += _adopt_beside(held, kind, held.reserve.saved())
+    ledger.end_reading()
     held.reserve.return_unread()
     output.sync()
     held.reserve.remove()
@@ -422,22 +420,20 @@ def _mend_power(held: Opened, kind: Identity) -> tuple[int, int]:
     if whole < ledger.extent().length:
         known = [line for line in behind if (head := read_head(line, 0)) and ledger.knows(head)]
         lost = ledger.lose_lines(output.extent_at(whole)) - len(known)
-        _adopt_beside(held, kind, iter(known), paid_now=False)
+        _adopt_beside(held, kind, iter(known))
     return lost, cut - sum(map(len, behind))
 
 
-def _adopt(
-    output: OutputFile, ledger: DirectLedger, kind: Identity, start: int, *, paid_now: bool
-) -> int:
+def _adopt(output: OutputFile, ledger: DirectLedger, kind: Identity, start: int) -> int:
     """Adopt whole lines past what is known; gives how many were news."""
     adopted = 0
     lines = _found(output, start, kind)
     while group := list(islice(lines, _LINES_AT_ONCE)):
-        adopted += ledger.adopt(group, output.extent_at(group[-1].end), paid_now=paid_now)
+        adopted += ledger.adopt(group, output.extent_at(group[-1].end))
     return adopted
 
 
-def _adopt_beside(held: Opened, kind: Identity, lines: Iterator[bytes], *, paid_now: bool) -> int:
+def _adopt_beside(held: Opened, kind: Identity, lines: Iterator[bytes]) -> int:
     """Put into OUTPUT what an earlier run kept beside it, and adopt it; gives how many."""
     output, ledger = held.output, held.ledger
     adopted = 0
@@ -450,7 +446,7 @@ def _adopt_beside(held: Opened, kind: Identity, lines: Iterator[bytes], *, paid_
     while group := list(islice(unknown, _LINES_AT_ONCE)):
         start = output.length
         output.append(group)
-        adopted += _adopt(output, ledger, kind, start, paid_now=paid_now)
+        adopted += _adopt(output, ledger, kind, start)
     return adopted
 
 

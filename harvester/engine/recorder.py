@@ -236,7 +236,7 @@ class Recorder:
         """A save whose lease lapsed is paid for and written all the same: it is done."""
         if self._late is not None:
             lines, extent = self._late
-            await self._ports.ledger.adopt(lines, extent, paid_now=True)
+            await self._ports.ledger.adopt(lines, extent)
             self._late = None
 
     async def settle_often(self) -> None:

@@ -130,10 +130,10 @@ class Ledger(Protocol):
     async def requeue(self, seqs: Sequence[int]) -> None:
         """Put failed jobs back in the queue, due at once."""
 
-    async def adopt(self, lines: Sequence[FoundLine], extent: Extent, *, paid_now: bool) -> int:
+    async def adopt(self, lines: Sequence[FoundLine], extent: Extent) -> int:
         """Take whole lines of OUTPUT as done jobs; gives how many were not known as done.
 
-        `paid_now` counts them as charged; a rebuild whose charges are known already does not.
+        Those whose calls are not counted as charged yet are counted now.
         """
 
     async def counts(self) -> Counts:
@@ -192,7 +192,8 @@ class DirectLedger(Protocol):
     def lose_lines(self, extent: Extent) -> int:
         """Queue again the jobs whose paid lines a power cut took; gives how many.
 
-        `extent` is what is left of OUTPUT.
+        `extent` is what is left of OUTPUT. That their calls are counted is kept until
+        `end_reading`, as some of them may be found elsewhere.
         """
 
     def knows(self, line: FoundLine) -> bool:
@@ -205,13 +206,16 @@ class DirectLedger(Protocol):
         """
 
     def forget_lines(self) -> None:
-        """Take every done job as queued and vouch for nothing, before OUTPUT is read anew."""
+        """Take every done job as queued and vouch for nothing, before OUTPUT is read anew.
+
+        How many calls of each are counted as charged is kept until `end_reading`.
+        """
 
     def is_rebuilding(self) -> bool:
         """Whether lines were forgotten, and not all read anew."""
 
-    def end_rebuild(self) -> None:
-        """Say that OUTPUT was read to its end."""
+    def end_reading(self) -> None:
+        """Say that OUTPUT was read to its end: lines not found by now are gone."""
 
     def borne(self) -> float | None:
         """The pace that the server was last found to bear, in calls a second."""
@@ -267,7 +271,7 @@ class DirectLedger(Protocol):
     def abandon(self, jobs: Sequence[Job], how: str) -> None:
         """See `Ledger.abandon`."""
 
-    def adopt(self, lines: Sequence[FoundLine], extent: Extent, *, paid_now: bool) -> int:
+    def adopt(self, lines: Sequence[FoundLine], extent: Extent) -> int:
         """See `Ledger.adopt`."""
 
     def counts(self) -> Counts:

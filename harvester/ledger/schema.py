@@ -12,6 +12,8 @@ from harvester.model import Outcome
 NO_CODE, NOT_TAKEN = -1, -2
 # How an answer was lost that had been charged and written down already.
 LOST = "lost in a power cut"
+# Of a call that was out when its note was found on a line of another one.
+OVERTAKEN = "its note was done by another call"
 # A day in milliseconds: what lies further ahead was written by a clock that was wrong.
 DAY_MS = 86_400_000
 
@@ -100,6 +102,14 @@ _MIGRATIONS = (
     """,
     # Lines of its input that named no note.
     "ALTER TABLE run ADD COLUMN bad_lines INTEGER NOT NULL DEFAULT 0;",
+    # How many lines of a note, whose calls are counted as charged, were forgotten and not found
+    # again since. Where OUTPUT is just being read anew, a note that had a line had one.
+    """
+    ALTER TABLE job ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX job_forgotten ON job (seq) WHERE forgotten > 0;
+    UPDATE job SET forgotten = 1 WHERE lines = 0 AND fetched_at IS NOT NULL
+        AND EXISTS (SELECT 1 FROM meta WHERE key = 'rebuilding');
+    """,
 )
 NEWEST = len(_MIGRATIONS)
 

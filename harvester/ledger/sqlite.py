@@ -23,7 +23,7 @@ from harvester.ledger.protocol import (
     Identity,
     Opening,
 )
-from harvester.ledger.schema import DAY_MS, LOST, NO_CODE, code_of, migrate
+from harvester.ledger.schema import DAY_MS, LOST, NO_CODE, OVERTAKEN, code_of, migrate
 from harvester.model import Counts, Job, Outcome, State
 from harvester.rules.latency import bucket_of
 
@@ -207,8 +207,8 @@ class SqliteLedger:
                 ((run, seq, fetched, LOST) for seq, fetched, _ in lost),
             )
             db.executemany(
-                "UPDATE job SET state = 0, due = ?, line_end = NULL, lines = lines - 1"
-                " WHERE seq = ?",
+                "UPDATE job SET state = 0, due = ?, line_end = NULL, lines = lines - 1,"
+                " forgotten = forgotten + 1 WHERE seq = ?",
                 ((self._now(), seq) for seq, _, _ in lost),
             )
             moves = Counter(
@@ -298,11 +298,14 @@ class SqliteLedger:
             self._keep_starts(self._run, calls, kept)
 
     def forget_lines(self) -> None:
-        """Take every done job as queued and vouch for nothing, before OUTPUT is read anew."""
+        """See `DirectLedger.forget_lines`."""
         with self._transaction() as db:
             now = self._now()
             many = db.execute("UPDATE job SET state = 0, due = ? WHERE state = 1", (now,)).rowcount
-            db.execute("UPDATE job SET line_end = NULL, lines = 0 WHERE lines > 0")
+            db.execute(
+                "UPDATE job SET line_end = NULL, forgotten = forgotten + lines, lines = 0"
+                " WHERE lines > 0"
+            )
             self._shift(Counter({State.DONE: -many, State.QUEUED: many}))
             self._vouch(Extent())
             db.execute("INSERT OR REPLACE INTO meta VALUES ('rebuilding', 1)")
@@ -313,9 +316,10 @@ class SqliteLedger:
             row = self._db.execute("SELECT 1 FROM meta WHERE key = 'rebuilding'").fetchone()
         return row is not None
 
-    def end_rebuild(self) -> None:
+    def end_reading(self) -> None:
         """Say that OUTPUT was read to its end."""
         with self._transaction() as db:
+            db.execute("UPDATE job SET forgotten = 0 WHERE forgotten > 0")
             db.execute("DELETE FROM meta WHERE key = 'rebuilding'")
 
     def borne(self) -> float | None:
@@ -655,7 +659,7 @@ class SqliteLedger:
         self._db.execute(f"DELETE FROM claim WHERE {where}", values)
         return len(sent)
 
-    def adopt(self, lines: Sequence[FoundLine], extent: Extent, *, paid_now: bool) -> int:
+    def adopt(self, lines: Sequence[FoundLine], extent: Extent) -> int:
         """See `Ledger.adopt`."""
         rows = [
             (to_key(line.note_id), line.attempts, round(line.fetched_at * 1000), line.end)
@@ -666,27 +670,32 @@ class SqliteLedger:
                 "CREATE TEMP TABLE IF NOT EXISTS found (note_id, attempts, fetched_at, ends)"
             )
             db.executemany("INSERT INTO found VALUES (?, ?, ?, ?)", rows)
-            minutes = self._paid_minutes()
+            self._count_found()
             adopted = self._adopt_found()
             db.execute("DELETE FROM found")
-            if paid_now:
-                run = self._last_run()
-                self._add_activity((run, minute, 0, n, 0) for minute, n in minutes.items())
             self._vouch(extent)
         return adopted
 
-    def _paid_minutes(self) -> Counter[int]:
-        """How many lines found were paid for, by minute: a line that is there twice was paid once.
+    def _count_found(self) -> None:
+        """Count as charged the calls of the lines found that are not counted yet.
 
-        Call it before they are adopted.
+        A line that is there twice was paid for once. A claim of a note whose lines were all counted
+        is of a call that none of them answers.
         """
         # The ledger's moments are rounded to the millisecond, a line's are cut.
-        rows = self._db.execute(
-            "SELECT fetched_at / 60000, count(*) FROM (SELECT DISTINCT note_id, fetched_at"
-            " FROM found WHERE NOT EXISTS (SELECT 1 FROM job WHERE job.note_id = found.note_id"
-            " AND lines > 0 AND job.fetched_at - found.fetched_at IN (0, 1))) GROUP BY 1"
-        )
-        return Counter(dict(rows))
+        fresh = self._db.execute(
+            "SELECT seq, line.fetched_at / 60000 FROM (SELECT note_id, fetched_at, row_number()"
+            " OVER (PARTITION BY note_id ORDER BY min(ends)) AS nth FROM found WHERE NOT EXISTS"
+            " (SELECT 1 FROM job WHERE job.note_id = found.note_id AND lines > 0"
+            " AND job.fetched_at - found.fetched_at IN (0, 1)) GROUP BY note_id, fetched_at)"
+            " AS line LEFT JOIN job USING (note_id) WHERE nth > coalesce(forgotten, 0)"
+        ).fetchall()
+        run = self._last_run()
+        minutes = Counter(minute for _, minute in fresh)
+        self._add_activity((run, minute, 0, calls, 0) for minute, calls in minutes.items())
+        self._db.executemany("DELETE FROM claim WHERE seq = ?", ((seq,) for seq, _ in fresh if seq))
+        found = "seq IN (SELECT seq FROM job WHERE note_id IN (SELECT note_id FROM found))"
+        self._lose_claims(found, (), OVERTAKEN)
 
     def _adopt_found(self) -> int:
         """Make the jobs of the lines found done, in the order of the lines; gives how many."""
@@ -702,15 +711,12 @@ class SqliteLedger:
             }
         )
         db.execute(
-            "DELETE FROM claim WHERE seq IN"
-            " (SELECT seq FROM job WHERE note_id IN (SELECT note_id FROM found))"
-        )
-        db.execute(
             "INSERT INTO job (note_id, state, attempts, fetched_at, line_end, lines)"
             " SELECT note_id, 1, attempts, fetched_at, ends, 1 FROM found WHERE 1 ORDER BY ends"
             " ON CONFLICT (note_id) DO UPDATE SET state = 1, due = NULL, run = NULL, code = NULL,"
             " reason = NULL, attempts = max(attempts, excluded.attempts),"
-            " fetched_at = excluded.fetched_at, line_end = excluded.line_end, lines = lines + 1"
+            " fetched_at = excluded.fetched_at, line_end = excluded.line_end, lines = lines + 1,"
+            " forgotten = max(0, forgotten - 1)"
         )
         adopted = notes - known[State.DONE]
         moves = Counter({state: -jobs for state, jobs in known.items()})

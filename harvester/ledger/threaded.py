@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
-from functools import partial
 from typing import TypeVar
 
 from harvester.ledger.protocol import Claimed, DirectLedger, Enrolled, Extent, FoundLine
@@ -67,9 +66,9 @@ class ThreadedLedger:
         """See `Ledger.requeue`."""
         await self._do(self._ledger.requeue, seqs)
 
-    async def adopt(self, lines: Sequence[FoundLine], extent: Extent, *, paid_now: bool) -> int:
+    async def adopt(self, lines: Sequence[FoundLine], extent: Extent) -> int:
         """See `Ledger.adopt`."""
-        return await self._do(partial(self._ledger.adopt, lines, extent, paid_now=paid_now))
+        return await self._do(self._ledger.adopt, lines, extent)
 
     async def counts(self) -> Counts:
         """See `Ledger.counts`."""

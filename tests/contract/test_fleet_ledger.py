@@ -22,7 +22,7 @@ from harvester.ledger.postgres.claims import Caps
 from harvester.ledger.postgres.connection import Address
 from harvester.ledger.postgres.ledger import PostgresLedger
 from harvester.ledger.postgres.membership import Membership
-from harvester.ledger.postgres.schema import NEWEST
+from harvester.ledger.postgres.schema import _MIGRATIONS, NEWEST
 from harvester.ledger.postgres.steady import PartIdentity, Patience
 from harvester.ledger.postgres.work import Work
 from harvester.ledger.protocol import Asked, Claimed, Enrolled, Extent, FoundLine, Identity
@@ -193,7 +193,7 @@ def test_a_lapsed_job_goes_to_another_host_and_its_late_answer_is_a_listed_dupli
     # Were this host to die here, its line must still be news to whoever looks for lines to adopt.
     assert a.extent() == Extent()
     line = FoundLine("1", 1, late.fetched_at, 3)
-    assert a.adopt([line], Extent(3, LINE), paid_now=True) == 0
+    assert a.adopt([line], Extent(3, LINE)) == 0
     found = "SELECT part.uuid, job.note_id, line_end FROM duplicate JOIN job USING (seq)"
     found = found.replace("line_end", "duplicate.line_end")
     assert fleet.rows(f"{found} JOIN part ON part.id = duplicate.part") == [("a", "1", 3)]
@@ -215,12 +215,12 @@ def test_a_late_answer_that_comes_first_makes_the_other_hosts_answer_the_duplica
     (new,) = b.claim(1, LEASE).jobs
     b.depart([new], LEASE)
     assert record(a, save(old)) == [save(old)]
-    assert a.adopt([FoundLine("1", 1, NOW, 3)], Extent(3, LINE), paid_now=True) == 1
+    assert a.adopt([FoundLine("1", 1, NOW, 3)], Extent(3, LINE)) == 1
     assert b.depart([new], LEASE) == []
     late = save(new, NOW + LEASE + 2)
     assert record(b, late) == [late]
     line = FoundLine("1", 2, late.fetched_at, 3)
-    assert b.adopt([line], Extent(3, LINE), paid_now=True) == 0
+    assert b.adopt([line], Extent(3, LINE)) == 0
     assert fleet.rows("SELECT uuid FROM duplicate JOIN part ON part.id = part") == [("b",)]
     assert a.charged_since(0) == 2
 
@@ -231,7 +231,7 @@ def test_an_older_late_line_does_not_take_the_newer_ones_place(
     a, b = hosts("a"), hosts("b")
     b.enrol(["1"], None)
     record(b, save(b.claim(1, LEASE).jobs[0], NOW + 50))
-    a.adopt([FoundLine("1", 1, NOW, 3)], Extent(3, LINE), paid_now=True)
+    a.adopt([FoundLine("1", 1, NOW, 3)], Extent(3, LINE))
     assert fleet.rows("SELECT uuid, fetched_at, lines FROM job JOIN part ON part.id = part") == [
         ("b", round((NOW + 50) * 1000), 2)
     ]
@@ -246,7 +246,7 @@ def test_a_copied_part_is_not_charged_again(
     a.enrol(["1"], None)
     record(a, save(a.claim(1, LEASE).jobs[0]))
     with closing(fleet.open("copy")) as copy:
-        assert copy.adopt([FoundLine("1", 1, NOW, 3)], Extent(3, LINE), paid_now=True) == 0
+        assert copy.adopt([FoundLine("1", 1, NOW, 3)], Extent(3, LINE)) == 0
         assert copy.charged_since(0) == 1
     assert fleet.rows("SELECT uuid, lines FROM job JOIN part ON part.id = part") == [("copy", 1)]
     assert fleet.one("SELECT count(*) FROM duplicate") == 0
@@ -256,7 +256,7 @@ def test_lines_read_anew_from_the_beginning_are_no_duplicates(fleet: Database) -
     """The refreshed note of a part whose database is lost was not paid for by mistake."""
     lines = [FoundLine("1", 1, NOW, 3), FoundLine("1", 2, NOW + 9, 6)]
     with closing(fleet.open("a")) as a:
-        assert a.adopt(lines, Extent(6, LINE), paid_now=True) == 1
+        assert a.adopt(lines, Extent(6, LINE)) == 1
         assert a.charged_since(0) == 2
     assert fleet.one("SELECT count(*) FROM duplicate") == 0
     assert fleet.one("SELECT lines FROM job") == 2
@@ -275,7 +275,7 @@ def two_parts(
     record(a, save(one), save(two))
     (three,) = b.claim(1, LEASE).jobs
     record(b, save(three))
-    b.adopt([FoundLine("1", 1, NOW + 5, 6)], Extent(6, LINE), paid_now=True)
+    b.adopt([FoundLine("1", 1, NOW + 5, 6)], Extent(6, LINE))
     return a, b
 
 
@@ -291,8 +291,8 @@ def test_forgetting_a_part_keeps_what_other_parts_hold(
     assert fleet.one("SELECT uuid FROM job JOIN part ON part.id = part WHERE note_id = '1'") == "a"
     assert b.extent() == Extent()
     lines = [FoundLine("3", 1, NOW, 3), FoundLine("1", 1, NOW + 5, 6)]
-    assert b.adopt(lines, Extent(6, LINE), paid_now=False) == 1
-    b.end_rebuild()
+    assert b.adopt(lines, Extent(6, LINE)) == 1
+    b.end_reading()
     assert fleet.rows("SELECT note_id, lines FROM job ORDER BY 1") == [("1", 2), ("2", 1), ("3", 1)]
     assert fleet.one("SELECT count(*) FROM duplicate") == 1
 
@@ -507,7 +507,7 @@ def everything(ledger: PostgresLedger, sever: Callable[[], None]) -> None:
     sever()
     ledger.abandon([jobs[4]], "stopped at once")
     sever()
-    assert ledger.adopt([FoundLine("6", 1, NOW, 6)], Extent(6, LINE), paid_now=True) == 1
+    assert ledger.adopt([FoundLine("6", 1, NOW, 6)], Extent(6, LINE)) == 1
     sever()
     assert ledger.retry([State.REJECTED]) == 1
     sever()
@@ -742,6 +742,27 @@ def test_a_foreign_schema_and_a_newer_one_are_left_alone(fleet_url: str) -> None
     assert "not harvester's" in str(foreign)
     assert isinstance(newer, LedgerError)
     assert "upgrade harvester" in str(newer)
+
+
+def test_a_rebuild_that_an_older_harvester_began_counts_no_call_twice(fleet_url: str) -> None:
+    part = PartIdentity("a", "h", "p")
+    with psycopg.connect(fleet_url, autocommit=True) as db:
+        db.execute("CREATE SCHEMA harvester_older")
+        db.execute("SET search_path = harvester_older")
+        db.execute("".join(_MIGRATIONS[:2]).encode())
+        db.execute("COMMENT ON SCHEMA harvester_older IS 'harvester schema 2'")
+        db.execute("INSERT INTO part (uuid, host, path, rebuilding) VALUES ('a', 'h', 'p', true)")
+        moment = round(NOW * 1000)
+        db.execute(
+            "INSERT INTO job (seq, note_id, due, fetched_at) VALUES (1, '1', 0, %s)", (moment,)
+        )
+        db.execute("UPDATE tally_of_run SET jobs = 1 WHERE state = 0")
+        with closing(PostgresLedger(fleet_url, "older", part)) as ledger:
+            lines = [FoundLine("1", 1, NOW, 3), FoundLine("2", 1, NOW, 6)]
+            assert ledger.adopt(lines, Extent(6, LINE)) == 2
+            assert ledger.charged_since(0) == 1
+            ledger.end_reading()
+        db.execute("DROP SCHEMA harvester_older CASCADE")
 
 
 def test_a_harvest_that_is_removed_under_a_run_is_told(

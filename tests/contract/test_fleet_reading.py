@@ -47,7 +47,7 @@ def tell(ledger: DirectLedger, set_clock: Callable[[float], None]) -> None:
         assert ledger.record(outcomes, [end], Extent(end, b"{}\n")) == []
     ledger.finish_run("quota", 3)
     ledger.begin_run(120)
-    ledger.adopt([FoundLine(NOTES[0], 2, NOW + 999, end + 3)], Extent(end + 3), paid_now=True)
+    ledger.adopt([FoundLine(NOTES[0], 2, NOW + 999, end + 3)], Extent(end + 3))
     jobs = ledger.claim(3, LEASE).jobs
     ledger.depart(jobs[:2], LEASE)
 
@@ -148,8 +148,8 @@ def test_parts_duplicates_and_members_are_told(harvest: Database) -> None:
     with closing(harvest.open("a")) as a, closing(harvest.open("b")) as b:
         a.begin_run(120)
         b.begin_run(120)
-        a.adopt([FoundLine("1", 1, NOW, 3)], Extent(3, b"{}\n"), paid_now=True)
-        b.adopt([FoundLine("1", 1, NOW + 1, 3)], Extent(3, b"{}\n"), paid_now=True)
+        a.adopt([FoundLine("1", 1, NOW, 3)], Extent(3, b"{}\n"))
+        b.adopt([FoundLine("1", 1, NOW + 1, 3)], Extent(3, b"{}\n"))
 
         def look(reader: FleetReader) -> None:
             assert [(p.uuid, p.current, p.duplicates) for p in reader.parts()] == [

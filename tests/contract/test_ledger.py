@@ -75,6 +75,12 @@ class Bench(Protocol):
 
     def begin_run(self, longest_delay: float = LONGEST) -> Opening: ...
 
+    def forget_lines(self) -> None: ...
+
+    def lose_lines(self, extent: Extent) -> int: ...
+
+    def end_reading(self) -> None: ...
+
 
 def crashed_copy(path: Path) -> Path:
     """What `kill -9` would leave of an open SQLite database, under another name."""
@@ -118,6 +124,15 @@ class SqliteBench:
     def begin_run(self, longest_delay: float = LONGEST) -> Opening:
         return self._direct.begin_run(longest_delay)
 
+    def forget_lines(self) -> None:
+        self._direct.forget_lines()
+
+    def lose_lines(self, extent: Extent) -> int:
+        return self._direct.lose_lines(extent)
+
+    def end_reading(self) -> None:
+        self._direct.end_reading()
+
     def close(self) -> None:
         self._direct.close()
 
@@ -155,6 +170,15 @@ class PostgresBench:
 
     def begin_run(self, longest_delay: float = LONGEST) -> Opening:
         return self._direct.begin_run(longest_delay)
+
+    def forget_lines(self) -> None:
+        self._direct.forget_lines()
+
+    def lose_lines(self, extent: Extent) -> int:
+        return self._direct.lose_lines(extent)
+
+    def end_reading(self) -> None:
+        self._direct.end_reading()
 
     def close(self) -> None:
         self._direct.close()
@@ -644,7 +668,7 @@ async def test_an_adopted_line_makes_its_job_done_whatever_it_was(bench: Bench) 
     (d,) = await claim(bench.ledger)
     await bench.ledger.depart([d], LEASE)
     lines = [found(note_id) for note_id in (A, B, C, D, "new")]
-    assert await bench.ledger.adopt(lines, Extent(15, b"{}\n"), paid_now=False) == 4
+    assert await bench.ledger.adopt(lines, Extent(15, b"{}\n")) == 4
     counts = await bench.ledger.counts()
     assert counts.done == counts.total == 5
     assert await bench.ledger.claim(10, LEASE) == Claimed([], None)
@@ -654,7 +678,7 @@ async def test_an_adopted_line_makes_its_job_done_whatever_it_was(bench: Bench) 
 async def test_an_adopted_job_is_no_longer_claimed(bench: Bench) -> None:
     job = await one(bench)
     await bench.ledger.depart([job], LEASE)
-    await bench.ledger.adopt([found(A)], Extent(3, b"{}\n"), paid_now=True)
+    await bench.ledger.adopt([found(A)], Extent(3, b"{}\n"))
     assert await record(bench.ledger, again(job)) == [again(job)]
     assert await bench.ledger.depart([job], LEASE) == []
     assert (await bench.ledger.counts()).done == 1
@@ -665,23 +689,104 @@ async def test_an_adopted_job_is_no_longer_claimed(bench: Bench) -> None:
 @in_loop
 async def test_a_note_on_two_adopted_lines_is_one_job(bench: Bench) -> None:
     lines = [found(A, end=3), found(A, at=START + 9, end=6)]
-    assert await bench.ledger.adopt(lines, Extent(6, b"{}\n"), paid_now=False) == 1
+    assert await bench.ledger.adopt(lines, Extent(6, b"{}\n")) == 1
     assert (await bench.ledger.counts()).total == 1
     assert await bench.ledger.enrol([A], START + 5) == Enrolled(0, 0)
 
 
 @in_loop
-async def test_adopted_lines_are_counted_as_charged_when_they_were_paid_now(bench: Bench) -> None:
+async def test_adopted_lines_are_counted_as_charged_at_their_minutes(bench: Bench) -> None:
     lines = [found(A, at=START - 600), found(B, at=START - 540)]
-    await bench.ledger.adopt(lines, Extent(6, b"{}\n"), paid_now=True)
-    await bench.ledger.adopt([found(C)], Extent(9, b"{}\n"), paid_now=False)
+    await bench.ledger.adopt(lines, Extent(6, b"{}\n"))
     assert await bench.ledger.charged_since(0) == 2
     assert await bench.ledger.charged_since(START - 540) == 1
 
 
 @in_loop
+async def test_of_lines_read_anew_exactly_those_not_counted_yet_are_counted(bench: Bench) -> None:
+    await record(bench.ledger, save(await one(bench)))
+    await bench.ledger.enrol([A], START + 60)
+    (job,) = await claim(bench.ledger)
+    await record(bench.ledger, save(job, START + 60))
+    assert await bench.ledger.charged_since(0) == 2
+    bench.forget_lines()
+    again = [found(A, end=3), found(A, at=START + 60, end=6)]
+    # These two were written, but not recorded.
+    unknown = [found(A, at=START + 120, end=9), found(B, end=12)]
+    assert await bench.ledger.adopt([*again, *unknown], Extent(12, b"{}\n")) == 2
+    bench.end_reading()
+    assert await bench.ledger.charged_since(0) == 4
+    assert await bench.ledger.charged_since(START + 120) == 1
+
+
+@in_loop
+async def test_reading_anew_that_was_cut_short_counts_nothing_twice(bench: Bench) -> None:
+    await record(bench.ledger, save(await one(bench)))
+    for lines in ([found(A)], [found(A), found(B, end=6)], [found(A), found(B, end=6)]):
+        bench.forget_lines()
+        await bench.ledger.adopt(lines[:1], Extent(3, b"{}\n"))
+        await bench.ledger.adopt(lines[1:], Extent(6, b"{}\n"))
+        bench.crash()
+    assert await bench.ledger.charged_since(0) == 2
+    assert (await bench.ledger.counts()).done == 2
+
+
+@in_loop
+async def test_a_line_that_is_gone_for_good_stands_for_no_later_one(bench: Bench) -> None:
+    await record(bench.ledger, save(await one(bench)))
+    bench.forget_lines()
+    bench.end_reading()
+    assert (await bench.ledger.counts()).queued == 1
+    await bench.ledger.adopt([found(A, at=START + 1)], Extent(3, b"{}\n"))
+    assert await bench.ledger.charged_since(0) == 2
+
+
+@in_loop
+async def test_a_line_behind_what_a_power_cut_took_was_charged_once_and_a_later_one_anew(
+    bench: Bench,
+) -> None:
+    await bench.ledger.enrol([A, B], None)
+    await record(bench.ledger, *map(save, await claim(bench.ledger)))
+    assert bench.lose_lines(Extent()) == 2
+    await bench.ledger.adopt([found(B)], Extent(3, b"{}\n"))
+    bench.end_reading()
+    assert await bench.ledger.charged_since(0) == 2
+    await bench.ledger.adopt([found(A, at=START + 1, end=6)], Extent(6, b"{}\n"))
+    assert await bench.ledger.charged_since(0) == 3
+
+
+@in_loop
+async def test_a_line_that_is_there_twice_was_charged_once_also_when_read_anew(
+    bench: Bench,
+) -> None:
+    await record(bench.ledger, save(await one(bench)))
+    for _ in range(2):
+        bench.forget_lines()
+        await bench.ledger.adopt([found(A), found(A, end=6)], Extent(6, b"{}\n"))
+        await bench.ledger.adopt([found(A, end=9)], Extent(9, b"{}\n"))
+        bench.end_reading()
+    assert await bench.ledger.charged_since(0) == 1
+
+
+@in_loop
+async def test_a_call_that_was_out_when_its_notes_older_line_is_read_anew_is_unanswered(
+    bench: Bench,
+) -> None:
+    await record(bench.ledger, save(await one(bench)))
+    await bench.ledger.enrol([A], START + 60)
+    (job,) = await claim(bench.ledger)
+    await bench.ledger.depart([job], LEASE)
+    bench.crash()
+    bench.forget_lines()
+    await bench.ledger.adopt([found(A)], Extent(3, b"{}\n"))
+    bench.end_reading()
+    bench.begin_run()
+    assert await bench.ledger.charged_since(0) == 2
+
+
+@in_loop
 async def test_an_adopted_job_keeps_the_attempts_of_its_line(bench: Bench) -> None:
-    await bench.ledger.adopt([found(A, attempts=4)], Extent(3, b"{}\n"), paid_now=False)
+    await bench.ledger.adopt([found(A, attempts=4)], Extent(3, b"{}\n"))
     await bench.ledger.enrol([A], START + 1)
     (job,) = await claim(bench.ledger)
     assert job.attempts == 4
@@ -1067,21 +1172,27 @@ class LedgerMachine(RuleBasedStateMachine):
             if row.state in (State.REJECTED, State.EXHAUSTED):
                 row.state, row.due = State.QUEUED, self.clock.now
 
-    @rule(ids=_ids, paid_now=st.booleans())
-    def adopt(self, ids: list[str], *, paid_now: bool) -> None:
+    @rule(ids=_ids)
+    def adopt(self, ids: list[str]) -> None:
         rows = self.model.rows
         fresh = {i for i in ids if i not in rows or rows[i].state != State.DONE}
         lines = [found(note_id, 1, self.clock.now) for note_id in ids]
-        assert self.ledger.adopt(lines, Extent(3, b"{}\n"), paid_now=paid_now) == len(fresh)
+        assert self.ledger.adopt(lines, Extent(3, b"{}\n")) == len(fresh)
         for note_id in ids:
-            self.adopted(note_id, rows.get(note_id, Row()), paid_now=paid_now)
+            self.adopted(note_id, rows.get(note_id, Row()))
 
-    def adopted(self, note_id: str, row: Row, *, paid_now: bool) -> None:
-        """A job that is known keeps its place in the order; a known moment was paid for before."""
+    def adopted(self, note_id: str, row: Row) -> None:
+        """A job that is known keeps its place in the order; a known moment was paid for before.
+
+        Then a call that is out is another one, which may be charged, too.
+        """
+        is_known = row.fetched_at == self.clock.now
+        if row.token is not None and is_known:
+            self.model.lose(row, self.clock.now)
         self.model.rows[note_id] = Row(
             State.DONE, attempts=max(1, row.attempts), fetched_at=self.clock.now, lost=row.lost
         )
-        self.model.charged += paid_now and row.fetched_at != self.clock.now
+        self.model.charged += not is_known
 
     @precondition(lambda self: self.jobs)
     @rule(step=st.sampled_from([-86_400.0, -10.0, 0.0, 10.0]))
@@ -1162,14 +1273,14 @@ class FleetMachine(LedgerMachine):
     def rows(self, query: str) -> list[tuple[int, ...]]:
         return self.database.rows(query)
 
-    def adopted(self, note_id: str, row: Row, *, paid_now: bool) -> None:
+    def adopted(self, note_id: str, row: Row) -> None:
         """A line with a known moment is a known one; one that was lost is answered by it.
 
         It answers no call that is out: another line may come of that.
         """
         newest = max(row.fetched_at, self.clock.now)
         is_known = row.fetched_at == self.clock.now
-        is_answer = paid_now and not is_known and row.lost > 0
+        is_answer = not is_known and row.lost > 0
         is_out = row.sent
         self.model.rows[note_id] = Row(
             State.DONE,
@@ -1177,7 +1288,7 @@ class FleetMachine(LedgerMachine):
             fetched_at=newest,
             lost=row.lost - is_answer + is_out,
         )
-        self.model.charged += paid_now and not is_known
+        self.model.charged += not is_known
         self.model.unanswered += is_out - is_answer
 
     def teardown(self) -> None:

@@ -17,6 +17,7 @@ import pytest
 import harvester
 from harvester.errors import LedgerError
 from harvester.ledger.keys import from_key, to_key
+from harvester.ledger.protocol import Extent, FoundLine
 from harvester.ledger.reader import reading
 from harvester.ledger.schema import _MIGRATIONS, NEWEST, migrate
 from harvester.ledger.sqlite import SqliteLedger
@@ -180,6 +181,18 @@ def test_a_run_goes_on_where_the_older_one_was_killed(output: Path) -> None:
         (failed,) = reader.failures()
         assert (failed.note_id, failed.state) == (REJECTED, State.REJECTED)
         assert reader.length() == output.stat().st_size
+
+
+def test_a_rebuild_that_an_older_one_began_counts_no_call_twice(output: Path) -> None:
+    with closing(sqlite3.connect(ledger_of(output))) as db:
+        db.execute("INSERT INTO meta VALUES ('rebuilding', 1)")
+        db.execute("UPDATE job SET state = 0, lines = 0, line_end = NULL WHERE state = 1")
+        db.commit()
+    lines = [FoundLine(DONE, 1, STARTED / 1000 + 3.456, 3), FoundLine(NEW, 1, STARTED / 1000, 6)]
+    with closing(SqliteLedger(ledger_of(output), lambda: STARTED / 1000)) as ledger:
+        before = ledger.charged_since(0)
+        ledger.adopt(lines, Extent(6))
+        assert ledger.charged_since(0) == before + 1
 
 
 @pytest.mark.parametrize("statement", range(STATEMENTS + 1))

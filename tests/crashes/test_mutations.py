@@ -56,12 +56,10 @@ def torn_tail_not_cut(patch: pytest.MonkeyPatch) -> None:
 
 
 def nothing_adopted(patch: pytest.MonkeyPatch) -> None:
-    def adopt(
-        self: SqliteLedger, _lines: Sequence[FoundLine], extent: Extent, *, paid_now: bool
-    ) -> int:
+    def adopt(self: SqliteLedger, _lines: Sequence[FoundLine], extent: Extent) -> int:
         with self._transaction():
             self._vouch(extent)
-        return int(paid_now and False)
+        return 0
 
     patch.setattr(SqliteLedger, "adopt", adopt)
 
@@ -176,6 +174,16 @@ def the_log_is_written_by_the_line_itself(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Outlet, "put", put)
 
 
+def unreadable_answers_are_not_counted_as_unanswered(patch: pytest.MonkeyPatch) -> None:
+    unsaved = outcomes.unsaved
+
+    def free(*args: Any) -> Outcome:  # noqa: ANN401 - handed on as they are
+        outcome = unsaved(*args)
+        return replace(outcome, unanswered=outcome.unanswered and outcome.unread is None)
+
+    patch.setattr(caller, "unsaved", free)
+
+
 # Each with a seed that catches it, tried first, as some take a rare turn of events.
 MUTATIONS: dict[Mutation, int] = {
     commit_before_write: 0,
@@ -196,6 +204,7 @@ MUTATIONS: dict[Mutation, int] = {
     changes_of_output_not_noticed: 21,
     a_write_behind_a_change_not_taken_back: 116,
     the_log_is_written_by_the_line_itself: 9,
+    unreadable_answers_are_not_counted_as_unanswered: 0,
 }
 
 

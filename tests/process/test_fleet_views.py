@@ -239,7 +239,7 @@ def test_what_was_paid_for_twice_is_in_its_place_in_any_order(fleet: Fleet) -> N
                 for text in fleet.part(name).read_bytes().splitlines(keepends=True):
                     end += len(text)
                     found.append(head_of(text, end))
-                ledger.adopt(found, Extent(end, text[-64:]), paid_now=True)
+                ledger.adopt(found, Extent(end, text[-64:]))
         good = fleet.verify("a", "b")
         assert good.code == 0, good.text
         assert good.out == "good: 2 parts, 7 lines, 4 notes, 3 older lines; 3 paid for twice\n"

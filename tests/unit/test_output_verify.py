@@ -55,7 +55,7 @@ def adopt(ledger: SqliteLedger, lines: Lines, since: int = 0) -> None:
             # The recorder knows moments to the microsecond, the line to the millisecond.
             at = head.fetched_at + 0.0007
             found.append(FoundLine(head.note_id, head.attempts, at, head.end))
-    ledger.adopt(found, extent_of(data), paid_now=True)
+    ledger.adopt(found, extent_of(data))
 
 
 @pytest.fixture

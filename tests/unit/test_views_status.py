@@ -80,7 +80,7 @@ class History:
         self._ledger.finish_run(reason, code)
 
     def adopt(self, line: FoundLine) -> None:
-        self._ledger.adopt([line], Extent(self._end), paid_now=True)
+        self._ledger.adopt([line], Extent(self._end))
 
     def status(self, **asked: Any) -> dict[str, Any]:  # noqa: ANN401 - fields of a question
         question = Question(**{"now": self.now, "zone": SHANGHAI, **asked})

@@ -11,7 +11,7 @@ from harvester.ledger.postgres.folding import Folded, Known, fold, moment_of
 from harvester.ledger.postgres.records import add_activity
 from harvester.ledger.postgres.work import Work, lock
 from harvester.ledger.protocol import Extent, FoundLine
-from harvester.ledger.schema import LOST
+from harvester.ledger.schema import LOST, OVERTAKEN
 from harvester.model import State
 
 _CLAIMS = (
@@ -20,8 +20,9 @@ _CLAIMS = (
     " ORDER BY claim.seq FOR UPDATE OF claim"
 )
 _KNOWN = (
-    "SELECT note_id, seq, state, fetched_at, part, line_end, attempts, lines FROM job"
-    " WHERE note_id = ANY(%s) ORDER BY seq FOR UPDATE"
+    "SELECT note_id, seq, state, fetched_at, part, line_end, attempts, lines, coalesce("
+    "(SELECT lines FROM forgotten WHERE forgotten.part = %s AND forgotten.seq = job.seq), 0)"
+    " FROM job WHERE note_id = ANY(%s) ORDER BY seq FOR UPDATE"
 )
 _WRITE = """
 INSERT INTO job (seq, note_id, state, attempts, fetched_at, part, line_end, lines)
@@ -50,6 +51,11 @@ SELECT %s, seq, line_end, fetched_at, %s
 FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS found (seq, line_end, fetched_at)
 ON CONFLICT DO NOTHING
 """
+_FIND_AGAIN = """
+UPDATE forgotten SET lines = forgotten.lines - found.lines
+FROM unnest(%s::bigint[], %s::int[]) AS found (seq, lines)
+WHERE forgotten.part = %s AND forgotten.seq = found.seq
+"""
 # Calls that were taken for unanswered have been answered after all.
 _ANSWER = f"""
 WITH lost AS (
@@ -63,13 +69,22 @@ DELETE FROM unanswered
 WHERE id IN (SELECT id FROM lost JOIN answered USING (seq) WHERE nth <= calls)
 """
 # Calls that are out for a note that is done by now; their answers may never come.
-_OUT = """
+_OUT = f"""
 INSERT INTO unanswered (run, seq, sent_at, how, in_activity)
-SELECT run, seq, sent_at, 'its note was done by another call', false
+SELECT run, seq, sent_at, '{OVERTAKEN}', false
 FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS lost (run, seq, sent_at)
 """
 # Lines of ours that are gone: those past a length, or all. What another part holds stays paid for.
 _GONE = "job.part = %(part)s AND (%(all)s OR job.line_end > %(length)s)"
+# What is gone was counted as charged, should it be found again.
+_FORGET = f"""
+INSERT INTO forgotten (part, seq, lines)
+SELECT %(part)s, seq, sum(lines) FROM (
+    SELECT seq, lines FROM older WHERE %(all)s AND part = %(part)s
+    UNION ALL SELECT seq, 1 FROM job WHERE {_GONE}
+) AS line GROUP BY seq
+ON CONFLICT (part, seq) DO UPDATE SET lines = forgotten.lines + excluded.lines
+"""
 _INHERIT = f"""
 WITH heir AS (
     SELECT DISTINCT ON (older.seq) older.seq, older.part, older.fetched_at,
@@ -115,7 +130,7 @@ class Sent(Struct, frozen=True):
 
 
 def adopt(
-    work: Work, lines: Sequence[FoundLine], extent: Extent, *, paid_now: bool, is_anew: bool
+    work: Work, lines: Sequence[FoundLine], extent: Extent, *, is_anew: bool
 ) -> tuple[int, int]:
     """Make the jobs of the lines found done; gives how many were not, and how many duplicates."""
     work.ask(lock("jobs"))
@@ -124,7 +139,9 @@ def adopt(
         by_note.setdefault(line.note_id, []).append(line)
     ids = list(by_note)
     sent = [Sent(*row) for row in work.ask(_CLAIMS, (ids,)) if row[2] is not None]
-    known = {row[0]: Known(row[1], State(row[2]), *row[3:]) for row in work.ask(_KNOWN, (ids,))}
+    known = {
+        row[0]: Known(row[1], State(row[2]), *row[3:]) for row in work.ask(_KNOWN, (work.part, ids))
+    }
     folded = [
         fold(known.get(note_id), found, work.part, is_anew=is_anew)
         for note_id, found in by_note.items()
@@ -138,8 +155,7 @@ def adopt(
     answered = [call for call in own if call.seq in paid]
     for call in answered:
         paid.remove(call.seq)
-    if paid_now:
-        _pay(work, folded, paid)
+    _pay(work, folded, paid)
     _leave_out(work, [call for call in sent if call not in answered])
     return sum(note.is_new for note in folded), sum(len(note.duplicates) for note in folded)
 
@@ -162,6 +178,10 @@ def _write(work: Work, folded: Sequence[Folded], known: dict[str, Known]) -> Non
     if again:
         named = (list(column) for column in zip(*again, strict=True))
         work.later(_ADD_DUPLICATES, (work.part, work.now, *named))
+    found_again = [(seq_of[f.note_id], f.found_again) for f in folded if f.found_again]
+    if found_again:
+        named = (list(column) for column in zip(*found_again, strict=True))
+        work.later(_FIND_AGAIN, (*named, work.part))
     moves = Counter({State.DONE: len(folded)})
     moves.subtract(job.state for job in known.values())
     work.shift(moves)
@@ -185,6 +205,7 @@ def _leave_out(work: Work, calls: Sequence[Sent]) -> None:
 def forget_lines(work: Work) -> None:
     """Take the notes whose only lines are the part's as queued, and vouch for nothing."""
     which: dict[str, object] = {"part": work.part, "all": True, "length": 0}
+    work.do(_FORGET, which)
     work.do(_FORGET_OLDER, which)
     _drop(work, which)
     work.vouch(Extent())
@@ -201,6 +222,7 @@ def lose_lines(work: Work, extent: Extent) -> int:
     query = f"SELECT %(run)s, seq, fetched_at, '{LOST}', true FROM job WHERE {_GONE}"
     insert = f"INSERT INTO unanswered (run, seq, sent_at, how, in_activity) {query}"
     work.do(insert, {**which, "run": run})
+    work.do(_FORGET, which)
     work.do(_LOSE_DUPLICATES, which)
     lost = _drop(work, which)
     work.later(

@@ -14,7 +14,10 @@ from harvester.model import State
 
 
 class Known(Struct, frozen=True):
-    """What the ledger knows of a note; times are Unix milliseconds."""
+    """What the ledger knows of a note; times are Unix milliseconds.
+
+    `forgotten` lines of the part were counted as charged, and were not found again yet.
+    """
 
     seq: int
     state: State
@@ -23,13 +26,15 @@ class Known(Struct, frozen=True):
     line_end: int | None
     attempts: int
     lines: int
+    forgotten: int = 0
 
 
 class Folded(Struct):
     """What becomes of a note.
 
     `lines` are to be added, `older` are (part, fetched_at, line_end) of lines that are not current,
-    `duplicates` are the lines paid for again, `paid` those not counted as charged before.
+    `duplicates` are the lines paid for again, `paid` those not counted as charged before, and
+    `found_again` how many there are that were.
     """
 
     note_id: str
@@ -41,6 +46,7 @@ class Folded(Struct):
     older: list[tuple[int, int, int | None]] = field(default_factory=list)
     duplicates: list[FoundLine] = field(default_factory=list)
     paid: list[FoundLine] = field(default_factory=list)
+    found_again: int = 0
     is_new: bool = True
 
 
@@ -75,6 +81,9 @@ def fold(known: Known | None, lines: Sequence[FoundLine], part: int, *, is_anew:
     for line in rest:
         _add(folded, line, part, is_duplicate=is_done and not is_anew)
         is_done = True
+    if known is not None:
+        folded.found_again = min(known.forgotten, len(folded.paid))
+        del folded.paid[: known.forgotten]
     return folded
 
 

@@ -181,9 +181,14 @@ class PostgresLedger:
         """Whether lines were forgotten, and not all read anew."""
         return bool(self._one("SELECT rebuilding FROM part WHERE id = %s", self.part))
 
-    def end_rebuild(self) -> None:
+    def end_reading(self) -> None:
         """Say that the part was read to its end."""
-        self._set("UPDATE part SET rebuilding = false WHERE id = %s", self.part)
+        self._set(
+            "WITH gone AS (DELETE FROM forgotten WHERE part = %s)"
+            " UPDATE part SET rebuilding = false WHERE id = %s",
+            self.part,
+            self.part,
+        )
         self._is_anew = self._has_not_run()
 
     def borne(self) -> float | None:
@@ -291,11 +296,9 @@ class PostgresLedger:
         if jobs:
             self._once(partial(claims.abandon, jobs=jobs, how=how))
 
-    def adopt(self, lines: Sequence[FoundLine], extent: Extent, *, paid_now: bool) -> int:
+    def adopt(self, lines: Sequence[FoundLine], extent: Extent) -> int:
         """See `Ledger.adopt`; a note done already was paid for again, and is listed as that."""
-        found = partial(
-            adoption.adopt, lines=lines, extent=extent, paid_now=paid_now, is_anew=self._is_anew
-        )
+        found = partial(adoption.adopt, lines=lines, extent=extent, is_anew=self._is_anew)
         adopted, again = self._once(found)
         self._duplicates += again
         return adopted

@@ -12,7 +12,7 @@ from harvester.errors import LedgerError, UsageError
 # Names, units and meanings are those of the embedded ledger, so that one reader serves both.
 # "Now" is the database's, through one function. A job's current line is in `part`; the lines of
 # it that are not current are counted in `older`, by part, with the moment and the place of the
-# newest of them. Only its own host writes a run's tally,
+# newest of them. `forgotten` lines are told by part, too. Only its own host writes a run's tally,
 # so no two wait for each other's. `in_turn` fails a transaction that comes a second time.
 _MIGRATIONS = (
     """
@@ -167,6 +167,16 @@ _MIGRATIONS = (
     );
     """,
     "ALTER TABLE run ADD COLUMN bad_lines bigint NOT NULL DEFAULT 0;",
+    """
+    CREATE TABLE forgotten (
+        part bigint NOT NULL,
+        seq bigint NOT NULL,
+        lines integer NOT NULL,
+        PRIMARY KEY (part, seq)
+    );
+    INSERT INTO forgotten SELECT part.id, seq, 1 FROM part, job
+        WHERE rebuilding AND lines = 0 AND fetched_at IS NOT NULL;
+    """,
 )
 NEWEST = len(_MIGRATIONS)
 _NAME = re.compile(r"[a-z0-9_]{1,40}", re.ASCII)
