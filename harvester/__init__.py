@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from harvester.errors import HarvesterError
     from harvester.face import harvest
     from harvester.model import Summary
-    from harvester.options import Options
 
 __version__ = "0.1.0"
 __all__ = [
@@ -29,7 +28,6 @@ __all__ = [
     "LineLeftOut",
     "Notice",
     "Observer",
-    "Options",
     "RunBegan",
     "RunEnded",
     "Stopping",
@@ -46,7 +44,6 @@ _PLACES = {
     "LineLeftOut": "engine.ports",
     "Notice": "engine.ports",
     "Observer": "engine.ports",
-    "Options": "options",
     "RunBegan": "engine.ports",
     "RunEnded": "engine.ports",
     "Stopping": "engine.ports",

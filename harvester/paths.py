@@ -89,7 +89,8 @@ def _keys(path: str | os.PathLike[str]) -> Iterator[object]:
                 yield str(whole)
                 return
             found = whole.stat()
-    except OSError:
+    except (OSError, UsageError):
+        # What cannot be opened is told by whoever opens it: it may be the token, by mistake.
         return
     # Of pipes and terminals any number may be one.
     if stat.S_ISREG(found.st_mode):

@@ -33,10 +33,6 @@ from harvester.secret import Secret
 _IDLE = 0.001
 # For longer than this, and a reset is most likely for being idle.
 _LONG_IDLE = 0.5
-_BASE_URL = re.compile(
-    r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([1-9]\d{0,4}))?(?:/[A-Za-z0-9._~/%-]*)?"
-)
-_LAST_PORT = 65535
 _ALIVE = re.compile(r"\btimeout\s*=\s*(\d{1,6})\b", re.IGNORECASE)
 _HEADERS = "Accept: application/json\r\nAccept-Encoding: identity\r\nUser-Agent: harvester\r\n"
 
@@ -88,17 +84,6 @@ class Target(Struct, frozen=True, dict=True):
                 f"{after}{proxied.reveal()}\r\n".encode("ascii"),
             )
         )
-
-
-def check_base_url(text: str) -> str:
-    """A base URL without its last slash; raises ValueError for what cannot be one."""
-    match = _BASE_URL.fullmatch(text)
-    if match is None or int(match[1] or 1) > _LAST_PORT:
-        raise ValueError(
-            "is not like https://api.justoneapi.com: give scheme, host, perhaps port and path, and "
-            "nothing else."
-        )
-    return text.rstrip("/")
 
 
 class Client:

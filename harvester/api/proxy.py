@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies_environment, proxy_bypass
 
 from msgspec import Struct
 
@@ -46,6 +45,9 @@ def read_proxy(text: str) -> Proxy:
 
 def unused_proxy(base_url: str) -> str:
     """What is said where the environment names a proxy for calls, which is not used; else ""."""
+    # It loads half of the standard library, for a run that cannot reach the API.
+    from urllib.request import getproxies_environment, proxy_bypass  # noqa: PLC0415
+
     url, named = urlsplit(base_url), getproxies_environment()
     scheme = next((scheme for scheme in (url.scheme, "all") if named.get(scheme)), None)
     if scheme is None or proxy_bypass(url.hostname or ""):

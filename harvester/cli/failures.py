@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harvester.cli.completion import Named
+from harvester.cli.choices import SuggestingChoice
 from harvester.cli.helping import option
 from harvester.cli.ledgers import fleet_options, opened_reader, output_or_fleet
-from harvester.cli.options import Command
+from harvester.cli.params import Command
 from harvester.plain import in_json, plain
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     "form",
     metavar="FORM",
     default="table",
-    type=Named(["table", "jsonl", "ids"]),
+    type=SuggestingChoice(["table", "jsonl", "ids"]),
     help="table for people, jsonl for programs, ids to give to `run`.",
 )
 @fleet_options

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TypeVar
 
@@ -93,3 +94,34 @@ def _write_stacked(formatter: click.HelpFormatter, rows: Rows) -> None:
         formatter.write_text(name)
         with formatter.indentation():
             formatter.write_text(text)
+
+
+def broken(command: str, width: int) -> Iterator[str]:
+    r"""Lines of a shell command, broken with a `\` where a shell allows it."""
+    line = ""
+    for piece in _pieces(command):
+        if line and len(line) + 1 + len(piece) + len(" \\") > width:
+            yield line + " \\"
+            line = "  " + piece
+        else:
+            line = f"{line} {piece}" if line else piece
+    yield line
+
+
+def _pieces(command: str) -> Iterator[str]:
+    """The words of a command as they are written; an option and a redirection keep their value."""
+    held = ""
+    for word in shlex.split(command, posix=False):
+        if held and not word.startswith("-"):
+            yield f"{held} {word}"
+            held = ""
+            continue
+        if held:
+            yield held
+            held = ""
+        if word.startswith(("-", ">")):
+            held = word
+        else:
+            yield word
+    if held:
+        yield held

@@ -12,10 +12,9 @@ import click
 from click.core import ParameterSource
 from msgspec import Struct
 
-from harvester.cli.helping import option, option_group
-from harvester.cli.options import OUTPUT
+from harvester.cli.params import OUTPUT, F, shared_option
+from harvester.config import LEDGER_VARIABLE
 from harvester.errors import NoHarvestError, UsageError
-from harvester.settings import LEDGER_VARIABLE
 
 if TYPE_CHECKING:
     from harvester.ledger.fleet import FleetAddress
@@ -26,17 +25,14 @@ if TYPE_CHECKING:
 # The address may hold a password, and what is shown may be kept.
 _SHOWN_LEDGER = f'--ledger "${LEDGER_VARIABLE}"'
 
-fleet_options = option_group(
-    "More than one machine",
-    option(
-        "--ledger",
-        "ledger",
-        metavar="URL",
-        envvar=LEDGER_VARIABLE,
-        help="PostgreSQL that holds the ledger of all hosts: postgresql://USER@HOST/DATABASE.",
-    ),
-    option("--harvest", metavar="NAME", help="Which harvest of that database.  [default: default]"),
-)
+
+def fleet_options(function: F) -> F:
+    """Which harvest that hosts share is meant, if one is."""
+    for name in ("harvest", "ledger"):
+        function = shared_option(name, click.STRING)(function)
+    return function
+
+
 output_or_fleet = click.argument(
     "output",
     type=OUTPUT,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harvester.cli.helping import option
-from harvester.cli.options import OUTPUT, Command
+from harvester.cli.params import OUTPUT, Command
 from harvester.cli.signals import Signals
 from harvester.plain import plain
 from harvester.views.words import count

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from harvester.cli.signals import Signals, Stopped
+from harvester.config import LEDGER_VARIABLE
 from harvester.errors import (
     DamagedLedgerError,
     HaltedError,
@@ -22,7 +23,6 @@ from harvester.errors import (
 )
 from harvester.model import StopReason, Summary
 from harvester.plain import plain
-from harvester.settings import LEDGER_VARIABLE
 from harvester.tokens import TOKEN_VARIABLES
 
 # What a run is told by the environment and the command need not know: each may hold a password.

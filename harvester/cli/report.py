@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import click
 
 from harvester.cli.helping import option
 from harvester.cli.ledgers import fleet_options, opened_reader, output_or_fleet
-from harvester.cli.options import OUTPUT, Command, day_timezone, price
+from harvester.cli.params import OUTPUT, Command, day_timezone, price
 from harvester.errors import UsageError
 from harvester.plain import plain
 
@@ -36,13 +37,12 @@ _LONGEST_PATH = 4096
 def report(
     output: Path | None,
     page: Path,
-    day_timezone: str,
+    day_timezone: ZoneInfo,
     price: float | None,
     ledger: str | None,
     harvest: str | None,
 ) -> None:
     """Write one page of charts and numbers that opens in any browser, offline."""
-    from harvester.values import read
     from harvester.views.report.file import check_place, put
     from harvester.views.report.story import story_of
     from harvester.views.status import Question
@@ -55,7 +55,7 @@ def report(
             "pip install 'harvester[report]'"
         ) from error
     check_place(page, output)
-    question = Question(time.time(), read("day_timezone", day_timezone), price)
+    question = Question(time.time(), day_timezone, price)
     with opened_reader(output, ledger, harvest) as opened:
         names = opened.name, opened.target
         story = story_of(opened.reader, opened.output, names, question, opened.hosts)

@@ -16,7 +16,7 @@ from harvester.cli.ledgers import (
     retry_in,
     target_of,
 )
-from harvester.cli.options import Command
+from harvester.cli.params import Command
 
 
 @click.command(cls=Command, examples=("harvester retry notes.jsonl --code 404",))
@@ -53,7 +53,7 @@ def retry(
 
 def _retry_beside(output: Path, codes: tuple[int, ...], ids: list[str]) -> int:
     """Put failed notes of an OUTPUT's own ledger back in the queue; gives how many."""
-    from harvester.engine.harvest import this_host
+    from harvester.engine.open_run import this_host
     from harvester.engine.opening import open_held
     from harvester.ledger.protocol import FAILED
     from harvester.ledger.reader import ledger_path, reading

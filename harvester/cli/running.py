@@ -18,18 +18,18 @@ import click
 
 from harvester.cli.ledgers import known_to_all
 from harvester.cli.on_finish import OnFinish
-from harvester.cli.screen import Screen, measured, observers_of, print_summary, shown
+from harvester.cli.screen import measured, observers_of, print_summary, shown
 from harvester.cli.signals import Signals
 from harvester.cli.stopping import stopped_by
-from harvester.engine.harvest import Harvest, is_local, run_harvest
-from harvester.engine.run import Run
+from harvester.config import ConsoleOptions, RunConfig
+from harvester.engine.calling import practised
+from harvester.engine.open_run import is_local, open_run
+from harvester.engine.ports import Observer
 from harvester.engine.waiting import done_in_time
 from harvester.halt import Halt
 from harvester.ledger.fleet import without_password
 from harvester.model import Summary
-from harvester.options import Options, plan
 from harvester.plain import plain
-from harvester.secret import revealed
 from harvester.tokens import doubt_about
 from harvester.views.summary import closing_line
 
@@ -37,71 +37,54 @@ if TYPE_CHECKING:
     from harvester.views.metrics import MetricsFile
 
 
-def estimated(
-    inputs: tuple[str, ...],
-    output: Path,
-    options: Options,
-    price: float | None,
-    *,
-    is_quiet: bool,
-) -> None:
+def estimated(read: Callable[[], RunConfig], console: ConsoleOptions) -> None:
     """Say what a run would do, and send nothing."""
     with Signals() as signals:
-        lines = asyncio.run(
-            _estimated(partial(plan, inputs, output, options), options, price, signals, is_quiet)
-        )
+        lines = asyncio.run(_estimated(read, console, signals))
     for line in lines:
         click.echo(line)
 
 
 async def _estimated(
-    planned: Callable[[], Harvest],
-    options: Options,
-    price: float | None,
-    signals: Signals,
-    is_quiet: bool,  # noqa: FBT001 - the caller's
+    read: Callable[[], RunConfig], console: ConsoleOptions, signals: Signals
 ) -> list[str]:
     from harvester.views.estimate import estimate_lines
 
     halt = Halt()
     with stopped_by(signals):
-        harvest = await done_in_time(planned, halt, None)
-        _warn(options, harvest, is_quiet=is_quiet)
+        config = await done_in_time(read, halt, None)
+        _warn(config, console)
 
         def estimate() -> list[str]:
-            with known_to_all(harvest.fleet) as reader:
-                return list(estimate_lines(harvest, reader, price, halt.look))
+            with known_to_all(config.fleet) as reader:
+                return list(estimate_lines(config, reader, halt.look))
 
-        return await done_in_time(estimate, halt, harvest.settings.limits.max_runtime)
+        return await done_in_time(estimate, halt, config.max_runtime)
 
 
-def harvested(
-    inputs: tuple[str, ...], screen: Screen, options: Options, on_finish: str | None
-) -> int:
-    """Run a harvest, and show what the screen is to show; gives the exit code."""
+def harvested(read: Callable[[], RunConfig], output: Path, console: ConsoleOptions) -> int:
+    """Run a harvest, and show what the console is to show; gives the exit code."""
     # A run makes few cycles and many short-lived objects: looking for cycles after every 700 of
     # them costs 7 % of a fast run's CPU time.
     gc.set_threshold(20_000, 20, 50)
     say = partial(click.echo, err=True)
-    with Signals() as signals, OnFinish(on_finish, screen.output, say, signals) as finish:
+    with Signals() as signals, OnFinish(console.on_finish, output, say, signals) as finish:
         with ExitStack() as stack:
-            metrics = stack.enter_context(measured(screen))
-            observers = observers_of(screen, stack, metrics)
-            planned = partial(plan, inputs, screen.output, options, observers)
-            summary = asyncio.run(_run(planned, options, screen, metrics, signals))
-        closing = closing_line(summary, screen.output, _command_to_go_on(inputs, options))
+            metrics = stack.enter_context(measured(console, output))
+            observers = observers_of(console, stack, metrics)
+            config, summary = asyncio.run(_run(read, console, observers, metrics, signals))
+        closing = closing_line(summary, output, _command_to_go_on(config))
         finish.ended(summary, closing)
-        print_summary(summary, screen, closing)
+        print_summary(summary, config, console, closing)
     return summary.exit_code
 
 
-def _command_to_go_on(inputs: tuple[str, ...], options: Options) -> str:
+def _command_to_go_on(config: RunConfig) -> str:
     """The command that was typed, fit to be shown, less its inputs and what is not done twice."""
+    inputs = config.inputs if isinstance(config.inputs, tuple) else ()
     once = {*inputs, "--rebuild", "--retry-failed"}
     words = ["harvester", *(word for word in _without_hook(sys.argv[1:]) if word not in once)]
-    for url in filter(None, (revealed(options.get("ledger")), revealed(options.get("proxy")))):
-        words = [word.replace(url, without_password(url)) for word in words]
-    return shlex.join(words)
+    return shlex.join(without_password(word) for word in words)
 
 
 def _without_hook(words: Sequence[str]) -> Iterator[str]:
@@ -114,40 +97,31 @@ def _without_hook(words: Sequence[str]) -> Iterator[str]:
             yield word
 
 
-def _warn(options: Options, harvest: Harvest, *, is_quiet: bool) -> None:
-    warnings = [] if is_quiet else warnings_about(options, harvest)
-    for warning in (*unencrypted(harvest), *warnings):
+def _warn(config: RunConfig, console: ConsoleOptions) -> None:
+    warnings = [] if console.quiet else warnings_about(config)
+    for warning in (*unencrypted(config), *warnings):
         click.echo(f"harvester: warning: {warning}", err=True)
 
 
-def unencrypted(harvest: Harvest) -> Iterator[str]:
+def unencrypted(config: RunConfig) -> Iterator[str]:
     """What is said of a token that travels in the open, however quiet a run is to be."""
-    if harvest.base_url.startswith("http://") and not is_local(harvest.base_url):
-        yield f"{harvest.base_url} is plain HTTP: the token travels unencrypted."
+    if config.base_url.startswith("http://") and not is_local(config.base_url):
+        yield f"{config.base_url} is plain HTTP: the token travels unencrypted."
 
 
-def warnings_about(options: Options, harvest: Harvest) -> Iterator[str]:
+def warnings_about(config: RunConfig) -> Iterator[str]:
     """What endangers a password or the token; the embedded simulator takes any."""
-    ledger = revealed(options.get("ledger")) or ""
-    if without_password(ledger) != ledger and any(ledger in word for word in sys.argv):
+    if any(without_password(word) != word for word in _without_hook(sys.argv[1:])):
         yield (
-            "the password in --ledger shows in the list of processes: put the address in "
-            "HARVESTER_LEDGER, or the password in PGPASSWORD or ~/.pgpass."
+            "a password in the command shows in the list of processes: put the address of --ledger "
+            "in HARVESTER_LEDGER, or its password in PGPASSWORD or ~/.pgpass; the URL of --proxy "
+            "in HARVESTER_RUN_PROXY."
         )
-    if harvest.settings.simulated:
+    if config.simulate:
         return
-    proxy = revealed(options.get("proxy")) or ""
-    if without_password(proxy) != proxy and any(proxy in word for word in sys.argv):
-        yield (
-            "the password in --proxy shows in the list of processes: put the URL in "
-            "HARVESTER_RUN_PROXY."
-        )
-    yield from dict.fromkeys(
-        filter(None, (doubt_about(token.reveal()) for token in harvest.tokens))
-    )
-    token_file = options.get("token_file")
-    if token_file is not None and _is_open_to_others(Path(token_file)):
-        name = plain(shlex.quote(os.fspath(token_file)))
+    yield from dict.fromkeys(filter(None, (doubt_about(token.reveal()) for token in config.tokens)))
+    if config.token_file is not None and _is_open_to_others(config.token_file):
+        name = plain(shlex.quote(os.fspath(config.token_file)))
         yield f"others can read the token in {name}: keep it to yourself with `chmod 600 {name}`."
 
 
@@ -161,20 +135,21 @@ def _is_open_to_others(path: Path) -> bool:
 
 
 async def _run(
-    planned: Callable[[], Harvest],
-    options: Options,
-    screen: Screen,
+    read: Callable[[], RunConfig],
+    console: ConsoleOptions,
+    observers: tuple[Observer, ...],
     metrics: MetricsFile | None,
     signals: Signals,
-) -> Summary:
+) -> tuple[RunConfig, Summary]:
     with stopped_by(signals) as stopping:
-        # What is named may be a pipe that nobody writes to.
-        harvest = await done_in_time(planned, Halt(), None)
-        _warn(options, harvest, is_quiet=screen.quiet)
-        async with shown(screen, metrics) as show:
-
-            def began(run: Run) -> None:
-                stopping.attach(run, harvest.settings.calling.timeout)
-                show(run)
-
-            return await run_harvest(harvest, began)
+        # What holds the token may be a pipe that nobody writes to.
+        config = await done_in_time(read, Halt(), None)
+        _warn(config, console)
+        async with (
+            shown(console, metrics) as show,
+            practised(config) as practice,
+            open_run(practice, observers) as run,
+        ):
+            stopping.attach(run, config.timeout)
+            show(run)
+            return config, await run.run()

@@ -7,24 +7,21 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import time
-from io import BytesIO
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from harvester.cli.completion import Named
+from harvester.cli.choices import SuggestingChoice
+from harvester.cli.config_file import KEPT
 from harvester.cli.helping import SETTINGS, option
-from harvester.cli.options import Command, telling_names
+from harvester.cli.params import Command, telling_names
 from harvester.cli.run import run
+from harvester.config import BASE_URL_VARIABLE, ConsoleOptions, RunConfig, options_in, read_options
 from harvester.errors import UsageError
-from harvester.halt import go_on
 from harvester.ledger.fleet import without_password
-from harvester.options import BASE_URL_VARIABLE, Options, plan
-from harvester.paths import check_apart
 from harvester.plain import has_unprintable
-from harvester.settings import RunSettings
 from harvester.views.schedule import Nightly, crontab, service, timer, window
 
 _TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)", re.ASCII)
@@ -76,7 +73,7 @@ _NOT_NIGHTLY = {
     "form",
     metavar="FORM",
     default="all",
-    type=Named(_FORMS),
+    type=SuggestingChoice(_FORMS),
     help="cron, systemd (service and timer, or one of them by its name) or all.",
 )
 @click.pass_context
@@ -119,7 +116,7 @@ def _parsed(words: Sequence[str], ctx: click.Context) -> click.Context:
 
 def _nightly(given: click.Context, at: time, until: time | None) -> Nightly:
     output, inputs = _places(given)
-    settings = _checked(given.params, output, inputs)
+    config = _checked(given.params, output, inputs)
     command = (
         *_executable(sys.argv[0], sys.executable),
         "run",
@@ -130,7 +127,7 @@ def _nightly(given: click.Context, at: time, until: time | None) -> Nightly:
         *_added(given, output, at, until),
     )
     finishing = _FINISHING if given.params.get("on_finish") else 0.0
-    return Nightly(command, output, at, until, settings.calling.timeout + finishing)
+    return Nightly(command, output, at, until, config.timeout + finishing)
 
 
 def _places(given: click.Context) -> tuple[Path, list[Path]]:
@@ -147,8 +144,8 @@ def _places(given: click.Context) -> tuple[Path, list[Path]]:
     return output.absolute(), [Path(path).absolute() for path in inputs]
 
 
-def _checked(params: Mapping[str, Any], output: Path, inputs: Sequence[Path]) -> RunSettings:
-    """The settings of the run; warns as it would, and raises for what could only fail at night."""
+def _checked(params: Mapping[str, Any], output: Path, inputs: Sequence[Path]) -> RunConfig:
+    """The config of the run; warns as it would, and raises for what could only fail at night."""
     for name, why in _NOT_NIGHTLY.items():
         if params.get(name):
             raise UsageError(f"--{name.replace('_', '-')} is not for every night: {why}.")
@@ -161,22 +158,21 @@ def _checked(params: Mapping[str, Any], output: Path, inputs: Sequence[Path]) ->
         if place.is_dir() or not place.absolute().parent.is_dir():
             raise UsageError(f"{place.absolute()} cannot be a file: create its folder first.")
     from harvester.cli.running import unencrypted, warnings_about
+    from harvester.source.given import pages_of
 
-    options = cast("Options", params)
-    check_apart(
-        {"--log-file": params["log_file"], "--metrics-file": params["metrics_file"]},
-        [("--token-file", params["token_file"]), *(("INPUT", path) for path in inputs)],
-        output=output,
-    )
-    harvest = plan(inputs, output, options, stdin=BytesIO())
-    harvest.pages(go_on)
-    for warning in (*unencrypted(harvest), *warnings_about(options, harvest)):
+    console = {name: params[name] for name in options_in(ConsoleOptions)}
+    config = RunConfig.read(inputs, output, {name: params[name] for name in options_in(RunConfig)})
+    ConsoleOptions(**read_options(ConsoleOptions, console)).check_apart(config)
+    pages_of(config.inputs, config.input_options)
+    for warning in (*unencrypted(config), *warnings_about(config)):
         click.echo(f"harvester: warning: {warning}", err=True)
-    return harvest.settings
+    return config
 
 
 def _added(given: click.Context, output: Path, at: time, until: time | None) -> Iterator[str]:
-    """What a night wants, where nothing else was said."""
+    """What a night wants, where nothing else was said; the file here is not the folder's there."""
+    if KEPT in given.meta:
+        yield from ("--config", str(given.meta[KEPT]))
     base_url = os.environ.get(BASE_URL_VARIABLE)
     if base_url and not any(_is_said(given, name) for name in ("base_url", "region", "simulate")):
         yield from ("--base-url", base_url)
@@ -197,7 +193,7 @@ def _options(given: click.Context) -> Iterator[str]:
     for param in given.command.params:
         if (
             isinstance(param, click.Option)
-            and param.name != "output"
+            and param.name not in {"output", "config"}
             and _is_said(given, param.name)
         ):
             yield from _option_words(param, given.params[param.name or ""])

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
-from msgspec import Struct
 
 from harvester.cli.on_finish import of_error
 from harvester.cli.signals import Stopped
 from harvester.cli.streams import Clean, is_behind, print_in_time
+from harvester.config import ConsoleOptions, RunConfig
 from harvester.engine.ports import NO_NOTE, Event
 from harvester.engine.run import Run
 from harvester.errors import LocalIOError, OutputLockedError
@@ -34,33 +34,20 @@ if TYPE_CHECKING:
     from harvester.views.metrics import MetricsFile
 
 
-class Screen(Struct, frozen=True):
-    """What the person wants to see of a run."""
-
-    output: Path
-    price: float | None
-    progress: str
-    verbose: bool
-    quiet: bool
-    log_file: Path | None
-    log_format: str
-    metrics_file: Path | None
-
-
 def observers_of(
-    screen: Screen, stack: ExitStack, metrics: MetricsFile | None
+    console: ConsoleOptions, stack: ExitStack, metrics: MetricsFile | None
 ) -> tuple[Callable[[Event], None], ...]:
     """Who is told what happens: standard error, the log file, the metrics file."""
     observers: list[Callable[[Event], None]] = []
     # With -v, what is notable is among the lines.
-    if not screen.verbose:
-        only = NO_NOTE if screen.quiet else ""
+    if not console.verbose:
+        only = NO_NOTE if console.quiet else ""
         observers.append(_aloud(partial(notices_to, only=only)))
-    if screen.verbose:
-        observers.append(_aloud(partial(writer, line_of=line_in(screen.log_format), calls=True)))
-    if screen.log_file is not None:
-        line_of = line_in(screen.log_format, secrets.token_hex(4))
-        log = stack.enter_context(open_log(screen.log_file, _warn, line_of))
+    if console.verbose:
+        observers.append(_aloud(partial(writer, line_of=line_in(console.log_format), calls=True)))
+    if console.log_file is not None:
+        line_of = line_in(console.log_format, secrets.token_hex(4))
+        log = stack.enter_context(open_log(console.log_file, _warn, line_of))
         observers.append(writer(log, line_of, calls=True))
     if metrics is not None:
         observers.append(metrics)
@@ -68,18 +55,18 @@ def observers_of(
 
 
 @contextmanager
-def measured(screen: Screen) -> Iterator[MetricsFile | None]:
+def measured(console: ConsoleOptions, output: Path) -> Iterator[MetricsFile | None]:
     """The metrics file, if one is wanted; it is told of a run that raises, unless another has it.
 
     A signal before the run began says nothing: another run may be on, and writing the file.
     """
-    if screen.metrics_file is None:
+    if console.metrics_file is None:
         yield None
         return
     # Its library takes a tenth of a second to import, which no other run need wait for.
     from harvester.views.metrics import MetricsFile
 
-    metrics = MetricsFile(screen.metrics_file, screen.output, time.time, _warn)
+    metrics = MetricsFile(console.metrics_file, output, time.time, _warn)
     try:
         yield metrics
     except (OutputLockedError, Stopped):
@@ -120,10 +107,10 @@ def _tell_failed(view: asyncio.Task[None]) -> None:
 
 @asynccontextmanager
 async def shown(
-    screen: Screen, metrics: MetricsFile | None
+    console: ConsoleOptions, metrics: MetricsFile | None
 ) -> AsyncIterator[Callable[[Run], None]]:
     """Show progress, and keep the metrics, from when a run is known until the block ends."""
-    form = screen.progress
+    form = console.progress
     if form == "auto":
         form = "bar" if sys.stderr.isatty() else "plain"
     views: list[asyncio.Task[None]] = []
@@ -136,7 +123,7 @@ async def shown(
     def show(run: Run) -> None:
         if metrics is not None:
             add(metrics.follow(run))
-        if form == "none" or screen.quiet:
+        if form == "none" or console.quiet:
             return
         if form == "bar":
             add(_bar(run))
@@ -151,14 +138,16 @@ async def shown(
         await asyncio.gather(*views, return_exceptions=True)
 
 
-def print_summary(summary: Summary, screen: Screen, closing: str) -> None:
+def print_summary(
+    summary: Summary, config: RunConfig, console: ConsoleOptions, closing: str
+) -> None:
     """Print the summary and the closing line; with -q the line alone, and only of trouble."""
-    if screen.quiet and summary.bad_lines:
+    if console.quiet and summary.bad_lines:
         first = plain(str(summary.bad_examples[0]), _LONGEST_LINE)
         _warn(f"{count(summary.bad_lines, 'line')} of input left out; the first: {first}")
-    lines = [] if screen.quiet else list(summary_lines(summary, screen.output, screen.price))
+    lines = [] if console.quiet else list(summary_lines(summary, config.output, config.price))
     # Cron mails whatever is printed: with -q that is trouble.
-    if not screen.quiet or summary.exit_code:
+    if not console.quiet or summary.exit_code:
         lines.append(closing)
     try:
         print_in_time("".join(f"{line}\n" for line in lines))

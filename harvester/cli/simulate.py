@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import click
 
-from harvester.cli.completion import Named
+from harvester import parsing
+from harvester.cli.choices import SuggestingChoice
 from harvester.cli.helping import option, option_group
-from harvester.cli.options import Command, Number
+from harvester.cli.params import Command, Parsed
 from harvester.errors import UsageError
 
 if TYPE_CHECKING:
     from harvester.simulator import SimulatorSettings
 
-_NUMBER = Number(0)
+_NUMBER, _TIME = Parsed(parsing.whole(0)), Parsed(parsing.duration)
 
 
 @click.command(
@@ -31,14 +32,14 @@ _NUMBER = Number(0)
         "--port",
         metavar="PORT",
         default=8080,
-        type=Number(0, 65535),
+        type=Parsed(parsing.whole(0, 65535)),
         help="Port to listen on; 0 is any that is free.",
     ),
 )
 @option_group(
     "How it answers",
-    option("--latency", metavar="TIME", default="50ms", help="How long an answer takes."),
-    option("--jitter", metavar="TIME", default="20ms", help="Give or take so much."),
+    option("--latency", metavar="TIME", default="50ms", type=_TIME, help="What an answer takes."),
+    option("--jitter", metavar="TIME", default="20ms", type=_TIME, help="Give or take so much."),
     option(
         "--rate-limit", metavar="N", default=0, type=_NUMBER, help="Calls a second; 0: no limit."
     ),
@@ -57,14 +58,14 @@ _NUMBER = Number(0)
         "--missing",
         metavar="SHARE",
         default=0,
-        type=Number(0.0, 1),
+        type=Parsed(parsing.share),
         help="Share of notes that are gone: 0.02.",
     ),
     option(
         "--http-status",
         metavar="FORM",
         default="mapped",
-        type=Named(["mapped", "always-200"]),
+        type=SuggestingChoice(["mapped", "always-200"]),
         help="mapped as newer deployments do, or always-200 as older ones.",
     ),
     option("--seed", metavar="N", default=0, help="The same seed, the same story."),
@@ -72,8 +73,8 @@ _NUMBER = Number(0)
 def simulate(
     host: str,
     port: int,
-    latency: str,
-    jitter: str,
+    latency: float,
+    jitter: float,
     rate_limit: int,
     daily_quota: int,
     balance: int,
@@ -89,11 +90,10 @@ def simulate(
     import asyncio
 
     from harvester.simulator import SimulatorSettings
-    from harvester.values import read
 
     settings = SimulatorSettings(
-        latency=read("latency", latency),
-        jitter=read("jitter", jitter),
+        latency=latency,
+        jitter=jitter,
         rate_limit=rate_limit,
         daily_quota=daily_quota,
         balance=balance,

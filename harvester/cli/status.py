@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harvester import parsing
 from harvester.cli.helping import columns, option
 from harvester.cli.ledgers import fleet_options, opened_reader, output_or_fleet
-from harvester.cli.options import Command, day_timezone, price
-from harvester.errors import OptionError
+from harvester.cli.params import Command, Parsed, day_timezone, price
 
 if TYPE_CHECKING:
-    from harvester.settings import Rate
+    from zoneinfo import ZoneInfo
+
+    from harvester.parsing import Rate
 
 
 @click.command(
@@ -31,12 +33,13 @@ if TYPE_CHECKING:
 @option(
     "--rate",
     metavar="RATE",
+    type=Parsed(parsing.rate),
     help="Forecast at this rate, such as 5/s, instead of the last run's.",
 )
 @option(
     "--max-charged-daily",
     metavar="N",
-    type=click.IntRange(min=1),
+    type=Parsed(parsing.whole(1)),
     help="Forecast with this daily cap instead of the last run's.",
 )
 @day_timezone
@@ -45,22 +48,21 @@ if TYPE_CHECKING:
 def status(
     output: Path | None,
     as_json: bool,  # noqa: FBT001 - click passes flags
-    rate: str | None,
+    rate: Rate | None,
     max_charged_daily: int | None,
-    day_timezone: str,
+    day_timezone: ZoneInfo,
     price: float | None,
     ledger: str | None,
     harvest: str | None,
 ) -> None:
     """Say what is done, waiting and failed, the runs so far, and when the rest is done."""
-    from harvester.values import read
     from harvester.views.status import Question, look
 
     question = Question(
         now=time.time(),
-        zone=read("day_timezone", day_timezone),
+        zone=day_timezone,
         price=price,
-        rate=None if rate is None else _per_second(rate),
+        rate=None if rate is None else rate.per_second,
         daily_cap=max_charged_daily,
     )
     with opened_reader(output, ledger, harvest) as opened:
@@ -75,13 +77,3 @@ def status(
     width = columns() if sys.stdout.isatty() else None
     for line in status_lines(found, price, width):
         click.echo(line)
-
-
-def _per_second(rate: str) -> float:
-    from harvester.values import read
-
-    found: Rate | None = read("rate", rate)
-    if found is None:
-        told = "is no rate that a forecast can count with: say one, such as 5/s."
-        raise OptionError("rate", told, repr(rate))
-    return found.per_second

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from harvester.cli.ledgers import fleet_options
-from harvester.cli.options import OUTPUT, Command
+from harvester.cli.params import OUTPUT, Command
 
 
 @click.command(

@@ -9,6 +9,7 @@ from functools import partial
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from harvester.config import RunConfig
 from harvester.descriptors import few_descriptors
 from harvester.engine.audience import Audience
 from harvester.engine.feeder import Feeder
@@ -36,7 +37,6 @@ from harvester.rules.budget import calls_allowed, is_reached
 from harvester.rules.outcomes import saved, unsaved
 from harvester.rules.retry_after import parse_retry_after
 from harvester.rules.verdicts import judge
-from harvester.settings import RunSettings
 from harvester.threads import died
 
 # In flight at most, where the user names no number: rate times latency, up to this.
@@ -93,7 +93,7 @@ class Caller:
         recorder: Recorder,
         stop: Stop,
         audience: Audience,
-        settings: RunSettings,
+        config: RunConfig,
         lease: float,
     ) -> None:
         self._lane = lane
@@ -106,9 +106,11 @@ class Caller:
         self._recorder = recorder
         self._stop = stop
         self._audience = audience
-        self._settings = settings
+        self._config = config
+        self._limits = config.limits
+        self._retry_limits = config.retry_limits
         self._lease = lease
-        self._most = min(settings.calling.workers or _MOST_WORKERS, lane.most)
+        self._most = min(config.workers or _MOST_WORKERS, lane.most)
         self._sent: asyncio.Queue[Job | None] = asyncio.Queue()
         self._workers = 0
         self._gate = asyncio.Lock()
@@ -153,7 +155,7 @@ class Caller:
         progress = self._progress
         busy = progress.busy
         room = min(self._most - self._lane.flying, self._recorder.room - busy)
-        allowed = calls_allowed(self._settings.limits, progress.spent, busy, progress.departing)
+        allowed = calls_allowed(self._limits, progress.spent, busy, progress.departing)
         if allowed is not None:
             room = min(room, allowed)
         is_single = self._watch.breaker.is_tripped or self._watch.is_unproven
@@ -172,14 +174,14 @@ class Caller:
         self._audience.tell(Notice("disk", text))
 
     def _note_limit(self) -> None:
-        name = is_reached(self._settings.limits, self._progress.spent)
+        name = is_reached(self._limits, self._progress.spent)
         if name is not None:
             self._stop.set(StopReason.LIMIT, f"{name} is reached")
 
     async def _before_probe(self) -> None:
         """With the breaker tripped, one call at a time after a growing pause."""
         failed = self._watch.breaker.failed_probes
-        delay = backoff_delay(failed + 1, self._settings.backoff, self._ports.jitter)
+        delay = backoff_delay(failed + 1, self._retry_limits, self._ports.jitter)
         self._audience.tell(Notice("probe", f"upstream is failing: probing in {delay:.1f} s"))
         await asyncio.sleep(delay)
 
@@ -343,18 +345,16 @@ class Caller:
         )
 
     def _outcome(self, job: Job, answer: Answer, judgement: Judgement) -> Outcome:
-        settings = self._settings
         if judgement.verdict is Verdict.SAVE:
             now = self._ports.clock()
-            line = make_line(job, judgement, settings.endpoint, now)
+            line = make_line(job, judgement, self._config.endpoint, now)
             line = self._lane.redaction.line(line)
             return saved(job, answer, judgement, line, now)
         return unsaved(
             job,
             answer,
             judgement,
-            settings.patience,
-            settings.backoff,
+            self._retry_limits,
             self._ports.jitter,
             self._unread(job, answer, judgement),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from harvester.config import RunConfig
 from harvester.engine.lane import Lanes
 from harvester.engine.ports import NO_NOTE, LineLeftOut, Notice, Ports
 from harvester.engine.progress import Progress
@@ -11,7 +12,6 @@ from harvester.engine.recorder import Recorder
 from harvester.engine.stop import Stop
 from harvester.errors import HarvesterError, InputError
 from harvester.model import Job, Page, StopReason
-from harvester.settings import RunSettings
 
 # Claimed ahead: what can be sent in so many seconds, within these bounds; in a fleet less, since
 # what one host holds, no other can send.
@@ -29,7 +29,7 @@ class Feeder:
         recorder: Recorder,
         stop: Stop,
         lanes: Lanes,
-        settings: RunSettings,
+        config: RunConfig,
         lease: float,
         *,
         is_shared: bool = False,
@@ -39,7 +39,7 @@ class Feeder:
         self._recorder = recorder
         self._stop = stop
         self._lanes = lanes
-        self._settings = settings
+        self._config = config
         self._lease = lease
         self._claimed: asyncio.Queue[Job] = asyncio.Queue()
         self._wanted = asyncio.Event()
@@ -67,7 +67,7 @@ class Feeder:
 
     async def read(self) -> None:
         """Enrol the whole input, page by page; after a stop, no more of what may never end."""
-        refresh = self._settings.refresh
+        refresh = self._config.refresh
         before = None if refresh is None else self._ports.clock() - refresh
         try:
             async for page in self._ports.pages:
@@ -106,7 +106,7 @@ class Feeder:
 
     async def feed(self) -> None:
         """Claim due jobs until all are done or failed."""
-        max_runtime = self._settings.limits.max_runtime
+        max_runtime = self._config.max_runtime
         if max_runtime is not None:
             self._deadline = asyncio.get_running_loop().time() + max_runtime
         try:

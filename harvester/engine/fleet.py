@@ -18,7 +18,7 @@ from harvester.engine.lane import Lane, Lanes
 from harvester.engine.ports import Notice
 from harvester.errors import HarvesterError, UsageError
 from harvester.model import StopReason
-from harvester.settings import Rate
+from harvester.parsing import Rate
 
 if TYPE_CHECKING:
     from harvester.ledger.postgres.membership import Beat, Membership, Told

@@ -11,6 +11,7 @@ from pathlib import Path
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from harvester.config import RunConfig
 from harvester.disk import Disk
 from harvester.errors import DamagedLedgerError, LocalIOError, OutputMismatchError, UsageError
 from harvester.halt import Look, go_on
@@ -25,7 +26,6 @@ from harvester.output.lines import head_endpoint, is_json, is_whole, read_head
 from harvester.output.part import check_no_part
 from harvester.output.reserve import Reserve
 from harvester.plain import plain
-from harvester.settings import RunSettings
 from harvester.sides import Side
 
 _LINES_AT_ONCE = 10_000
@@ -206,26 +206,23 @@ def _remove_ledger(path: Path, disk: Disk) -> None:
         disk.remove(path.with_name(path.name + suffix))
 
 
-def begin(opened: Opened, settings: RunSettings, host: Host, *, has_input: bool) -> Opening:
+def begin(opened: Opened, config: RunConfig, host: Host) -> Opening:
     """Begin a run: exhausted jobs are tried again, rejected and old ones if the run is told to.
 
     What is old among the notes that an input names is found as it is read.
     """
     opened.ledger.mark_boot(host.boot)
-    calling = settings.calling
-    asked = Asked(
-        None if calling.is_rate_found else calling.rate.per_second,
-        settings.limits.max_charged_daily,
-    )
-    opening = opened.ledger.begin_run(settings.backoff.cap, asked)
+    rate = None if config.rate is None else config.rate.per_second
+    asked = Asked(rate, config.max_charged_daily)
+    opening = opened.ledger.begin_run(config.backoff_cap, asked)
     # Durable before the first line is written, or a power cut could not be told from an edit.
     opened.ledger.settle(opened.output.sync())
     if opening.joined:
         # Others are at it: what they have given up, they have just tried.
         return opening
-    opened.ledger.retry([State.EXHAUSTED] + [State.REJECTED] * settings.retry_failed)
-    if settings.refresh is not None and not has_input:
-        opened.ledger.refresh(host.clock() - settings.refresh)
+    opened.ledger.retry([State.EXHAUSTED] + [State.REJECTED] * config.retry_failed)
+    if config.refresh is not None and not config.has_input:
+        opened.ledger.refresh(host.clock() - config.refresh)
     return opening
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from harvester.engine.harvest import Harvest, is_local, this_host
+from harvester.config import RunConfig
+from harvester.engine.open_run import is_local, this_host
 from harvester.engine.opening import Host, Opened, begin, open_harvest
 from harvester.errors import DamagedLedgerError, HarvesterError, LocalIOError, UsageError
 from harvester.halt import Look
@@ -29,19 +30,18 @@ _BESIDE = (Side.RESERVE, Side.KEPT)
 
 
 @contextmanager
-def rehearsed(harvest: Harvest, look: Look) -> Iterator[DirectLedger]:
+def rehearsed(config: RunConfig, look: Look) -> Iterator[DirectLedger]:
     """The ledger that a run would begin with, as a copy that is thrown away; errors as a run's."""
     host = replace(this_host(), look=look)
-    settings = harvest.settings
-    output = harvest.output.resolve()
+    output = config.output.resolve()
     check_no_part(output)
     _check_place(output)
     with tempfile.TemporaryDirectory(prefix="harvester-") as folder:
         copy = Path(folder).resolve() / output.name
         try:
-            _copy(output, copy, host, is_whole=settings.rebuild)
-            opened = _opened(harvest, copy, host)
-            begin(opened, settings, host, has_input=harvest.has_input)
+            _copy(output, copy, host, is_whole=config.rebuild)
+            opened = _opened(config, copy, host)
+            begin(opened, config, host)
         except HarvesterError as error:
             # What is to be mended is where the copy was made from.
             error.args = (str(error).replace(str(copy), str(output)),)
@@ -59,16 +59,15 @@ def _check_place(output: Path) -> None:
         raise LocalIOError(f"cannot write {output}: create its folder, then run again.")
 
 
-def _opened(harvest: Harvest, copy: Path, host: Host) -> Opened:
-    settings = harvest.settings
-    identity = Identity(settings.endpoint, settings.simulated)
+def _opened(config: RunConfig, copy: Path, host: Host) -> Opened:
+    identity = Identity(config.endpoint, config.simulate)
     return open_harvest(
         copy,
         identity,
         host,
-        rebuild=settings.rebuild,
+        rebuild=config.rebuild,
         in_flight=0,
-        is_local=is_local(harvest.base_url),
+        is_local=is_local(config.base_url),
     )
 
 

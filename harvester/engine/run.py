@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from msgspec import Struct
+
+from harvester.config import RunConfig
 from harvester.engine.audience import Audience
 from harvester.engine.caller import Caller, Watch
 from harvester.engine.day import Day
@@ -17,7 +20,6 @@ from harvester.engine.recorder import Recorder
 from harvester.engine.stop import Stop
 from harvester.errors import HarvesterError
 from harvester.model import Counts, StopReason, Summary
-from harvester.settings import RunSettings
 
 # A lease outlives the call it covers by this many seconds; in a fleet others wait for its end.
 _LEASE_MARGIN, _SHARED_LEASE_MARGIN = 60.0, 15.0
@@ -27,38 +29,57 @@ _QUIET = 1.0
 # started when the next one begins.
 _REMEMBER_EVERY = 1.0
 _REMEMBER_PART = 1 / 200
+QUEUE_LOST = "what was still queued is not known: name the INPUT to go on with it"
 Companion = Callable[[Lanes], Coroutine[Any, Any, None]]
+
+
+class RunStart(Struct, frozen=True):
+    """What was found when a run was opened.
+
+    `simulated` tells which notes OUTPUT holds, None if none; `found_unanswered` calls of the last
+    run may have been charged without an answer; `adopted` lines were paid for and not yet known.
+    """
+
+    simulated: bool | None = None
+    found_unanswered: int = 0
+    adopted: int = 0
+    is_queue_lost: bool = False
+
+
+_NOTHING_FOUND = RunStart()
 
 
 class Run:
     """The line of one harvest; `stop` and `abort` are its handles from outside.
 
     `companion` is run beside it from beginning to end: what keeps this host in its fleet.
-    `simulated` tells which notes OUTPUT holds, None if none.
+    `summary` is there once it has ended.
     """
 
     def __init__(
         self,
-        settings: RunSettings,
+        config: RunConfig,
         ports: Ports,
         lanes: Sequence[Lane],
         companion: Companion | None = None,
-        *,
-        simulated: bool | None = None,
+        start: RunStart = _NOTHING_FOUND,
     ) -> None:
-        self._settings = settings
+        self._config = config
         self._ports = ports
+        self._start = start
+        self.summary: Summary | None = None
         self.progress = Progress()
         self._stop = Stop()
         self._audience = Audience(ports.observers, self._fail)
         self._companion = companion
         margin = _LEASE_MARGIN if companion is None else _SHARED_LEASE_MARGIN
-        lease = settings.calling.timeout + margin
+        lease = config.timeout + margin
         self._watch = Watch(
-            simulated=simulated, is_unproven=bool(simulated) and not settings.simulated
+            simulated=start.simulated,
+            is_unproven=bool(start.simulated) and not config.simulate,
         )
         self._recorder = Recorder(
-            ports, self.progress, self._stop, self._watch.landed, sync=settings.sync
+            ports, self.progress, self._stop, self._watch.landed, sync=config.sync
         )
         self.lanes = Lanes(lanes, self._stop, self._audience)
         self._feeder = Feeder(
@@ -67,7 +88,7 @@ class Run:
             self._recorder,
             self._stop,
             self.lanes,
-            settings,
+            config,
             lease,
             is_shared=companion is not None,
         )
@@ -82,7 +103,7 @@ class Run:
                 self._recorder,
                 self._stop,
                 self._audience,
-                settings,
+                config,
                 lease,
             )
             for lane in lanes
@@ -143,14 +164,15 @@ class Run:
                 task.cancel()
             await self._remember_starts()
             await self._recorder.settle()
-        return await self._summary(asyncio.get_running_loop().time() - began)
+        self.summary = await self._summary(asyncio.get_running_loop().time() - began)
+        return self.summary
 
     async def _begin(self) -> None:
         ledger, spent = self._ports.ledger, self.progress.spent
         self.progress.begin(await ledger.counts())
         self.lanes.restore(await ledger.starts(), self._ports.clock())
-        if self._settings.limits.max_charged_daily is not None:
-            day = Day(self._ports.clock, self._settings.day_zone)
+        if self._config.max_charged_daily is not None:
+            day = Day(self._ports.clock, self._config.day_timezone)
             spent.charged_today = await ledger.charged_since(day.began())
 
     async def _make_calls(self) -> None:
@@ -195,7 +217,7 @@ class Run:
             self.tell(Stopping(stop.reason.value, stop.detail, len(self.progress.flying)))
 
     async def _end_in_time(self) -> None:
-        seconds = self._settings.limits.max_runtime
+        seconds = self._config.max_runtime
         if seconds is not None:
             await asyncio.sleep(seconds)
             self._stop.set(StopReason.LIMIT, "--max-runtime is reached", at_once=True)
@@ -203,7 +225,7 @@ class Run:
     async def _remember_often(self) -> None:
         """Keep the latest starts for the next run, until cancelled."""
         kept = 0
-        period = self._settings.calling.rate.period
+        period = self._config.top_rate.period
         while True:
             await asyncio.sleep(max(_REMEMBER_EVERY, _REMEMBER_PART * period))
             if kept != self.progress.spent.calls:
@@ -219,9 +241,9 @@ class Run:
 
     async def _follow_day(self) -> None:
         """Count the day's charges anew when the calendar day changes."""
-        if self._settings.limits.max_charged_daily is None:
+        if self._config.max_charged_daily is None:
             return
-        day = Day(self._ports.clock, self._settings.day_zone)
+        day = Day(self._ports.clock, self._config.day_timezone)
         while True:
             await asyncio.sleep(day.seconds_left())
             self.progress.spent.charged_today = 0
@@ -258,7 +280,12 @@ class Run:
             waiting=counts.waiting,
             rejected=counts.rejected,
             exhausted=counts.exhausted,
-            detail=self._stop.detail,
+            detail=f"{self._stop.detail} {QUEUE_LOST}".strip()
+            if self._start.is_queue_lost
+            else self._stop.detail,
+            found_unanswered=self._start.found_unanswered,
+            adopted=self._start.adopted,
+            is_queue_lost=self._start.is_queue_lost,
             elapsed=elapsed,
             borne=self.lanes.borne,
             bad_lines=progress.bad_lines,

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harvester.config import RunConfig
 from harvester.engine.day import Day
 from harvester.engine.fleet import Fleet, fingerprint
 from harvester.engine.joining import open_part
@@ -21,8 +21,6 @@ from harvester.engine.run import Companion, Run
 from harvester.errors import HarvesterError
 from harvester.ledger.fleet import Absence, FleetAddress, open_ledger, open_membership
 from harvester.ledger.protocol import DirectLedger, Identity
-from harvester.secret import Secret
-from harvester.settings import RunSettings
 
 if TYPE_CHECKING:
     from harvester.ledger.postgres.ledger import PostgresLedger
@@ -82,27 +80,28 @@ class Sharing:
     def __init__(
         self,
         address: FleetAddress,
-        settings: RunSettings,
-        tokens: Sequence[Secret[str]],
+        config: RunConfig,
         host: Host,
     ) -> None:
         self._address = address
-        self._settings = settings
-        self._fingerprints = [fingerprint(address.harvest, token.reveal()) for token in tokens]
+        self._config = config
+        self._fingerprints = [
+            fingerprint(address.harvest, token.reveal()) for token in config.tokens
+        ]
         self._host = host
         self._ledger: PostgresLedger | None = None
         self.waiting = Waiting()
 
-    def open(self, path: Path, identity: Identity, in_flight: int, *, is_local: bool) -> Opened:
+    def open(self, identity: Identity, in_flight: int, *, is_local: bool) -> Opened:
         """Open OUTPUT as a part of the harvest; errors as `open_part`'s."""
 
         def ledger_of(part: str) -> DirectLedger:
             self._ledger = open_ledger(
                 self._address,
                 part,
-                path.resolve(),
-                self._settings.limits,
-                Day(self._host.clock, self._settings.day_zone).began,
+                self._config.output.resolve(),
+                self._config.limits,
+                Day(self._host.clock, self._config.day_timezone).began,
                 self._fingerprints,
                 Absence(
                     self.waiting.give_up,
@@ -112,9 +111,9 @@ class Sharing:
             )
             return self._ledger
 
-        harvest, rebuild = self._address.harvest, self._settings.rebuild
+        harvest, rebuild = self._address.harvest, self._config.rebuild
         return open_part(
-            path,
+            self._config.output,
             identity,
             self._host,
             harvest,
@@ -134,7 +133,7 @@ class Sharing:
         try:
             with ThreadPoolExecutor(1, "harvester-fleet") as thread:
                 by_token = dict(zip(self._fingerprints, lanes, strict=True))
-                rate = self._settings.calling.rate
+                rate = self._config.top_rate
                 fleet = Fleet(membership, by_token, rate, thread)
                 await self._join(fleet, run)
                 yield partial(self._keep, fleet)

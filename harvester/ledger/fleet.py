@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from harvester.errors import UsageError
-from harvester.settings import Limits
+from harvester.rules.budget import Limits
 
 if TYPE_CHECKING:
     from harvester.ledger.postgres.ledger import PostgresLedger

@@ -9,8 +9,8 @@ from aiolimiter import AsyncLimiter
 
 from harvester.pace.grant import Grant
 from harvester.pace.window import Window
+from harvester.parsing import Rate
 from harvester.rules.tempo import Tempo
-from harvester.settings import Rate
 
 # A wake-up that comes late by up to this many seconds is caught up with; without it, buckets of
 # one lose 6 % at 50/s and 34 % at 1000/s (measured over 20 s).

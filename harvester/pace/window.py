@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from harvester.settings import Rate
+from harvester.parsing import Rate
 
 # The log never holds more starts than this: a longer limit is split into shorter equal ones.
 _MOST_ENTRIES = 4096

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from harvester.settings import Limits
+
+class Limits(Struct, frozen=True):
+    """The run's own limits; None is no limit."""
+
+    max_notes: int | None = None
+    max_calls: int | None = None
+    max_charged: int | None = None
+    max_charged_daily: int | None = None
 
 
 class Spent(Struct):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from harvester.model import Answer, Fault, Job, Judgement, Outcome, State, Verdict
-from harvester.rules.backoff import backoff_delay, is_exhausted, tries_after
-from harvester.settings import Backoff, Patience
+from harvester.rules.backoff import RetryLimits, backoff_delay, is_exhausted, tries_after
 
 
 def saved(job: Job, answer: Answer, judgement: Judgement, line: bytes, at: float) -> Outcome:
@@ -27,8 +26,7 @@ def unsaved(
     job: Job,
     answer: Answer,
     judgement: Judgement,
-    patience: Patience,
-    backoff: Backoff,
+    limits: RetryLimits,
     jitter: Callable[[], float],
     unread: bytes | None = None,
 ) -> Outcome:
@@ -39,10 +37,10 @@ def unsaved(
     elif judgement.cause is not None and answer.fault is not Fault.CLOSED:
         tries = tries_after(job, judgement.cause)
         # What is too long to be kept may be paid for, and would be so again.
-        if is_exhausted(job, judgement.cause, patience) or answer.fault is Fault.TOO_LARGE:
+        if is_exhausted(job, judgement.cause, limits) or answer.fault is Fault.TOO_LARGE:
             state = State.EXHAUSTED
         else:
-            delay = backoff_delay(sum(tries), backoff, jitter)
+            delay = backoff_delay(sum(tries), limits, jitter)
     return Outcome(
         job,
         state,

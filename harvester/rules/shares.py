@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from harvester.settings import Rate
+from harvester.parsing import Rate
 
 # In seconds. A change of shares takes one period, so it is short where that costs little.
 _SHORTEST, _LONGEST = 1.0, 2.0

@@ -10,18 +10,19 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
+from harvester.config import RunConfig
 from harvester.engine.day import Day
-from harvester.engine.harvest import Harvest
 from harvester.engine.rehearsal import rehearsed
 from harvester.errors import InputError
 from harvester.halt import Look, go_on
 from harvester.ledger.reader import LedgerReader
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import BadLine, Counts, Page, State
+from harvester.parsing import Rate
 from harvester.plain import plain
 from harvester.rules.budget import Spent, calls_allowed
 from harvester.rules.tempo import START
-from harvester.settings import Rate, RunSettings
+from harvester.source.given import pages_of
 from harvester.views.words import count, duration, money
 
 _BAD_SHOWN = 10
@@ -48,18 +49,17 @@ class _Found(Struct):
 
 
 def estimate_lines(
-    harvest: Harvest, reader: LedgerReader | None, price: float | None, look: Look = go_on
+    config: RunConfig, reader: LedgerReader | None, look: Look = go_on
 ) -> Iterator[str]:
     """Lines for people; of a fleet, going by what `reader` knows, if there is any yet.
 
     Raises what a run would raise before its first call, and what `look` raises.
     """
-    settings = harvest.settings
-    pages = harvest.pages(look)
-    if harvest.fleet is None:
-        found = _by_rehearsal(harvest, pages, look)
+    pages = pages_of(config.inputs, config.input_options, look=look)
+    if config.fleet is None:
+        found = _by_rehearsal(config, pages, look)
     else:
-        found = _in_fleet(harvest, pages, reader)
+        found = _in_fleet(config, pages, reader)
     if found.bad and not found.new + found.known + found.again:
         first = found.bad_examples[0]
         raise InputError(f"INPUT names no note at all; the first line: {first}")
@@ -68,7 +68,7 @@ def estimate_lines(
         f"{count(found.new, 'new note')}, {found.known:,} already known{again}, "
         f"{found.queued:,} queued before"
     )
-    yield from _cost_lines(settings, found, price)
+    yield from _cost_lines(config, found)
     if found.bad:
         yield f"{count(found.bad, 'line')} of input name no note:"
         yield from (f"  {plain(str(line), 600)}" for line in found.bad_examples)
@@ -76,36 +76,34 @@ def estimate_lines(
     yield "dry run: nothing was sent, nothing was changed"
 
 
-def _cost_lines(settings: RunSettings, found: _Found, price: float | None) -> Iterator[str]:
+def _cost_lines(config: RunConfig, found: _Found) -> Iterator[str]:
     total = found.new + found.again + found.queued
-    calling = settings.calling
     # A pace to be found begins with this one.
-    rate = Rate(START, 1.0) if calling.is_rate_found else calling.rate
-    allowed = calls_allowed(settings.limits, Spent(charged_today=found.charged_today), 0)
-    longest = settings.limits.max_runtime
-    in_time = None if longest is None else int(longest * rate.per_second) + calling.burst
+    rate = config.rate or Rate(START, 1.0)
+    allowed = calls_allowed(config.limits, Spent(charged_today=found.charged_today), 0)
+    longest = config.max_runtime
+    in_time = None if longest is None else int(longest * rate.per_second) + config.burst
     calls = min(bound for bound in (total, allowed, in_time) if bound is not None)
     yield (
-        f"would make at least {count(calls, 'call')}{money(calls, price)}, in at least "
+        f"would make at least {count(calls, 'call')}{money(calls, config.price)}, in at least "
         f"{duration(calls / rate.per_second)} at {rate}"
     )
     if calls < total:
         yield f"would be stopped by its own limit, with at least {total - calls:,} left"
 
 
-def _by_rehearsal(harvest: Harvest, pages: Iterator[Page], look: Look) -> _Found:
+def _by_rehearsal(config: RunConfig, pages: Iterator[Page], look: Look) -> _Found:
     """What a run finds that does all but call, on a copy."""
-    settings = harvest.settings
     found = _Found()
-    with rehearsed(harvest, look) as ledger:
+    with rehearsed(config, look) as ledger:
         before = ledger.counts()
         found.queued = before.queued
-        found.charged_today = ledger.charged_since(Day(time.time, settings.day_zone).began())
+        found.charged_today = ledger.charged_since(Day(time.time, config.day_timezone).began())
         read = 0
         for page in pages:
             found.see(page)
             read += len(page.ids)
-            found.again += ledger.enrol(page.ids, _refresh_before(settings)).refreshed
+            found.again += ledger.enrol(page.ids, _refresh_before(config)).refreshed
         ledger.end_input()
         after: Counts = ledger.counts()
     found.new = after.total - before.total
@@ -113,16 +111,15 @@ def _by_rehearsal(harvest: Harvest, pages: Iterator[Page], look: Look) -> _Found
     return found
 
 
-def _in_fleet(harvest: Harvest, pages: Iterator[Page], reader: LedgerReader | None) -> _Found:
+def _in_fleet(config: RunConfig, pages: Iterator[Page], reader: LedgerReader | None) -> _Found:
     """What a fleet's ledger tells; which ids are named twice, a ledger thrown away afterwards."""
-    settings = harvest.settings
     found = _Found()
-    before = _refresh_before(settings)
+    before = _refresh_before(config)
     if reader is not None:
         reader.require_index()
         counts = reader.counts(time.time())
-        found.queued = counts.queued + counts.exhausted + settings.retry_failed * counts.rejected
-        found.charged_today = reader.used(Day(time.time, settings.day_zone).began())
+        found.queued = counts.queued + counts.exhausted + config.retry_failed * counts.rejected
+        found.charged_today = reader.used(Day(time.time, config.day_timezone).began())
     with _scratch() as scratch:
         for page in pages:
             found.see(page)
@@ -140,8 +137,8 @@ def _in_fleet(harvest: Harvest, pages: Iterator[Page], reader: LedgerReader | No
     return found
 
 
-def _refresh_before(settings: RunSettings) -> float | None:
-    return None if settings.refresh is None else time.time() - settings.refresh
+def _refresh_before(config: RunConfig) -> float | None:
+    return None if config.refresh is None else time.time() - config.refresh
 
 
 @contextmanager

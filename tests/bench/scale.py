@@ -12,21 +12,22 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from harvester.engine.harvest import this_host
+from harvester.config import RunConfig
+from harvester.engine.open_run import this_host
 from harvester.engine.opening import Opened, begin, open_harvest
 from harvester.ledger.protocol import Extent, Identity
 from harvester.ledger.reader import ledger_path
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import Outcome, State
-from harvester.settings import Calling, Rate, RunSettings
-from harvester.source import IdRule, read_pages
+from harvester.source.ids import IdRule
+from harvester.source.pages import read_pages
 from tests.bench.memory import peak
 from tests.bench.notes import write_ids
 from tests.bench.table import show
 
 _ENDPOINT = "xiaohongshu-pgy/note-detail/v1"
 _IDENTITY = Identity(_ENDPOINT, simulated=False)
-_SETTINGS = RunSettings(Calling(Rate(5, 1)), _ENDPOINT)
+_CONFIG = RunConfig(output=Path("notes.jsonl"), inputs=("ids.txt",))
 _GROUP = 500
 _LINES = 200_000
 _TAIL = 1_000
@@ -124,7 +125,7 @@ def _write_lines(output: Path, many: int, after: int = 0) -> int:
 
 def _opened(room: Path) -> Opened:
     opened = open_harvest(room / "notes.jsonl", _IDENTITY, this_host())
-    begin(opened, _SETTINGS, this_host(), has_input=True)
+    begin(opened, _CONFIG, this_host())
     return opened
 
 

@@ -27,7 +27,7 @@ from harvester.ledger.postgres.steady import PartIdentity, Patience
 from harvester.ledger.postgres.work import Work
 from harvester.ledger.protocol import Asked, Claimed, Enrolled, Extent, FoundLine, Identity
 from harvester.model import Job, Outcome, State
-from harvester.settings import Limits
+from harvester.rules.budget import Limits
 from tests.contract.fleet import Database, Severed, drop_connection
 from tests.cut import Cut, Mode
 from tests.postgres import PASSWORD, Postgres, Server

@@ -20,8 +20,8 @@ from hypothesis.stateful import (
 
 from harvester.errors import LocalIOError, UsageError
 from harvester.ledger.postgres.membership import ALIVE_FOR, BEAT_EVERY, Beat, Membership, Told
+from harvester.parsing import Rate
 from harvester.rules.shares import fair
-from harvester.settings import Rate
 from tests.contract.fleet import Database
 from tests.cut import Cut, Mode
 from tests.postgres import Postgres

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from harvester.config import RunConfig
 from harvester.engine.joining import open_part
 from harvester.engine.lane import Lane, Lanes
 from harvester.engine.opening import Host, begin
@@ -27,8 +28,9 @@ from harvester.ledger.threaded import ThreadedLedger
 from harvester.model import Answer, Fault, Page, StopReason, Summary
 from harvester.output.part import read_pointer
 from harvester.output.threaded import ThreadedSink
+from harvester.parsing import Rate
+from harvester.rules.backoff import RetryLimits
 from harvester.rules.shares import reduced
-from harvester.settings import Backoff, Calling, Patience, Rate, RunSettings
 from tests.contract.fleet import Database
 from tests.crashes.fleet_promises import Call, Played, broken_promises
 from tests.crashes.fleet_story import WORKERS, Fate, Story
@@ -46,8 +48,7 @@ from tests.crashes.fleet_world import (
 from tests.crashes.play import ENDPOINT
 from tests.crashes.server import note_id
 
-PATIENCE = Patience(max_attempts=4, max_unanswered=2)
-BACKOFF = Backoff(1.0, 8.0)
+RETRY_LIMITS = RetryLimits(4, 2, 1.0, 8.0)
 _TIMEOUT = 5.0
 _TOKEN = "fleet-token"  # noqa: S105 - a fingerprint, of nothing
 _ANSWERS = {
@@ -254,8 +255,16 @@ async def _live(worker: Worker, life: Life) -> Summary:
     played, world = worker.played, life.world
     skew = played.story.skews[worker.number]
     host = Host(lambda: world.now + skew, life.disk)
-    settings = RunSettings(
-        Calling(Rate(played.story.per_second, 1.0), timeout=_TIMEOUT), ENDPOINT, PATIENCE, BACKOFF
+    config = RunConfig(
+        output=Path("notes.jsonl"),
+        inputs=("ids.txt",),
+        rate=Rate(played.story.per_second, 1.0),
+        timeout=_TIMEOUT,
+        endpoint=ENDPOINT,
+        max_attempts=RETRY_LIMITS.max_attempts,
+        max_unanswered=RETRY_LIMITS.max_unanswered,
+        backoff_base=RETRY_LIMITS.base,
+        backoff_cap=RETRY_LIMITS.cap,
     )
     world.tick()
 
@@ -278,7 +287,7 @@ async def _live(worker: Worker, life: Life) -> Summary:
         world.database.harvest,
         ledger_of,
     )
-    life.run = begin(opened, settings, host, has_input=True).run
+    life.run = begin(opened, config, host).run
     life.session = world.database.one("SELECT session FROM run WHERE id = %s", life.run)
     inline = LifeExecutor(life)
     ports = Ports(
@@ -288,9 +297,9 @@ async def _live(worker: Worker, life: Life) -> Summary:
         host.clock,
         lambda: 0.5,
     )
-    lane = Lane(_TOKEN, worker.server, WatchedPace(life, settings.calling.rate))
-    companion = Companion(life, lane, settings.calling.rate, opened.part)
-    run = Run(settings, ports, [lane], companion.keep)
+    lane = Lane(_TOKEN, worker.server, WatchedPace(life, config.top_rate))
+    companion = Companion(life, lane, config.top_rate, opened.part)
+    run = Run(config, ports, [lane], companion.keep)
     summary = await run.run()
     world.tick()
     opened.ledger.finish_run(summary.reason, summary.exit_code)

@@ -26,8 +26,8 @@ from harvester.ledger.postgres.ledger import PostgresLedger
 from harvester.ledger.protocol import Claimed
 from harvester.model import Job, StopReason
 from harvester.pace import Pace
+from harvester.parsing import Rate
 from harvester.rules.shares import reduced
-from harvester.settings import Rate
 from tests.contract.fleet import Database
 from tests.crashes.fleet_story import Fate, Fault, Kind, Phase
 from tests.crashes.world import CrashError, RunawayError

@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from harvester.config import RunConfig
 from harvester.engine.lane import Lane
 from harvester.engine.opening import Host, Opened, begin, open_harvest
 from harvester.engine.ports import Ports
@@ -27,7 +28,8 @@ from harvester.model import Page, StopReason, Summary
 from harvester.output.threaded import ThreadedSink
 from harvester.output.verify import Checked, verify
 from harvester.pace import Pace
-from harvester.settings import Backoff, Calling, Patience, Rate, RunSettings
+from harvester.parsing import Rate
+from harvester.rules.backoff import RetryLimits
 from tests.crashes.edits import COPY, OUTPUT, notes_in, obey
 from tests.crashes.server import MAY_BE_CHARGED, Call, Server, note_id
 from tests.crashes.story import STORES, Fate, Kind, Story
@@ -37,8 +39,7 @@ from tests.virtual import InlineExecutor, VirtualLoop
 
 ENDPOINT = "xiaohongshu-pgy/note-detail/v1"
 START = 1_795_363_200.0
-PATIENCE = Patience(max_attempts=3, max_unanswered=1)
-BACKOFF = Backoff(1.0, 30.0)
+RETRY_LIMITS = RetryLimits(3, 1, 1.0, 30.0)
 # Longer than any answer takes to come.
 TIMEOUT = 10.0
 # A power cut takes no more than what was done since the ledger was last settled.
@@ -186,12 +187,18 @@ async def _live(played: Played, fate: Fate, world: World) -> Summary:
         played.story.bulk_after,
     )
     story = played.story
-    settings = RunSettings(
-        Calling(Rate(story.per_second, 1.0), workers=story.workers, timeout=TIMEOUT),
-        ENDPOINT,
-        PATIENCE,
-        BACKOFF,
+    config = RunConfig(
+        output=played.output,
+        inputs=("ids.txt",),
+        rate=Rate(story.per_second, 1.0),
+        workers=story.workers,
+        timeout=TIMEOUT,
         sync=story.sync,
+        endpoint=ENDPOINT,
+        max_attempts=RETRY_LIMITS.max_attempts,
+        max_unanswered=RETRY_LIMITS.max_unanswered,
+        backoff_base=RETRY_LIMITS.base,
+        backoff_cap=RETRY_LIMITS.cap,
     )
     waiting = _waiting(played, host.clock())
     opened = open_harvest(
@@ -201,10 +208,10 @@ async def _live(played: Played, fate: Fate, world: World) -> Summary:
         rebuild=played.rebuilds,
         sync=story.sync,
     )
-    begin(opened, settings, host, has_input=True)
-    lane = Lane("token", played.server, Pace(settings.calling.rate))
+    begin(opened, config, host)
+    lane = Lane("token", played.server, Pace(config.top_rate))
     log = UnreadLog(world.stall) if fate.is_unread else None
-    run = Run(settings, _ports(played, opened, host, log), [lane])
+    run = Run(config, _ports(played, opened, host, log), [lane])
     try:
         summary = await _harvested(played, fate, run)
     finally:
@@ -280,7 +287,7 @@ def _waiting(played: Played, now: float) -> dict[int, float]:
         for path in copied:
             path.unlink(missing_ok=True)
     return {
-        int(from_key(key)[8:], 16): min(due / 1000, now + BACKOFF.cap)
+        int(from_key(key)[8:], 16): min(due / 1000, now + RETRY_LIMITS.cap)
         for key, due in rows
         if due / 1000 > now
     }
@@ -297,9 +304,9 @@ def _check_run(
     for note in range(len(played.story.notes)):
         calls = server.of(note, run)
         tries = Counter(call.answer for call in calls)
-        if tries["301"] > PATIENCE.max_attempts or len(calls) - tries["302"] > 3 * 3:
+        if tries["301"] > RETRY_LIMITS.max_attempts or len(calls) - tries["302"] > 3 * 3:
             played.problems.append(f"note {note} was tried {dict(tries)} in one run")
-        if tries["lost"] + tries["broken"] > PATIENCE.max_unanswered + 1:
+        if tries["lost"] + tries["broken"] > RETRY_LIMITS.max_unanswered + 1:
             played.problems.append(f"note {note} was unanswered too often: {dict(tries)}")
         if calls and note in waiting and calls[0].at < waiting[note] - 0.01:
             played.problems.append(f"note {note} was sent {waiting[note] - calls[0].at} s early")

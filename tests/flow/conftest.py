@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,16 +13,17 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
+from harvester import parsing
+from harvester.config import RunConfig
 from harvester.engine.calling import mark_of, pace_of
 from harvester.engine.lane import Lane
 from harvester.engine.opening import Host, Opened, begin, identity_of, open_harvest
 from harvester.engine.ports import Event, Ports, Start
-from harvester.engine.run import Run
+from harvester.engine.run import Run, RunStart
 from harvester.ledger.protocol import Identity
 from harvester.ledger.threaded import ThreadedLedger
 from harvester.model import Answer, BadLine, Page, Summary
 from harvester.output.threaded import ThreadedSink
-from harvester.settings import Backoff, Calling, RunSettings, parse_rate
 from harvester.simulator.brain import Brain
 from tests.virtual import InlineExecutor, run_virtually
 
@@ -86,8 +88,13 @@ class Upstream(Struct):
         return replace(answer, elapsed=asyncio.get_running_loop().time() - now)
 
 
-SETTINGS = RunSettings(
-    calling=Calling(parse_rate("50/s")), endpoint=ENDPOINT, backoff=Backoff(1.0, 120.0)
+CONFIG = RunConfig(
+    output=Path("notes.jsonl"),
+    inputs=("ids.txt",),
+    rate=parsing.rate("50/s"),
+    endpoint=ENDPOINT,
+    backoff_base=1.0,
+    backoff_cap=120.0,
 )
 
 
@@ -105,16 +112,16 @@ class Night:
         self,
         ids: list[str],
         upstream: Upstream,
-        settings: RunSettings = SETTINGS,
+        config: RunConfig = CONFIG,
         meddle: Callable[[Run], Coroutine[Any, Any, None]] | None = None,
     ) -> Summary:
         async def main() -> Summary:
             loop = asyncio.get_running_loop()
             host = Host(lambda: self.clock + loop.time())
-            opened = self.open(host, settings)
-            begin(opened, settings, host, has_input=bool(ids))
+            opened = self.open(host, config)
+            begin(opened, dataclasses.replace(config, inputs=tuple(ids)), host)
             try:
-                summary = await self._line(opened, ids, upstream, settings, meddle)
+                summary = await self._line(opened, ids, upstream, config, meddle)
             finally:
                 opened.close()
             self.clock += loop.time()
@@ -122,8 +129,8 @@ class Night:
 
         return run_virtually(main())
 
-    def open(self, host: Host, settings: RunSettings) -> Opened:
-        identity = Identity(settings.endpoint, settings.simulated)
+    def open(self, host: Host, config: RunConfig) -> Opened:
+        identity = Identity(config.endpoint, config.simulate)
         return open_harvest(self.output, identity, host, is_local=True)
 
     @property
@@ -135,7 +142,7 @@ class Night:
         opened: Opened,
         ids: list[str],
         upstream: Upstream,
-        settings: RunSettings,
+        config: RunConfig,
         meddle: Callable[[Run], Coroutine[Any, Any, None]] | None,
     ) -> Summary:
         loop = asyncio.get_running_loop()
@@ -152,18 +159,19 @@ class Night:
             Lane(
                 f"token {number}",
                 fetcher,
-                pace_of(settings, opened.ledger),
+                pace_of(config, opened.ledger),
                 mark=mark_of(fetcher.token),
             )
             for number, fetcher in enumerate((upstream, *self.more_upstreams), 1)
         ]
         held = identity_of(opened.output)
-        run = Run(settings, ports, lanes, simulated=None if held is None else held.simulated)
+        start = RunStart(None if held is None else held.simulated)
+        run = Run(config, ports, lanes, start=start)
         async with asyncio.TaskGroup() as group:
             if meddle is not None:
                 group.create_task(meddle(run))
             summary = await run.run()
-        if settings.calling.is_rate_found:
+        if config.rate is None:
             opened.ledger.remember_borne(run.lanes.found)
         return summary
 

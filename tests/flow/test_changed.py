@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import errno
 import fcntl
 import json
@@ -14,16 +15,17 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from harvester import parsing
+from harvester.config import RunConfig
 from harvester.disk import Disk
 from harvester.engine.opening import Host, Opened
 from harvester.engine.ports import Notice
 from harvester.engine.run import Run
 from harvester.model import Answer, StopReason, Summary
-from harvester.settings import Calling, RunSettings, parse_rate
 from harvester.sides import Side
 from harvester.simulator import SimulatorSettings
 from harvester.simulator.brain import Brain
-from tests.flow.conftest import SETTINGS, Night, Upstream, note_ids
+from tests.flow.conftest import CONFIG, Night, Upstream, note_ids
 
 MANY = 60
 
@@ -42,8 +44,8 @@ class On(Night):
 
     disk: Disk = field(default_factory=Disk)
 
-    def open(self, host: Host, settings: RunSettings) -> Opened:
-        return super().open(replace(host, disk=self.disk), settings)
+    def open(self, host: Host, config: RunConfig) -> Opened:
+        return super().open(replace(host, disk=self.disk), config)
 
 
 def upstream() -> Upstream:
@@ -169,7 +171,7 @@ def test_a_full_disk_loses_no_long_answers_in_flight(tmp_path: Path) -> None:
     many, size = 900, 16 << 20
     body = b'{"code":0,"message":"ok","data":{"text":"%s"}}' % (b"x" * 30_000)
     api = Upstream(Brain(SimulatorSettings()), latency=2, script=lambda *_call: Answer(200, body))
-    settings = replace(SETTINGS, calling=Calling(parse_rate("300/s")))
+    settings = dataclasses.replace(CONFIG, rate=parsing.rate("300/s"))
     night = On(tmp_path, disk=SmallDisk(size))
     full = night.run(note_ids(many), api, settings)
     assert full.reason == StopReason.LOCAL_IO.value
@@ -196,7 +198,7 @@ def test_a_full_disk_loses_no_answer_that_cannot_be_read(tmp_path: Path) -> None
         return Answer(200, f"<p>{note}".encode() + b"x" * 60_000)
 
     api = Upstream(Brain(SimulatorSettings()), latency=2, script=script)
-    settings = replace(SETTINGS, calling=Calling(parse_rate("300/s")))
+    settings = dataclasses.replace(CONFIG, rate=parsing.rate("300/s"))
     full = On(tmp_path, disk=SmallDisk(16 << 20)).run(ids, api, settings)
     assert full.reason == StopReason.LOCAL_IO.value
     assert "could not be written" not in full.detail

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from harvester.pace import Pace
-from harvester.settings import Rate
+from harvester.parsing import Rate
 from tests.virtual import VirtualLoop, run_virtually
 
 RATE = Rate(20, 1.0)

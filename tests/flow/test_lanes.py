@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
-from msgspec.structs import replace
+from msgspec import structs
 
 from harvester.engine.ports import Notice, Stopping
 from harvester.model import Answer
-from harvester.settings import Limits
 from harvester.simulator import SimulatorSettings
 from harvester.simulator.brain import Brain
 
-from .conftest import SETTINGS, Night, Upstream, note_ids
+from .conftest import CONFIG, Night, Upstream, note_ids
 
 
 def upstream(latency: float = 0.05, **settings: object) -> Upstream:
@@ -81,7 +82,8 @@ def test_a_token_that_is_refused_rests_at_its_first_call(night: Night) -> None:
 def test_limits_hold_over_all_tokens(night: Night, limit: str) -> None:
     apis = [upstream(latency) for latency in (0.9, 0.4, 0.05)]
     night.more_upstreams = (apis[1], apis[2])
-    settings = replace(SETTINGS, limits=Limits(**{limit: 97}))
+    limits: dict[str, Any] = {limit: 97}
+    settings = replace(CONFIG, **limits)
     summary = night.run(note_ids(300), apis[0], settings)
     assert (summary.exit_code, sum(charged(*apis))) == (7, 97)
     assert sum(len(api.starts) for api in apis) == 97
@@ -115,9 +117,11 @@ def test_a_302_on_one_token_slows_that_token_alone(night: Night) -> None:
 def test_no_call_is_made_beyond_the_limit_by_many_tokens_whose_connections_are_new(
     night: Night,
 ) -> None:
-    apis = [replace(upstream(fail={301: 0.3}), connecting=wait) for wait in (0.9, 0.3, 0.0, 0.1)]
+    apis = [
+        structs.replace(upstream(fail={301: 0.3}), connecting=wait) for wait in (0.9, 0.3, 0.0, 0.1)
+    ]
     night.more_upstreams = tuple(apis[1:])
-    settings = replace(SETTINGS, limits=Limits(max_calls=20))
+    settings = replace(CONFIG, max_calls=20)
     summary = night.run(note_ids(300), apis[0], settings)
     assert (summary.exit_code, summary.calls) == (7, 20)
     assert sum(len(api.starts) for api in apis) == 20

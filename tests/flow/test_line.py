@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter, defaultdict
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
+from harvester import parsing
 from harvester.engine.run import Run
 from harvester.model import Answer, Fault, StopReason
-from harvester.settings import FASTEST, Backoff, Calling, Limits, Patience, parse_rate
 from harvester.sides import Side
 from harvester.simulator import SimulatorSettings
 from harvester.simulator.brain import Brain
 
-from .conftest import SETTINGS, Night, Upstream, note_ids
+from .conftest import CONFIG, Night, Upstream, note_ids
 
 
 def upstream(latency: float = 0.05, **settings: object) -> Upstream:
@@ -100,7 +101,7 @@ def test_a_rejected_note_is_never_sent_again(night: Night, number: int) -> None:
 
 
 def test_an_exhausted_note_is_tried_again_by_the_next_run(night: Night) -> None:
-    settings = replace(SETTINGS, patience=Patience(3, 2))
+    settings = replace(CONFIG, max_attempts=3, max_unanswered=2)
     api = upstream()
     hopeless = note_ids(1)[0]
     api.script = lambda note, nth, _now: code(301) if note == hopeless and nth <= 5 else None
@@ -114,7 +115,7 @@ def test_an_exhausted_note_is_tried_again_by_the_next_run(night: Night) -> None:
 def test_a_302_costs_no_attempt_and_pauses_all_calls(night: Night) -> None:
     api = upstream()
     api.script = lambda note, nth, _now: code(302) if note == note_ids(1)[0] and nth == 1 else None
-    summary = night.run(note_ids(30), api, replace(SETTINGS, patience=Patience(1, 0)))
+    summary = night.run(note_ids(30), api, replace(CONFIG, max_attempts=1, max_unanswered=0))
     assert (summary.exit_code, summary.done) == (0, 30)
     starts = [when for when, _ in api.starts]
     assert max(b - a for a, b in pairwise(starts)) >= 0.25
@@ -241,34 +242,33 @@ def test_a_run_that_nothing_answered_ends_as_upstream(night: Night) -> None:
 @pytest.mark.parametrize(
     ("limits", "charged"),
     [
-        (Limits(max_notes=37), 37),
-        (Limits(max_charged=41), 41),
-        (Limits(max_charged_daily=29), 29),
+        ({"max_notes": 37}, 37),
+        ({"max_charged": 41}, 41),
+        ({"max_charged_daily": 29}, 29),
     ],
 )
 def test_own_limits_are_met_exactly_whatever_is_in_flight(
-    night: Night, limits: Limits, charged: int
+    night: Night, limits: dict[str, Any], charged: int
 ) -> None:
     api = upstream(latency=2.0, fail={301: 0.2})
-    summary = night.run(note_ids(200), api, replace(SETTINGS, limits=limits))
+    summary = night.run(note_ids(200), api, replace(CONFIG, **limits))
     assert (summary.exit_code, summary.charged) == (7, charged)
     assert api.brain.charges()["charged"] == charged
 
 
 def test_max_calls_counts_every_call(night: Night) -> None:
     api = upstream(latency=2.0, fail={301: 0.2})
-    limits = Limits(max_calls=50)
-    summary = night.run(note_ids(200), api, replace(SETTINGS, limits=limits))
+    summary = night.run(note_ids(200), api, replace(CONFIG, max_calls=50))
     assert (summary.exit_code, len(api.starts)) == (7, 50)
 
 
 def test_max_notes_met_by_the_last_note_is_all_done(night: Night) -> None:
-    settings = replace(SETTINGS, limits=Limits(max_notes=20))
+    settings = replace(CONFIG, max_notes=20)
     assert night.run(note_ids(20), upstream(), settings).exit_code == 0
 
 
 def test_the_daily_cap_holds_over_runs_and_ends_at_midnight(night: Night) -> None:
-    settings = replace(SETTINGS, limits=Limits(max_charged_daily=60))
+    settings = replace(CONFIG, max_charged_daily=60)
     api = upstream()
     assert night.run(note_ids(200), api, settings).charged == 60
     assert night.run(note_ids(200), api, settings).charged == 0
@@ -277,18 +277,17 @@ def test_the_daily_cap_holds_over_runs_and_ends_at_midnight(night: Night) -> Non
 
 
 def test_max_runtime_ends_the_run(night: Night) -> None:
-    settings = replace(SETTINGS, limits=Limits(max_runtime=3.0))
+    settings = replace(CONFIG, max_runtime=3.0)
     summary = night.run(note_ids(1000), upstream(), settings)
     assert summary.exit_code == 7
     assert 140 <= summary.done <= 151
 
 
 def test_a_note_due_after_max_runtime_does_not_keep_the_run_alive(night: Night) -> None:
-    limits = Limits(max_runtime=1000.0)
     api = upstream()
     api.script = lambda note, _nth, _now: code(301) if note == note_ids(1)[0] else None
-    backoff = Backoff(5000.0, 5000.0)
-    summary = night.run(note_ids(5), api, replace(SETTINGS, limits=limits, backoff=backoff))
+    config = replace(CONFIG, max_runtime=1000.0, backoff_base=5000.0, backoff_cap=5000.0)
+    summary = night.run(note_ids(5), api, config)
     assert (summary.exit_code, summary.done, summary.queued) == (7, 4, 1)
     assert summary.elapsed < 10
 
@@ -324,15 +323,15 @@ def test_refresh_fetches_again_what_is_older(night: Night) -> None:
     api = upstream()
     night.run(note_ids(10), api)
     night.clock += 8 * 86_400
-    night.run(note_ids(20), api, replace(SETTINGS, refresh=7 * 86_400.0))
+    night.run(note_ids(20), api, replace(CONFIG, refresh=7 * 86_400.0))
     assert Counter(saved_ids(night)) == Counter(note_ids(10) + note_ids(20))
     again = upstream()
-    night.run(note_ids(20), again, replace(SETTINGS, refresh=7 * 86_400.0))
+    night.run(note_ids(20), again, replace(CONFIG, refresh=7 * 86_400.0))
     assert again.starts == []
 
 
 def test_one_call_a_minute_is_paced_as_such(night: Night) -> None:
-    settings = replace(SETTINGS, calling=replace(SETTINGS.calling, rate=parse_rate("6/m")))
+    settings = replace(CONFIG, rate=parsing.rate("6/m"))
     api = upstream()
     night.run(note_ids(30), api, settings)
     starts = [when for when, _ in api.starts]
@@ -341,10 +340,11 @@ def test_one_call_a_minute_is_paced_as_such(night: Night) -> None:
 
 def test_a_hidden_limit_is_found_kept_to_and_remembered(night: Night) -> None:
     settings = replace(
-        SETTINGS,
-        calling=Calling(FASTEST, is_rate_found=True),
-        limits=Limits(max_runtime=60),
-        patience=Patience(1, 0),
+        CONFIG,
+        rate=None,
+        max_runtime=60,
+        max_attempts=1,
+        max_unanswered=0,
     )
     api = upstream(rate_limit=20)
     summary = night.run(note_ids(2000), api, settings)
@@ -354,7 +354,7 @@ def test_a_hidden_limit_is_found_kept_to_and_remembered(night: Night) -> None:
     assert summary.borne == pytest.approx(20, rel=0.1)
 
     again = upstream(rate_limit=20)
-    night.run([], again, replace(settings, limits=Limits(max_runtime=5)))
+    night.run([], again, replace(settings, max_runtime=5))
     assert 17 <= len([when for when, _ in again.starts if when < 1]) <= 20
 
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
-from msgspec.structs import replace
 
+from harvester import parsing
 from harvester.engine.run import Run
-from harvester.settings import Calling, Limits, parse_rate
 from harvester.simulator import SimulatorSettings
 from harvester.simulator.brain import Brain
 from harvester.views.progress import Meter, Snapshot
 
-from .conftest import SETTINGS, Night, Upstream, note_ids
+from .conftest import CONFIG, Night, Upstream, note_ids
 
-SLOW = replace(SETTINGS, calling=Calling(parse_rate("2/s")))
+SLOW = replace(CONFIG, rate=parsing.rate("2/s"))
 
 
 def looks(night: Night, many: int, every: float, enough: int) -> list[Snapshot]:
@@ -43,7 +43,7 @@ def test_what_earlier_runs_did_is_not_taken_for_the_pace_of_this_one(night: Nigh
     night.run(
         note_ids(300),
         Upstream(Brain(SimulatorSettings())),
-        replace(SLOW, limits=Limits(max_notes=200)),
+        replace(SLOW, max_notes=200),
     )
     first, *_ = looks(night, 300, 5.0, 3)
     assert first.eta == pytest.approx(45.0, rel=0.2)

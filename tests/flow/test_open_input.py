@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from msgspec.structs import replace
 
 from harvester.model import Answer
-from harvester.settings import Limits
 
-from .conftest import SETTINGS, Night, Upstream, endless, note_ids, slow_file, trickling
+from .conftest import CONFIG, Night, Upstream, endless, note_ids, slow_file, trickling
 from .test_line import upstream
 
 
@@ -23,7 +23,7 @@ def test_a_pipe_that_stays_open_does_not_keep_a_run_after_its_limit(
     night: Night, pages: object
 ) -> None:
     night.pages = pages  # type: ignore[assignment]
-    summary = night.run(note_ids(50), upstream(), replace(SETTINGS, limits=Limits(max_notes=10)))
+    summary = night.run(note_ids(50), upstream(), replace(CONFIG, max_notes=10))
     assert (summary.exit_code, summary.done, summary.queued) == (7, 10, 40)
     assert summary.elapsed < 5
 
@@ -39,14 +39,14 @@ def test_a_pipe_that_stays_open_does_not_keep_a_run_after_a_stop(
 
 def test_a_file_is_read_to_its_end_after_a_limit(night: Night) -> None:
     night.pages = slow_file
-    summary = night.run(note_ids(200), upstream(), replace(SETTINGS, limits=Limits(max_notes=10)))
+    summary = night.run(note_ids(200), upstream(), replace(CONFIG, max_notes=10))
     assert (summary.exit_code, summary.done, summary.queued) == (7, 10, 190)
 
 
 @pytest.mark.parametrize("max_notes", [None, 10])
 def test_not_even_a_file_is_read_beyond_max_runtime(night: Night, max_notes: int | None) -> None:
     night.pages = slow_file
-    limits = Limits(max_notes=max_notes, max_runtime=20.0)
-    summary = night.run(note_ids(200), upstream(), replace(SETTINGS, limits=limits))
+    config = replace(CONFIG, max_notes=max_notes, max_runtime=20.0)
+    summary = night.run(note_ids(200), upstream(), config)
     assert summary.exit_code == 7
     assert 20 <= summary.elapsed < 21

@@ -13,16 +13,17 @@ from itertools import cycle
 
 import pytest
 
+from harvester import parsing
+from harvester.config import FASTEST
 from harvester.pace import Pace
 from harvester.rules.tempo import START
-from harvester.settings import FASTEST, parse_rate
 from harvester.simulator import SimulatorSettings
 from harvester.simulator.brain import Brain
 from tests.virtual import run_virtually
 
 from .conftest import Upstream, note_ids
 
-ASKED = parse_rate("50/s")
+ASKED = parsing.rate("50/s")
 
 
 def brain(**settings: object) -> Brain:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
-from msgspec.structs import replace
+from msgspec import structs
 
+from harvester import parsing
 from harvester.engine.run import Run
-from harvester.settings import Calling, Limits, parse_rate
 
-from .conftest import MIDNIGHT, SETTINGS, Night, note_ids
+from .conftest import CONFIG, MIDNIGHT, Night, note_ids
 from .test_line import upstream
 
 
@@ -20,20 +21,20 @@ def worst(starts: list[float], period: float) -> int:
 
 @pytest.mark.parametrize(("rate", "burst"), [("6/m", 1), ("20/h", 10)])
 def test_short_runs_together_keep_the_limit(night: Night, rate: str, burst: int) -> None:
-    calling = Calling(parse_rate(rate), burst=burst)
-    settings = replace(SETTINGS, calling=calling, limits=Limits(max_calls=burst))
+    limit = parsing.rate(rate)
+    settings = replace(CONFIG, rate=limit, burst=burst, max_calls=burst)
     starts: list[float] = []
     for _ in range(6):
         began, api = night.clock - MIDNIGHT, upstream()
         night.run(note_ids(100), api, settings)
         starts += [began + start for start, _ in api.starts]
     assert len(starts) == 6 * burst
-    assert worst(starts, calling.rate.period) <= calling.rate.calls + burst - 1
+    assert worst(starts, limit.period) <= limit.calls + burst - 1
 
 
 def test_a_clock_that_was_set_back_blocks_no_longer_than_one_window(night: Night) -> None:
-    calling = Calling(parse_rate("2/m"))
-    settings = replace(SETTINGS, calling=calling, limits=Limits(max_calls=2))
+    limit = parsing.rate("2/m")
+    settings = replace(CONFIG, rate=limit, max_calls=2)
     night.run(note_ids(10), upstream(), settings)
     night.clock -= 5 * 365 * 86_400
     again = night.run(note_ids(10), upstream(), settings)
@@ -53,8 +54,8 @@ async def die_soon(_run: Run) -> None:
 def test_runs_that_die_before_they_kept_anything_keep_the_limit(
     night: Night, rate: str, burst: int
 ) -> None:
-    calling = Calling(parse_rate(rate), burst=burst)
-    settings = replace(SETTINGS, calling=calling)
+    limit = parsing.rate(rate)
+    settings = replace(CONFIG, rate=limit, burst=burst)
     starts: list[float] = []
     for _ in range(10):
         began, api = night.clock - MIDNIGHT, upstream()
@@ -62,16 +63,16 @@ def test_runs_that_die_before_they_kept_anything_keep_the_limit(
             night.run(note_ids(100), api, settings, die_soon)
         night.clock += 1
         starts += [began + start for start, _ in api.starts]
-    assert 0 < worst(starts, calling.rate.period) <= calling.rate.calls + burst - 1
+    assert 0 < worst(starts, limit.period) <= limit.calls + burst - 1
 
 
 def test_each_token_keeps_its_own_limit_over_runs_in_whatever_order_they_are(night: Night) -> None:
-    calling = Calling(parse_rate("6/m"))
-    settings = replace(SETTINGS, calling=calling, limits=Limits(max_calls=4))
+    limit = parsing.rate("6/m")
+    settings = replace(CONFIG, rate=limit, max_calls=4)
     starts: dict[str, list[float]] = {"one": [], "two": []}
     for run in range(6):
         tokens = sorted(starts, reverse=bool(run % 2))
-        first, second = (replace(upstream(), token=token) for token in tokens)
+        first, second = (structs.replace(upstream(), token=token) for token in tokens)
         night.more_upstreams = (second,)
         began = night.clock - MIDNIGHT
         night.run(note_ids(100), first, settings)

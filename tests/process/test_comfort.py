@@ -19,7 +19,7 @@ from aiohttp import web
 from rich.cells import cell_len
 
 from harvester.cli import cli
-from harvester.cli.options import Command
+from harvester.cli.params import Command
 from tests.process.tool import TOKEN, Forked, Tool, Upstream, until
 from tests.process.warm import Warm
 

@@ -14,6 +14,7 @@ from harvester.cli.run import run
 from harvester.cli.schedule import schedule
 
 NOT_NIGHTLY = {"dry_run", "rebuild"}
+FROM_ELSEWHERE = {"config"}
 PLACES = {"inputs", "output"}
 # A value that each option takes, where its type does not tell.
 VALUES = {
@@ -37,7 +38,7 @@ VALUES = {
 OPTIONS = [
     param
     for param in run.params
-    if isinstance(param, click.Option) and param.name not in PLACES | NOT_NIGHTLY
+    if isinstance(param, click.Option) and param.name not in PLACES | NOT_NIGHTLY | FROM_ELSEWHERE
 ]
 
 

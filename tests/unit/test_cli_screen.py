@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import cast
 
 import pytest
 
-from harvester.cli.screen import Screen, shown
+from harvester.cli.screen import shown
+from harvester.config import ConsoleOptions
 from harvester.engine.run import Run
 
 
@@ -20,11 +20,11 @@ class Hidden:
 def test_a_view_that_raises_is_told_and_ends_nothing(
     capsys: pytest.CaptureFixture[str], form: str
 ) -> None:
-    screen = Screen(Path("notes.jsonl"), None, form, False, False, None, "text", None)  # noqa: FBT003
+    console = ConsoleOptions(progress=form)
     gone_on = []
 
     async def main() -> None:
-        async with shown(screen, None) as show:
+        async with shown(console, None) as show:
             show(cast("Run", Hidden()))
             for _ in range(10):
                 await asyncio.sleep(0)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harvester.pace.window import Window
-from harvester.settings import Rate
+from harvester.parsing import Rate
 
 PERIODS = st.sampled_from([1.0, 60.0, 3600.0, 86400.0])
 

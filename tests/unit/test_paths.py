@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from harvester.config import RunConfig
 from harvester.errors import UsageError
-from harvester.options import plan
 from harvester.paths import check_apart, check_output, place_of
 from harvester.sides import Side
 
@@ -63,7 +63,7 @@ def test_what_is_only_read_may_be_read_twice(output: Path, tmp_path: Path) -> No
 
 def test_an_input_that_is_output_is_refused_from_python_too(output: Path) -> None:
     with pytest.raises(UsageError, match="INPUT and OUTPUT"):
-        plan([output], output, {"simulate": True})
+        RunConfig.read([output], output, {"simulate": True})
     assert output.read_text() == "paid\n"
 
 

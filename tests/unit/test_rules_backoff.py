@@ -7,10 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harvester.model import Answer, Cause, Fault, Job, Judgement, State, StopReason, Verdict
-from harvester.rules.backoff import backoff_delay, is_exhausted, tries_after
+from harvester.rules.backoff import RetryLimits, backoff_delay, is_exhausted, tries_after
 from harvester.rules.outcomes import saved, unsaved
 from harvester.rules.verdicts import judge
-from harvester.settings import Backoff, Patience
 
 JOB = Job(7, "a", token=3, attempts=2)
 
@@ -24,7 +23,7 @@ def full() -> float:
     ("nth", "ceiling"), [(1, 1.0), (2, 2.0), (3, 4.0), (7, 64.0), (8, 120.0), (9, 120.0)]
 )
 def test_the_ceiling_doubles_up_to_the_cap(nth: int, ceiling: float) -> None:
-    assert backoff_delay(nth, Backoff(), full) == ceiling
+    assert backoff_delay(nth, RetryLimits(), full) == ceiling
 
 
 @given(
@@ -36,12 +35,12 @@ def test_the_ceiling_doubles_up_to_the_cap(nth: int, ceiling: float) -> None:
 def test_jitter_is_full_and_no_count_overflows(
     nth: int, base: float, cap: float, lot: float
 ) -> None:
-    backoff = Backoff(base, cap)
-    delay = backoff_delay(nth, backoff, lambda: lot)
+    limits = RetryLimits(base=base, cap=cap)
+    delay = backoff_delay(nth, limits, lambda: lot)
     assert 0 <= delay <= cap
-    assert delay == lot * backoff_delay(nth, backoff, full)
-    assert backoff_delay(nth, backoff, lambda: 0.0) == 0
-    assert backoff_delay(nth, backoff, full) <= backoff_delay(nth + 1, backoff, full)
+    assert delay == lot * backoff_delay(nth, limits, full)
+    assert backoff_delay(nth, limits, lambda: 0.0) == 0
+    assert backoff_delay(nth, limits, full) <= backoff_delay(nth + 1, limits, full)
 
 
 @pytest.mark.parametrize(
@@ -57,23 +56,23 @@ def test_a_failure_counts_for_its_own_cause(cause: Cause, tries: tuple[int, int,
 
 
 @pytest.mark.parametrize(
-    ("cause", "patience", "attempts"),
+    ("cause", "limits", "attempts"),
     [
-        (Cause.COLLECTION, Patience(), 6),
-        (Cause.SERVER, Patience(), 6),
-        (Cause.UNANSWERED, Patience(), 3),
-        (Cause.COLLECTION, Patience(max_attempts=1), 1),
-        (Cause.UNANSWERED, Patience(max_attempts=1), 1),
-        (Cause.UNANSWERED, Patience(max_unanswered=0), 1),
-        (Cause.UNANSWERED, Patience(max_attempts=4, max_unanswered=9), 4),
-        (Cause.SERVER, Patience(max_attempts=4, max_unanswered=0), 4),
+        (Cause.COLLECTION, RetryLimits(), 6),
+        (Cause.SERVER, RetryLimits(), 6),
+        (Cause.UNANSWERED, RetryLimits(), 3),
+        (Cause.COLLECTION, RetryLimits(max_attempts=1), 1),
+        (Cause.UNANSWERED, RetryLimits(max_attempts=1), 1),
+        (Cause.UNANSWERED, RetryLimits(max_unanswered=0), 1),
+        (Cause.UNANSWERED, RetryLimits(max_attempts=4, max_unanswered=9), 4),
+        (Cause.SERVER, RetryLimits(max_attempts=4, max_unanswered=0), 4),
     ],
 )
 def test_a_note_that_always_fails_alike_has_so_many_attempts_in_a_run(
-    cause: Cause, patience: Patience, attempts: int
+    cause: Cause, limits: RetryLimits, attempts: int
 ) -> None:
     job, made = JOB, 1
-    while not is_exhausted(job, cause, patience):
+    while not is_exhausted(job, cause, limits):
         job = Job(1, "a", tries=tries_after(job, cause))
         made += 1
     assert made == attempts
@@ -82,8 +81,8 @@ def test_a_note_that_always_fails_alike_has_so_many_attempts_in_a_run(
 @pytest.mark.parametrize("unanswered", [0, 1, 2])
 def test_attempts_of_all_causes_count_together(unanswered: int) -> None:
     job = Job(1, "a", tries=(3 - unanswered, 2, unanswered))
-    assert is_exhausted(job, Cause.COLLECTION, Patience(6, 2))
-    assert not is_exhausted(job, Cause.COLLECTION, Patience(7, 2))
+    assert is_exhausted(job, Cause.COLLECTION, RetryLimits(6, 2))
+    assert not is_exhausted(job, Cause.COLLECTION, RetryLimits(7, 2))
 
 
 def test_a_save_is_done_and_carries_its_line() -> None:
@@ -119,7 +118,7 @@ def test_only_a_retry_and_a_reject_cost_an_attempt(
     answer: Answer, state: State, *, attempted: bool, unanswered: bool
 ) -> None:
     judgement = judge(answer)
-    outcome = unsaved(JOB, answer, judgement, Patience(), Backoff(), full)
+    outcome = unsaved(JOB, answer, judgement, RetryLimits(), full)
     assert (outcome.state, outcome.attempted) == (state, attempted)
     assert outcome.unanswered == unanswered
     assert outcome.closed is (answer.fault in (Fault.CLOSED, Fault.RESET))
@@ -133,14 +132,14 @@ def test_only_a_retry_and_a_reject_cost_an_attempt(
 def test_the_delay_grows_with_every_try_of_the_run_whatever_its_cause() -> None:
     job = Job(1, "a", attempts=50, tries=(1, 1, 1))
     answer = Answer(200, b'{"code":301}')
-    outcome = unsaved(job, answer, judge(answer), Patience(), Backoff(), full)
+    outcome = unsaved(job, answer, judge(answer), RetryLimits(), full)
     assert (outcome.tries, outcome.delay) == ((2, 1, 1), 8.0)
 
 
 def test_the_last_attempt_of_a_run_exhausts_the_job() -> None:
     job = Job(1, "a", attempts=5, tries=(5, 0, 0))
     answer = Answer(200, b'{"code":301}')
-    outcome = unsaved(job, answer, judge(answer), Patience(), Backoff(), full)
+    outcome = unsaved(job, answer, judge(answer), RetryLimits(), full)
     assert (outcome.state, outcome.tries, outcome.delay) == (State.EXHAUSTED, (6, 0, 0), 0.0)
     assert outcome.attempted
 
@@ -148,5 +147,5 @@ def test_the_last_attempt_of_a_run_exhausts_the_job() -> None:
 def test_a_stop_leaves_the_tries_as_they_were() -> None:
     job = Job(1, "a", tries=(2, 2, 1))
     stop = Judgement(Verdict.STOP, 303, "quota", stop=StopReason.QUOTA)
-    outcome = unsaved(job, Answer(429), stop, Patience(), Backoff(), full)
+    outcome = unsaved(job, Answer(429), stop, RetryLimits(), full)
     assert (outcome.state, outcome.tries) == (State.QUEUED, (2, 2, 1))

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.rules.budget import Spent, calls_allowed, is_reached
-from harvester.settings import Limits
+from harvester.rules.budget import Limits, Spent, calls_allowed, is_reached
 
 A_LIMIT = st.none() | st.integers(1, 12)
 LIMITS = st.builds(Limits, A_LIMIT, A_LIMIT, A_LIMIT, A_LIMIT)

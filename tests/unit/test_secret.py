@@ -117,7 +117,7 @@ def test_no_frame_of_a_run_shows_its_token_neither_at_work_nor_when_it_fails(
 
     with pytest.raises(ZeroDivisionError) as caught:
         asyncio.run(main())
-    assert {"Client._ask", "run_harvest", "Run.run", "harvest"} <= {
+    assert {"Client._ask", "_drained", "Run.run", "harvest"} <= {
         name.partition(":")[0] for name in at_work
     }
     found = {**at_work, **shown(frames_of(caught.value))}

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from harvester.errors import InputError, UsageError
 from harvester.model import Page
-from harvester.source import Carry, IdRule, parse_carry, read_pages
-from harvester.source.carry import LONGEST_CARRIED
+from harvester.source.carry import LONGEST_CARRIED, Carry, parse_carry
+from harvester.source.ids import IdRule
+from harvester.source.pages import read_pages
 
 A, B = (f"67f32a94000000001d02eb{n:02x}" for n in range(2))
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harvester.errors import UsageError
-from harvester.source import IdRule
-from harvester.source.ids import NoNoteError
+from harvester.source.ids import IdRule, NoNoteError
 
 ID = "67f32a94000000001d02eb4a"
 OTHER = "6a274ceb000000000803f157"

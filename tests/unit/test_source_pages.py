@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 from harvester.errors import HaltedError, InputError, UsageError
 from harvester.model import BadLine, Page
 from harvester.plain import has_unprintable, plain
-from harvester.source import IdRule, check, iterable_pages, read_pages, spool
+from harvester.source.ids import IdRule
+from harvester.source.pages import check, iterable_pages, read_pages
+from harvester.source.streams import spool
 
 A = "67f32a94000000001d02eb4a"
 B = "6a274ceb000000000803f157"

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 import harvester
+from harvester.config import RunConfig
 from harvester.errors import HarvesterError, InputError
-from harvester.options import Inputs, plan
+from harvester.secret import Secret
+from harvester.source.options import Inputs
 from harvester.views.estimate import estimate_lines
 from tests.process.tool import note_ids
 
@@ -21,7 +23,7 @@ IDS = note_ids(20)
 
 
 def options_with(more: dict[str, Any]) -> Any:  # noqa: ANN401 - options by name
-    return {"simulate": True, "rate": "1000/s", **more}
+    return {"simulate": True, "rate": "1000/s", "price": 0.5, **more}
 
 
 def harvest(inputs: Inputs, output: Path, **more: Any) -> int:  # noqa: ANN401 - the same
@@ -32,7 +34,9 @@ def harvest(inputs: Inputs, output: Path, **more: Any) -> int:  # noqa: ANN401 -
 def dry(inputs: Inputs, output: Path, **more: Any) -> str:  # noqa: ANN401 - the same
     """What a dry run says; it changes nothing and leaves nothing behind."""
     before = {path: path.read_bytes() for path in output.parent.iterdir() if path.is_file()}
-    said = "\n".join(estimate_lines(plan(inputs, output, options_with(more)), None, 0.5))
+    token = Secret(more.pop("token", ""))
+    config = RunConfig.read(inputs, output, options_with(more), token)
+    said = "\n".join(estimate_lines(config, None))
     assert {p: p.read_bytes() for p in before} == before
     assert {path for path in output.parent.iterdir() if path.is_file()} == set(before)
     return said
@@ -164,9 +168,9 @@ def test_its_memory_does_not_grow_with_bad_lines(tmp_path: Path) -> None:
         yield IDS[0]
         yield from ("no note" for _ in range(100_000))
 
-    harvest = plan(lines(), tmp_path / "new.jsonl", options_with({}))
+    config = RunConfig.read(lines(), tmp_path / "new.jsonl", options_with({}))
     tracemalloc.start()
-    said = "\n".join(estimate_lines(harvest, None, None))
+    said = "\n".join(estimate_lines(config, None))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert "100,000 lines of input name no note:" in said

@@ -10,8 +10,7 @@ from msgspec.structs import replace
 from harvester.ledger.postgres.work import Row, Work, lock, text_of
 from harvester.ledger.schema import LOST
 from harvester.model import Job
-from harvester.rules.budget import Spent, calls_allowed, is_reached
-from harvester.settings import Limits
+from harvester.rules.budget import Limits, Spent, calls_allowed, is_reached
 
 # In seconds: while others hold claims, and while a job is locked by another's transaction.
 _ASK_AGAIN, _SOON = 1.0, 0.05
@@ -78,7 +77,7 @@ class Caps(Struct, frozen=True):
     @property
     def is_set(self) -> bool:
         """Whether there is any limit on calls."""
-        return self.limits != Limits(max_runtime=self.limits.max_runtime)
+        return self.limits != _UNLIMITED
 
 
 class Want(Struct, frozen=True):

@@ -18,8 +18,8 @@ from harvester.errors import UsageError
 from harvester.ledger.postgres.connection import Address, Connection, failure, is_away, refusal
 from harvester.ledger.postgres.schema import schema_of
 from harvester.ledger.postgres.work import text_of
+from harvester.parsing import Rate
 from harvester.rules.shares import Divided, Freeing, Share, divide, reduced
-from harvester.settings import Rate
 
 # In seconds. A member that was not heard of for ALIVE_FOR is dead, and its grants have ended.
 BEAT_EVERY = 0.3

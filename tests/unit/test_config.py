@@ -13,27 +13,19 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 import harvester
-from harvester.api.client import Target, check_base_url
+from harvester.api.client import Target
 from harvester.api.proxy import read_proxy, unused_proxy
 from harvester.cli.running import unencrypted, warnings_about
-from harvester.engine.harvest import is_local
+from harvester.config import BASE_URL_VARIABLE, FASTEST, RunConfig
+from harvester.engine.open_run import is_local
 from harvester.errors import HaltedError, InputError, OptionError, UsageError
-from harvester.options import (
-    BASE_URL_VARIABLE,
-    Inputs,
-    Options,
-    base_url_of,
-    hide,
-    pages_of,
-    plan,
-    proxy_of,
-    settings_of,
-    tokens_of,
-)
+from harvester.parsing import Rate, base_url
+from harvester.rules.backoff import RetryLimits
+from harvester.rules.budget import Limits
 from harvester.secret import Secret
-from harvester.settings import FASTEST, Backoff, Limits, Patience, Rate
+from harvester.source.given import pages_of
+from harvester.source.options import InputOptions, Inputs
 from harvester.tokens import NO_TOKEN, TOKEN_VARIABLES, doubt_about
-from harvester.values import read
 
 ID = "67f32a94000000001d02eb4a"
 OTHER = "6a274ceb000000000803f157"
@@ -47,8 +39,16 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(BASE_URL_VARIABLE, raising=False)
 
 
-def texts_of(options: Options) -> tuple[str, ...]:
-    return tuple(token.reveal() for token in tokens_of(options))
+def config_of(*, token: Any = SECRET, **said: Any) -> RunConfig:  # noqa: ANN401 - as given
+    hidden = None if token is None else Secret(token)
+    return RunConfig.read([ID], "new.jsonl", said, hidden)
+
+
+def texts_of(token: Any = None, **said: Any) -> tuple[str, ...]:  # noqa: ANN401 - the same
+    return tuple(token.reveal() for token in config_of(token=token, **said).tokens)
+
+
+_AS_IT_COMES = InputOptions()
 
 
 def refusal(act: Callable[[], object]) -> str:
@@ -58,8 +58,8 @@ def refusal(act: Callable[[], object]) -> str:
     return str(caught.value)
 
 
-def ids_of(inputs: Inputs, options: Options | None = None, stdin: bytes = b"") -> list[str]:
-    pages = pages_of(inputs, options or {}, io.BytesIO(stdin))
+def ids_of(inputs: Inputs, options: InputOptions = _AS_IT_COMES, stdin: bytes = b"") -> list[str]:
+    pages = pages_of(inputs, options, io.BytesIO(stdin))
     return [note_id for page in pages for note_id in page.ids]
 
 
@@ -72,21 +72,21 @@ def test_the_token_is_taken_from_the_file_before_anything_else(
     monkeypatch.setenv("JUSTONEAPI_TOKEN", "from-env")
     file = tmp_path / "token"
     file.write_text("  from-file \n")
-    assert texts_of({"token_file": file, "token": "given"}) == ("from-file",)
-    assert texts_of({"token": "given"}) == ("given",)
-    assert texts_of({"token": ""}) == ("from-env",)
-    assert texts_of({}) == ("from-env",)
+    assert texts_of("given", token_file=file) == ("from-file",)
+    assert texts_of("given") == ("given",)
+    assert texts_of("") == ("from-env",)
+    assert texts_of() == ("from-env",)
 
 
 def test_several_tokens_stand_on_lines_of_their_own(tmp_path: Path) -> None:
     file = tmp_path / "tokens"
     file.write_text("first\r\n\n  second\nfirst\n")
-    assert texts_of({"token_file": file}) == ("first", "second")
-    assert texts_of({"token": ["first", "second"]}) == ("first", "second")
+    assert texts_of(token_file=file) == ("first", "second")
+    assert texts_of(["first", "second"]) == ("first", "second")
 
 
 def test_a_missing_token_is_told_with_where_to_get_one() -> None:
-    assert refusal(lambda: tokens_of({})) == NO_TOKEN
+    assert refusal(texts_of) == NO_TOKEN
     for words in ("justoneapi.com", *TOKEN_VARIABLES[:1], "--token-file", "--simulate"):
         assert words in NO_TOKEN
     assert UsageError.exit_code == 2
@@ -94,7 +94,7 @@ def test_a_missing_token_is_told_with_where_to_get_one() -> None:
 
 def test_a_blank_token_is_a_missing_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUSTONEAPI_TOKEN", " \n")
-    assert refusal(lambda: tokens_of({})) == NO_TOKEN
+    assert refusal(texts_of) == NO_TOKEN
 
 
 @pytest.mark.parametrize(
@@ -110,12 +110,12 @@ def test_a_token_file_that_cannot_be_used_is_told(
 ) -> None:
     file = tmp_path / "token"
     file.write_bytes(content)
-    assert refusal(lambda: tokens_of({"token_file": file})) == f"--token-file {file} {told}"
+    assert refusal(lambda: texts_of(token_file=file)) == f"--token-file {file} {told}"
 
 
 def test_a_token_given_in_place_of_its_file_is_not_shown() -> None:
     for name in (SECRET, SECRET * 50, f"{SECRET}\0"):
-        told = refusal(lambda name=name: tokens_of({"token_file": name}))  # type: ignore[misc]
+        told = refusal(lambda name=name: texts_of(token_file=name))  # type: ignore[misc]
         assert told.startswith("--token-file cannot be read: ")
         assert "never the token itself" in told
         assert SECRET not in told
@@ -143,28 +143,28 @@ def test_a_token_file_is_read_as_people_mean_it(
 ) -> None:
     file = tmp_path / ".env"
     file.write_text(text)
-    assert list(texts_of({"token_file": file})) == tokens
+    assert list(texts_of(token_file=file)) == tokens
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
 def test_a_token_file_of_windows_is_read(tmp_path: Path, encoding: str) -> None:
     file = tmp_path / "token.txt"
     file.write_bytes("JUSTONEAPI_TOKEN=first\r\nJUSTONEAPI_TOKEN=second\r\n".encode(encoding))
-    assert texts_of({"token_file": file}) == ("first", "second")
+    assert texts_of(token_file=file) == ("first", "second")
 
 
-def test_a_token_is_doubted_also_before_a_server_on_this_machine(tmp_path: Path) -> None:
+def test_a_token_is_doubted_also_before_a_server_on_this_machine() -> None:
     for simulate in (False, True):
-        options = Options(token="short", base_url="http://127.0.0.1:9", simulate=simulate)  # noqa: S106 - made up
-        warnings = list(warnings_about(options, plan([ID], tmp_path / "out.jsonl", options)))
+        config = config_of(token="short", base_url="http://127.0.0.1:9", simulate=simulate)  # noqa: S106 - made up
+        warnings = list(warnings_about(config))
         assert ("only 5 characters" in " ".join(warnings)) is not simulate
 
 
 def test_both_of_the_vendors_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUST_ONE_API_TOKEN", "second")
-    assert texts_of({}) == ("second",)
+    assert texts_of() == ("second",)
     monkeypatch.setenv("JUSTONEAPI_TOKEN", "first")
-    assert texts_of({}) == ("first",)
+    assert texts_of() == ("first",)
 
 
 @pytest.mark.parametrize(
@@ -196,9 +196,9 @@ def test_an_unlikely_token_is_doubted_in_words_that_do_not_show_it(
 def test_a_spoilt_token_is_refused_and_not_shown(spoilt: str, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(spoilt)
-    for options in (Options(token=spoilt), Options(token_file=file)):
+    for token, path in ((spoilt, None), (None, file)):
         with pytest.raises(UsageError) as caught:
-            tokens_of(options)
+            texts_of(token, token_file=path)
         assert SECRET not in "".join(traceback.format_exception(caught.value))
         assert "spaces or unprintable characters" in str(caught.value)
 
@@ -210,26 +210,23 @@ def test_a_target_shows_its_token_in_no_text() -> None:
     assert SECRET not in f"{target}"
 
 
-def test_secrets_of_a_harvest_show_in_no_repr() -> None:
-    proxied = f"http://me:{SECRET}@proxy:3128"
-    options = Options(token=[SECRET, "another-token"], proxy=proxied)
-    hide(options)
-    harvest = plan([ID], "new.jsonl", options)
-    shown = repr((options, harvest, harvest.tokens, harvest.proxy))
+def test_secrets_of_a_config_show_in_no_repr() -> None:
+    said = {"proxy": f"http://me:{SECRET}@proxy:3128", "ledger": f"postgresql://me:{SECRET}@db/x"}
+    config = config_of(token=[SECRET, "another-token"], **said)
+    shown = repr(config)
     assert SECRET not in shown
     assert "another-token" not in shown
-    assert shown.count("***") >= 6
-    assert [token.reveal() for token in harvest.tokens] == [SECRET, "another-token"]
+    assert [token.reveal() for token in config.tokens] == [SECRET, "another-token"]
+    assert config.fleet is not None
+    assert config.fleet.url.endswith("@db/x")
 
 
 def test_a_spoilt_token_is_in_no_frame_of_the_error(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(f"{SECRET} x")
-    options = Options(token=f"{SECRET} x")
-    hide(options)
-    for given in (options, Options(token_file=file)):
+    for token, path in ((Secret(f"{SECRET} x"), None), (None, file)):
         with pytest.raises(UsageError) as caught:
-            tokens_of(given)
+            RunConfig.read([ID], "new.jsonl", {"token_file": path}, token)
         told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
         assert SECRET not in "".join("".join(told.format()).splitlines()[2:])
 
@@ -238,13 +235,13 @@ def test_a_spoilt_token_is_in_no_frame_of_the_error(tmp_path: Path) -> None:
 
 
 def test_a_proxy_is_told_its_name_and_password_and_nobody_else_is() -> None:
-    found = proxy_of({"proxy": "http://me%40x:p%3Aw@proxy.example:3128/"})
+    found = config_of(proxy="http://me%40x:p%3Aw@proxy.example:3128/").proxy
     assert found is not None
     assert found.place == "proxy.example:3128"
     assert found.authorization is not None
     assert found.authorization.reveal() == "Basic bWVAeDpwOnc="
-    assert proxy_of({}) is None
-    assert proxy_of({"proxy": "http://[::1]:8080"}) is not None
+    assert config_of().proxy is None
+    assert config_of(proxy="http://[::1]:8080").proxy is not None
 
 
 @pytest.mark.parametrize(
@@ -252,7 +249,7 @@ def test_a_proxy_is_told_its_name_and_password_and_nobody_else_is() -> None:
     ["", "proxy:3128", "https://p:1", "socks5://p:1", f"http://me:{SECRET}@", "http://p:99999"],
 )
 def test_what_is_no_proxy_is_refused_and_not_shown(wrong: str) -> None:
-    told = refusal(lambda: proxy_of({"proxy": wrong}))
+    told = refusal(lambda: config_of(proxy=wrong).proxy)
     assert told.startswith("--proxy ")
     assert SECRET not in told
 
@@ -301,32 +298,32 @@ def test_a_target_writes_token_and_id_so_that_neither_can_break_out() -> None:
 def test_the_base_url_is_the_one_given_the_environments_or_the_global_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert base_url_of({}) == "https://api.justoneapi.com"
-    assert base_url_of({"region": "global"}) == "https://api.justoneapi.com"
-    assert base_url_of({"region": "cn"}) == "http://47.117.133.51:30015"
+    assert config_of().base_url == "https://api.justoneapi.com"
+    assert config_of(region="global").base_url == "https://api.justoneapi.com"
+    assert config_of(region="cn").base_url == "http://47.117.133.51:30015"
     monkeypatch.setenv(BASE_URL_VARIABLE, "https://from.env/")
-    assert base_url_of({}) == "https://from.env"
-    assert base_url_of({"base_url": "http://given:8080/x/"}) == "http://given:8080/x"
-    assert base_url_of({"region": "cn"}) == "http://47.117.133.51:30015"
+    assert config_of().base_url == "https://from.env"
+    assert config_of(base_url="http://given:8080/x/").base_url == "http://given:8080/x"
+    assert config_of(region="cn").base_url == "http://47.117.133.51:30015"
 
 
 def test_a_region_beside_a_base_url_is_refused() -> None:
-    told = refusal(lambda: base_url_of({"base_url": "https://h", "region": "cn"}))
+    told = refusal(lambda: config_of(base_url="https://h", region="cn").base_url)
     assert told == "--base-url and --region contradict each other: give one of them."
 
 
 def test_an_unknown_region_is_refused() -> None:
-    told = refusal(lambda: base_url_of({"region": "mars"}))
+    told = refusal(lambda: config_of(region="mars").base_url)
     assert told == "--region 'mars' is not known: use global or cn."
 
 
 def test_an_empty_base_url_never_means_the_paid_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = refusal(lambda: base_url_of({"base_url": ""}))
+    told = refusal(lambda: config_of(base_url="").base_url)
     assert told == "--base-url is empty: leave it out, or say where to call."
     monkeypatch.setenv(BASE_URL_VARIABLE, " ")
-    told = refusal(lambda: base_url_of({}))
+    told = refusal(lambda: config_of().base_url)
     assert told == f"{BASE_URL_VARIABLE} is empty: leave it out, or say where to call."
-    assert base_url_of({"base_url": "http://given"}) == "http://given"
+    assert config_of(base_url="http://given").base_url == "http://given"
 
 
 @pytest.mark.parametrize(
@@ -353,11 +350,11 @@ def test_an_empty_base_url_never_means_the_paid_default(monkeypatch: pytest.Monk
     ],
 )
 def test_what_cannot_be_a_base_url_is_refused(url: str) -> None:
-    told = refusal(lambda: base_url_of({"base_url": url}))
+    told = refusal(lambda: config_of(base_url=url).base_url)
     assert told.startswith("--base-url is not like https://api.justoneapi.com")
     assert "SECRET" not in told
     with pytest.raises(ValueError, match="is not like"):
-        check_base_url(url)
+        base_url(url)
 
 
 @pytest.mark.parametrize(
@@ -378,78 +375,76 @@ def test_this_machine_is_told_from_names_that_look_like_it(
     url: str, *, is_this_machine: bool
 ) -> None:
     assert is_local(url) == is_this_machine
-    harvest = plan([ID], "out.jsonl", {"base_url": url, "token": SECRET})
-    assert len(list(unencrypted(harvest))) == (not is_this_machine)
+    assert len(list(unencrypted(config_of(base_url=url)))) == (not is_this_machine)
 
 
-# Settings
+# What options mean
 
 
 def test_options_left_out_mean_the_contracts_defaults() -> None:
-    settings = settings_of({})
-    assert settings.calling.rate == Rate(5, 1)
-    assert (settings.calling.burst, settings.calling.workers) == (1, None)
-    assert settings.calling.timeout == 120
-    assert settings.endpoint == "xiaohongshu-pgy/note-detail/v1"
-    assert (settings.patience, settings.backoff) == (Patience(6, 2), Backoff(1, 120))
-    assert settings.limits == Limits()
-    assert settings.day_zone.key == "Asia/Shanghai"
-    assert settings.refresh is None
+    config = config_of()
+    assert config.rate == Rate(5, 1)
+    assert (config.burst, config.workers, config.timeout) == (1, None, 120)
+    assert config.endpoint == "xiaohongshu-pgy/note-detail/v1"
+    assert config.retry_limits == RetryLimits(6, 2, 1, 120)
+    assert (config.limits, config.max_runtime) == (Limits(), None)
+    assert config.day_timezone.key == "Asia/Shanghai"
+    assert config.refresh is None
+    assert config == RunConfig(
+        output=config.output, inputs=config.inputs, tokens=config.tokens, base_url=config.base_url
+    )
 
 
 def test_every_option_reaches_its_setting() -> None:
-    settings = settings_of(
-        {
-            "endpoint": "/api/xiaohongshu/get-note-detail/v7",
-            "accept_cache": True,
-            "rate": "300/m",
-            "burst": 3,
-            "workers": "16",
-            "timeout": "2m",
-            "max_attempts": 4,
-            "max_unanswered": 0,
-            "backoff_base": "500ms",
-            "backoff_cap": 30,
-            "max_notes": 1,
-            "max_calls": 2,
-            "max_charged": 3,
-            "max_charged_daily": 4,
-            "max_runtime": "8h",
-            "day_timezone": "UTC",
-            "refresh": "7d",
-            "retry_failed": True,
-            "simulate": True,
-            "rebuild": True,
-            "sync": True,
-            "strict": True,
-        }
+    config = config_of(
+        endpoint="/api/xiaohongshu/get-note-detail/v7",
+        accept_cache=True,
+        rate="300/m",
+        burst=3,
+        workers="16",
+        timeout="2m",
+        max_attempts=4,
+        max_unanswered=0,
+        backoff_base="500ms",
+        backoff_cap=30,
+        max_notes=1,
+        max_calls=2,
+        max_charged=3,
+        max_charged_daily=4,
+        max_runtime="8h",
+        day_timezone="UTC",
+        refresh="7d",
+        retry_failed=True,
+        simulate=True,
+        rebuild=True,
+        sync=True,
+        strict=True,
     )
-    calling = settings.calling
-    assert settings.endpoint == "xiaohongshu/note-detail/v7"
-    assert (calling.rate, calling.burst, calling.workers) == (Rate(300, 60), 3, 16)
-    assert (calling.timeout, calling.accept_cache) == (120, True)
-    assert (settings.patience, settings.backoff) == (Patience(4, 0), Backoff(0.5, 30))
-    assert settings.limits == Limits(1, 2, 3, 4, 28800)
-    assert (settings.day_zone.key, settings.refresh) == ("UTC", 604800)
-    assert settings.retry_failed
-    assert settings.simulated
-    assert settings.rebuild
-    assert settings.sync
-    assert settings.strict
+    assert config.endpoint == "xiaohongshu/note-detail/v7"
+    assert (config.rate, config.burst, config.workers) == (Rate(300, 60), 3, 16)
+    assert (config.timeout, config.accept_cache) == (120, True)
+    assert config.retry_limits == RetryLimits(4, 0, 0.5, 30)
+    assert (config.limits, config.max_runtime) == (Limits(1, 2, 3, 4), 28800)
+    assert (config.day_timezone.key, config.refresh) == ("UTC", 604800)
+    assert config.retry_failed
+    assert config.simulate
+    assert config.rebuild
+    assert config.sync
+    assert config.strict
 
 
 @pytest.mark.parametrize("timeout", [59.9, "59s", "50ms", 1])
 def test_a_timeout_under_the_vendors_is_refused_unless_allowed(timeout: float | str) -> None:
-    told = refusal(lambda: settings_of({"timeout": timeout}))
+    told = refusal(lambda: config_of(timeout=timeout))
     assert "under the 60 seconds the vendor asks for" in told
     assert "--allow-short-timeout" in told
-    allowed = settings_of({"timeout": timeout, "allow_short_timeout": True})
-    assert 0 < allowed.calling.timeout < 60
+    allowed = config_of(timeout=timeout, allow_short_timeout=True)
+    assert 0 < allowed.timeout < 60
 
 
 def test_a_timeout_of_a_minute_needs_no_leave() -> None:
-    assert settings_of({"timeout": 60}).calling.timeout == 60
-    assert settings_of({"timeout": "1m"}).calling.timeout == 60
+    assert config_of(timeout=60).timeout == 60
+    assert config_of(timeout="1m").timeout == 60
 
 
 @pytest.mark.parametrize(
@@ -472,14 +467,16 @@ def test_a_timeout_of_a_minute_needs_no_leave() -> None:
         ({"wait_for_lock": "1e1"}, "--wait-for-lock '1e1' needs a unit: 1e1m or 1e1s?"),
         ({"day_timezone": "Mars"}, "--day-timezone 'Mars' is no known time zone"),
         ({"endpoint": "v1"}, "--endpoint 'v1' is neither a known name nor a path"),
-        ({"endpoint": None}, "--endpoint None is no text."),
+        ({"endpoint": 5}, "--endpoint 5 is no text."),
         ({"sync": "no"}, "--sync 'no' is neither True nor False."),
         ({"timeout": 0, "allow_short_timeout": True}, "--timeout 0 is not more than 0 seconds."),
     ],
 )
-def test_an_option_that_cannot_be_meant_is_refused_by_its_name(options: Options, told: str) -> None:
+def test_an_option_that_cannot_be_meant_is_refused_by_its_name(
+    options: dict[str, Any], told: str
+) -> None:
     with pytest.raises(OptionError) as caught:
-        settings_of(options)
+        config_of(**options)
     assert str(caught.value).startswith(told)
     in_python = str(caught.value.by(caught.value.option))
     assert in_python.startswith(f"{caught.value.option}=")
@@ -487,10 +484,10 @@ def test_an_option_that_cannot_be_meant_is_refused_by_its_name(options: Options,
 
 @pytest.mark.parametrize("option", ["refresh", "max_runtime", "wait_for_lock"])
 def test_nothing_needs_a_unit_too(option: str) -> None:
-    assert read(option, "0s") == 0
+    assert getattr(config_of(**{option: "0s"}), option) == 0
     for nothing in ("0", 0, "0.0"):
         with pytest.raises(OptionError, match="needs a unit: 0"):
-            read(option, nothing)
+            config_of(**{option: nothing})
 
 
 @pytest.mark.parametrize(
@@ -504,7 +501,7 @@ def test_a_misspelt_keyword_is_an_error_before_anything_is_done(
     with pytest.raises(TypeError, match=f"unexpected keyword argument '{keyword}'.*{near}"):
         asyncio.run(harvester.harvest([ID], output, **options))
     with pytest.raises(UsageError, match=r"^rate=5 is not like 5/s"):
-        asyncio.run(harvester.harvest([ID], output, rate=5, simulate=True))  # type: ignore[arg-type]
+        asyncio.run(harvester.harvest([ID], output, rate=5, simulate=True))
     assert not output.exists()
 
 
@@ -537,7 +534,7 @@ def test_a_file_that_is_there_is_a_path_even_if_its_name_is_an_id(
 
 def test_a_dash_is_standard_input_even_if_the_pattern_would_take_it() -> None:
     assert ids_of(["-"], stdin=f"{ID}\n".encode()) == [ID]
-    assert ids_of(["-"], {"id_pattern": r"[-\w]+"}, b"a-1\n") == ["a-1"]
+    assert ids_of(["-"], InputOptions(r"[-\w]+"), b"a-1\n") == ["a-1"]
 
 
 def test_no_input_is_no_pages() -> None:
@@ -550,22 +547,22 @@ def test_a_path_that_is_not_there_is_an_input_error() -> None:
 
 
 def test_custom_ids_may_come_from_an_iterable() -> None:
-    assert ids_of(["a-1", "b-2"], {"id_pattern": r"[-\w]+"}) == ["a-1", "b-2"]
+    assert ids_of(["a-1", "b-2"], InputOptions(r"[-\w]+")) == ["a-1", "b-2"]
 
 
 @pytest.mark.parametrize("ids", [[ID, "nonsense"], (ID, "nonsense")])
 def test_strict_refuses_a_bad_id_of_an_iterable_before_the_first_page(ids: Iterable[str]) -> None:
     assert ids_of(ids) == [ID]
     with pytest.raises(InputError, match="nonsense"):
-        pages_of(ids, {"strict": True}, None)
-    assert ids_of(iter([ID, OTHER]), {"strict": True}) == [ID, OTHER]
+        pages_of(ids, InputOptions(strict=True))
+    assert ids_of(iter([ID, OTHER]), InputOptions(strict=True)) == [ID, OTHER]
 
 
 def test_strict_refuses_a_bad_line_of_a_file_before_the_first_page(tmp_path: Path) -> None:
     file = tmp_path / "ids.txt"
     file.write_text(f"{ID}\nnonsense\n")
     with pytest.raises(InputError, match=r"ids\.txt:2: .*nonsense"):
-        pages_of([file], {"strict": True}, None)
+        pages_of([file], InputOptions(strict=True))
     assert ids_of([file]) == [ID]
 
 
@@ -585,7 +582,7 @@ def test_what_strict_reads_first_can_be_left_off(tmp_path: Path) -> None:
 
     for inputs in (endless(), [file], ["-"]):
         with pytest.raises(HaltedError):
-            pages_of(inputs, {"strict": True}, io.BytesIO(f"{ID}\n".encode()), look)
+            pages_of(inputs, InputOptions(strict=True), io.BytesIO(f"{ID}\n".encode()), look)
     assert len(read) <= 2_000
 
 
@@ -612,31 +609,29 @@ def test_a_strict_harvest_keeps_to_its_time_and_does_not_hold_the_loop(tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
-# The plan
+# What is checked before OUTPUT is touched
 
 
-def test_a_plan_touches_no_output(tmp_path: Path) -> None:
+def test_a_config_touches_no_output(tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
-    harvest = plan([ID], output, {"token": SECRET, "base_url": "https://h/"})
-    assert (harvest.output, harvest.base_url) == (output, "https://h")
-    assert [token.reveal() for token in harvest.tokens] == [SECRET]
+    config = RunConfig.read([ID], output, {"base_url": "https://h/"}, Secret(SECRET))
+    assert (config.output, config.base_url) == (output, "https://h")
     assert not output.exists()
 
 
-def test_a_simulated_plan_needs_no_token() -> None:
-    harvest = plan([ID], "out.jsonl", {"simulate": True})
-    assert harvest.base_url == ""
-    assert [token.reveal() for token in harvest.tokens] == ["simulated"]
-    assert harvest.settings.simulated
+def test_a_simulated_run_needs_no_token() -> None:
+    config = config_of(token=None, simulate=True)
+    assert config.base_url == ""
+    assert [token.reveal() for token in config.tokens] == ["simulated"]
 
 
 @pytest.mark.parametrize(("inputs", "has_input"), [([], False), ((), False), ([ID], True)])
-def test_a_plan_knows_whether_it_was_given_input(
+def test_a_config_knows_whether_it_was_given_input(
     tmp_path: Path, inputs: Inputs, *, has_input: bool
 ) -> None:
     output = tmp_path / "out.jsonl"
     output.touch()
-    assert plan(inputs, output, {"simulate": True}).has_input == has_input
+    assert RunConfig.read(inputs, output, {"simulate": True}).has_input == has_input
 
 
 def test_going_on_with_what_was_never_begun_is_refused_with_what_was(tmp_path: Path) -> None:
@@ -645,14 +640,14 @@ def test_going_on_with_what_was_never_begun_is_refused_with_what_was(tmp_path: P
         ("notse.jsonl", "did you mean notes.jsonl? Else name an INPUT"),
         ("other", ": name an INPUT"),
     ):
-        told = refusal(lambda name=name: plan([], tmp_path / name, {"simulate": True}))  # type: ignore[misc]
+        told = refusal(lambda name=name: RunConfig.read([], tmp_path / name, {"simulate": True}))  # type: ignore[misc]
         assert f"there is no {tmp_path / name} to go on with" in told
         assert hint in told
-    assert plan([], tmp_path / "notes.jsonl", {"simulate": True}).has_input is False
+    assert RunConfig.read([], tmp_path / "notes.jsonl", {"simulate": True}).has_input is False
     assert [path.name for path in tmp_path.iterdir()] == ["notes.jsonl.ledger"]
 
 
 def test_the_rate_may_be_left_to_be_found() -> None:
-    calling = settings_of({"rate": "auto"}).calling
-    assert (calling.is_rate_found, calling.rate) == (True, FASTEST)
-    assert not settings_of({"rate": "5/s"}).calling.is_rate_found
+    config = config_of(rate="auto")
+    assert (config.rate, config.top_rate) == (None, FASTEST)
+    assert config_of(rate="5/s").top_rate == Rate(5, 1)

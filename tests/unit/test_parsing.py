@@ -1,4 +1,4 @@
-"""Settings are parsed and checked once, and every wrong one is told in plain words."""
+"""Texts become values, and what cannot be one is told in plain words."""
 
 from __future__ import annotations
 
@@ -8,17 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.settings import (
-    Calling,
-    Limits,
-    Rate,
-    RunSettings,
-    parse_duration,
-    parse_rate,
-    parse_timezone,
-)
-
-GOOD = RunSettings(Calling(Rate(5, 1)), "xiaohongshu-pgy/note-detail/v1")
+from harvester import parsing
+from harvester.parsing import Rate
 
 
 @pytest.mark.parametrize(
@@ -33,7 +24,7 @@ GOOD = RunSettings(Calling(Rate(5, 1)), "xiaohongshu-pgy/note-detail/v1")
     ],
 )
 def test_a_rate_is_calls_in_a_period(text: str, rate: Rate, shown: str, per_second: float) -> None:
-    assert parse_rate(text) == rate
+    assert parsing.rate(text) == rate
     assert str(rate) == shown
     assert rate.per_second == per_second
 
@@ -41,7 +32,7 @@ def test_a_rate_is_calls_in_a_period(text: str, rate: Rate, shown: str, per_seco
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("5", "is not like 5/s, 300/m, 1000/h or 20000/d, nor auto."),
+        ("5", "is not like 5/s, 300/m, 1000/h or 20000/d."),
         ("", "is not like"),
         ("/s", "is not like"),
         ("5/w", "is not like"),
@@ -58,7 +49,7 @@ def test_a_rate_is_calls_in_a_period(text: str, rate: Rate, shown: str, per_seco
 )
 def test_a_rate_that_cannot_be_meant_is_refused(text: str, told: str) -> None:
     with pytest.raises(ValueError, match=re.escape(told)):
-        parse_rate(text)
+        parsing.rate(text)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +68,7 @@ def test_a_rate_that_cannot_be_meant_is_refused(text: str, told: str) -> None:
     ],
 )
 def test_a_duration_is_seconds_or_has_units(text: str, seconds: float) -> None:
-    assert parse_duration(text) == seconds
+    assert parsing.duration(text) == seconds
 
 
 @pytest.mark.parametrize(
@@ -99,13 +90,13 @@ def test_a_duration_is_seconds_or_has_units(text: str, seconds: float) -> None:
 )
 def test_a_duration_that_cannot_be_meant_is_refused(text: str, told: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(told)}"):
-        parse_duration(text)
+        parsing.duration(text)
 
 
 @given(st.text() | st.text("0123456789.-+ehdms ", max_size=30))
 def test_any_text_is_a_duration_in_range_or_refused(text: str) -> None:
     try:
-        seconds = parse_duration(text)
+        seconds = parsing.duration(text)
     except ValueError:
         return
     assert 0 <= seconds < 1e14
@@ -113,7 +104,7 @@ def test_any_text_is_a_duration_in_range_or_refused(text: str) -> None:
 
 @pytest.mark.parametrize("name", ["Asia/Shanghai", "UTC", "Europe/Berlin"])
 def test_a_time_zone_is_found_by_its_name(name: str) -> None:
-    assert parse_timezone(name).key == name
+    assert parsing.timezone(name).key == name
 
 
 @pytest.mark.parametrize(
@@ -133,12 +124,27 @@ def test_a_time_zone_is_found_by_its_name(name: str) -> None:
 )
 def test_a_time_zone_that_is_none_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=r"^is no known time zone: use a name like"):
-        parse_timezone(name)
+        parsing.timezone(name)
 
 
-def test_the_defaults_are_the_contracts() -> None:
-    assert (GOOD.calling.burst, GOOD.calling.workers, GOOD.calling.timeout) == (1, None, 120)
-    assert (GOOD.patience.max_attempts, GOOD.patience.max_unanswered) == (6, 2)
-    assert (GOOD.backoff.base, GOOD.backoff.cap) == (1, 120)
-    assert GOOD.limits == Limits(None, None, None, None, None)
-    assert GOOD.day_zone.key == "Asia/Shanghai"
+@pytest.mark.parametrize(
+    ("reader", "value", "told"),
+    [
+        (parsing.whole(1), "0", "is not a whole number of 1 or more."),
+        (parsing.whole(1), "1.5", "is not a whole number of 1 or more."),
+        (parsing.whole(0, 65535), "65536", "is not a whole number from 0 to 65535."),
+        (parsing.number, "nan", "is not a number of 0 or more."),
+        (parsing.number, "inf", "is not a number of 0 or more."),
+        (parsing.share, "2", "is not a number from 0 to 1."),
+    ],
+)
+def test_a_wrong_number_is_told_with_what_is_wanted(
+    reader: parsing.Reader, value: str, told: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(told)}$"):
+        reader(value)
+
+
+def test_a_right_number_is_itself() -> None:
+    assert parsing.whole(0, 65535)("65535") == 65535
+    assert (parsing.number("0.05"), parsing.share(1)) == (0.05, 1.0)

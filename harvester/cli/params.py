@@ -1,26 +1,35 @@
-"""What all commands are made with: their help, their examples, and the options they share."""
+"""What all commands are made with: the config's options, and words for where a value came from."""
 
 from __future__ import annotations
 
 import difflib
-import math
 import os
-import shlex
-import zoneinfo
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
-from click.shell_completion import CompletionItem
 
-from harvester.cli.helping import Context, option, sections_of, write_sections
+from harvester import config
+from harvester.cli.choices import SuggestingChoice, endpoint_items, zone_items
+from harvester.cli.config_file import KEPT, NAME, key_of, take
+from harvester.cli.helping import (
+    Context,
+    Option,
+    broken,
+    option,
+    option_group,
+    sections_of,
+    write_sections,
+)
+from harvester.config import ConsoleOptions, RunConfig, options_in
 from harvester.errors import OptionError
+from harvester.parsing import Reader
 from harvester.paths import place_of
-from harvester.settings import DEFAULT_DAY_ZONE
 
+F = TypeVar("F", bound=Callable[..., object])
 _INDENT = 2
 
 
@@ -37,15 +46,15 @@ class Command(click.Command):
     ) -> None:
         super().__init__(*args, **kwargs)
         self.examples = tuple(examples)
+        self.params.append(_config_option())
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the words and the environment; a wrong value is told by the name it came under."""
+        """Read words, environment and file; a wrong value is told by the name it came under."""
         try:
-            rest = super().parse_args(ctx, args)
+            with telling_names(ctx):
+                rest = super().parse_args(ctx, args)
         except click.BadParameter as error:
-            variable = _variable(ctx, error.param)
-            if variable is not None and _is_from_environment(ctx, error.param):
-                error.param_hint = variable
+            error.param_hint = _came_under(ctx, error.param) or error.param_hint
             raise
         self._check_variables(ctx)
         return rest
@@ -91,25 +100,25 @@ class Command(click.Command):
 
 @contextmanager
 def telling_names(ctx: click.Context) -> Iterator[None]:
-    """Tell a wrong value by the variable that it came from, if it did."""
+    """Tell a wrong value by the variable, or the key in a file, that it came from."""
     try:
         yield
     except OptionError as error:
         param = next((p for p in ctx.command.params if p.name == error.option), None)
-        variable = _variable(ctx, param)
-        if variable is not None and _is_from_environment(ctx, param):
-            raise error.by(variable) from None
+        name = _came_under(ctx, param)
+        if name is not None:
+            raise error.by(name) from None
         raise
 
 
-def _is_from_environment(ctx: click.Context, param: click.Parameter | None) -> bool:
-    source = ctx.get_parameter_source((param and param.name) or "")
-    return source is ParameterSource.ENVIRONMENT
-
-
-def _variable(ctx: click.Context, param: click.Parameter | None) -> str | None:
-    """The environment variable of an option."""
+def _came_under(ctx: click.Context, param: click.Parameter | None) -> str | None:
+    """The variable, or the file's key, that a value came from; None if it was typed."""
     if param is None or param.name is None:
+        return None
+    source = ctx.get_parameter_source(param.name)
+    if source is ParameterSource.DEFAULT_MAP and KEPT in ctx.meta:
+        return f"{ctx.meta[KEPT].name}: {key_of(param)}"
+    if source is not ParameterSource.ENVIRONMENT:
         return None
     if isinstance(param.envvar, str):
         return param.envvar
@@ -117,35 +126,26 @@ def _variable(ctx: click.Context, param: click.Parameter | None) -> str | None:
     return f"{prefix}_{param.name.upper()}" if prefix else None
 
 
-class Number(click.types.FloatParamType):
-    """A number from `least` to `most`; a whole number where `least` is one."""
+class Parsed(click.ParamType[Any]):
+    """A value that one of the readers in `parsing` makes."""
 
-    name = "number"
+    name = "value"
 
-    def __init__(self, least: float, most: float = math.inf) -> None:
-        self.least = least
-        self.most = most
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
 
     def convert(
         self,
         value: Any,  # noqa: ANN401 - click's own
         param: click.Parameter | None,
-        ctx: click.Context | None,
+        ctx: click.Context | None,  # noqa: ARG002 - the same
     ) -> Any:  # noqa: ANN401 - the same
-        """Read the number; fails in plain words."""
-        kind = type(self.least)
-        number: float | None
+        """Read it; raises OptionError."""
         try:
-            number = kind(value)
-        except ValueError:
-            number = None
-        # Written so that NaN fails too.
-        if number is None or not self.least <= number <= self.most or math.isinf(number):
-            what = "a whole number" if isinstance(self.least, int) else "a number"
-            least, most = f"{self.least:g}", f"{self.most:g}"
-            wanted = f"of {least} or more" if math.isinf(self.most) else f"from {least} to {most}"
-            self.fail(f"{value!r} is not {what} {wanted}.", param, ctx)
-        return number
+            return self._reader(value)
+        except ValueError as error:
+            name = (param and param.name) or ""
+            raise OptionError(name, str(error), repr(value)) from None
 
 
 class Place(click.Path):
@@ -164,56 +164,52 @@ class Place(click.Path):
 OUTPUT = Place(dir_okay=False, path_type=Path)
 
 
-def zone_items(
-    _ctx: click.Context, _param: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """The time zones that begin as typed."""
-    zones = sorted(zoneinfo.available_timezones())
-    return [CompletionItem(name) for name in zones if name.startswith(incomplete)]
+def _config_option() -> click.Option:
+    return Option(
+        ["--config"],
+        metavar="FILE",
+        is_eager=True,
+        expose_value=False,
+        callback=take,
+        help=f"File of options, by their long names.  [default: {NAME}, if it is here]",
+    )
 
 
-def broken(command: str, width: int) -> Iterator[str]:
-    r"""Lines of a shell command, broken with a `\` where a shell allows it."""
-    line = ""
-    for piece in _pieces(command):
-        if line and len(line) + 1 + len(piece) + len(" \\") > width:
-            yield line + " \\"
-            line = "  " + piece
-        else:
-            line = f"{line} {piece}" if line else piece
-    yield line
+def with_options(function: F) -> F:
+    """All options of a run and of what is seen of it; their values are left to the configs."""
+    for kind in (ConsoleOptions, RunConfig):
+        for name, said in reversed(options_in(kind).items()):
+            function = _decorator(name, said, _type_of(said))(function)
+    return function
 
 
-def _pieces(command: str) -> Iterator[str]:
-    """The words of a command as they are written; an option and a redirection keep their value."""
-    held = ""
-    for word in shlex.split(command, posix=False):
-        if held and not word.startswith("-"):
-            yield f"{held} {word}"
-            held = ""
-            continue
-        if held:
-            yield held
-            held = ""
-        if word.startswith(("-", ">")):
-            held = word
-        else:
-            yield word
-    if held:
-        yield held
+def shared_option(name: str, kind: click.ParamType[Any] | None = None) -> Callable[[F], F]:
+    """An option of `run` that another command has, too, with its value read."""
+    said = options_in(RunConfig)[name]
+    return _decorator(name, said, kind or Parsed(said.reader))
 
 
+def _decorator(name: str, said: config.Option, kind: Any) -> Callable[[F], F]:  # noqa: ANN401 - click's
+    words = (*filter(None, (said.short,)), f"--{name.replace('_', '-')}")
+    more: dict[str, Any] = {} if said.is_flag else {"type": kind, "metavar": said.metavar}
+    if said.default and not said.is_flag:
+        more["default"] = said.default
+    if name in _COMPLETED:
+        more["shell_complete"] = _COMPLETED[name]
+    made = option(*words, is_flag=said.is_flag, help=said.help, envvar=said.variable, **more)
+    return option_group(said.group, made)
+
+
+def _type_of(said: config.Option) -> Any:  # noqa: ANN401 - one of click's types
+    if said.names:
+        return SuggestingChoice(said.names)
+    if not said.is_file:
+        return str
+    # Given the token itself by mistake, no message is to show it.
+    return click.Path() if said.is_secret else OUTPUT
+
+
+_COMPLETED = {"endpoint": endpoint_items, "day_timezone": zone_items}
 existing_output = click.argument("output", type=OUTPUT, help="The file that `run -o` wrote.")
-price = option(
-    "--price",
-    metavar="PRICE",
-    type=Number(0.0),
-    help="Price of one charged call, to tell costs.",
-)
-day_timezone = option(
-    "--day-timezone",
-    metavar="ZONE",
-    default=DEFAULT_DAY_ZONE,
-    shell_complete=zone_items,
-    help="Time zone in which a day begins.",
-)
+price = shared_option("price")
+day_timezone = shared_option("day_timezone")

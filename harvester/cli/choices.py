@@ -1,0 +1,53 @@
+"""Names to choose from: a shell completes them, and a wrong one is told the nearest."""
+
+from __future__ import annotations
+
+import difflib
+import zoneinfo
+from collections.abc import Iterable
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from harvester.api.endpoints import DEFAULT_ENDPOINT, ENDPOINTS
+
+
+class SuggestingChoice(click.Choice[str]):
+    """One of a few names; a wrong one is told the nearest."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        super().__init__(list(names))
+
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str:  # noqa: ARG002 - click's own
+        """What to choose from, in one line."""
+        return f"Choose from: {', '.join(self.choices)}."
+
+    def get_invalid_choice_message(
+        self,
+        value: Any,  # noqa: ANN401 - click's own
+        ctx: click.Context | None,
+    ) -> str:
+        """What is wrong with a name, and what was probably meant."""
+        message = super().get_invalid_choice_message(value, ctx)
+        near = difflib.get_close_matches(str(value).casefold(), self.choices, n=1)
+        return f"{message} Did you mean {near[0]!r}?" if near else message
+
+
+def endpoint_items(
+    _ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """The known endpoints that begin as typed, the default one first."""
+    return [
+        CompletionItem(name, help="the default" if name == DEFAULT_ENDPOINT else None)
+        for name in ENDPOINTS
+        if name.startswith(incomplete)
+    ]
+
+
+def zone_items(
+    _ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """The time zones that begin as typed."""
+    zones = sorted(zoneinfo.available_timezones())
+    return [CompletionItem(name) for name in zones if name.startswith(incomplete)]

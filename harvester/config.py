@@ -1,0 +1,476 @@
+"""Every option of a run once: its default, what reads it, its help; each way in is made from it."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+from zoneinfo import ZoneInfo
+
+from harvester import parsing
+from harvester.api.endpoints import DEFAULT_ENDPOINT, endpoint_name
+from harvester.api.proxy import Proxy, read_proxy
+from harvester.errors import OptionError, UsageError
+from harvester.ledger.fleet import FleetAddress
+from harvester.parsing import Rate, Reader
+from harvester.paths import check_apart, check_output, place_of
+from harvester.rules.backoff import RetryLimits
+from harvester.rules.budget import Limits
+from harvester.secret import Secret, revealed
+from harvester.sides import Side
+from harvester.source.options import InputOptions, Inputs
+from harvester.tokens import NO_TOKEN, tokens_in, tokens_of_environment, tokens_of_file
+
+# The vendor's page: "Set request timeout to at least 60 seconds."
+SHORTEST_TIMEOUT = 60.0
+REGIONS = {
+    "global": "https://api.justoneapi.com",
+    "cn": "http://47.117.133.51:30015",
+}
+BASE_URL_VARIABLE = "JUSTONEAPI_BASE_URL"
+# Where the address of the ledger that hosts share may stand.
+LEDGER_VARIABLE = "HARVESTER_LEDGER"
+# What `--rate auto` never goes beyond: the fastest pace that was measured to be held.
+FASTEST = Rate(1000, 1.0)
+SIMULATED_TOKEN = "simulated"  # noqa: S105 - any word will do there
+
+# More names than these are note ids, not files.
+_MOST_PATHS = 10_000
+_OPTION = "option"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option: `default` as a person would say it, `reader` what makes a value of it.
+
+    `group` is its heading in the help. With `names` it is one of a few; `is_file` names a file. A
+    value with `is_secret` is shown in no message. `variable` is one of the environment's beside
+    HARVESTER_RUN_...
+    """
+
+    default: object
+    reader: Reader
+    group: str
+    help: str
+    metavar: str | None = None
+    short: str = ""
+    names: tuple[str, ...] = ()
+    is_file: bool = False
+    is_secret: bool = False
+    variable: str | None = None
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether it takes no value."""
+        return self.reader is parsing.flag
+
+    def read(self, name: str, value: object) -> Any:  # noqa: ANN401 - each has a type of its own
+        """What a value means; None leaves it out. Raises OptionError."""
+        value = self.default if value is None else value
+        if value is None:
+            return None
+        try:
+            return self.reader(revealed(value))
+        except ValueError as error:
+            told = str(error)
+        # From here, so that no frame that read it belongs to the error.
+        raise OptionError(name, told, "" if self.is_secret else repr(value))
+
+
+def _option(
+    default: object,
+    reader: Reader,
+    group: str,
+    help: str,  # noqa: A002 - click's word
+    metavar: str | None = None,
+    **more: Any,  # noqa: ANN401 - Option's own
+) -> Any:  # noqa: ANN401 - a field of any type, as dataclasses' own
+    option = Option(default, reader, group, help, metavar, **more)
+    return field(default_factory=partial(option.read, "", default), metadata={_OPTION: option})
+
+
+def _file(group: str, help: str) -> Any:  # noqa: A002, ANN401 - as _option
+    return _option(None, _place, group, help, is_file=True)
+
+
+def _place(value: object) -> Path:
+    if not isinstance(value, str | os.PathLike):
+        raise ValueError("is no path.")  # noqa: TRY004 - told as all others are
+    return place_of(value)
+
+
+def _token_place(value: object) -> Path:
+    """The path of a token's file; what cannot be one may be the token, so nothing is said of it."""
+    with suppress(UsageError):
+        return _place(value)
+    return Path(str(value))
+
+
+def _flag(group: str, help: str, short: str = "") -> Any:  # noqa: A002, ANN401 - as _option
+    return _option(False, parsing.flag, group, help, short=short)  # noqa: FBT003 - the default
+
+
+_INPUT, _API, _PACE = "Input and output", "Token and endpoint", "Pace"
+_RETRIES, _LIMITS, _FETCH = "Retries", "Limits and money", "What to fetch"
+_FLEET, _NIGHT, _SEEN = "More than one machine", "Unattended", "What you see"
+_limit = partial(_option, None, parsing.whole(1), _LIMITS, metavar="N")
+_name = partial(_option, None, parsing.text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """All that a run is told; durations are seconds.
+
+    `tokens` may be one or more; `base_url` is where to call, `rate` None is to be found, `workers`
+    None follows rate and latency. Nothing is opened by it but a token's file.
+    """
+
+    output: Path
+    inputs: Inputs = ()
+    tokens: tuple[Secret[str], ...] = ()
+
+    id_field: str | None = _name(_INPUT, "Field of CSV or JSONL that holds the id.", "NAME")
+    carry: str | Sequence[str] | None = _option(
+        None,
+        lambda names: names,
+        _INPUT,
+        "Columns of CSV or JSONL that travel along into the line: campaign,owner; or all.",
+        "NAMES",
+    )
+    id_pattern: str | None = _name(_INPUT, "For ids that are not 24 hex digits.", "REGEX")
+    strict: bool = _flag(_INPUT, "Refuse input with bad lines, before any call.")
+    rebuild: bool = _flag(_INPUT, "Take OUTPUT as the truth; mend the ledger.")
+    sync: bool = _flag(_INPUT, "Make every line durable at once; slower.")
+
+    token_file: Path | None = _option(
+        None, _token_place, _API, "File that holds the token.", is_file=True, is_secret=True
+    )
+    endpoint: str = _option(
+        DEFAULT_ENDPOINT,
+        lambda value: endpoint_name(parsing.text(value)),
+        _API,
+        "Which API to call, by name or path.",
+        "NAME",
+    )
+    region: str | None = _option(
+        None, parsing.one_of(REGIONS), _API, "Where the API is, by name.", names=tuple(REGIONS)
+    )
+    base_url: str = _option(
+        "",
+        parsing.text,
+        _API,
+        "Where the API is.  [default: the global region]",
+        "URL",
+        is_secret=True,
+    )
+    proxy: Proxy | None = _option(
+        None,
+        lambda value: read_proxy(parsing.text(value)),
+        _API,
+        "HTTP proxy to go through: http://NAME:PASSWORD@HOST:PORT. With a password, set it as "
+        "HARVESTER_RUN_PROXY. Proxies in the environment are not used.",
+        "URL",
+        is_secret=True,
+    )
+    accept_cache: bool = _flag(_API, "Let the API answer from its cache.")
+    simulate: bool = _flag(_API, "Call a simulator inside; no token, no costs.")
+
+    rate: Rate | None = _option(
+        "5/s",
+        parsing.or_auto(parsing.rate),
+        _PACE,
+        "Most calls in a second, minute, hour or day: 5/s, 300/m, 1000/h, 20000/d; or auto, "
+        "to find what the server bears.",
+        "RATE",
+    )
+    burst: int = _option(1, parsing.whole(1), _PACE, "Most calls at the same moment.", "N")
+    workers: int | None = _option(
+        "auto",
+        parsing.or_auto(parsing.whole(1)),
+        _PACE,
+        "Most calls in flight; auto follows rate and latency.",
+        "N",
+    )
+    timeout: float = _option(
+        "120s", parsing.positive_duration, _PACE, "Longest that a call may take.", "TIME"
+    )
+    allow_short_timeout: bool = _flag(_PACE, "Let --timeout be under 60 seconds.")
+
+    max_attempts: int = _option(6, parsing.whole(1), _RETRIES, "Most calls for one note.", "N")
+    max_unanswered: int = _option(
+        2,
+        parsing.whole(0),
+        _RETRIES,
+        "Most calls for one note that end without an answer: each may be charged.",
+        "N",
+    )
+    backoff_base: float = _option(
+        "1s",
+        parsing.duration,
+        _RETRIES,
+        "Longest wait before the second call for a note; doubles each time.",
+        "TIME",
+    )
+    backoff_cap: float = _option(
+        "120s", parsing.duration, _RETRIES, "Longest wait between two calls.", "TIME"
+    )
+
+    max_notes: int | None = _limit("Stop after N notes saved.")
+    max_calls: int | None = _limit("Stop after N calls.")
+    max_charged: int | None = _limit("Stop after N charged calls.")
+    max_charged_daily: int | None = _limit(
+        "Stop after N charged calls in a calendar day, over all runs."
+    )
+    max_runtime: float | None = _option(
+        None, parsing.long_duration("h"), _LIMITS, "Stop after so long: 8h, 90m.", "TIME"
+    )
+    # The vendor's calendar day is taken to be China's.
+    day_timezone: ZoneInfo = _option(
+        "Asia/Shanghai", parsing.timezone, _LIMITS, "Time zone in which a day begins.", "ZONE"
+    )
+    price: float | None = _option(
+        None, parsing.number, _LIMITS, "Price of one charged call, to tell costs.", "PRICE"
+    )
+
+    refresh: float | None = _option(
+        None, parsing.long_duration("d"), _FETCH, "Also fetch again what is older: 7d, 12h.", "AGE"
+    )
+    retry_failed: bool = _flag(_FETCH, "Also try rejected notes again.")
+
+    ledger: Secret[str] | None = _option(
+        None,
+        lambda value: Secret(parsing.text(value)),
+        _FLEET,
+        "PostgreSQL that holds the ledger of all hosts: postgresql://USER@HOST/DATABASE.",
+        "URL",
+        is_secret=True,
+        variable=LEDGER_VARIABLE,
+    )
+    harvest: str | None = _name(
+        _FLEET, "Which harvest of that database.  [default: default]", "NAME"
+    )
+
+    wait_for_lock: float = _option(
+        "0s",
+        parsing.long_duration("m"),
+        _NIGHT,
+        "Longest wait for another run that holds OUTPUT: 10m.",
+        "TIME",
+    )
+
+    @classmethod
+    def read(
+        cls,
+        inputs: Inputs,
+        output: str | os.PathLike[str],
+        said: Mapping[str, object],
+        token: Secret[str | Sequence[str]] | None = None,
+    ) -> Self:
+        """The config of options by name, as a person or a program says them; all may be left out.
+
+        Checks all that can be checked before OUTPUT is touched. Raises UsageError; TypeError for a
+        name that is no option.
+        """
+        values = read_options(cls, said)
+        config = cls(output=place_of(output), inputs=inputs, **values)
+        check_output(config.output)
+        check_apart({}, config.files_read(), output=config.output)
+        _check_timeout(config, said)
+        _check_fleet(config)
+        if not config.has_input and config.fleet is None:
+            _check_begun(config.output)
+        if config.simulate:
+            more: dict[str, Any] = {
+                "tokens": (Secret(SIMULATED_TOKEN),),
+                "base_url": "",
+                "proxy": None,
+            }
+        else:
+            more = {
+                "tokens": _tokens(token, config.token_file),
+                "base_url": _base_url(revealed(said.get("base_url")), config.region),
+            }
+        return replace(config, **more)
+
+    @property
+    def has_input(self) -> bool:
+        """Whether anything is named, rather than gone on with."""
+        return not (isinstance(self.inputs, Sized) and len(self.inputs) == 0)
+
+    @property
+    def top_rate(self) -> Rate:
+        """The rate that is never exceeded."""
+        return self.rate or FASTEST
+
+    @property
+    def limits(self) -> Limits:
+        """The run's own limits."""
+        return Limits(self.max_notes, self.max_calls, self.max_charged, self.max_charged_daily)
+
+    @property
+    def retry_limits(self) -> RetryLimits:
+        """How often, and after how long, a note is called for again."""
+        return RetryLimits(
+            self.max_attempts, self.max_unanswered, self.backoff_base, self.backoff_cap
+        )
+
+    @property
+    def input_options(self) -> InputOptions:
+        """How INPUT is to be read."""
+        return InputOptions(self.id_pattern, self.id_field, self.carry, self.strict)
+
+    @property
+    def fleet(self) -> FleetAddress | None:
+        """The harvest that hosts share, if this is one."""
+        url = "" if self.ledger is None else self.ledger.reveal()
+        return FleetAddress(url, self.harvest or "default") if url.strip() else None
+
+    def files_read(self) -> Iterator[tuple[str, str | os.PathLike[str] | None]]:
+        """The files that a run reads, by what they are; of note ids nobody asks if they are."""
+        yield "--token-file", self.token_file
+        if isinstance(self.inputs, str | os.PathLike):
+            yield "INPUT", self.inputs
+        elif isinstance(self.inputs, list | tuple) and len(self.inputs) <= _MOST_PATHS:
+            yield from (("INPUT", path) for path in self.inputs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsoleOptions:
+    """What the person at the terminal wants of a run, beside the run itself."""
+
+    dry_run: bool = _flag(_FETCH, "Say what would be done, and send nothing.")
+    progress: str = _option(
+        "auto",
+        parsing.text,
+        _SEEN,
+        "bar, plain, json or none; auto is a bar on a terminal, else plain.",
+        "FORM",
+        names=("auto", "bar", "plain", "json", "none"),
+    )
+    verbose: bool = _flag(_SEEN, "One line a call.", "-v")
+    quiet: bool = _flag(_SEEN, "Nothing on success, else one line.", "-q")
+    log_file: Path | None = _file(_SEEN, "Append what happens, a line a call.")
+    log_format: str = _option(
+        "text",
+        parsing.text,
+        _SEEN,
+        "Form of -v and --log-file: text or json.",
+        "FORM",
+        names=("text", "json"),
+    )
+    metrics_file: Path | None = _file(
+        _NIGHT,
+        "Keep the run's numbers there for Prometheus (node_exporter's textfile collector).",
+    )
+    on_finish: str | None = _name(
+        _NIGHT,
+        "Shell command to run at the end, however it comes: it finds HARVESTER_REASON, "
+        "HARVESTER_EXIT_CODE, HARVESTER_SUMMARY and the counts in its environment.",
+        "COMMAND",
+    )
+
+    def check_apart(self, config: RunConfig) -> None:
+        """Raise UsageError where a file that is written is also meant by another name."""
+        written = {"--log-file": self.log_file, "--metrics-file": self.metrics_file}
+        check_apart(written, config.files_read(), output=config.output)
+
+
+def options_in(kind: type[RunConfig | ConsoleOptions]) -> dict[str, Option]:
+    """The options of a config, by name."""
+    return {one.name: one.metadata[_OPTION] for one in fields(kind) if _OPTION in one.metadata}
+
+
+def is_secret(name: str) -> bool:
+    """Whether what is given under a name is not to be shown: a name that is none may be one."""
+    option = options_in(RunConfig).get(name)
+    return option is None or option.is_secret
+
+
+def read_options(
+    kind: type[RunConfig | ConsoleOptions], said: Mapping[str, object]
+) -> dict[str, Any]:
+    """The values that a config's options have; raises OptionError, TypeError."""
+    options = options_in(kind)
+    for name in said:
+        if name not in options:
+            near = difflib.get_close_matches(name, options, n=1)
+            hint = f". Did you mean {near[0]!r}?" if near else ""
+            raise TypeError(f"harvest() got an unexpected keyword argument {name!r}{hint}")
+    return {name: options[name].read(name, value) for name, value in said.items()}
+
+
+def _check_timeout(config: RunConfig, said: Mapping[str, object]) -> None:
+    if config.timeout < SHORTEST_TIMEOUT and not config.allow_short_timeout:
+        raise OptionError(
+            "timeout",
+            f"is under the {SHORTEST_TIMEOUT:g} seconds the vendor asks for: a call cut short may "
+            "be charged all the same. Say --allow-short-timeout to do it.",
+            repr(said.get("timeout")),
+        )
+
+
+def _check_fleet(config: RunConfig) -> None:
+    if config.harvest is not None and config.fleet is None:
+        raise UsageError(
+            f"--harvest names one that hosts share: give --ledger, or {LEDGER_VARIABLE}."
+        )
+
+
+def _check_begun(output: Path) -> None:
+    """Refuse to go on with what was never begun; raises UsageError that names what was."""
+    ledger = Side.LEDGER.of(output.resolve())
+    if output.exists() or ledger.exists():
+        return
+    others = ledger.parent.glob(f"*{Side.LEDGER}")
+    begun = [path.name.removesuffix(Side.LEDGER) for path in others]
+    near = difflib.get_close_matches(output.name, begun, n=1)
+    hint = f"did you mean {near[0]}? Else name" if near else "name"
+    raise UsageError(f"there is no {output} to go on with: {hint} an INPUT to begin with.")
+
+
+def _base_url(given: object, region: str | None) -> str:
+    """Where to call: a base URL, a region's, or the environment's; raises UsageError.
+
+    One that is empty is refused: behind a variable that was not set, the default would be paid for.
+    """
+    if given is not None and region is not None:
+        raise UsageError("--base-url and --region contradict each other: give one of them.")
+    if region is not None:
+        return REGIONS[region]
+    name = "" if given is not None else BASE_URL_VARIABLE
+    url = os.environ.get(BASE_URL_VARIABLE, REGIONS["global"]) if given is None else given
+    try:
+        return parsing.base_url(url)
+    except ValueError as error:
+        # The value itself is not shown: somebody may have put a token in it.
+        raise OptionError("base_url", str(error), name=name) from None
+
+
+def _tokens(
+    given: Secret[str | Sequence[str]] | None, file: Path | None
+) -> tuple[Secret[str], ...]:
+    """The tokens, from a file, as given, or of the environment; raises UsageError."""
+    try:
+        tokens = tuple(map(Secret, _texts(given, file)))
+    except UsageError as error:
+        # Without the frames below, which hold what was read, also of what it came from.
+        error.__context__ = None
+        raise error.with_traceback(None) from None
+    if not tokens:
+        raise UsageError(NO_TOKEN)
+    return tokens
+
+
+def _texts(given: Secret[str | Sequence[str]] | None, file: Path | None) -> tuple[str, ...]:
+    if file is not None:
+        return tokens_of_file(file)
+    texts = "" if given is None else given.reveal()
+    lines = [texts] if isinstance(texts, str) else [*texts]
+    if not all(isinstance(line, str) for line in lines):
+        raise OptionError("token", "is neither a text nor a list of texts.")
+    return tokens_in("\n".join(lines)) or tokens_of_environment()

@@ -1,0 +1,200 @@
+"""Texts, and what Python code gives in their place, to values.
+
+Each reader raises ValueError that says what is wrong with a value, without its option's name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from msgspec import Struct
+
+# What reads a value as a person or a program gives it; it raises ValueError.
+Reader = Callable[[object], Any]
+_AUTO = "auto"
+_RATE = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)\s*/\s*(s|m|h|d)", re.ASCII)
+_BARE_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
+_BASE_URL = re.compile(
+    r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([1-9]\d{0,4}))?(?:/[A-Za-z0-9._~/%-]*)?"
+)
+_LAST_PORT = 65535
+_UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class Rate(Struct, frozen=True):
+    """At most `calls` calls in any window of `period` seconds."""
+
+    calls: float
+    period: float
+
+    @property
+    def per_second(self) -> float:
+        """The same as calls a second."""
+        return self.calls / self.period
+
+    def __str__(self) -> str:
+        unit = next(unit for unit, seconds in _UNIT_SECONDS.items() if seconds == self.period)
+        return f"{self.calls:.0f}/{unit}"
+
+
+def rate(value: object) -> Rate:
+    """Read "5/s", "300/m", "1000/h" or "20000/d"."""
+    match = _RATE.fullmatch(str(value).strip())
+    if match is None or float(match[1]) <= 0:
+        raise ValueError("is not like 5/s, 300/m, 1000/h or 20000/d.")
+    calls, period = float(match[1]), _UNIT_SECONDS[match[2]]
+    if calls < 1:
+        # "0.5/s" and "30/m" are the same pace; a window must hold at least one whole call.
+        raise ValueError("needs a longer unit, such as 30/m for 0.5/s.")
+    if calls != int(calls):
+        raise ValueError("is not in whole calls, such as 90/m for 1.5/s.")
+    return Rate(calls, period)
+
+
+def duration(value: object) -> float:
+    """Read "8h", "7d", "50ms", "1h30m" or plain seconds ("90") as seconds."""
+    text = str(value)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = _with_units(text)
+    if not 0 <= seconds <= timedelta.max.total_seconds():
+        raise ValueError("is out of range.")
+    return seconds
+
+
+def _with_units(text: str) -> float:
+    # Only a text with a unit needs it, and not every command reads one.
+    import durationpy  # noqa: PLC0415
+
+    try:
+        return durationpy.from_str(text.strip()).total_seconds()
+    except durationpy.DurationError:
+        raise ValueError("is not a time like 90, 50ms, 30m, 8h or 7d.") from None
+
+
+def positive_duration(value: object) -> float:
+    """Read a duration that is more than nothing."""
+    seconds = duration(value)
+    if not seconds:
+        raise ValueError("is not more than 0 seconds.")
+    return seconds
+
+
+def long_duration(unit: str) -> Reader:
+    """A reader of durations of a day or of a night, in seconds.
+
+    Too much hangs on whether 7 are days or seconds, and a 0 may be a value left out. `unit` is the
+    one that was probably meant.
+    """
+
+    def read_long(value: object) -> float:
+        seconds, text = duration(value), str(value)
+        if _BARE_NUMBER.fullmatch(text):
+            number = text.strip()
+            raise ValueError(f"needs a unit: {number}{unit} or {number}s?")
+        return seconds
+
+    return read_long
+
+
+def timezone(value: object) -> ZoneInfo:
+    """Find a time zone by its IANA name, such as Asia/Shanghai."""
+    try:
+        return ZoneInfo(text(value))
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("is no known time zone: use a name like Asia/Shanghai.") from None
+
+
+def flag(value: object) -> bool:
+    """Read True or False."""
+    if not isinstance(value, bool):
+        raise ValueError("is neither True nor False.")  # noqa: TRY004 - told as all others are
+    return value
+
+
+def text(value: object) -> str:
+    """Read a text as it is."""
+    if not isinstance(value, str):
+        raise ValueError("is no text.")  # noqa: TRY004 - the same
+    return value
+
+
+def whole(least: int, most: float = float("inf")) -> Reader:
+    """A reader of whole numbers from `least` on, to `most`."""
+
+    def read_whole(value: object) -> int:
+        try:
+            number = int(str(value))
+        except ValueError:
+            number = least - 1
+        if not least <= number <= most:
+            wanted = f"of {least} or more" if most == float("inf") else f"from {least} to {most}"
+            raise ValueError(f"is not a whole number {wanted}.")
+        return number
+
+    return read_whole
+
+
+def number(value: object) -> float:
+    """Read a number of 0 or more."""
+    try:
+        found = float(str(value))
+    except ValueError:
+        found = -1.0
+    # Written so that NaN fails too.
+    if not 0 <= found < float("inf"):
+        raise ValueError("is not a number of 0 or more.")
+    return found
+
+
+def share(value: object) -> float:
+    """Read a number from 0 to 1."""
+    with suppress(ValueError):
+        if (found := number(value)) <= 1:
+            return found
+    raise ValueError("is not a number from 0 to 1.")
+
+
+def one_of(names: Collection[str]) -> Reader:
+    """A reader of one of a few names."""
+
+    def read_name(value: object) -> str:
+        if value not in names:
+            raise ValueError(f"is not known: use {' or '.join(names)}.")
+        return str(value)
+
+    return read_name
+
+
+def or_auto(reader: Reader) -> Reader:
+    """A reader that also takes "auto", which leaves it to the run and is read as None."""
+
+    def read_or_auto(value: object) -> Any:  # noqa: ANN401 - each reader has a type of its own
+        if str(value).strip() == _AUTO:
+            return None
+        try:
+            return reader(value)
+        except ValueError as error:
+            raise ValueError(f"{str(error).removesuffix('.')}, nor auto.") from None
+
+    return read_or_auto
+
+
+def base_url(value: object) -> str:
+    """Read a base URL, and leave out its last slash."""
+    url = text(value)
+    if not url.strip():
+        raise ValueError("is empty: leave it out, or say where to call.")
+    match = _BASE_URL.fullmatch(url)
+    if match is None or int(match[1] or 1) > _LAST_PORT:
+        raise ValueError(
+            "is not like https://api.justoneapi.com: give scheme, host, perhaps port and path, and "
+            "nothing else."
+        )
+    return url.rstrip("/")

@@ -1,0 +1,20 @@
+"""What may be given as INPUT, and how it is to be read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+
+# Paths, or note ids.
+Inputs = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+
+
+class InputOptions(Struct, frozen=True):
+    """How a list is to be read, as `harvester run` is told it; with `strict` all of it at first."""
+
+    id_pattern: str | None = None
+    id_field: str | None = None
+    carry: str | Sequence[str] | None = None
+    strict: bool = False

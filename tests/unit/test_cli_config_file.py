@@ -1,0 +1,123 @@
+"""`harvester.toml` holds what is said each time, and a wrong word in it is told with its place."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import click
+import pytest
+
+from harvester.cli import cli
+from harvester.cli.config_file import NAME
+from harvester.errors import HarvesterError
+
+
+def main(*words: str) -> int:
+    code = cli.main(list(words), standalone_mode=False, auto_envvar_prefix="HARVESTER")
+    return int(code or 0)
+
+
+def refusal(*words: str) -> str:
+    with pytest.raises((HarvesterError, click.UsageError)) as caught:
+        main(*words)
+    error = caught.value
+    return error.format_message() if isinstance(error, click.UsageError) else str(error)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with a list in it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ids.txt").write_text("\n".join(f"{n:024x}" for n in range(3)))
+    return tmp_path
+
+
+def write(folder: Path, text: str) -> None:
+    (folder / NAME).write_text(text)
+
+
+def test_a_run_needs_no_word_where_the_file_says_all(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(
+        folder,
+        'price = 0.5\n[run]\ninputs = ["ids.txt"]\noutput = "notes.jsonl"\nsimulate = true\n'
+        'rate = "1000/s"\nmax-notes = 2\n[status]\njson = true\n',
+    )
+    assert main("run") == 7
+    assert "(1.00 at 0.5 a call)" in capsys.readouterr().out
+    assert len((folder / "notes.jsonl").read_bytes().splitlines()) == 2
+    # At the top stands what is for all; of another heading nothing is taken.
+    assert main("status", "notes.jsonl") == 0
+    assert capsys.readouterr().out.startswith("{")
+
+
+def test_an_option_goes_before_the_environment_and_that_before_the_file(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder, '[run]\ntimeout = "soon"\n')
+    words = ("run", "ids.txt", "-o", "notes.jsonl", "--simulate")
+    assert refusal(*words).startswith("harvester.toml: timeout='soon' is not a time like")
+    monkeypatch.setenv("HARVESTER_RUN_TIMEOUT", "never")
+    assert refusal(*words).startswith("HARVESTER_RUN_TIMEOUT='never' is not a time like")
+    assert refusal(*words, "--timeout", "x").startswith("--timeout 'x' is not a time like")
+
+
+def test_paths_are_relative_to_the_file_that_is_named(folder: Path) -> None:
+    night = folder / "night"
+    night.mkdir()
+    (folder / "ids.txt").rename(night / "ids.txt")
+    (night / "other.toml").write_text(
+        '[run]\ninput = "ids.txt"\noutput = "notes.jsonl"\nsimulate = true\nrate = "1000/s"\n'
+        'log-file = "run.log"\n'
+    )
+    assert main("run", "--config", "night/other.toml", "-q") == 0
+    assert {path.name for path in night.iterdir()} >= {"notes.jsonl", "run.log"}
+    assert [path.name for path in folder.iterdir()] == ["night"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[run]\nrat = 5", "harvester.toml: rat is no option. Did you mean rate?"),
+        ("rat = 5", "harvester.toml: rat is no option. Did you mean rate?"),
+        ("[rum]\nrate = 5", "harvester.toml: [rum] is no command. Did you mean [run]?"),
+        ("[run]\ntoken = 'abc'", "harvester.toml: a token never stands there"),
+        ("token = 'abc'", "harvester.toml: a token never stands there"),
+        ("[run]\nsimulate = 1", "harvester.toml: simulate is neither true nor false."),
+        ("[run]\nrate = [1]", "harvester.toml: rate is not one text or number."),
+        ("[run]\nburst = 0", "harvester.toml: burst='0' is not a whole number of 1 or more."),
+        ("[run]\nprogress = 'bra'", "Invalid value for harvester.toml: progress: 'bra' is not"),
+        ("[run\n", "is not TOML: "),
+    ],
+)
+def test_a_wrong_word_in_the_file_is_told_with_its_place(
+    folder: Path, text: str, told: str
+) -> None:
+    write(folder, text)
+    said = refusal("run", "ids.txt", "-o", "notes.jsonl", "--simulate")
+    assert told in said
+    assert "abc" not in said
+    assert not (folder / "notes.jsonl").exists()
+
+
+def test_a_file_that_is_named_and_not_there_is_told(folder: Path) -> None:
+    told = refusal("run", "--config", "none.toml", "-o", "notes.jsonl")
+    assert told == f"--config {folder / 'none.toml'} cannot be read: No such file or directory."
+
+
+def test_the_readmes_file_is_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    text = readme.partition("```toml\n")[2].partition("```")[0]
+    write(folder, textwrap.dedent(text))
+    (folder / "token.txt").write_text("a-token-of-some-length")
+    (folder / "token.txt").chmod(0o600)
+    assert main("run", "--dry-run") == 0
+    assert "3 calls (0.15 at 0.05 a call)" in capsys.readouterr().out
+
+
+def test_a_schedule_names_the_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(folder, "[run]\nsimulate = true\n")
+    assert main("schedule", "notes.jsonl", "ids.txt", "--at", "01:30", "--format", "cron") == 0
+    assert f"--config {folder / NAME}" in capsys.readouterr().out
