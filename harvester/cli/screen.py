@@ -24,7 +24,7 @@ from harvester.errors import LocalIOError, OutputLockedError
 from harvester.model import Summary
 from harvester.plain import plain
 from harvester.views.log import line_in, notices_to, open_log, writer
-from harvester.views.progress import json_line, plain_line, show_bar, show_lines
+from harvester.views.progress import json_line, plain_line, show_lines
 from harvester.views.summary import summary_lines
 from harvester.views.words import count
 
@@ -95,6 +95,8 @@ def _aloud(view: Callable[[TextIO], Callable[[Event], None]]) -> Callable[[Event
 
 
 def _bar(run: Run) -> Coroutine[Any, Any, None]:
+    from harvester.views.bar import show_bar
+
     stream = sys.stderr
     bare = stream.bare if isinstance(stream, Clean) else stream
     return show_bar(run, bare, lambda: is_behind(stream))

@@ -125,7 +125,7 @@ def test_a_run_loads_what_it_uses(tool: Tool) -> None:
     run = ["run", str(tool.notes(2)), "-o", "o.jsonl", "-q", "--simulate"]
     practice, dry = loaded(tool, [run, [*run, "--dry-run"]])
     assert {"harvester.simulator.server", "aiohttp.web"} <= practice
-    assert not practice & {"prometheus_client", "psycopg", "plotly"}
+    assert not practice & {"prometheus_client", "psycopg", "plotly", "rich.console"}
     assert not dry & {"aiohttp.web", "harvester.simulator.server"}
 
 
