@@ -6,18 +6,33 @@ import difflib
 import os
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Self
 from zoneinfo import ZoneInfo
 
-from harvester import parsing
+from msgspec import Struct, field, structs
+
 from harvester.api.endpoints import DEFAULT_ENDPOINT, endpoint_name
 from harvester.api.proxy import Proxy, read_proxy
 from harvester.errors import OptionError, UsageError
 from harvester.ledger.fleet import FleetAddress
-from harvester.parsing import Rate, Reader
+from harvester.parsing import (
+    Rate,
+    Reader,
+    long_duration,
+    one_of,
+    or_auto,
+    read_base_url,
+    read_duration,
+    read_flag,
+    read_number,
+    read_positive_duration,
+    read_rate,
+    read_text,
+    read_timezone,
+    whole,
+)
 from harvester.paths import check_apart, check_output, place_of
 from harvester.rules.backoff import RetryLimits
 from harvester.rules.budget import Limits
@@ -41,11 +56,9 @@ SIMULATED_TOKEN = "simulated"  # noqa: S105 - any word will do there
 
 # More names than these are note ids, not files.
 _MOST_PATHS = 10_000
-_OPTION = "option"
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(Struct, frozen=True):
     """One option: `default` as a person would say it, `reader` what makes a value of it.
 
     `group` is its heading in the help. With `names` it is one of a few; `is_file` names a file. A
@@ -64,10 +77,14 @@ class Option:
     is_secret: bool = False
     variable: str | None = None
 
+    def __call__(self) -> Any:  # noqa: ANN401 - as its reader
+        """What it means where it is left out."""
+        return self.read("", self.default)
+
     @property
     def is_flag(self) -> bool:
         """Whether it takes no value."""
-        return self.reader is parsing.flag
+        return self.reader is read_flag
 
     def read(self, name: str, value: object) -> Any:  # noqa: ANN401 - each has a type of its own
         """What a value means; None leaves it out. Raises OptionError."""
@@ -90,8 +107,7 @@ def _option(
     metavar: str | None = None,
     **more: Any,  # noqa: ANN401 - Option's own
 ) -> Any:  # noqa: ANN401 - a field of any type, as dataclasses' own
-    option = Option(default, reader, group, help, metavar, **more)
-    return field(default_factory=partial(option.read, "", default), metadata={_OPTION: option})
+    return field(default_factory=Option(default, reader, group, help, metavar, **more))
 
 
 def _file(group: str, help: str) -> Any:  # noqa: A002, ANN401 - as _option
@@ -112,18 +128,17 @@ def _token_place(value: object) -> Path:
 
 
 def _flag(group: str, help: str, short: str = "") -> Any:  # noqa: A002, ANN401 - as _option
-    return _option(False, parsing.flag, group, help, short=short)  # noqa: FBT003 - the default
+    return _option(False, read_flag, group, help, short=short)  # noqa: FBT003 - the default
 
 
 _INPUT, _API, _PACE = "Input and output", "Token and endpoint", "Pace"
 _RETRIES, _LIMITS, _FETCH = "Retries", "Limits and money", "What to fetch"
 _FLEET, _NIGHT, _SEEN = "More than one machine", "Unattended", "What you see"
-_limit = partial(_option, None, parsing.whole(1), _LIMITS, metavar="N")
-_name = partial(_option, None, parsing.text)
+_limit = partial(_option, None, whole(1), _LIMITS, metavar="N")
+_name = partial(_option, None, read_text)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunConfig:
+class RunConfig(Struct, frozen=True, kw_only=True):
     """All that a run is told; durations are seconds.
 
     `tokens` may be one or more; `base_url` is where to call, `rate` None is to be found, `workers`
@@ -152,17 +167,17 @@ class RunConfig:
     )
     endpoint: str = _option(
         DEFAULT_ENDPOINT,
-        lambda value: endpoint_name(parsing.text(value)),
+        lambda value: endpoint_name(read_text(value)),
         _API,
         "Which API to call, by name or path.",
         "NAME",
     )
     region: str | None = _option(
-        None, parsing.one_of(REGIONS), _API, "Where the API is, by name.", names=tuple(REGIONS)
+        None, one_of(REGIONS), _API, "Where the API is, by name.", names=tuple(REGIONS)
     )
     base_url: str = _option(
         "",
-        parsing.text,
+        read_text,
         _API,
         "Where the API is.  [default: the global region]",
         "URL",
@@ -170,7 +185,7 @@ class RunConfig:
     )
     proxy: Proxy | None = _option(
         None,
-        lambda value: read_proxy(parsing.text(value)),
+        lambda value: read_proxy(read_text(value)),
         _API,
         "HTTP proxy to go through: http://NAME:PASSWORD@HOST:PORT. With a password, set it as "
         "HARVESTER_RUN_PROXY. Proxies in the environment are not used.",
@@ -182,42 +197,42 @@ class RunConfig:
 
     rate: Rate | None = _option(
         "5/s",
-        parsing.or_auto(parsing.rate),
+        or_auto(read_rate),
         _PACE,
         "Most calls in a second, minute, hour or day: 5/s, 300/m, 1000/h, 20000/d; or auto, "
         "to find what the server bears.",
         "RATE",
     )
-    burst: int = _option(1, parsing.whole(1), _PACE, "Most calls at the same moment.", "N")
+    burst: int = _option(1, whole(1), _PACE, "Most calls at the same moment.", "N")
     workers: int | None = _option(
         "auto",
-        parsing.or_auto(parsing.whole(1)),
+        or_auto(whole(1)),
         _PACE,
         "Most calls in flight; auto follows rate and latency.",
         "N",
     )
     timeout: float = _option(
-        "120s", parsing.positive_duration, _PACE, "Longest that a call may take.", "TIME"
+        "120s", read_positive_duration, _PACE, "Longest that a call may take.", "TIME"
     )
     allow_short_timeout: bool = _flag(_PACE, "Let --timeout be under 60 seconds.")
 
-    max_attempts: int = _option(6, parsing.whole(1), _RETRIES, "Most calls for one note.", "N")
+    max_attempts: int = _option(6, whole(1), _RETRIES, "Most calls for one note.", "N")
     max_unanswered: int = _option(
         2,
-        parsing.whole(0),
+        whole(0),
         _RETRIES,
         "Most calls for one note that end without an answer: each may be charged.",
         "N",
     )
     backoff_base: float = _option(
         "1s",
-        parsing.duration,
+        read_duration,
         _RETRIES,
         "Longest wait before the second call for a note; doubles each time.",
         "TIME",
     )
     backoff_cap: float = _option(
-        "120s", parsing.duration, _RETRIES, "Longest wait between two calls.", "TIME"
+        "120s", read_duration, _RETRIES, "Longest wait between two calls.", "TIME"
     )
 
     max_notes: int | None = _limit("Stop after N notes saved.")
@@ -227,24 +242,24 @@ class RunConfig:
         "Stop after N charged calls in a calendar day, over all runs."
     )
     max_runtime: float | None = _option(
-        None, parsing.long_duration("h"), _LIMITS, "Stop after so long: 8h, 90m.", "TIME"
+        None, long_duration("h"), _LIMITS, "Stop after so long: 8h, 90m.", "TIME"
     )
     # The vendor's calendar day is taken to be China's.
     day_timezone: ZoneInfo = _option(
-        "Asia/Shanghai", parsing.timezone, _LIMITS, "Time zone in which a day begins.", "ZONE"
+        "Asia/Shanghai", read_timezone, _LIMITS, "Time zone in which a day begins.", "ZONE"
     )
     price: float | None = _option(
-        None, parsing.number, _LIMITS, "Price of one charged call, to tell costs.", "PRICE"
+        None, read_number, _LIMITS, "Price of one charged call, to tell costs.", "PRICE"
     )
 
     refresh: float | None = _option(
-        None, parsing.long_duration("d"), _FETCH, "Also fetch again what is older: 7d, 12h.", "AGE"
+        None, long_duration("d"), _FETCH, "Also fetch again what is older: 7d, 12h.", "AGE"
     )
     retry_failed: bool = _flag(_FETCH, "Also try rejected notes again.")
 
     ledger: Secret[str] | None = _option(
         None,
-        lambda value: Secret(parsing.text(value)),
+        lambda value: Secret(read_text(value)),
         _FLEET,
         "PostgreSQL that holds the ledger of all hosts: postgresql://USER@HOST/DATABASE.",
         "URL",
@@ -257,7 +272,7 @@ class RunConfig:
 
     wait_for_lock: float = _option(
         "0s",
-        parsing.long_duration("m"),
+        long_duration("m"),
         _NIGHT,
         "Longest wait for another run that holds OUTPUT: 10m.",
         "TIME",
@@ -295,7 +310,7 @@ class RunConfig:
                 "tokens": _tokens(token, config.token_file),
                 "base_url": _base_url(revealed(said.get("base_url")), config.region),
             }
-        return replace(config, **more)
+        return structs.replace(config, **more)
 
     @property
     def has_input(self) -> bool:
@@ -339,14 +354,13 @@ class RunConfig:
             yield from (("INPUT", path) for path in self.inputs)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConsoleOptions:
+class ConsoleOptions(Struct, frozen=True, kw_only=True):
     """What the person at the terminal wants of a run, beside the run itself."""
 
     dry_run: bool = _flag(_FETCH, "Say what would be done, and send nothing.")
     progress: str = _option(
         "auto",
-        parsing.text,
+        read_text,
         _SEEN,
         "bar, plain, json or none; auto is a bar on a terminal, else plain.",
         "FORM",
@@ -357,7 +371,7 @@ class ConsoleOptions:
     log_file: Path | None = _file(_SEEN, "Append what happens, a line a call.")
     log_format: str = _option(
         "text",
-        parsing.text,
+        read_text,
         _SEEN,
         "Form of -v and --log-file: text or json.",
         "FORM",
@@ -380,9 +394,14 @@ class ConsoleOptions:
         check_apart(written, config.files_read(), output=config.output)
 
 
+@cache
 def options_in(kind: type[RunConfig | ConsoleOptions]) -> dict[str, Option]:
-    """The options of a config, by name."""
-    return {one.name: one.metadata[_OPTION] for one in fields(kind) if _OPTION in one.metadata}
+    """The options of a config, by name: each makes its field's default."""
+    return {
+        one.name: one.default_factory
+        for one in structs.fields(kind)
+        if isinstance(one.default_factory, Option)
+    }
 
 
 def is_secret(name: str) -> bool:
@@ -445,7 +464,7 @@ def _base_url(given: object, region: str | None) -> str:
     name = "" if given is not None else BASE_URL_VARIABLE
     url = os.environ.get(BASE_URL_VARIABLE, REGIONS["global"]) if given is None else given
     try:
-        return parsing.base_url(url)
+        return read_base_url(url)
     except ValueError as error:
         # The value itself is not shown: somebody may have put a token in it.
         raise OptionError("base_url", str(error), name=name) from None

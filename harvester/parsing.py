@@ -42,7 +42,7 @@ class Rate(Struct, frozen=True):
         return f"{self.calls:.0f}/{unit}"
 
 
-def rate(value: object) -> Rate:
+def read_rate(value: object) -> Rate:
     """Read "5/s", "300/m", "1000/h" or "20000/d"."""
     match = _RATE.fullmatch(str(value).strip())
     if match is None or float(match[1]) <= 0:
@@ -56,7 +56,7 @@ def rate(value: object) -> Rate:
     return Rate(calls, period)
 
 
-def duration(value: object) -> float:
+def read_duration(value: object) -> float:
     """Read "8h", "7d", "50ms", "1h30m" or plain seconds ("90") as seconds."""
     text = str(value)
     try:
@@ -78,9 +78,9 @@ def _with_units(text: str) -> float:
         raise ValueError("is not a time like 90, 50ms, 30m, 8h or 7d.") from None
 
 
-def positive_duration(value: object) -> float:
+def read_positive_duration(value: object) -> float:
     """Read a duration that is more than nothing."""
-    seconds = duration(value)
+    seconds = read_duration(value)
     if not seconds:
         raise ValueError("is not more than 0 seconds.")
     return seconds
@@ -94,7 +94,7 @@ def long_duration(unit: str) -> Reader:
     """
 
     def read_long(value: object) -> float:
-        seconds, text = duration(value), str(value)
+        seconds, text = read_duration(value), str(value)
         if _BARE_NUMBER.fullmatch(text):
             number = text.strip()
             raise ValueError(f"needs a unit: {number}{unit} or {number}s?")
@@ -103,22 +103,22 @@ def long_duration(unit: str) -> Reader:
     return read_long
 
 
-def timezone(value: object) -> ZoneInfo:
+def read_timezone(value: object) -> ZoneInfo:
     """Find a time zone by its IANA name, such as Asia/Shanghai."""
     try:
-        return ZoneInfo(text(value))
+        return ZoneInfo(read_text(value))
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError("is no known time zone: use a name like Asia/Shanghai.") from None
 
 
-def flag(value: object) -> bool:
+def read_flag(value: object) -> bool:
     """Read True or False."""
     if not isinstance(value, bool):
         raise ValueError("is neither True nor False.")  # noqa: TRY004 - told as all others are
     return value
 
 
-def text(value: object) -> str:
+def read_text(value: object) -> str:
     """Read a text as it is."""
     if not isinstance(value, str):
         raise ValueError("is no text.")  # noqa: TRY004 - the same
@@ -141,7 +141,7 @@ def whole(least: int, most: float = float("inf")) -> Reader:
     return read_whole
 
 
-def number(value: object) -> float:
+def read_number(value: object) -> float:
     """Read a number of 0 or more."""
     try:
         found = float(str(value))
@@ -153,10 +153,10 @@ def number(value: object) -> float:
     return found
 
 
-def share(value: object) -> float:
+def read_share(value: object) -> float:
     """Read a number from 0 to 1."""
     with suppress(ValueError):
-        if (found := number(value)) <= 1:
+        if (found := read_number(value)) <= 1:
             return found
     raise ValueError("is not a number from 0 to 1.")
 
@@ -186,9 +186,9 @@ def or_auto(reader: Reader) -> Reader:
     return read_or_auto
 
 
-def base_url(value: object) -> str:
+def read_base_url(value: object) -> str:
     """Read a base URL, and leave out its last slash."""
-    url = text(value)
+    url = read_text(value)
     if not url.strip():
         raise ValueError("is empty: leave it out, or say where to call.")
     match = _BASE_URL.fullmatch(url)

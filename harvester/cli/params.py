@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from harvester import config
 from harvester.cli.choices import SuggestingChoice, endpoint_items, zone_items
 from harvester.cli.config_file import KEPT, NAME, key_of, take
 from harvester.cli.helping import (
@@ -25,6 +24,7 @@ from harvester.cli.helping import (
     write_sections,
 )
 from harvester.config import ConsoleOptions, RunConfig, options_in
+from harvester.config import Option as ConfigOption
 from harvester.errors import OptionError
 from harvester.parsing import Reader
 from harvester.paths import place_of
@@ -189,7 +189,7 @@ def shared_option(name: str, kind: click.ParamType[Any] | None = None) -> Callab
     return _decorator(name, said, kind or Parsed(said.reader))
 
 
-def _decorator(name: str, said: config.Option, kind: Any) -> Callable[[F], F]:  # noqa: ANN401 - click's
+def _decorator(name: str, said: ConfigOption, kind: Any) -> Callable[[F], F]:  # noqa: ANN401 - click's
     words = (*filter(None, (said.short,)), f"--{name.replace('_', '-')}")
     more: dict[str, Any] = {} if said.is_flag else {"type": kind, "metavar": said.metavar}
     if said.default and not said.is_flag:
@@ -200,7 +200,7 @@ def _decorator(name: str, said: config.Option, kind: Any) -> Callable[[F], F]:  
     return option_group(said.group, made)
 
 
-def _type_of(said: config.Option) -> Any:  # noqa: ANN401 - one of click's types
+def _type_of(said: ConfigOption) -> Any:  # noqa: ANN401 - one of click's types
     if said.names:
         return SuggestingChoice(said.names)
     if not said.is_file:

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import click
 
-from harvester import parsing
 from harvester.cli.choices import SuggestingChoice
 from harvester.cli.helping import option, option_group
 from harvester.cli.params import Command, Parsed
 from harvester.errors import UsageError
+from harvester.parsing import read_duration, read_share, whole
 
 if TYPE_CHECKING:
     from harvester.simulator import SimulatorSettings
 
-_NUMBER, _TIME = Parsed(parsing.whole(0)), Parsed(parsing.duration)
+_NUMBER, _TIME = Parsed(whole(0)), Parsed(read_duration)
 
 
 @click.command(
@@ -32,7 +32,7 @@ _NUMBER, _TIME = Parsed(parsing.whole(0)), Parsed(parsing.duration)
         "--port",
         metavar="PORT",
         default=8080,
-        type=Parsed(parsing.whole(0, 65535)),
+        type=Parsed(whole(0, 65535)),
         help="Port to listen on; 0 is any that is free.",
     ),
 )
@@ -58,7 +58,7 @@ _NUMBER, _TIME = Parsed(parsing.whole(0)), Parsed(parsing.duration)
         "--missing",
         metavar="SHARE",
         default=0,
-        type=Parsed(parsing.share),
+        type=Parsed(read_share),
         help="Share of notes that are gone: 0.02.",
     ),
     option(

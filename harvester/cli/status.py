@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harvester import parsing
 from harvester.cli.helping import columns, option
 from harvester.cli.ledgers import fleet_options, opened_reader, output_or_fleet
 from harvester.cli.params import Command, Parsed, day_timezone, price
+from harvester.parsing import read_rate, whole
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 @option(
     "--rate",
     metavar="RATE",
-    type=Parsed(parsing.rate),
+    type=Parsed(read_rate),
     help="Forecast at this rate, such as 5/s, instead of the last run's.",
 )
 @option(
     "--max-charged-daily",
     metavar="N",
-    type=Parsed(parsing.whole(1)),
+    type=Parsed(whole(1)),
     help="Forecast with this daily cap instead of the last run's.",
 )
 @day_timezone

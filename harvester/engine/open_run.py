@@ -7,13 +7,12 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
-from msgspec import structs
+from msgspec.structs import replace
 
 from harvester.config import RunConfig
 from harvester.descriptors import few_descriptors
@@ -66,7 +65,7 @@ async def open_run(
     at its end what an observer raised.
     """
     opening, reading = Halt(), Halt()
-    host = structs.replace(this_host(), look=opening.look)
+    host = replace(this_host(), look=opening.look)
     began_at = host.clock()
     sharing = None if config.fleet is None else Sharing(config.fleet, config, host)
     in_flight = (config.workers or MOST_IN_FLIGHT) * len(config.tokens)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,6 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
-from harvester import parsing
 from harvester.config import RunConfig
 from harvester.engine.calling import mark_of, pace_of
 from harvester.engine.lane import Lane
@@ -24,6 +22,7 @@ from harvester.ledger.protocol import Identity
 from harvester.ledger.threaded import ThreadedLedger
 from harvester.model import Answer, BadLine, Page, Summary
 from harvester.output.threaded import ThreadedSink
+from harvester.parsing import read_rate
 from harvester.simulator.brain import Brain
 from tests.virtual import InlineExecutor, run_virtually
 
@@ -91,7 +90,7 @@ class Upstream(Struct):
 CONFIG = RunConfig(
     output=Path("notes.jsonl"),
     inputs=("ids.txt",),
-    rate=parsing.rate("50/s"),
+    rate=read_rate("50/s"),
     endpoint=ENDPOINT,
     backoff_base=1.0,
     backoff_cap=120.0,
@@ -119,7 +118,7 @@ class Night:
             loop = asyncio.get_running_loop()
             host = Host(lambda: self.clock + loop.time())
             opened = self.open(host, config)
-            begin(opened, dataclasses.replace(config, inputs=tuple(ids)), host)
+            begin(opened, replace(config, inputs=tuple(ids)), host)
             try:
                 summary = await self._line(opened, ids, upstream, config, meddle)
             finally:

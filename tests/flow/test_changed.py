@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import errno
 import fcntl
 import json
@@ -15,13 +14,13 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from harvester import parsing
 from harvester.config import RunConfig
 from harvester.disk import Disk
 from harvester.engine.opening import Host, Opened
 from harvester.engine.ports import Notice
 from harvester.engine.run import Run
 from harvester.model import Answer, StopReason, Summary
+from harvester.parsing import read_rate
 from harvester.sides import Side
 from harvester.simulator import SimulatorSettings
 from harvester.simulator.brain import Brain
@@ -171,7 +170,7 @@ def test_a_full_disk_loses_no_long_answers_in_flight(tmp_path: Path) -> None:
     many, size = 900, 16 << 20
     body = b'{"code":0,"message":"ok","data":{"text":"%s"}}' % (b"x" * 30_000)
     api = Upstream(Brain(SimulatorSettings()), latency=2, script=lambda *_call: Answer(200, body))
-    settings = dataclasses.replace(CONFIG, rate=parsing.rate("300/s"))
+    settings = replace(CONFIG, rate=read_rate("300/s"))
     night = On(tmp_path, disk=SmallDisk(size))
     full = night.run(note_ids(many), api, settings)
     assert full.reason == StopReason.LOCAL_IO.value
@@ -198,7 +197,7 @@ def test_a_full_disk_loses_no_answer_that_cannot_be_read(tmp_path: Path) -> None
         return Answer(200, f"<p>{note}".encode() + b"x" * 60_000)
 
     api = Upstream(Brain(SimulatorSettings()), latency=2, script=script)
-    settings = dataclasses.replace(CONFIG, rate=parsing.rate("300/s"))
+    settings = replace(CONFIG, rate=read_rate("300/s"))
     full = On(tmp_path, disk=SmallDisk(16 << 20)).run(ids, api, settings)
     assert full.reason == StopReason.LOCAL_IO.value
     assert "could not be written" not in full.detail

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import pytest
-from msgspec import structs
+from msgspec.structs import replace
 
 from harvester.engine.ports import Notice, Stopping
 from harvester.model import Answer
@@ -117,9 +116,7 @@ def test_a_302_on_one_token_slows_that_token_alone(night: Night) -> None:
 def test_no_call_is_made_beyond_the_limit_by_many_tokens_whose_connections_are_new(
     night: Night,
 ) -> None:
-    apis = [
-        structs.replace(upstream(fail={301: 0.3}), connecting=wait) for wait in (0.9, 0.3, 0.0, 0.1)
-    ]
+    apis = [replace(upstream(fail={301: 0.3}), connecting=wait) for wait in (0.9, 0.3, 0.0, 0.1)]
     night.more_upstreams = tuple(apis[1:])
     settings = replace(CONFIG, max_calls=20)
     summary = night.run(note_ids(300), apis[0], settings)

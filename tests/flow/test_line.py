@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter, defaultdict
-from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from harvester import parsing
 from harvester.engine.run import Run
 from harvester.model import Answer, Fault, StopReason
+from harvester.parsing import read_rate
 from harvester.sides import Side
 from harvester.simulator import SimulatorSettings
 from harvester.simulator.brain import Brain
@@ -331,7 +331,7 @@ def test_refresh_fetches_again_what_is_older(night: Night) -> None:
 
 
 def test_one_call_a_minute_is_paced_as_such(night: Night) -> None:
-    settings = replace(CONFIG, rate=parsing.rate("6/m"))
+    settings = replace(CONFIG, rate=read_rate("6/m"))
     api = upstream()
     night.run(note_ids(30), api, settings)
     starts = [when for when, _ in api.starts]

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
-from harvester import parsing
 from harvester.engine.run import Run
+from harvester.parsing import read_rate
 from harvester.simulator import SimulatorSettings
 from harvester.simulator.brain import Brain
 from harvester.views.progress import Meter, Snapshot
 
 from .conftest import CONFIG, Night, Upstream, note_ids
 
-SLOW = replace(CONFIG, rate=parsing.rate("2/s"))
+SLOW = replace(CONFIG, rate=read_rate("2/s"))
 
 
 def looks(night: Night, many: int, every: float, enough: int) -> list[Snapshot]:

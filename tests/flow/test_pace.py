@@ -13,9 +13,9 @@ from itertools import cycle
 
 import pytest
 
-from harvester import parsing
 from harvester.config import FASTEST
 from harvester.pace import Pace
+from harvester.parsing import read_rate
 from harvester.rules.tempo import START
 from harvester.simulator import SimulatorSettings
 from harvester.simulator.brain import Brain
@@ -23,7 +23,7 @@ from tests.virtual import run_virtually
 
 from .conftest import Upstream, note_ids
 
-ASKED = parsing.rate("50/s")
+ASKED = read_rate("50/s")
 
 
 def brain(**settings: object) -> Brain:

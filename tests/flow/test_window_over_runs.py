@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
-from msgspec import structs
+from msgspec.structs import replace
 
-from harvester import parsing
 from harvester.engine.run import Run
+from harvester.parsing import read_rate
 
 from .conftest import CONFIG, MIDNIGHT, Night, note_ids
 from .test_line import upstream
@@ -21,7 +20,7 @@ def worst(starts: list[float], period: float) -> int:
 
 @pytest.mark.parametrize(("rate", "burst"), [("6/m", 1), ("20/h", 10)])
 def test_short_runs_together_keep_the_limit(night: Night, rate: str, burst: int) -> None:
-    limit = parsing.rate(rate)
+    limit = read_rate(rate)
     settings = replace(CONFIG, rate=limit, burst=burst, max_calls=burst)
     starts: list[float] = []
     for _ in range(6):
@@ -33,7 +32,7 @@ def test_short_runs_together_keep_the_limit(night: Night, rate: str, burst: int)
 
 
 def test_a_clock_that_was_set_back_blocks_no_longer_than_one_window(night: Night) -> None:
-    limit = parsing.rate("2/m")
+    limit = read_rate("2/m")
     settings = replace(CONFIG, rate=limit, max_calls=2)
     night.run(note_ids(10), upstream(), settings)
     night.clock -= 5 * 365 * 86_400
@@ -54,7 +53,7 @@ async def die_soon(_run: Run) -> None:
 def test_runs_that_die_before_they_kept_anything_keep_the_limit(
     night: Night, rate: str, burst: int
 ) -> None:
-    limit = parsing.rate(rate)
+    limit = read_rate(rate)
     settings = replace(CONFIG, rate=limit, burst=burst)
     starts: list[float] = []
     for _ in range(10):
@@ -67,12 +66,12 @@ def test_runs_that_die_before_they_kept_anything_keep_the_limit(
 
 
 def test_each_token_keeps_its_own_limit_over_runs_in_whatever_order_they_are(night: Night) -> None:
-    limit = parsing.rate("6/m")
+    limit = read_rate("6/m")
     settings = replace(CONFIG, rate=limit, max_calls=4)
     starts: dict[str, list[float]] = {"one": [], "two": []}
     for run in range(6):
         tokens = sorted(starts, reverse=bool(run % 2))
-        first, second = (structs.replace(upstream(), token=token) for token in tokens)
+        first, second = (replace(upstream(), token=token) for token in tokens)
         night.more_upstreams = (second,)
         began = night.clock - MIDNIGHT
         night.run(note_ids(100), first, settings)

@@ -19,7 +19,7 @@ from harvester.cli.running import unencrypted, warnings_about
 from harvester.config import BASE_URL_VARIABLE, FASTEST, RunConfig
 from harvester.engine.open_run import is_local
 from harvester.errors import HaltedError, InputError, OptionError, UsageError
-from harvester.parsing import Rate, base_url
+from harvester.parsing import Rate, read_base_url
 from harvester.rules.backoff import RetryLimits
 from harvester.rules.budget import Limits
 from harvester.secret import Secret
@@ -354,7 +354,7 @@ def test_what_cannot_be_a_base_url_is_refused(url: str) -> None:
     assert told.startswith("--base-url is not like https://api.justoneapi.com")
     assert "SECRET" not in told
     with pytest.raises(ValueError, match="is not like"):
-        base_url(url)
+        read_base_url(url)
 
 
 @pytest.mark.parametrize(

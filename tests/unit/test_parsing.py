@@ -8,8 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester import parsing
-from harvester.parsing import Rate
+from harvester.parsing import (
+    Rate,
+    Reader,
+    read_duration,
+    read_number,
+    read_rate,
+    read_share,
+    read_timezone,
+    whole,
+)
 
 
 @pytest.mark.parametrize(
@@ -24,7 +32,7 @@ from harvester.parsing import Rate
     ],
 )
 def test_a_rate_is_calls_in_a_period(text: str, rate: Rate, shown: str, per_second: float) -> None:
-    assert parsing.rate(text) == rate
+    assert read_rate(text) == rate
     assert str(rate) == shown
     assert rate.per_second == per_second
 
@@ -49,7 +57,7 @@ def test_a_rate_is_calls_in_a_period(text: str, rate: Rate, shown: str, per_seco
 )
 def test_a_rate_that_cannot_be_meant_is_refused(text: str, told: str) -> None:
     with pytest.raises(ValueError, match=re.escape(told)):
-        parsing.rate(text)
+        read_rate(text)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +76,7 @@ def test_a_rate_that_cannot_be_meant_is_refused(text: str, told: str) -> None:
     ],
 )
 def test_a_duration_is_seconds_or_has_units(text: str, seconds: float) -> None:
-    assert parsing.duration(text) == seconds
+    assert read_duration(text) == seconds
 
 
 @pytest.mark.parametrize(
@@ -90,13 +98,13 @@ def test_a_duration_is_seconds_or_has_units(text: str, seconds: float) -> None:
 )
 def test_a_duration_that_cannot_be_meant_is_refused(text: str, told: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(told)}"):
-        parsing.duration(text)
+        read_duration(text)
 
 
 @given(st.text() | st.text("0123456789.-+ehdms ", max_size=30))
 def test_any_text_is_a_duration_in_range_or_refused(text: str) -> None:
     try:
-        seconds = parsing.duration(text)
+        seconds = read_duration(text)
     except ValueError:
         return
     assert 0 <= seconds < 1e14
@@ -104,7 +112,7 @@ def test_any_text_is_a_duration_in_range_or_refused(text: str) -> None:
 
 @pytest.mark.parametrize("name", ["Asia/Shanghai", "UTC", "Europe/Berlin"])
 def test_a_time_zone_is_found_by_its_name(name: str) -> None:
-    assert parsing.timezone(name).key == name
+    assert read_timezone(name).key == name
 
 
 @pytest.mark.parametrize(
@@ -124,27 +132,25 @@ def test_a_time_zone_is_found_by_its_name(name: str) -> None:
 )
 def test_a_time_zone_that_is_none_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=r"^is no known time zone: use a name like"):
-        parsing.timezone(name)
+        read_timezone(name)
 
 
 @pytest.mark.parametrize(
     ("reader", "value", "told"),
     [
-        (parsing.whole(1), "0", "is not a whole number of 1 or more."),
-        (parsing.whole(1), "1.5", "is not a whole number of 1 or more."),
-        (parsing.whole(0, 65535), "65536", "is not a whole number from 0 to 65535."),
-        (parsing.number, "nan", "is not a number of 0 or more."),
-        (parsing.number, "inf", "is not a number of 0 or more."),
-        (parsing.share, "2", "is not a number from 0 to 1."),
+        (whole(1), "0", "is not a whole number of 1 or more."),
+        (whole(1), "1.5", "is not a whole number of 1 or more."),
+        (whole(0, 65535), "65536", "is not a whole number from 0 to 65535."),
+        (read_number, "nan", "is not a number of 0 or more."),
+        (read_number, "inf", "is not a number of 0 or more."),
+        (read_share, "2", "is not a number from 0 to 1."),
     ],
 )
-def test_a_wrong_number_is_told_with_what_is_wanted(
-    reader: parsing.Reader, value: str, told: str
-) -> None:
+def test_a_wrong_number_is_told_with_what_is_wanted(reader: Reader, value: str, told: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(told)}$"):
         reader(value)
 
 
 def test_a_right_number_is_itself() -> None:
-    assert parsing.whole(0, 65535)("65535") == 65535
-    assert (parsing.number("0.05"), parsing.share(1)) == (0.05, 1.0)
+    assert whole(0, 65535)("65535") == 65535
+    assert (read_number("0.05"), read_share(1)) == (0.05, 1.0)

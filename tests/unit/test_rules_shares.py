@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harvester import parsing
-from harvester.parsing import Rate
+from harvester.parsing import Rate, read_rate
 from harvester.rules.shares import Freeing, Share, divide, fair, reduced
 
 ALIVE = 900
@@ -35,7 +34,7 @@ PERIOD = 1000
 def test_a_rate_is_reduced_to_whole_calls_in_a_short_period(
     rate: str, calls: int, period: float
 ) -> None:
-    few, short = reduced(parsing.rate(rate))
+    few, short = reduced(read_rate(rate))
     assert few == calls
     assert short == pytest.approx(period)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester import parsing
+from harvester.parsing import read_rate
 from harvester.views.words import codes, count, duration, moment, money, pace
 
 
@@ -65,4 +65,4 @@ def test_a_moment_is_utc_to_the_millisecond() -> None:
 )
 def test_a_pace_is_said_as_the_rate_option_takes_it(per_second: float, said: str) -> None:
     assert pace(per_second) == said
-    assert parsing.rate(said).per_second == pytest.approx(per_second, rel=0.1) or said == "1/d"
+    assert read_rate(said).per_second == pytest.approx(per_second, rel=0.1) or said == "1/d"
