@@ -10,8 +10,11 @@ run: $(VENV)/.runtime
 	@mkdir -p out
 	@$(BIN)/harvester run input_samples/* -o out/notes.jsonl --simulate
 
+# Each more reads all tests again and has a PostgreSQL of its own; fewer leave cores idle while
+# tests wait.
+TOGETHER := --numprocesses 3 --dist worksteal
 test: check
-	$(BIN)/python -m pytest -q --numprocesses 4
+	$(BIN)/python -m pytest -q $(TOGETHER)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -24,13 +27,16 @@ bench: $(VENV)/.dev
 bench-fleet: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.fleet
 
-# Many more crash stories than `make test` plays, from another seed on each time: SEEDS=100000.
+# What is too heavy for every day: a browser, a user's mypy, heavy libraries, long histories; and many
+# more crash stories than `make test` plays, from another seed on each time: SEEDS=100000.
 SEEDS ?= 20000
 FIRST ?= $(shell date +%s)
+HISTORIES := tests/contract/test_ledger.py tests/contract/test_membership.py
 RECIPES := test_the_recipes_read_what_was_harvested
 soak: $(VENV)/.soak
 	$(BIN)/python -m pytest -q tests/process/soak tests/process/test_readme.py::$(RECIPES)
-	$(BIN)/python -m pytest -q --numprocesses 4 tests/crashes --seeds $(SEEDS) --first-seed $(FIRST)
+	$(BIN)/python -m pytest -q $(TOGETHER) --hypothesis-profile soak $(HISTORIES)
+	$(BIN)/python -m pytest -q $(TOGETHER) tests/crashes --seeds $(SEEDS) --first-seed $(FIRST)
 
 clean:
 	rm -rf $(VENV) out build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .cache

@@ -14,10 +14,13 @@ from tests.postgres import GIVEN, Given, Postgres, Server
 # tried each time, and none has a deadline anywhere.
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("here", deadline=None)
+# For `make soak`; histories, whose every example is long, keep to a part of it.
+settings.register_profile("soak", max_examples=2000, deadline=None)
 
 
-def pytest_configure() -> None:
-    settings.load_profile("ci" if os.environ.get("CI") else "here")
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--hypothesis-profile") is None:
+        settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1241,7 +1241,10 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 LedgerMachine.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, derandomize=True
+    max_examples=settings().max_examples // 3,
+    stateful_step_count=40,
+    deadline=None,
+    derandomize=True,
 )
 TestRandomHistories = LedgerMachine.TestCase
 
@@ -1302,5 +1305,10 @@ def test_random_histories_of_the_fleets_ledger(fleet_url: str) -> None:
 
     run_state_machine_as_test(
         Machine,
-        settings=settings(max_examples=25, stateful_step_count=40, deadline=None, derandomize=True),
+        settings=settings(
+            max_examples=settings().max_examples // 10,
+            stateful_step_count=40,
+            deadline=None,
+            derandomize=True,
+        ),
     )

@@ -272,7 +272,12 @@ def test_whatever_hosts_do_their_grants_never_exceed_the_rate(fleet_url: str) ->
 
     run_state_machine_as_test(
         Machine,
-        settings=settings(max_examples=12, stateful_step_count=25, deadline=None, derandomize=True),
+        settings=settings(
+            max_examples=settings().max_examples // 16,
+            stateful_step_count=25,
+            deadline=None,
+            derandomize=True,
+        ),
     )
 
 
