@@ -54,6 +54,7 @@ HEAVY = frozenset(
         "socket",
         "ssl",
         "tempfile",
+        "tomllib",
     }
 )
 ENGINE = frozenset({"harvester.engine.run", "harvester.api.client", "harvester.options"})
