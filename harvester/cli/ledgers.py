@@ -92,7 +92,7 @@ def fleet_meant(
     """
     from harvester.ledger.fleet import FleetAddress
     from harvester.ledger.reader import ledger_path
-    from harvester.output.part import check_no_part, read_pointer
+    from harvester.output.part import check_no_part, read_part_marker
 
     if ledger is None or not ledger.strip():
         if harvest is not None:
@@ -103,14 +103,14 @@ def fleet_meant(
         return None
     if output is None:
         return FleetAddress(ledger, harvest or FleetAddress(ledger).harvest)
-    pointer = read_pointer(output.resolve())
-    if pointer is not None:
-        if harvest not in {None, pointer.harvest}:
+    marker = read_part_marker(output.resolve())
+    if marker is not None:
+        if harvest not in {None, marker.harvest}:
             raise UsageError(
-                f"{output} is a part of the harvest {pointer.harvest}, not of {harvest}: leave out "
+                f"{output} is a part of the harvest {marker.harvest}, not of {harvest}: leave out "
                 "one of them."
             )
-        return FleetAddress(ledger, pointer.harvest)
+        return FleetAddress(ledger, marker.harvest)
     if not ledger_path(output.resolve()).exists():
         raise UsageError(
             f"{output} is no part of a fleet's harvest ({output.name}.fleet is not beside it): "

@@ -16,7 +16,7 @@ from harvester.ledger.fleet import FleetAddress
 from harvester.ledger.hosts import Hosts
 from harvester.ledger.parts import PartView
 from harvester.ledger.reader import LedgerReader, ledger_path, reading
-from harvester.output.part import read_pointer
+from harvester.output.part import read_part_marker
 from harvester.output.verify import MENDING, TO_TAKE_OUT, Checked, Damage, Kind, verify_whole
 from harvester.output.verify import verify as check_output
 from harvester.plain import plain
@@ -135,17 +135,17 @@ def _parts_of(outputs: Sequence[Path]) -> dict[str, Path]:
     """The files by their part's UUID; raises UsageError where two are the same part."""
     found: dict[str, Path] = {}
     for output in outputs:
-        pointer = read_pointer(output.resolve())
-        if pointer is None:
+        marker = read_part_marker(output.resolve())
+        if marker is None:
             raise UsageError(
                 f"{output} is no part of a fleet's harvest: {output.name}.fleet is not beside it."
             )
-        if pointer.part in found:
+        if marker.part in found:
             raise UsageError(
-                f"{output} and {found[pointer.part]} are the same part: name the one that its host "
+                f"{output} and {found[marker.part]} are the same part: name the one that its host "
                 "writes."
             )
-        found[pointer.part] = output
+        found[marker.part] = output
     return found
 
 

@@ -21,7 +21,7 @@ from harvester.errors import UsageError
 from harvester.ledger.protocol import DirectLedger, Identity
 from harvester.ledger.reader import ledger_path
 from harvester.output.file import OutputFile
-from harvester.output.part import Pointer, read_pointer, write_pointer
+from harvester.output.part import PartMarker, read_part_marker, write_part_marker
 from harvester.output.reserve import Reserve
 from harvester.sides import Side
 
@@ -51,16 +51,16 @@ def open_part(
         if not had_output:
             undo.callback(host.disk.remove, path)
         undo.callback(output.close)
-        pointer = _pointer_of(path, harvest, host, undo)
+        marker = _part_marker_of(path, harvest, host, undo)
         # What the fleet's ledger holds says nothing of a file that it does not know yet.
         found = identity_of(output)
         if found is not None:
             check_kind(path, found, identity, is_local=is_local)
-        ledger = ledger_of(pointer.part)
+        ledger = ledger_of(marker.part)
         undo.callback(ledger.close)
         # Told of the harvest, not of OUTPUT, which may be empty.
         ledger.identify(identity)
-        held = Opened(output, ledger, Reserve(path, host.disk), part=pointer.part)
+        held = Opened(output, ledger, Reserve(path, host.disk), part=marker.part)
         mended = bring_together(held, identity, host, rebuild=rebuild, is_local=is_local)
         opened = with_room(replace(held, mended=mended), in_flight)
         undo.pop_all()
@@ -75,16 +75,16 @@ def _check_no_ledger(path: Path) -> None:
         )
 
 
-def _pointer_of(path: Path, harvest: str, host: Host, undo: ExitStack) -> Pointer:
-    """The part's pointer, made if there is none; `undo` leaves no file behind."""
-    pointer = read_pointer(path)
-    if pointer is None:
-        pointer = Pointer.fresh(harvest)
-        undo.callback(host.disk.remove, Side.POINTER.of(path))
-        write_pointer(path, pointer)
-    if pointer.harvest != harvest:
+def _part_marker_of(path: Path, harvest: str, host: Host, undo: ExitStack) -> PartMarker:
+    """The part's marker, made if there is none; `undo` leaves no file behind."""
+    marker = read_part_marker(path)
+    if marker is None:
+        marker = PartMarker.fresh(harvest)
+        undo.callback(host.disk.remove, Side.PART_MARKER.of(path))
+        write_part_marker(path, marker)
+    if marker.harvest != harvest:
         raise UsageError(
-            f"{path} is a part of the harvest {pointer.harvest}, not of {harvest}: give "
-            f"--harvest {pointer.harvest}, or choose another --output."
+            f"{path} is a part of the harvest {marker.harvest}, not of {harvest}: give "
+            f"--harvest {marker.harvest}, or choose another --output."
         )
-    return pointer
+    return marker

@@ -27,7 +27,7 @@ _SHOWN = 60
 _BUFFER = 1 << 20
 _LINES_AT_ONCE = 10_000
 # What lies beside an OUTPUT that runs go on with.
-_COMPANIONS = (Side.LEDGER, Side.POINTER)
+_COMPANIONS = (Side.LEDGER, Side.PART_MARKER)
 
 
 class NewestLines(Protocol):

@@ -1,4 +1,4 @@
-"""The pointer beside an OUTPUT that is one part of a fleet's harvest: which part, of which."""
+"""The marker beside an OUTPUT that is one part of a fleet's harvest: which part, of which."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from harvester.output.beside import open_beside
 from harvester.sides import Side
 
 
-class Pointer(Struct, frozen=True):
+class PartMarker(Struct, frozen=True):
     """A part's own name, and the name of the harvest that it belongs to."""
 
     part: str
     harvest: str
 
     @classmethod
-    def fresh(cls, harvest: str) -> Pointer:
+    def fresh(cls, harvest: str) -> PartMarker:
         """A part that nobody knows yet."""
         return cls(os.urandom(16).hex(), harvest)
 
 
-def read_pointer(output: Path) -> Pointer | None:
-    """The pointer of an OUTPUT, None if it is no part; raises OutputMismatchError for a broken one.
+def read_part_marker(output: Path) -> PartMarker | None:
+    """The marker of an OUTPUT, None if it is no part; raises OutputMismatchError for a broken one.
 
     Raises LocalIOError where it cannot be read.
     """
-    path = Side.POINTER.of(output)
+    path = Side.PART_MARKER.of(output)
     try:
         said = json.loads(path.read_bytes())
-        return Pointer(str(said["part"]), str(said["harvest"]))
+        return PartMarker(str(said["part"]), str(said["harvest"]))
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -51,21 +51,21 @@ def read_pointer(output: Path) -> Pointer | None:
 def check_no_part(output: Path) -> None:
     """Refuse an OUTPUT whose ledger is elsewhere: to an empty one, all of it would be news.
 
-    Raises UsageError, and what `read_pointer` does.
+    Raises UsageError, and what `read_part_marker` does.
     """
-    pointer = read_pointer(output)
-    if pointer is not None:
+    marker = read_part_marker(output)
+    if marker is not None:
         raise UsageError(
-            f"{output} is a part of the fleet's harvest {pointer.harvest}: name its ledger with "
-            f"--ledger or HARVESTER_LEDGER, and --harvest {pointer.harvest}."
+            f"{output} is a part of the fleet's harvest {marker.harvest}: name its ledger with "
+            f"--ledger or HARVESTER_LEDGER, and --harvest {marker.harvest}."
         )
 
 
-def write_pointer(output: Path, pointer: Pointer) -> None:
-    """Write the pointer of an OUTPUT, whole or not at all; raises LocalIOError."""
-    path = Side.POINTER.of(output)
-    fresh = Side.FRESH_POINTER.of(output)
-    said = {"harvest": pointer.harvest, "part": pointer.part}
+def write_part_marker(output: Path, marker: PartMarker) -> None:
+    """Write the marker of an OUTPUT, whole or not at all; raises LocalIOError."""
+    path = Side.PART_MARKER.of(output)
+    fresh = Side.FRESH_PART_MARKER.of(output)
+    said = {"harvest": marker.harvest, "part": marker.part}
     text = json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
     try:
         with open(open_beside(fresh, os.O_WRONLY | os.O_TRUNC), "wb") as file:  # noqa: PTH123 - no link

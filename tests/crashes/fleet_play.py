@@ -26,7 +26,7 @@ from harvester.ledger.postgres.steady import Patience as DatabasePatience
 from harvester.ledger.protocol import Identity
 from harvester.ledger.threaded import ThreadedLedger
 from harvester.model import Answer, Fault, Page, StopReason, Summary
-from harvester.output.part import read_pointer
+from harvester.output.part import read_part_marker
 from harvester.output.threaded import ThreadedSink
 from harvester.parsing import Rate
 from harvester.rules.backoff import RetryLimits
@@ -174,9 +174,9 @@ class Worker:
     def _tear(self, fate: Fate) -> None:
         """Leave of OUTPUT what was recorded, and of the rest as much as the story says."""
         if fate.torn_at is not None and self.output.exists():
-            size, pointer = self.output.stat().st_size, read_pointer(self.output)
+            size, marker = self.output.stat().st_size, read_part_marker(self.output)
             query = "SELECT coalesce(max(length), 0) FROM part WHERE uuid = %s"
-            name = "" if pointer is None else pointer.part
+            name = "" if marker is None else marker.part
             known = self.played.world.database.one(query, name)
             with self.output.open("r+b") as file:
                 file.truncate(known + int(fate.torn_at * (size - known)))

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from harvester.model import State
-from harvester.output.part import read_pointer
+from harvester.output.part import read_part_marker
 from tests.crashes.fleet_story import WORKERS, Story
 from tests.crashes.fleet_world import Life, World
 from tests.crashes.server import note_id
@@ -79,10 +79,10 @@ class Played:
 
     def _lines_of(self, worker: int) -> Iterator[Line]:
         output = self.folder_of(worker) / "notes.jsonl"
-        pointer = read_pointer(output)
-        if pointer is None or not output.exists():
+        marker = read_part_marker(output)
+        if marker is None or not output.exists():
             return
-        rows = self.world.database.rows("SELECT id, length FROM part WHERE uuid = %s", pointer.part)
+        rows = self.world.database.rows("SELECT id, length FROM part WHERE uuid = %s", marker.part)
         part, length = rows[0] if rows else (0, 0)
         end = 0
         for text in output.read_bytes().splitlines(keepends=True):

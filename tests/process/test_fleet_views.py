@@ -16,7 +16,7 @@ from harvester.ledger.postgres import membership
 from harvester.ledger.protocol import Extent, FoundLine, Identity
 from harvester.model import Job, Judgement, Verdict
 from harvester.output.lines import make_line, read_head
-from harvester.output.part import Pointer, write_pointer
+from harvester.output.part import PartMarker, write_part_marker
 from tests.contract.fleet import Database
 from tests.postgres import PASSWORD
 from tests.process.tool import Finished, Simulator, Started, Tool
@@ -231,7 +231,7 @@ def test_what_was_paid_for_twice_is_in_its_place_in_any_order(fleet: Fleet) -> N
     with closing(Database(fleet.url, "default")) as held:
         for name, notes in written.items():
             fleet.part(name).write_bytes(b"".join(line(ids[note], at) for note, at in notes))
-            write_pointer(fleet.part(name), Pointer(name, "default"))
+            write_part_marker(fleet.part(name), PartMarker(name, "default"))
             with closing(held.open(name)) as ledger:
                 ledger.identify(Identity("notes/v1", simulated=False))
                 ledger.begin_run(120)
