@@ -11,7 +11,7 @@ _ZEROS = bytes(1 << 20)
 
 
 class Disk:
-    """What is done to OUTPUT and its reserve, one system call a method; all raise OSError.
+    """What is done to OUTPUT and its spool, one system call a method; all raise OSError.
 
     macOS lacks some of the calls that Linux has; what stands in for them there does the same.
     """

@@ -17,7 +17,7 @@ class Side(StrEnum):
     LEDGER = ".ledger"
     LEDGER_LOG = ".ledger-wal"
     LEDGER_INDEX = ".ledger-shm"
-    RESERVE = ".ledger-reserve"
+    SPOOL = ".ledger-reserve"
     PART_MARKER = ".fleet"
     FRESH_PART_MARKER = ".fleet.new"
     KEPT = ".kept"

@@ -22,7 +22,7 @@ from harvester.ledger.protocol import DirectLedger, Identity
 from harvester.ledger.reader import ledger_path
 from harvester.output.file import OutputFile
 from harvester.output.part import PartMarker, read_part_marker, write_part_marker
-from harvester.output.reserve import Reserve
+from harvester.output.spool import EmergencySpool
 from harvester.sides import Side
 
 
@@ -60,7 +60,7 @@ def open_part(
         undo.callback(ledger.close)
         # Told of the harvest, not of OUTPUT, which may be empty.
         ledger.identify(identity)
-        held = Opened(output, ledger, Reserve(path, host.disk), part=marker.part)
+        held = Opened(output, ledger, EmergencySpool(path, host.disk), part=marker.part)
         mended = bring_together(held, identity, host, rebuild=rebuild, is_local=is_local)
         opened = with_room(replace(held, mended=mended), in_flight)
         undo.pop_all()

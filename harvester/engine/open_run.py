@@ -130,7 +130,7 @@ async def _running(
             lanes = await lanes_to(config, opened.ledger, stack, is_shared=sharing is not None)
             ports = Ports(
                 ThreadedLedger(opened.ledger, ledger_thread),
-                ThreadedSink(opened.output, opened.reserve, output_thread),
+                ThreadedSink(opened.output, opened.spool, output_thread),
                 pages,
                 host.clock,
                 random.random,

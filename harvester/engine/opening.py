@@ -24,7 +24,7 @@ from harvester.output.census import take_census
 from harvester.output.file import OutputFile
 from harvester.output.lines import head_endpoint, is_json, is_whole, read_head
 from harvester.output.part import check_no_part
-from harvester.output.reserve import Reserve
+from harvester.output.spool import EmergencySpool
 from harvester.plain import plain
 from harvester.sides import Side
 
@@ -68,11 +68,11 @@ class Mended(Struct, frozen=True):
 
 
 class Opened(Struct, frozen=True):
-    """OUTPUT, its ledger and its reserve, held; `part` names it in a fleet's harvest."""
+    """OUTPUT, its ledger and its spool, held; `part` names it in a fleet's harvest."""
 
     output: OutputFile
     ledger: DirectLedger
-    reserve: Reserve
+    spool: EmergencySpool
     mended: Mended = Mended()
     part: str = ""
 
@@ -81,8 +81,8 @@ class Opened(Struct, frozen=True):
         self.ledger.close()
         if self.ledger.is_damaged:
             _set_aside(ledger_path(self.output.path))
-        if not self.reserve.is_used:
-            self.reserve.remove()
+        if not self.spool.is_used:
+            self.spool.remove()
         self.output.close()
 
 
@@ -125,7 +125,7 @@ def with_room(held: Opened, in_flight: int) -> Opened:
     """The same with room kept free for the answers of so many calls."""
     done = held.ledger.counts().done
     average = held.output.length // done if done else 0
-    warning = held.reserve.prepare(in_flight, average)
+    warning = held.spool.prepare(in_flight, average)
     return replace(held, mended=replace(held.mended, warning=warning))
 
 
@@ -155,7 +155,7 @@ def _replace_ledger(held: Opened, host: Host, undo: ExitStack, *, sync: bool) ->
     undo.callback(ledger.close)
     is_lost = held.output.length > 0
     mended = Mended(is_rebuilt=is_lost, is_queue_lost=is_lost, set_aside=set_aside)
-    return Opened(held.output, ledger, held.reserve, mended)
+    return Opened(held.output, ledger, held.spool, mended)
 
 
 def _open_all(path: Path, host: Host, undo: ExitStack, *, sync: bool = False) -> Opened:
@@ -172,7 +172,7 @@ def _open_all(path: Path, host: Host, undo: ExitStack, *, sync: bool = False) ->
     undo.callback(ledger.close)
     is_rebuilt = (not had_ledger or set_aside is not None) and output.length > 0
     mended = Mended(is_rebuilt=is_rebuilt, is_queue_lost=is_rebuilt, set_aside=set_aside)
-    return Opened(output, ledger, Reserve(path, host.disk), mended)
+    return Opened(output, ledger, EmergencySpool(path, host.disk), mended)
 
 
 def _open_ledger(path: Path, host: Host, *, sync: bool) -> tuple[SqliteLedger, Path | None]:
@@ -265,7 +265,7 @@ def _check_not_lost(path: Path, *, rebuild: bool) -> None:
 
 def _kind_of(held: Opened, identity: Identity, *, is_local: bool) -> Identity:
     """What OUTPUT holds, or is to hold; raises UsageError where this run's notes must not mix."""
-    beside = chain(held.reserve.saved(), _kept_lines(held.output.path))
+    beside = chain(held.spool.saved(), _kept_lines(held.output.path))
     found = identity_of(held.output) or _first_identity(beside) or held.ledger.identity()
     if found is None:
         return identity
@@ -320,11 +320,11 @@ def _mend(held: Opened, kind: Identity, boot: str, *, rebuild: bool) -> Mended:
     adopted = _adopt(output, ledger, kind, ledger.extent().length)
     if rebuild:
         adopted += _adopt_beside(held, kind, _kept_lines(output.path))
-    adopted += _adopt_beside(held, kind, held.reserve.saved())
+    adopted += _adopt_beside(held, kind, held.spool.saved())
     ledger.end_reading()
-    held.reserve.return_unread()
+    held.spool.return_unread()
     output.sync()
-    held.reserve.remove()
+    held.spool.remove()
     return replace(
         held.mended,
         adopted=adopted,
@@ -353,7 +353,7 @@ def _check_all_there(held: Opened) -> None:
         )
     with reading(ledger_path(output.path)) as reader:
         lines = (piece for piece, _ in output.pieces(0))
-        beside = chain(_kept_lines(output.path), held.reserve.saved())
+        beside = chain(_kept_lines(output.path), held.spool.saved())
         census = take_census(lines, beside, reader)
     if census.is_as_it_was:
         return
@@ -407,7 +407,7 @@ def _mend_power(held: Opened, kind: Identity) -> tuple[int, int]:
             behind.append(line)
     cut = output.length - whole
     if cut:
-        if behind and not held.reserve.save(behind):
+        if behind and not held.spool.save(behind):
             raise LocalIOError(
                 f"{output.path} was broken by a power cut, and no room is left to mend it: make "
                 "room on the disk, then run again."

@@ -7,22 +7,22 @@ from concurrent.futures import Executor
 
 from harvester.ledger.protocol import Extent
 from harvester.output.file import OutputFile
-from harvester.output.reserve import Reserve
+from harvester.output.spool import EmergencySpool
 from harvester.threads import done_on
 
 
 class ThreadedSink:
     """The engine's `Sink` over an `OutputFile`; `thread` runs one call at a time, in order."""
 
-    def __init__(self, output: OutputFile, reserve: Reserve, thread: Executor) -> None:
+    def __init__(self, output: OutputFile, spool: EmergencySpool, thread: Executor) -> None:
         self._output = output
-        self._reserve = reserve
+        self._spool = spool
         self._thread = thread
 
     @property
     def calls(self) -> int:
         """See `Sink.calls`."""
-        return self._reserve.calls
+        return self._spool.calls
 
     async def append(self, lines: Sequence[bytes]) -> tuple[list[int], Extent]:
         """See `Sink.append`."""
@@ -30,7 +30,7 @@ class ThreadedSink:
 
     def _append(self, lines: Sequence[bytes]) -> tuple[list[int], Extent]:
         ends = self._output.append(lines)
-        self._reserve.see(lines)
+        self._spool.see(lines)
         return ends, self._output.extent(lines[-1] if lines else b"")
 
     async def keep_unread(self, lines: Sequence[bytes]) -> None:
@@ -38,8 +38,8 @@ class ThreadedSink:
         await done_on(self._thread, self._keep_unread, lines)
 
     def _keep_unread(self, lines: Sequence[bytes]) -> None:
-        self._reserve.keep_unread(lines)
-        self._reserve.see(lines)
+        self._spool.keep_unread(lines)
+        self._spool.see(lines)
 
     async def sync(self) -> int:
         """See `Sink.sync`."""
@@ -47,4 +47,4 @@ class ThreadedSink:
 
     async def save(self, lines: Sequence[bytes]) -> bool:
         """See `Sink.save`."""
-        return await done_on(self._thread, self._reserve.save, lines)
+        return await done_on(self._thread, self._spool.save, lines)

@@ -292,7 +292,7 @@ async def _live(worker: Worker, life: Life) -> Summary:
     inline = LifeExecutor(life)
     ports = Ports(
         ThreadedLedger(opened.ledger, inline),
-        ThreadedSink(opened.output, opened.reserve, inline),
+        ThreadedSink(opened.output, opened.spool, inline),
         _pages(len(played.story.notes)),
         host.clock,
         lambda: 0.5,

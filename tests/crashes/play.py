@@ -34,7 +34,7 @@ from tests.crashes.edits import COPY, OUTPUT, notes_in, obey
 from tests.crashes.server import MAY_BE_CHARGED, Call, Server, note_id
 from tests.crashes.story import STORES, Fate, Kind, Story
 from tests.crashes.unread import UnreadLog
-from tests.crashes.world import KEPT, LEDGER, RESERVE, WAL, CrashError, World
+from tests.crashes.world import KEPT, LEDGER, SPOOL, WAL, CrashError, World
 from tests.virtual import InlineExecutor, VirtualLoop
 
 ENDPOINT = "xiaohongshu-pgy/note-detail/v1"
@@ -143,7 +143,7 @@ def _heed(played: Played, world: World, said: str) -> None:
     played.removed |= world.removed
     played.rebuilds = "--rebuild" in obey(output, said)
     if played.rebuilds:
-        beside = (output.with_name(name) for name in (KEPT, RESERVE))
+        beside = (output.with_name(name) for name in (KEPT, SPOOL))
         played.bought_again |= played.removed - notes_in(output, *beside)
 
 
@@ -244,7 +244,7 @@ def _ports(played: Played, opened: Opened, host: Host, log: UnreadLog | None) ->
     inline = InlineExecutor()
     return Ports(
         ThreadedLedger(opened.ledger, inline),
-        ThreadedSink(opened.output, opened.reserve, inline),
+        ThreadedSink(opened.output, opened.spool, inline),
         _pages(len(played.story.notes)),
         host.clock,
         lambda: 0.5,

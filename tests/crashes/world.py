@@ -17,7 +17,7 @@ from tests.crashes.story import Fault, Kind, Phase
 
 T = TypeVar("T")
 LEDGER, WAL = "notes.jsonl.ledger", "notes.jsonl.ledger-wal"
-RESERVE, KEPT = "notes.jsonl.ledger-reserve", "notes.jsonl.kept"
+SPOOL, KEPT = "notes.jsonl.ledger-reserve", "notes.jsonl.kept"
 _PAGE = 4096
 _WAL_HEADER = 32
 # No story needs a tenth of this many; a run that does more goes round in circles.
@@ -50,7 +50,7 @@ class World:
         self.removed: set[str] = set()
         self._dice = random.Random(fault.at if fault else 0)
         self.disk = _FaultyDisk(self)
-        self.synced(OUTPUT, LEDGER, WAL, RESERVE)
+        self.synced(OUTPUT, LEDGER, WAL, SPOOL)
 
     @property
     def died_of(self) -> Kind | None:
@@ -133,10 +133,10 @@ class World:
 
     def remains(self) -> dict[str, bytes]:
         """The files as the next start finds them."""
-        names = (OUTPUT, LEDGER, WAL, RESERVE, KEPT, COPY)
+        names = (OUTPUT, LEDGER, WAL, SPOOL, KEPT, COPY)
         found = {name: self.read(name) for name in names if (self.folder / name).exists()}
         if self.died_of is Kind.POWER:
-            for name in (OUTPUT, WAL, RESERVE):
+            for name in (OUTPUT, WAL, SPOOL):
                 if name in found:
                     found[name] = _mixed(self.durable.get(name, b""), found[name], self._dice)
         return found
@@ -183,10 +183,10 @@ class _FaultyDisk(Disk):
             return os.write(fd, data)
 
         def full() -> int:
-            # What still fits goes in. The reserve has its room already.
-            if len(data) > 100 and _name(fd) != RESERVE:
+            # What still fits goes in. The spool has its room already.
+            if len(data) > 100 and _name(fd) != SPOOL:
                 return os.write(fd, data[:50])
-            return do() if _name(fd) == RESERVE else self._full()
+            return do() if _name(fd) == SPOOL else self._full()
 
         return self._world.operate(do, lambda dice: _tear_write(fd, data, dice), full)
 

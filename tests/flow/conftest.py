@@ -148,7 +148,7 @@ class Night:
         inline = InlineExecutor()
         ports = Ports(
             ThreadedLedger(opened.ledger, inline),
-            ThreadedSink(opened.output, opened.reserve, inline),
+            ThreadedSink(opened.output, opened.spool, inline),
             self.pages(ids),
             lambda: self.clock + loop.time(),
             lambda: 0.5,

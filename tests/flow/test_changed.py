@@ -137,7 +137,7 @@ def test_what_a_full_disk_refuses_is_kept_at_once_not_when_the_run_ends(tmp_path
 
 
 class SmallDisk(Disk):
-    """So many bytes in all for OUTPUT and its reserve, which keeps what it has taken."""
+    """So many bytes in all for OUTPUT and its spool, which keeps what it has taken."""
 
     def __init__(self, size: int) -> None:
         self.left = size

@@ -192,7 +192,7 @@ def test_notes_of_a_simulator_of_its_own_refuse_a_real_run(tmp_path: Path) -> No
 
 def test_all_files_are_their_owners_alone_and_modes_are_kept(output: Path) -> None:
     with closing(opened(output)) as held:
-        held.reserve.save([line(9)])
+        held.spool.save([line(9)])
         held.ledger.mark_boot("one")
         files = [path for path in output.parent.iterdir() if path != output]
         assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
@@ -211,7 +211,7 @@ def test_a_planted_link_is_not_followed(output: Path, tmp_path: Path) -> None:
         opened(output)
     Side.CUT.of(output).unlink()
     with closing(opened(output)) as held:
-        held.reserve.save([line(9)])
+        held.spool.save([line(9)])
     assert prey.read_bytes() == b"mine"
 
 
@@ -265,7 +265,7 @@ def test_an_output_whose_length_changes_under_a_run_is_noticed_and_left_alone(
         for _ in range(2):
             with pytest.raises(OutputChangedError, match=what):
                 held.output.append([line(20)])
-        assert held.reserve.save([line(20)])
+        assert held.spool.save([line(20)])
     assert output.stat().st_size == size
 
 

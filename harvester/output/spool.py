@@ -21,11 +21,11 @@ _LEAST, _LINE, _LONG_LINE = 4 << 10, 16 << 10, 128 << 10
 _TAKEN, _REMEMBERED = 8, 64
 
 
-class Reserve:
+class EmergencySpool:
     """A file whose blocks are taken beforehand; all it does is done as well as can be."""
 
     def __init__(self, output: Path, disk: Disk) -> None:
-        self.path = Side.RESERVE.of(output)
+        self.path = Side.SPOOL.of(output)
         self._output = output
         self._disk = disk
         self._used = 0

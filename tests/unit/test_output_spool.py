@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harvester.disk import Disk
-from harvester.output.reserve import Reserve
+from harvester.output.spool import EmergencySpool
 
 CALLS = 64
 LONG = [b"x" * 100_000] * 100
@@ -45,39 +45,39 @@ def output(tmp_path: Path) -> Path:
 
 
 def test_lines_that_are_longer_than_guessed_make_the_room_grow(output: Path) -> None:
-    reserve = Reserve(output, Disk())
-    assert not reserve.prepare(CALLS)
-    assert reserve.calls == CALLS
-    reserve.see(LONG)
-    assert reserve.calls >= CALLS
-    assert reserve.path.stat().st_size >= CALLS * len(LONG[0])
+    spool = EmergencySpool(output, Disk())
+    assert not spool.prepare(CALLS)
+    assert spool.calls == CALLS
+    spool.see(LONG)
+    assert spool.calls >= CALLS
+    assert spool.path.stat().st_size >= CALLS * len(LONG[0])
 
 
 def test_where_the_disk_has_no_more_room_fewer_calls_are_allowed(output: Path) -> None:
-    reserve = Reserve(output, ShortDisk(8 << 20))
-    reserve.prepare(CALLS, 2_000)
-    assert reserve.calls == CALLS
-    reserve.see(LONG)
-    assert 1 < reserve.calls * len(LONG[0]) <= reserve.path.stat().st_size <= 2 << 20
+    spool = EmergencySpool(output, ShortDisk(8 << 20))
+    spool.prepare(CALLS, 2_000)
+    assert spool.calls == CALLS
+    spool.see(LONG)
+    assert 1 < spool.calls * len(LONG[0]) <= spool.path.stat().st_size <= 2 << 20
 
 
 def test_on_a_short_disk_few_calls_tell_first_how_long_lines_are(output: Path) -> None:
-    reserve = Reserve(output, ShortDisk(4 << 20))
-    reserve.prepare(CALLS)
-    assert reserve.calls == 4
-    reserve.see([b"x" * 1_000] * 500)
-    assert reserve.calls >= CALLS
+    spool = EmergencySpool(output, ShortDisk(4 << 20))
+    spool.prepare(CALLS)
+    assert spool.calls == 4
+    spool.see([b"x" * 1_000] * 500)
+    assert spool.calls >= CALLS
 
 
 def test_without_any_room_one_call_at_a_time_is_allowed(output: Path) -> None:
-    reserve = Reserve(output, FullDisk())
-    assert "no room could be kept free" in reserve.prepare(CALLS)
-    assert reserve.calls == 1
+    spool = EmergencySpool(output, FullDisk())
+    assert "no room could be kept free" in spool.prepare(CALLS)
+    assert spool.calls == 1
 
 
 def test_what_is_saved_stays_as_it_is_when_longer_lines_come(output: Path) -> None:
-    reserve = Reserve(output, Disk())
-    reserve.prepare(CALLS, 2_000)
-    assert reserve.save([b"{}\n"])
-    reserve.see(LONG)
-    assert list(reserve.saved()) == [b"{}\n"]
+    spool = EmergencySpool(output, Disk())
+    spool.prepare(CALLS, 2_000)
+    assert spool.save([b"{}\n"])
+    spool.see(LONG)
+    assert list(spool.saved()) == [b"{}\n"]
