@@ -1,4 +1,4 @@
-"""The simulated API on a socket: every call goes to the brain as it arrives, then waits its delay.
+"""The simulated API on a socket: every call goes to the API as it arrives, then waits its delay.
 
 Quota, rate and charge are decided before the delay, as with the real API: a client that is killed
 in the middle of a call has been charged for it.
@@ -19,7 +19,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from harvester.errors import UsageError
-from harvester.simulator.brain import Brain
+from harvester.simulator.api import SimulatedApi
 from harvester.simulator.settings import SimulatorSettings
 
 _SHUTDOWN_SECONDS = 0.1
@@ -27,10 +27,10 @@ _AMOUNT = re.compile(r"[0-9]{1,18}")
 
 
 class SimulatorServer(Struct, frozen=True):
-    """A listening simulator: its base URL (no slash at the end) and the brain behind it."""
+    """A listening simulator: its base URL (no slash at the end) and the API behind it."""
 
     url: str
-    brain: Brain
+    api: SimulatedApi
 
 
 @asynccontextmanager
@@ -41,9 +41,9 @@ async def serving(
 
     Raises `UsageError` where the address cannot be listened on.
     """
-    brain = Brain(settings)
+    api = SimulatedApi(settings)
     runner = web.AppRunner(
-        _Pages(brain, _steady_clock()).app(),
+        _Pages(api, _steady_clock()).app(),
         access_log=None,  # it would write down the token, which stands in the query
         handler_cancellation=True,
         shutdown_timeout=_SHUTDOWN_SECONDS,
@@ -54,7 +54,7 @@ async def serving(
     await runner.setup()
     try:
         await _listen(runner, host, port)
-        yield SimulatorServer(_url(runner), brain)
+        yield SimulatorServer(_url(runner), api)
     finally:
         await runner.cleanup()
         loop.set_exception_handler(before)
@@ -113,8 +113,8 @@ def _steady_clock() -> Callable[[], float]:
 class _Pages:
     """The pages of the server: the API's own, and the simulator's under `/_simulator`."""
 
-    def __init__(self, brain: Brain, clock: Callable[[], float]) -> None:
-        self._brain = brain
+    def __init__(self, api: SimulatedApi, clock: Callable[[], float]) -> None:
+        self._api = api
         self._clock = clock
 
     def app(self) -> web.Application:
@@ -124,26 +124,26 @@ class _Pages:
                 web.get("/_simulator/charges", self.charges),
                 web.post("/_simulator/day", self.day),
                 web.post("/_simulator/balance", self.balance),
-                web.get("/{path:.*}", self.api, allow_head=False),
+                web.get("/{path:.*}", self.call, allow_head=False),
             ]
         )
         return app
 
-    async def api(self, request: web.Request) -> web.Response:
-        reply = self._brain.answer(request.path, request.query, self._clock())
+    async def call(self, request: web.Request) -> web.Response:
+        reply = self._api.answer(request.path, request.query, self._clock())
         await asyncio.sleep(reply.delay)
         return web.Response(status=reply.status, body=reply.body, headers=reply.headers)
 
     async def charges(self, _request: web.Request) -> web.Response:
-        return web.json_response(self._brain.charges())
+        return web.json_response(self._api.charges())
 
     async def day(self, request: web.Request) -> web.Response:
-        self._brain.new_day()
+        self._api.new_day()
         return await self.charges(request)
 
     async def balance(self, request: web.Request) -> web.Response:
         added = request.query.get("add", "")
         if not _AMOUNT.fullmatch(added):
             raise web.HTTPBadRequest(text="say how many charged calls to add: ?add=N\n")
-        self._brain.top_up(int(added))
+        self._api.top_up(int(added))
         return await self.charges(request)

@@ -18,7 +18,7 @@ import pytest
 
 from harvester.errors import UsageError
 from harvester.simulator import SimulatorSettings
-from harvester.simulator.brain import ENDPOINTS, Brain
+from harvester.simulator.api import ENDPOINTS, SimulatedApi
 from harvester.simulator.server import SimulatorServer, serve_forever, serving
 
 NOTE = "67f32a94000000001d02eb4a"
@@ -110,8 +110,8 @@ def ids(count: int) -> list[str]:
 
 
 def bodies(note_ids: list[str]) -> list[bytes]:
-    brain = Brain(SimulatorSettings())
-    return [brain.answer(PATH, {"token": "t", "noteId": each}, 0.0).body for each in note_ids]
+    api = SimulatedApi(SimulatorSettings())
+    return [api.answer(PATH, {"token": "t", "noteId": each}, 0.0).body for each in note_ids]
 
 
 def data_of(body: bytes) -> dict[str, Any]:
@@ -278,7 +278,7 @@ def test_the_charges_page_counts_what_was_called() -> None:
             assert page["byCode"] == {"0": 3, "400": 1}
             assert (page["calls"], page["charged"], page["chargedTwice"]) == (4, 3, [NOTE])
             assert 1 <= page["maxPerSecond"] <= 4
-            assert page == server.brain.charges()
+            assert page == server.api.charges()
 
     in_time(scene())
 
@@ -316,7 +316,7 @@ def test_a_client_that_goes_away_has_been_charged_and_holds_nothing_up() -> None
             url = urlsplit(server.url)
             _, writer = await asyncio.open_connection(url.hostname, url.port)
             writer.write(f"GET {PATH}?token=t&noteId={NOTE} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-            while not server.brain.charges()["calls"]:
+            while not server.api.charges()["calls"]:
                 await charges(session)
             assert (await charges(session))["charged"] == 1
             writer.close()
@@ -333,7 +333,7 @@ def test_calls_in_flight_do_not_hold_up_the_end() -> None:
     async def scene() -> None:
         async with client(latency=3_600) as (session, server):
             calls = [asyncio.create_task(fetch(session, each)) for each in ids(5)]
-            while server.brain.charges()["calls"] < len(calls):
+            while server.api.charges()["calls"] < len(calls):
                 await charges(session)
         failures = await asyncio.gather(*calls, return_exceptions=True)
         assert all(isinstance(failure, aiohttp.ClientError) for failure in failures)
@@ -361,7 +361,7 @@ def test_the_api_takes_get_only_and_charges_nothing_else(method: str) -> None:
             query = {"token": "t", "noteId": NOTE}
             async with session.request(method, PATH, params=query) as response:
                 assert response.status == 405
-            assert server.brain.charges()["calls"] == 0
+            assert server.api.charges()["calls"] == 0
 
     in_time(scene())
 

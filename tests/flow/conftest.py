@@ -23,7 +23,7 @@ from harvester.ledger.threaded import ThreadedLedger
 from harvester.model import Answer, BadLine, Page, Summary
 from harvester.output.threaded import ThreadedSink
 from harvester.parsing import read_rate
-from harvester.simulator.brain import Brain
+from harvester.simulator.api import SimulatedApi
 from tests.virtual import InlineExecutor, run_virtually
 
 ENDPOINT = "xiaohongshu-pgy/note-detail/v1"
@@ -58,9 +58,9 @@ async def slow_file(ids: list[str]) -> AsyncIterator[Page]:
 
 
 class Upstream(Struct):
-    """The simulator's brain, called without a socket; keeps when each call began."""
+    """The simulated API, called without a socket; keeps when each call began."""
 
-    brain: Brain
+    simulated: SimulatedApi
     latency: float = 0.05
     connecting: float = 0.0
     starts: list[tuple[float, str]] = []
@@ -79,7 +79,7 @@ class Upstream(Struct):
         answer = self.script(note_id, nth, now)
         if answer is None:
             query: Mapping[str, str] = {"token": "t", "noteId": note_id}
-            reply = self.brain.answer(PATH, query, MIDNIGHT + now)
+            reply = self.simulated.answer(PATH, query, MIDNIGHT + now)
             answer = Answer(reply.status, reply.body)
         if b'"code":302' in (answer.body or b""):
             self.refused.add(now)

@@ -23,7 +23,7 @@ from harvester.model import Answer, StopReason, Summary
 from harvester.parsing import read_rate
 from harvester.sides import Side
 from harvester.simulator import SimulatorSettings
-from harvester.simulator.brain import Brain
+from harvester.simulator.api import SimulatedApi
 from tests.flow.conftest import CONFIG, Night, Upstream, note_ids
 
 MANY = 60
@@ -48,7 +48,7 @@ class On(Night):
 
 
 def upstream() -> Upstream:
-    return Upstream(Brain(SimulatorSettings()))
+    return Upstream(SimulatedApi(SimulatorSettings()))
 
 
 def changed(folder: Path, change: Callable[[Path], None]) -> tuple[Night, Summary, Upstream]:
@@ -169,7 +169,9 @@ class SmallDisk(Disk):
 def test_a_full_disk_loses_no_long_answers_in_flight(tmp_path: Path) -> None:
     many, size = 900, 16 << 20
     body = b'{"code":0,"message":"ok","data":{"text":"%s"}}' % (b"x" * 30_000)
-    api = Upstream(Brain(SimulatorSettings()), latency=2, script=lambda *_call: Answer(200, body))
+    api = Upstream(
+        SimulatedApi(SimulatorSettings()), latency=2, script=lambda *_call: Answer(200, body)
+    )
     settings = replace(CONFIG, rate=read_rate("300/s"))
     night = On(tmp_path, disk=SmallDisk(size))
     full = night.run(note_ids(many), api, settings)
@@ -196,7 +198,7 @@ def test_a_full_disk_loses_no_answer_that_cannot_be_read(tmp_path: Path) -> None
         arrived.append(note)
         return Answer(200, f"<p>{note}".encode() + b"x" * 60_000)
 
-    api = Upstream(Brain(SimulatorSettings()), latency=2, script=script)
+    api = Upstream(SimulatedApi(SimulatorSettings()), latency=2, script=script)
     settings = replace(CONFIG, rate=read_rate("300/s"))
     full = On(tmp_path, disk=SmallDisk(16 << 20)).run(ids, api, settings)
     assert full.reason == StopReason.LOCAL_IO.value

@@ -12,13 +12,13 @@ from msgspec.structs import replace
 from harvester.engine.ports import Notice, Stopping
 from harvester.model import Answer
 from harvester.simulator import SimulatorSettings
-from harvester.simulator.brain import Brain
+from harvester.simulator.api import SimulatedApi
 
 from .conftest import CONFIG, Night, Upstream, note_ids
 
 
 def upstream(latency: float = 0.05, **settings: object) -> Upstream:
-    return Upstream(Brain(SimulatorSettings(**settings)), latency)  # type: ignore[arg-type]
+    return Upstream(SimulatedApi(SimulatorSettings(**settings)), latency)  # type: ignore[arg-type]
 
 
 def code(number: int) -> Answer:
@@ -30,7 +30,7 @@ def saved_ids(night: Night) -> list[str]:
 
 
 def charged(*upstreams: Upstream) -> list[int]:
-    return [api.brain.charges()["charged"] for api in upstreams]
+    return [api.simulated.charges()["charged"] for api in upstreams]
 
 
 def test_two_tokens_are_twice_as_fast_and_each_keeps_to_the_rate(night: Night) -> None:

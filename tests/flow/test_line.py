@@ -17,13 +17,13 @@ from harvester.model import Answer, Fault, StopReason
 from harvester.parsing import read_rate
 from harvester.sides import Side
 from harvester.simulator import SimulatorSettings
-from harvester.simulator.brain import Brain
+from harvester.simulator.api import SimulatedApi
 
 from .conftest import CONFIG, Night, Upstream, note_ids
 
 
 def upstream(latency: float = 0.05, **settings: object) -> Upstream:
-    return Upstream(Brain(SimulatorSettings(**settings)), latency)  # type: ignore[arg-type]
+    return Upstream(SimulatedApi(SimulatorSettings(**settings)), latency)  # type: ignore[arg-type]
 
 
 def code(number: int) -> Answer:
@@ -39,7 +39,7 @@ def test_every_note_is_on_one_line_although_a_fifth_of_the_calls_fail(night: Nig
     summary = night.run(note_ids(500), api)
     assert (summary.exit_code, summary.done, summary.queued) == (0, 500, 0)
     assert saved_ids(night) == sorted(note_ids(500))
-    assert api.brain.charges()["chargedTwice"] == []
+    assert api.simulated.charges()["chargedTwice"] == []
     assert summary.calls == len(api.starts) > 500
 
 
@@ -74,9 +74,9 @@ def test_the_next_days_finish_what_a_quota_left(night: Night) -> None:
     codes = []
     for _ in range(4):
         codes.append(night.run(note_ids(300), api).exit_code)
-        api.brain.new_day()
+        api.simulated.new_day()
     assert codes == [3, 3, 0, 0]
-    assert api.brain.charges()["chargedTwice"] == []
+    assert api.simulated.charges()["chargedTwice"] == []
     assert saved_ids(night) == sorted(note_ids(300))
 
 
@@ -253,7 +253,7 @@ def test_own_limits_are_met_exactly_whatever_is_in_flight(
     api = upstream(latency=2.0, fail={301: 0.2})
     summary = night.run(note_ids(200), api, replace(CONFIG, **limits))
     assert (summary.exit_code, summary.charged) == (7, charged)
-    assert api.brain.charges()["charged"] == charged
+    assert api.simulated.charges()["charged"] == charged
 
 
 def test_max_calls_counts_every_call(night: Night) -> None:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from harvester.engine.run import Run
 from harvester.parsing import read_rate
 from harvester.simulator import SimulatorSettings
-from harvester.simulator.brain import Brain
+from harvester.simulator.api import SimulatedApi
 from harvester.views.progress import Meter, Snapshot
 
 from .conftest import CONFIG, Night, Upstream, note_ids
@@ -29,7 +29,7 @@ def looks(night: Night, many: int, every: float, enough: int) -> list[Snapshot]:
             await asyncio.sleep(every)
             seen.append(meter.read())
 
-    night.run(note_ids(many), Upstream(Brain(SimulatorSettings())), SLOW, look)
+    night.run(note_ids(many), Upstream(SimulatedApi(SimulatorSettings())), SLOW, look)
     return seen
 
 
@@ -42,7 +42,7 @@ def test_a_look_every_thirty_seconds_and_a_bit_sees_the_pace(night: Night) -> No
 def test_what_earlier_runs_did_is_not_taken_for_the_pace_of_this_one(night: Night) -> None:
     night.run(
         note_ids(300),
-        Upstream(Brain(SimulatorSettings())),
+        Upstream(SimulatedApi(SimulatorSettings())),
         replace(SLOW, max_notes=200),
     )
     first, *_ = looks(night, 300, 5.0, 3)

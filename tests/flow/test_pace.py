@@ -1,6 +1,6 @@
 """The pace of one host under a server's limit, on virtual time: found, followed, remembered.
 
-The pace alone calls the simulator's brain here, with nothing to read or to keep: many thousands of
+The pace alone calls the simulated API here, with nothing to read or to keep: many thousands of
 calls are what shows a pace. What a whole run makes of it is in tests/flow/test_line.py.
 """
 
@@ -18,7 +18,7 @@ from harvester.pace import Pace
 from harvester.parsing import read_rate
 from harvester.rules.tempo import START
 from harvester.simulator import SimulatorSettings
-from harvester.simulator.brain import Brain
+from harvester.simulator.api import SimulatedApi
 from tests.virtual import run_virtually
 
 from .conftest import Upstream, note_ids
@@ -26,9 +26,9 @@ from .conftest import Upstream, note_ids
 ASKED = read_rate("50/s")
 
 
-def brain(**settings: object) -> Brain:
+def simulated(**settings: object) -> SimulatedApi:
     """A server whose notes are all gone: any answer but a 302 is the same to a pace."""
-    return Brain(SimulatorSettings(missing=1.0, **settings))  # type: ignore[arg-type]
+    return SimulatedApi(SimulatorSettings(missing=1.0, **settings))  # type: ignore[arg-type]
 
 
 class Caller:
@@ -96,7 +96,7 @@ def share_refused(api: Upstream, after: float) -> float:
 
 @pytest.mark.parametrize("limit", [5, 20, 40])
 def test_under_a_hidden_limit_few_calls_are_refused_and_most_of_it_is_used(limit: int) -> None:
-    api = Upstream(brain(rate_limit=limit))
+    api = Upstream(simulated(rate_limit=limit))
     borne = borne_after(300, api, asked)
     assert share_refused(api, 5) < 0.01
     assert per_second(api, 0, 300) >= 0.9 * limit
@@ -104,19 +104,19 @@ def test_under_a_hidden_limit_few_calls_are_refused_and_most_of_it_is_used(limit
 
 
 def test_refusals_that_come_at_any_pace_do_not_slow_the_calls() -> None:
-    api = Upstream(Brain(SimulatorSettings(fail={302: 0.01})))
+    api = Upstream(SimulatedApi(SimulatorSettings(fail={302: 0.01})))
     borne_after(80, api, asked)
     assert len(api.refused) > 10
     assert len(api.starts) / 80 > 50 * 0.9
 
 
 def test_a_limit_that_moves_is_followed_both_ways() -> None:
-    begin, slow, fast = brain(rate_limit=20), brain(rate_limit=10), brain(rate_limit=40)
+    begin, slow, fast = simulated(rate_limit=20), simulated(rate_limit=10), simulated(rate_limit=40)
     api = Upstream(begin)
     counted: Counter[int] = Counter()
 
     def script(_note: str, _nth: int, now: float) -> None:
-        api.brain = begin if now < 100 else slow if now < 200 else fast
+        api.simulated = begin if now < 100 else slow if now < 200 else fast
         counted[int(now)] += 1
 
     api.script = script
@@ -129,7 +129,7 @@ def test_a_limit_that_moves_is_followed_both_ways() -> None:
 
 
 def test_a_rate_to_be_found_is_found() -> None:
-    api = Upstream(brain(rate_limit=30))
+    api = Upstream(simulated(rate_limit=30))
     borne = borne_after(300, api, to_be_found)
     assert len([when for when, _ in api.starts if when < 1]) <= 6
     assert share_refused(api, 0) < 0.01

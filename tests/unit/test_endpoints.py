@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harvester.api.endpoints import DEFAULT_ENDPOINT, ENDPOINTS, endpoint_name, endpoint_path
-from harvester.simulator import brain
+from harvester.simulator import api
 
 
 def test_the_default_is_the_seeds() -> None:
@@ -20,7 +20,7 @@ def test_a_name_and_its_path_are_the_same_endpoint(name: str, path: str) -> None
 
 
 def test_the_simulator_answers_the_same_paths() -> None:
-    assert sorted(brain.ENDPOINTS) == sorted(ENDPOINTS.values())
+    assert sorted(api.ENDPOINTS) == sorted(ENDPOINTS.values())
 
 
 def test_an_unknown_path_is_its_own_name() -> None:

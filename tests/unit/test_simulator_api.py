@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harvester.simulator import SimulatorSettings
-from harvester.simulator.brain import ENDPOINTS, Brain, Reply
+from harvester.simulator.api import ENDPOINTS, Reply, SimulatedApi
 
 NOTE = "67f32a94000000001d02eb4a"
 PATH = "/api/xiaohongshu-pgy/get-note-detail/v1"
@@ -18,12 +18,17 @@ NOON = datetime(2025, 4, 7, 4, 0, tzinfo=UTC).timestamp()  # 12:00 in Shanghai
 MIDNIGHT = datetime(2025, 4, 7, 16, 0, tzinfo=UTC).timestamp()  # the next day begins in Shanghai
 
 
-def brain(**settings: Any) -> Brain:  # noqa: ANN401 - whatever SimulatorSettings takes
-    return Brain(SimulatorSettings(**settings))
+def simulated(**settings: Any) -> SimulatedApi:  # noqa: ANN401 - whatever SimulatorSettings takes
+    return SimulatedApi(SimulatorSettings(**settings))
 
 
 def call(
-    subject: Brain, note_id: str = NOTE, *, shown: str = "t", path: str = PATH, now: float = NOON
+    subject: SimulatedApi,
+    note_id: str = NOTE,
+    *,
+    shown: str = "t",
+    path: str = PATH,
+    now: float = NOON,
 ) -> Reply:
     return subject.answer(path, {"token": shown, "noteId": note_id}, now)
 
@@ -34,7 +39,7 @@ def note(number: int) -> str:
 
 @pytest.mark.parametrize("path", ENDPOINTS)
 def test_every_endpoint_of_the_family_answers_the_note(path: str) -> None:
-    reply = call(brain(), path=path)
+    reply = call(simulated(), path=path)
     envelope = json.loads(reply.body)
     assert (reply.status, reply.code, envelope["code"]) == (200, 0, 0)
     assert envelope["data"]["noteId"] == NOTE
@@ -68,9 +73,9 @@ def test_the_family_has_nine_endpoints() -> None:
 def test_a_call_is_refused_for_what_is_wrong_with_it(
     path: str, query: dict[str, str], code: int, status: int
 ) -> None:
-    reply = brain().answer(path, query, NOON)
+    reply = simulated().answer(path, query, NOON)
     assert (reply.code, reply.status) == (code, status)
-    old = brain(http_status="always-200").answer(path, query, NOON)
+    old = simulated(http_status="always-200").answer(path, query, NOON)
     assert (old.code, old.status) == (code, 200)
 
 
@@ -97,22 +102,22 @@ def test_a_call_is_refused_for_what_is_wrong_with_it(
 def test_a_failure_asked_for_comes_in_the_envelope_under_its_status(
     code: int, status: int, message: str
 ) -> None:
-    reply = call(brain(fail={code: 1}))
+    reply = call(simulated(fail={code: 1}))
     envelope = json.loads(reply.body)
     assert list(envelope) == ["code", "message", "recordTime", "requestId", "data"]
     assert (envelope["code"], envelope["message"], envelope["data"]) == (code, message, None)
     assert envelope["recordTime"] == "2025-04-07 12:00:00"
     assert reply.status == status
     assert reply.headers["Content-Type"] == "application/json"
-    assert call(brain(fail={code: 1}, http_status="always-200")).status == 200
+    assert call(simulated(fail={code: 1}, http_status="always-200")).status == 200
 
 
 def test_success_is_called_so() -> None:
-    assert json.loads(call(brain()).body)["message"] == "Success"
+    assert json.loads(call(simulated()).body)["message"] == "Success"
 
 
 def test_the_checks_stand_in_a_gateways_order() -> None:
-    spent = brain(rate_limit=2, daily_quota=1, balance=1, fail={301: 0.0}, missing=0.0)
+    spent = simulated(rate_limit=2, daily_quota=1, balance=1, fail={301: 0.0}, missing=0.0)
     assert call(spent).code == 0
     assert call(spent).code == 303  # before the balance, which is used up too
     assert call(spent, note_id="x").code == 302  # the rate before the note id
@@ -122,26 +127,26 @@ def test_the_checks_stand_in_a_gateways_order() -> None:
 
 
 def test_a_used_up_account_is_told_before_any_failure() -> None:
-    spent = brain(balance=1, fail={301: 0.5}, seed=3)
+    spent = simulated(balance=1, fail={301: 0.5}, seed=3)
     codes = [call(spent, note(number)).code for number in range(40)]
     first = codes.index(0)
     assert set(codes[first + 1 :]) == {601}
 
 
 def test_a_failure_comes_before_a_missing_note() -> None:
-    assert call(brain(fail={500: 1}, missing=1)).code == 500
-    assert call(brain(missing=1)).code == 404
+    assert call(simulated(fail={500: 1}, missing=1)).code == 500
+    assert call(simulated(missing=1)).code == 404
 
 
 def test_the_quota_holds_until_the_day_turns_in_shanghai() -> None:
-    limited = brain(daily_quota=2)
+    limited = simulated(daily_quota=2)
     before = [call(limited, note(n), now=MIDNIGHT - 1).code for n in range(3)]
     after = [call(limited, note(n), now=MIDNIGHT).code for n in range(3, 6)]
     assert before == after == [0, 0, 303]
 
 
 def test_a_new_day_can_be_declared() -> None:
-    limited = brain(daily_quota=1)
+    limited = simulated(daily_quota=1)
     assert [call(limited).code, call(limited).code] == [0, 303]
     limited.new_day()
     assert [call(limited).code, call(limited).code] == [0, 303]
@@ -149,12 +154,12 @@ def test_a_new_day_can_be_declared() -> None:
 
 def test_only_charged_calls_use_up_quota_and_balance() -> None:
     for limit in ({"daily_quota": 1}, {"balance": 1}):
-        limited = brain(missing=1, **limit)
+        limited = simulated(missing=1, **limit)
         assert {call(limited, note(number)).code for number in range(20)} == {404}
 
 
 def test_the_balance_outlives_the_day_and_can_be_topped_up() -> None:
-    limited = brain(balance=2)
+    limited = simulated(balance=2)
     assert [call(limited, note(n)).code for n in range(3)] == [0, 0, 601]
     limited.new_day()
     assert call(limited, now=MIDNIGHT).code == 601
@@ -163,33 +168,33 @@ def test_the_balance_outlives_the_day_and_can_be_topped_up() -> None:
 
 
 def test_an_unlimited_balance_stays_so_when_topped_up() -> None:
-    rich = brain()
+    rich = simulated()
     rich.top_up(1)
     assert [call(rich, note(n)).code for n in range(3)] == [0, 0, 0]
 
 
 def test_no_second_holds_more_calls_than_the_limit_and_none_fewer() -> None:
-    limited = brain(rate_limit=3)
+    limited = simulated(rate_limit=3)
     moments = [0.0, 0.25, 0.5, 0.75, 0.99, 1.0, 1.125, 1.25, 1.4, 1.5, 1.5]
     codes = [call(limited, note(n), now=NOON + at).code for n, at in enumerate(moments)]
     assert codes == [0, 0, 0, 302, 302, 0, 302, 0, 302, 0, 302]
 
 
 def test_refused_calls_do_not_prolong_the_window() -> None:
-    limited = brain(rate_limit=5)
+    limited = simulated(rate_limit=5)
     codes = Counter(call(limited, now=NOON + tick / 100).code for tick in range(1000))
     assert codes == {0: 50, 302: 950}
 
 
 def test_calls_with_a_good_token_count_toward_the_rate_even_if_they_fail() -> None:
     for settings, note_id in (({}, "bad"), ({"fail": {301: 1}}, NOTE), ({"missing": 1}, NOTE)):
-        limited = brain(rate_limit=1, **settings)
+        limited = simulated(rate_limit=1, **settings)
         assert call(limited, note_id).code != 302
         assert call(limited, note_id).code == 302
 
 
 def test_calls_without_a_good_token_are_counted_but_not_against_the_rate() -> None:
-    limited = brain(rate_limit=1)
+    limited = simulated(rate_limit=1)
     for _ in range(3):
         call(limited, shown="invalid")
     assert call(limited).code == 0
@@ -197,7 +202,7 @@ def test_calls_without_a_good_token_are_counted_but_not_against_the_rate() -> No
 
 
 def test_failures_come_near_the_shares_asked_for() -> None:
-    unlucky = brain(fail={301: 0.05, 503: 0.2}, missing=0.1, seed=11)
+    unlucky = simulated(fail={301: 0.05, 503: 0.2}, missing=0.1, seed=11)
     codes = Counter(call(unlucky, note(number)).code for number in range(10_000))
     assert codes[301] == pytest.approx(500, rel=0.15)
     assert codes[503] == pytest.approx(2_000, rel=0.1)
@@ -206,13 +211,13 @@ def test_failures_come_near_the_shares_asked_for() -> None:
 
 
 def test_failures_of_one_note_come_near_the_share_too() -> None:
-    unlucky = brain(fail={301: 0.3})
+    unlucky = simulated(fail={301: 0.3})
     codes = Counter(call(unlucky).code for _ in range(2_000))
     assert codes[301] == pytest.approx(600, rel=0.15)
 
 
 def test_a_missing_note_stays_missing_on_every_endpoint() -> None:
-    sparse = brain(missing=0.3)
+    sparse = simulated(missing=0.3)
     for number in range(50):
         codes = {call(sparse, note(number), path=path).code for path in ENDPOINTS for _ in (1, 2)}
         assert len(codes) == 1
@@ -220,7 +225,7 @@ def test_a_missing_note_stays_missing_on_every_endpoint() -> None:
 
 def test_the_same_seed_tells_the_same_story_in_any_order() -> None:
     def story(order: range) -> dict[int, list[bytes]]:
-        unlucky = brain(fail={301: 0.4}, missing=0.1, seed=5)
+        unlucky = simulated(fail={301: 0.4}, missing=0.1, seed=5)
         told: dict[int, list[bytes]] = {number: [] for number in order}
         for number in [*order, *order, *reversed(order)]:
             told[number].append(call(unlucky, note(number)).body)
@@ -230,7 +235,7 @@ def test_the_same_seed_tells_the_same_story_in_any_order() -> None:
 
 
 def test_calls_refused_for_the_rate_do_not_change_the_story() -> None:
-    free, limited = brain(fail={301: 0.5}), brain(fail={301: 0.5}, rate_limit=1)
+    free, limited = simulated(fail={301: 0.5}), simulated(fail={301: 0.5}, rate_limit=1)
     expected = [call(free).code for _ in range(20)]
     heard = [call(limited, now=NOON + tick / 2).code for tick in range(40)]
     assert heard[0::2] == expected
@@ -239,14 +244,14 @@ def test_calls_refused_for_the_rate_do_not_change_the_story() -> None:
 
 def test_another_seed_tells_another_story() -> None:
     stories = {
-        tuple(call(brain(fail={301: 0.5}, seed=seed), note(n)).code for n in range(64))
+        tuple(call(simulated(fail={301: 0.5}, seed=seed), note(n)).code for n in range(64))
         for seed in range(4)
     }
     assert len(stories) == 4
 
 
 def test_a_note_answers_the_same_data_every_time_and_whatever_the_seed() -> None:
-    one, other = brain(seed=1), brain(seed=2)
+    one, other = simulated(seed=1), simulated(seed=2)
     answers = [call(one), call(one, now=NOON + 99), call(other), call(one, NOTE.upper())]
     data = [json.loads(reply.body)["data"] for reply in answers]
     assert data[0]["noteId"] == NOTE
@@ -254,7 +259,7 @@ def test_a_note_answers_the_same_data_every_time_and_whatever_the_seed() -> None
 
 
 def test_a_request_id_is_hex_of_its_own_behind_the_mark_of_a_simulator() -> None:
-    one = brain()
+    one = simulated()
     ids = [json.loads(call(one, each).body)["requestId"] for each in (NOTE, NOTE, "x", "x")]
     assert len(set(ids)) == 4
     for request_id in ids:
@@ -263,21 +268,21 @@ def test_a_request_id_is_hex_of_its_own_behind_the_mark_of_a_simulator() -> None
 
 
 def test_the_delay_swings_around_the_latency() -> None:
-    delays = [call(brain(latency=0.5, jitter=0.2), note(n)).delay for n in range(400)]
+    delays = [call(simulated(latency=0.5, jitter=0.2), note(n)).delay for n in range(400)]
     assert 0.3 <= min(delays) < 0.32
     assert 0.68 < max(delays) <= 0.7
     assert sum(delays) / len(delays) == pytest.approx(0.5, abs=0.02)
-    assert {call(brain(latency=0.5, jitter=0), note(n)).delay for n in range(9)} == {0.5}
+    assert {call(simulated(latency=0.5, jitter=0), note(n)).delay for n in range(9)} == {0.5}
 
 
 def test_a_delay_is_never_negative() -> None:
-    delays = [call(brain(latency=0.01, jitter=1), note(n)).delay for n in range(50)]
+    delays = [call(simulated(latency=0.01, jitter=1), note(n)).delay for n in range(50)]
     assert min(delays) == 0
     assert max(delays) > 0.5
 
 
 def test_charges_count_every_call_by_its_code() -> None:
-    limited = brain(rate_limit=4, missing=0.0)
+    limited = simulated(rate_limit=4, missing=0.0)
     for note_id in (NOTE, NOTE.upper(), note(7), "x", note(8)):
         call(limited, note_id)
     call(limited, shown="invalid")
@@ -292,14 +297,14 @@ def test_charges_count_every_call_by_its_code() -> None:
 
 
 def test_each_token_has_a_quota_a_balance_and_a_rate_of_its_own() -> None:
-    brain = Brain(SimulatorSettings(daily_quota=2, rate_limit=3))
+    api = SimulatedApi(SimulatorSettings(daily_quota=2, rate_limit=3))
     ids = [f"{number:024x}" for number in range(8)]
 
     def ask(token: str, note_id: str, now: float = 0.0) -> int:
-        return brain.answer(ENDPOINTS[0], {"token": token, "noteId": note_id}, now).code
+        return api.answer(ENDPOINTS[0], {"token": token, "noteId": note_id}, now).code
 
     assert [ask("one", note_id) for note_id in ids[:4]] == [0, 0, 303, 302]
     assert [ask("two", note_id) for note_id in ids[2:5]] == [0, 0, 303]
-    brain.new_day()
+    api.new_day()
     assert ask("one", ids[5], 2.0) == ask("two", ids[6], 2.0) == 0
-    assert brain.charges()["charged"] == 6
+    assert api.charges()["charged"] == 6

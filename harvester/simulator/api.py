@@ -68,7 +68,7 @@ class Reply(Struct, frozen=True):
     delay: float
 
 
-class Brain:
+class SimulatedApi:
     """The API's accounts and its luck.
 
     Each token has an account of its own. The rate limit counts every call that shows a good token,
