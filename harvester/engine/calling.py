@@ -18,8 +18,8 @@ from harvester.engine.lane import Lane
 from harvester.ledger.protocol import DirectLedger
 from harvester.pace import Pace
 from harvester.parsing import Rate
+from harvester.rules.adaptive_rate import START
 from harvester.rules.shares import reduced
-from harvester.rules.tempo import START
 from harvester.simulator import SimulatorSettings
 
 # What `run --simulate` meets: a believable night in small, with some answers to repeat.

@@ -32,8 +32,8 @@ class _Written(Struct, frozen=True):
     extent: Extent
 
 
-class Rhythm:
-    """Keeps steps of `seconds`: what was done long enough after the last time need not wait."""
+class MinInterval:
+    """Keeps steps at least `seconds` apart; what comes later than that need not wait."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -116,21 +116,21 @@ class Recorder:
         self._tell_unwritten()
 
     async def _write_all(self) -> None:
-        rhythm = Rhythm(_WRITE_EVERY)
+        interval = MinInterval(_WRITE_EVERY)
         while await self._take_group():
             await self._write()
-            await rhythm.keep()
+            await interval.keep()
         if self._unwritten:
             await self._write()
         self._written.put_nowait(None)
 
     async def _commit_all(self) -> None:
-        rhythm = Rhythm(_COMMIT_EVERY)
+        interval = MinInterval(_COMMIT_EVERY)
         while (written := await self._written.get()) is not None:
             self._uncommitted.append(written)
             if self._written.empty():
                 await self._commit()
-                await rhythm.keep()
+                await interval.keep()
         if self._uncommitted:
             await self._commit()
 

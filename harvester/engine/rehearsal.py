@@ -26,7 +26,7 @@ from harvester.sides import Side
 # So much is copied of OUTPUT's beginning, and before the end of what the ledger vouches for.
 _MARGIN = 1 << 20
 # What a run keeps beside OUTPUT and takes back into it.
-_BESIDE = (Side.RESERVE, Side.KEPT)
+_BESIDE = (Side.SPOOL, Side.KEPT)
 
 
 @contextmanager

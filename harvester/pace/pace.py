@@ -7,15 +7,15 @@ from collections.abc import Sequence
 
 from aiolimiter import AsyncLimiter
 
-from harvester.pace.grant import Grant
+from harvester.pace.rate_share import RateShare
 from harvester.pace.window import Window
 from harvester.parsing import Rate
-from harvester.rules.tempo import Tempo
+from harvester.rules.adaptive_rate import AdaptiveRate
 
 # A wake-up that comes late by up to this many seconds is caught up with; without it, buckets of
 # one lose 6 % at 50/s and 34 % at 1000/s (measured over 20 s).
 _CATCH_UP = 0.02
-# The limiter is made anew when the tempo has moved by this share.
+# The limiter is made anew when the rate has moved by this share.
 _STEP = 0.01
 # The calls of several hosts reach the server with more jitter (seconds) than those of one.
 _SHARED_MARGIN = 0.06
@@ -32,12 +32,12 @@ class Pace:
     def __init__(
         self, rate: Rate, burst: int = 1, start: float | None = None, *, is_shared: bool = False
     ) -> None:
-        self._tempo = Tempo(rate.per_second, start)
+        self._adaptive = AdaptiveRate(rate.per_second, start)
         self._burst = burst
-        self._grant = Grant(int(rate.calls)) if is_shared else None
+        self._rate_share = RateShare(int(rate.calls)) if is_shared else None
         self._window = Window(rate, margin=_SHARED_MARGIN) if is_shared else Window(rate, burst)
         self._asked = rate.per_second
-        self._per_second = self._tempo.rate(0.0) / (rate.calls if is_shared else 1)
+        self._per_second = self._adaptive.at(0.0) / (rate.calls if is_shared else 1)
         self._limiter = self._spread(self._per_second)
         self._open_at = 0.0
 
@@ -49,22 +49,24 @@ class Pace:
     def is_paused(self) -> bool:
         """Whether all calls are paused now."""
         now = asyncio.get_running_loop().time()
-        return now < self._open_at or (self._grant is not None and not self._grant.is_held(now))
+        return now < self._open_at or (
+            self._rate_share is not None and not self._rate_share.is_held(now)
+        )
 
     @property
     def per_second(self) -> float:
         """The pace now, in calls a second."""
-        return self._tempo.rate(asyncio.get_running_loop().time()) * self._share
+        return self._adaptive.at(asyncio.get_running_loop().time()) * self._share
 
     @property
     def borne(self) -> float | None:
         """What the server was found to bear, in calls a second; None if it refused no call."""
-        return self._tempo.borne(asyncio.get_running_loop().time())
+        return self._adaptive.borne(asyncio.get_running_loop().time())
 
     @property
     def found(self) -> float:
         """The pace to begin the next run with, in calls a second."""
-        return self.borne or self._tempo.rate(asyncio.get_running_loop().time())
+        return self.borne or self._adaptive.at(asyncio.get_running_loop().time())
 
     def ages(self) -> list[float]:
         """How many seconds ago the calls that the limit still counts started."""
@@ -77,18 +79,18 @@ class Pace:
 
     @property
     def _share(self) -> float:
-        return 1.0 if self._grant is None else self._grant.share
+        return 1.0 if self._rate_share is None else self._rate_share.share
 
     def grant(self, calls: int, until: float) -> None:
         """Let so many calls a period be ours until a moment in loop seconds."""
-        if self._grant is not None:
-            self._grant.set(calls, until)
+        if self._rate_share is not None:
+            self._rate_share.set(calls, until)
             self._window.allow(calls)
 
     async def turn(self) -> None:
         """Wait for a turn to call."""
         await self._pass_gate()
-        await self._follow_tempo()
+        await self._follow_rate()
         await self._limiter.acquire()
         await self._pass_gate()
 
@@ -105,7 +107,7 @@ class Pace:
         delay = self._window.delay(now)
         if not delay:
             self._window.add(now)
-            self._tempo.start(now)
+            self._adaptive.start(now)
         return delay
 
     def pause(self, seconds: float) -> None:
@@ -114,7 +116,7 @@ class Pace:
 
     def go_on(self, elapsed: float) -> None:
         """Take note that a call was not refused; `elapsed` is how long ago it began."""
-        self._tempo.accept(asyncio.get_running_loop().time() - elapsed)
+        self._adaptive.accept(asyncio.get_running_loop().time() - elapsed)
 
     def slow_down(self, retry_after: float | None, elapsed: float) -> bool:
         """Pause and drop the pace after a 302; `elapsed` is how long ago its call began.
@@ -122,22 +124,22 @@ class Pace:
         Gives whether that is news: one burst of 302s is one refusal.
         """
         now = asyncio.get_running_loop().time()
-        is_news = self._tempo.refuse(now, now - elapsed, self._share or 1.0)
+        is_news = self._adaptive.refuse(now, now - elapsed, self._share or 1.0)
         if retry_after is not None:
             self.pause(retry_after)
         elif is_news:
-            self.pause(self._tempo.pause)
+            self.pause(self._adaptive.pause)
         return is_news
 
     async def _pass_gate(self) -> None:
         loop = asyncio.get_running_loop()
         while (delay := self._open_at - loop.time()) > 0:  # noqa: ASYNC110 - the same
             await asyncio.sleep(delay)
-        if self._grant is not None:
-            await self._grant.wait()
+        if self._rate_share is not None:
+            await self._rate_share.wait()
 
-    async def _follow_tempo(self) -> None:
-        """Make the limiter anew when the tempo has moved, with its bucket full as it was."""
+    async def _follow_rate(self) -> None:
+        """Make the limiter anew when the rate has moved, with its bucket full as it was."""
         per_second = self.per_second
         asked = self._asked * self._share
         if abs(per_second - self._per_second) > _STEP * self._per_second or (

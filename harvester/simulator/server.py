@@ -1,4 +1,4 @@
-"""The simulated API on a socket: every call goes to the API as it arrives, then waits its delay.
+"""The simulated API on a socket: each call is decided as it arrives, then waits its delay.
 
 Quota, rate and charge are decided before the delay, as with the real API: a client that is killed
 in the middle of a call has been charged for it.

@@ -20,8 +20,8 @@ from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import BadLine, Counts, Page, State
 from harvester.parsing import Rate
 from harvester.plain import plain
+from harvester.rules.adaptive_rate import START
 from harvester.rules.budget import Spent, calls_allowed
-from harvester.rules.tempo import START
 from harvester.source.given import pages_of
 from harvester.views.words import count, duration, money
 

@@ -123,7 +123,7 @@ def test_what_a_full_disk_refuses_is_kept_at_once_not_when_the_run_ends(tmp_path
             if self.writes > 3:
                 if self.writes == 5:
                     # The run has not ended: a kill here leaves this behind.
-                    left.append(Side.RESERVE.of(night.output).read_bytes().rstrip(b"\0"))
+                    left.append(Side.SPOOL.of(night.output).read_bytes().rstrip(b"\0"))
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             return super().write(fd, data)
 
@@ -210,4 +210,4 @@ def test_a_full_disk_loses_no_answer_that_cannot_be_read(tmp_path: Path) -> None
     assert (again.reason, again.done) == (StopReason.DONE.value, len(ids))
     kept = [json.loads(line) for line in Side.UNREAD.of(night.output).read_bytes().splitlines()]
     assert sorted(line["noteId"] for line in kept) == sorted(before)
-    assert not Side.RESERVE.of(night.output).exists()
+    assert not Side.SPOOL.of(night.output).exists()

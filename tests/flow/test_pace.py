@@ -16,7 +16,7 @@ import pytest
 from harvester.config import FASTEST
 from harvester.pace import Pace
 from harvester.parsing import read_rate
-from harvester.rules.tempo import START
+from harvester.rules.adaptive_rate import START
 from harvester.simulator import SimulatorSettings
 from harvester.simulator.api import SimulatedApi
 from tests.virtual import run_virtually

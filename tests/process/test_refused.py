@@ -55,7 +55,7 @@ def test_what_came_while_the_disk_was_full_outlives_a_kill_in_the_drain(tool: To
     # Room for 125 notes in OUTPUT, and as much in the file beside it.
     limited = 'ulimit -f 4000; exec "$@"'
     run = tool.start_harvest(upstream.url, notes, "--workers", "40", shell=limited)
-    kept = Side.RESERVE.of(tool.output)
+    kept = Side.SPOOL.of(tool.output)
 
     def is_all_kept() -> bool:
         written, beside = (

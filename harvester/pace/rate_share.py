@@ -8,7 +8,7 @@ import asyncio
 _NONE = float("-inf")
 
 
-class Grant:
+class RateShare:
     """The part of `calls` a period that is ours until a moment in loop seconds."""
 
     def __init__(self, calls: int) -> None:

@@ -33,7 +33,7 @@ _MOST_STARTS = 4096
 _NEAR = 0.97
 
 
-class Tempo:
+class AdaptiveRate:
     """The pace of a run, in calls a second, never above `asked`; moments are loop seconds.
 
     With `start` it begins there and grows until it is refused.
@@ -51,7 +51,7 @@ class Tempo:
         self._strays = Strays()
         self._is_trying = False
 
-    def rate(self, now: float) -> float:
+    def at(self, now: float) -> float:
         """Calls a second at this moment."""
         age = 0.0 if self._since is None else max(0.0, now - self._since)
         if self._peak is not None:
@@ -73,7 +73,7 @@ class Tempo:
 
     def borne(self, now: float) -> float | None:
         """The pace that the server was found to bear, or None if it never refused a call."""
-        return None if self._peak is None else max(min(self._asked, self._peak), self.rate(now))
+        return None if self._peak is None else max(min(self._asked, self._peak), self.at(now))
 
     def start(self, now: float) -> None:
         """Take note of a call that starts now."""
@@ -100,7 +100,7 @@ class Tempo:
         if began <= self._dropped_at:
             return False
         if not self._refused_again:
-            rate = self.rate(now)
+            rate = self.at(now)
             refused = self._strays.refuse(rate, is_below=self._is_below(began))
             self._follow_trial(now)
             if refused is None:
@@ -111,7 +111,7 @@ class Tempo:
         return True
 
     def _is_below(self, began: float) -> bool:
-        return self._peak is not None and self.rate(began) < _NEAR * self._peak
+        return self._peak is not None and self.at(began) < _NEAR * self._peak
 
     def _follow_trial(self, now: float) -> None:
         """After a trial go on below the limit, or at the pace that was refused for no reason."""

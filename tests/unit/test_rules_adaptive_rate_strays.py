@@ -10,7 +10,7 @@ from heapq import heappop, heappush
 
 import pytest
 
-from harvester.rules.tempo import Tempo
+from harvester.rules.adaptive_rate import AdaptiveRate
 
 LATENCY = 0.3
 
@@ -47,23 +47,23 @@ class Seen:
 
 def night(asked: float, seconds: float, server: Server, tell_from: float = 0.0) -> Seen:
     """Calls as `Pace` makes them: evenly spread, resting after what is news."""
-    tempo, now, seen = Tempo(asked), 0.0, Seen()
+    rate, now, seen = AdaptiveRate(asked), 0.0, Seen()
     answers: list[tuple[float, float, bool]] = []
     while now < seconds:
         while answers and answers[0][0] <= now:
             landed, began, is_refused = heappop(answers)
             if not is_refused:
-                tempo.accept(began)
-            elif tempo.refuse(landed, began):
-                now = max(now, landed + tempo.pause)
-                seen.pauses += tempo.pause
-        tempo.start(now)
+                rate.accept(began)
+            elif rate.refuse(landed, began):
+                now = max(now, landed + rate.pause)
+                seen.pauses += rate.pause
+        rate.start(now)
         is_refused = server.refuses(now)
         heappush(answers, (now + LATENCY, now, is_refused))
         if now >= tell_from:
             seen.calls += 1
             seen.refused += is_refused
-        now += 1 / tempo.rate(now)
+        now += 1 / rate.at(now)
     return seen
 
 
