@@ -232,8 +232,8 @@ class Summary(Struct, frozen=True):
 
     `done`, `queued` and `failed` are of the whole ledger; the others of this run. `unanswered`
     counts calls that may have been charged without an answer, `by_code` answers by business code
-    ("none" where no answer arrived), `elapsed` is in seconds. `borne` is the pace, in calls a
-    second, that the server was found to bear, where it refused the one asked for. `closed` counts
+    ("none" where no answer arrived), `elapsed` is in seconds. `sustained_rate` is what
+    the server sustains, in calls a second, where it refused the pace asked for. `closed` counts
     calls that nobody took, since the server had ended the idle connection: they are not charged.
     `is_queue_lost` says that an earlier run's queue is not known, and that no INPUT was named.
     """
@@ -255,7 +255,7 @@ class Summary(Struct, frozen=True):
     elapsed: float = 0.0
     found_unanswered: int = 0
     adopted: int = 0
-    borne: float | None = None
+    sustained_rate: float | None = None
     bad_lines: int = 0
     bad_examples: tuple[BadLine, ...] = ()
     closed: int = 0

@@ -24,7 +24,7 @@ from harvester.simulator import SimulatorSettings
 
 # What `run --simulate` meets: a believable night in small, with some answers to repeat.
 _EMBEDDED = SimulatorSettings(latency=0.05, jitter=0.02, fail={301: 0.1})
-# Begun at once with what was borne last time, a night would begin with a refusal.
+# Begun at once with the rate that was sustained last time, a night would begin with a refusal.
 _NEAR = 0.9
 
 
@@ -56,8 +56,8 @@ def pace_of(config: RunConfig, ledger: DirectLedger, *, is_shared: bool = False)
     rate = Rate(*reduced(config.top_rate)) if is_shared else config.top_rate
     if config.rate is not None:
         return Pace(rate, config.burst, is_shared=is_shared)
-    borne = ledger.borne()
-    start = START if borne is None else borne * _NEAR
+    last = ledger.start_rate()
+    start = START if last is None else last * _NEAR
     return Pace(rate, config.burst, start, is_shared=is_shared)
 
 

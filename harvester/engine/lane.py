@@ -108,12 +108,12 @@ class Lanes:
         return sum(lane.pace.per_second for lane in self._lanes if lane.resting is None)
 
     @property
-    def borne(self) -> float | None:
-        """The least pace, in calls a second, that the server was found to bear on any lane."""
-        found = [borne for lane in self._lanes if (borne := lane.pace.borne) is not None]
-        return min(found, default=None)
+    def sustained_rate(self) -> float | None:
+        """The least pace, in calls a second, that the server sustains on any lane."""
+        rates = [rate for lane in self._lanes if (rate := lane.pace.sustained_rate) is not None]
+        return min(rates, default=None)
 
     @property
-    def found(self) -> float:
+    def next_start_rate(self) -> float:
         """The pace to begin the next run with, in calls a second on each lane."""
-        return min(lane.pace.found for lane in self._lanes)
+        return min(lane.pace.next_start_rate for lane in self._lanes)

@@ -172,7 +172,7 @@ def _write_down(summary: Summary, run: Run, opened: Opened, config: RunConfig) -
             # Only the answers of a server on this machine tell that it is a simulator.
             ledger.identify(held)
         if config.rate is None and summary.calls:
-            ledger.remember_borne(run.lanes.found)
+            ledger.remember_start_rate(run.lanes.next_start_rate)
         ledger.finish_run(summary.reason, summary.exit_code, summary.bad_lines)
 
 

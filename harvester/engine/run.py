@@ -287,7 +287,7 @@ class Run:
             adopted=self._start.adopted,
             is_queue_lost=self._start.is_queue_lost,
             elapsed=elapsed,
-            borne=self.lanes.borne,
+            sustained_rate=self.lanes.sustained_rate,
             bad_lines=progress.bad_lines,
             bad_examples=tuple(progress.bad_examples),
             closed=progress.closed,

@@ -217,11 +217,11 @@ class DirectLedger(Protocol):
     def end_reading(self) -> None:
         """Say that OUTPUT was read to its end: lines not found by now are gone."""
 
-    def borne(self) -> float | None:
-        """The pace that the server was last found to bear, in calls a second."""
+    def start_rate(self) -> float | None:
+        """The pace to begin with, which the last run found; in calls a second."""
 
-    def remember_borne(self, per_second: float) -> None:
-        """Keep the pace that the server was found to bear for the next run."""
+    def remember_start_rate(self, per_second: float) -> None:
+        """Keep the pace to begin the next run with."""
 
     def finish_run(self, reason: str, exit_code: int, bad_lines: int = 0) -> None:
         """Write down why the run ended, and how many lines of its input it left out."""

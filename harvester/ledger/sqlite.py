@@ -322,14 +322,14 @@ class SqliteLedger:
             db.execute("UPDATE job SET forgotten = 0 WHERE forgotten > 0")
             db.execute("DELETE FROM meta WHERE key = 'rebuilding'")
 
-    def borne(self) -> float | None:
-        """The pace that the server was last found to bear, in calls a second."""
+    def start_rate(self) -> float | None:
+        """The pace to begin with, which the last run found; in calls a second."""
         with self._errors():
             row = self._db.execute("SELECT value FROM meta WHERE key = 'borne'").fetchone()
         return row[0] if row else None
 
-    def remember_borne(self, per_second: float) -> None:
-        """Keep the pace that the server was found to bear for the next run."""
+    def remember_start_rate(self, per_second: float) -> None:
+        """Keep the pace to begin the next run with."""
         with self._transaction() as db:
             db.execute("INSERT OR REPLACE INTO meta VALUES ('borne', ?)", (per_second,))
 

@@ -59,14 +59,14 @@ class Pace:
         return self._adaptive.at(asyncio.get_running_loop().time()) * self._share
 
     @property
-    def borne(self) -> float | None:
-        """What the server was found to bear, in calls a second; None if it refused no call."""
-        return self._adaptive.borne(asyncio.get_running_loop().time())
+    def sustained_rate(self) -> float | None:
+        """What the server sustains, in calls a second; None if it refused no call."""
+        return self._adaptive.sustained_rate(asyncio.get_running_loop().time())
 
     @property
-    def found(self) -> float:
+    def next_start_rate(self) -> float:
         """The pace to begin the next run with, in calls a second."""
-        return self.borne or self._adaptive.at(asyncio.get_running_loop().time())
+        return self.sustained_rate or self._adaptive.at(asyncio.get_running_loop().time())
 
     def ages(self) -> list[float]:
         """How many seconds ago the calls that the limit still counts started."""

@@ -29,7 +29,7 @@ _PAUSE, _LONGEST_PAUSE = 0.25, 60.0
 _SECOND = 1.0
 # An answer may be long in coming: what went out before its call is looked up then.
 _MOST_STARTS = 4096
-# Under this share of the pace that was borne no refusal was to be expected.
+# Under this share of the sustained pace no refusal was to be expected.
 _NEAR = 0.97
 
 
@@ -71,8 +71,8 @@ class AdaptiveRate:
             return 1 + depth * ((age - self._climb) / self._climb) ** 3
         return _BEYOND * _grown(age - beyond)
 
-    def borne(self, now: float) -> float | None:
-        """The pace that the server was found to bear, or None if it never refused a call."""
+    def sustained_rate(self, now: float) -> float | None:
+        """The pace that the server sustains, or None if it never refused a call."""
         return None if self._peak is None else max(min(self._asked, self._peak), self.at(now))
 
     def start(self, now: float) -> None:
@@ -91,7 +91,7 @@ class AdaptiveRate:
     def refuse(self, now: float, began: float, share: float = 1.0) -> bool:
         """Take note of a 302 for a call that began at a moment; gives whether it is news.
 
-        `share` of all calls are made here, so what started here is that part of what was borne.
+        `share` of all calls are made here, so what started here is that part of what was sustained.
 
         Calls that were already on their way at the last drop say nothing new, nor does one among
         many that were accepted. One refused before another was accepted says that the pause was too
@@ -127,11 +127,11 @@ class AdaptiveRate:
         A second holds whole calls only, so one less than the pace makes of it is no less; what was
         `refused` of the latest calls, as a share, was too much.
         """
-        borne = sum(began - _SECOND <= start < began for start in self._starts) / share
+        sustained = sum(began - _SECOND <= start < began for start in self._starts) / share
         is_long_ago = len(self._starts) == _MOST_STARTS and self._starts[0] > began - _SECOND
-        if is_long_ago or borne + 1 / share > rate:
-            borne = rate * (1 - refused)
-        self._peak = max(min(rate, max(borne, rate / 2)), _SLOWEST)
+        if is_long_ago or sustained + 1 / share > rate:
+            sustained = rate * (1 - refused)
+        self._peak = max(min(rate, max(sustained, rate / 2)), _SLOWEST)
         self._climb = min(max(_CALLS_TO_PEAK / self._peak, _SHORTEST_CLIMB), _LONGEST_CLIMB)
 
     @property

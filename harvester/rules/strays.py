@@ -26,7 +26,7 @@ _ENOUGH_REFUSED, _ENOUGH_ANSWERS = 3, 200
 # Strays refuse there more than this part of the share that was refused before, and a smaller share
 # than this one, which is told after so many answers.
 _ALIKE, _MOST_STRAYS, _LEAST_TRIED = 0.4, 0.2, 20
-# How many answers the share of lone refusals below what was borne is taken over.
+# How many answers the share of lone refusals below what was sustained is taken over.
 _FEW, _MEMORY = 200, 2000
 
 
@@ -54,7 +54,7 @@ class Strays:
         self.proven: float | None = None
 
     def accept(self, *, is_below: bool) -> None:
-        """Take note of an accepted call; `is_below` tells that such a pace was borne before."""
+        """Take note of an accepted call; `is_below` tells that such a pace was sustained before."""
         self._count(0)
         self._learn(0, is_below=is_below)
 
@@ -72,7 +72,7 @@ class Strays:
         is_new = self._answers <= _WINDOW and not self._usual
         if is_trial or (not is_new and many < self._enough()):
             return None
-        # A limit that has moved refuses many at once below what was borne: they count as one.
+        # A limit that has moved refuses many at once below what was sustained: they count as one.
         self._learn(1, is_below=is_below and self._answers > _WINDOW)
         self._latest.clear()
         self._drop(rate)

@@ -72,10 +72,11 @@ def summary_lines(summary: Summary, output: Path, price: float | None) -> Iterat
         f"{count(summary.saved, 'note')} saved to {plain(str(output), _LONGEST)}; "
         f"{count(summary.charged, 'call')} charged{money(summary.charged, price)}"
     )
-    if summary.borne is not None:
+    if summary.sustained_rate is not None:
+        sustained = pace(summary.sustained_rate)
         yield (
             f"{count(summary.by_code.get('302', 0), 'call')} refused by the rate limit: the server "
-            f"bore about {pace(summary.borne)}; suggested: --rate {pace(summary.borne)}"
+            f"bore about {sustained}; suggested: --rate {sustained}"
         )
     if summary.adopted:
         yield f"{count(summary.adopted, 'paid line')} of an earlier run adopted"

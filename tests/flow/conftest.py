@@ -171,7 +171,7 @@ class Night:
                 group.create_task(meddle(run))
             summary = await run.run()
         if config.rate is None:
-            opened.ledger.remember_borne(run.lanes.found)
+            opened.ledger.remember_start_rate(run.lanes.next_start_rate)
         return summary
 
     def lines(self) -> list[bytes]:

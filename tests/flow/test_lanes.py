@@ -109,8 +109,8 @@ def test_a_302_on_one_token_slows_that_token_alone(night: Night) -> None:
     in_ten_seconds = [sum(when < 10 for when, _ in api.starts) for api in (one, two)]
     assert in_ten_seconds[0] < 260
     assert in_ten_seconds[1] > 480
-    assert summary.borne is not None
-    assert summary.borne < 30
+    assert summary.sustained_rate is not None
+    assert summary.sustained_rate < 30
 
 
 def test_no_call_is_made_beyond_the_limit_by_many_tokens_whose_connections_are_new(

@@ -351,7 +351,7 @@ def test_a_hidden_limit_is_found_kept_to_and_remembered(night: Night) -> None:
     assert (summary.exit_code, summary.exhausted) == (7, 0)
     assert 0 < len(api.refused) < 0.02 * len(api.starts)
     assert summary.saved == len(api.starts) - len(api.refused)
-    assert summary.borne == pytest.approx(20, rel=0.1)
+    assert summary.sustained_rate == pytest.approx(20, rel=0.1)
 
     again = upstream(rate_limit=20)
     night.run([], again, replace(settings, max_runtime=5))

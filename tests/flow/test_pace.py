@@ -64,13 +64,13 @@ class Caller:
         return False
 
 
-def borne_after(seconds: float, api: Upstream, pace: Callable[[], Pace]) -> float | None:
-    """Call for so long; gives the pace that the server was found to bear."""
+def sustained_after(seconds: float, api: Upstream, pace: Callable[[], Pace]) -> float | None:
+    """Call for so long; gives the pace that the server sustains."""
 
     async def main() -> float | None:
         made = pace()
         await Caller(made, api).call(seconds)
-        return made.borne
+        return made.sustained_rate
 
     return run_virtually(main())
 
@@ -97,15 +97,15 @@ def share_refused(api: Upstream, after: float) -> float:
 @pytest.mark.parametrize("limit", [5, 20, 40])
 def test_under_a_hidden_limit_few_calls_are_refused_and_most_of_it_is_used(limit: int) -> None:
     api = Upstream(simulated(rate_limit=limit))
-    borne = borne_after(300, api, asked)
+    sustained = sustained_after(300, api, asked)
     assert share_refused(api, 5) < 0.01
     assert per_second(api, 0, 300) >= 0.9 * limit
-    assert borne == pytest.approx(limit, rel=0.1)
+    assert sustained == pytest.approx(limit, rel=0.1)
 
 
 def test_refusals_that_come_at_any_pace_do_not_slow_the_calls() -> None:
     api = Upstream(SimulatedApi(SimulatorSettings(fail={302: 0.01})))
-    borne_after(80, api, asked)
+    sustained_after(80, api, asked)
     assert len(api.refused) > 10
     assert len(api.starts) / 80 > 50 * 0.9
 
@@ -120,7 +120,7 @@ def test_a_limit_that_moves_is_followed_both_ways() -> None:
         counted[int(now)] += 1
 
     api.script = script
-    borne_after(400, api, asked)
+    sustained_after(400, api, asked)
     rates = [sum(counted[s] for s in range(s, s + 50)) / 50 for s in (50, 150, 350)]
     assert [rate / limit for rate, limit in zip(rates, (20, 10, 40), strict=True)] == (
         pytest.approx([0.96] * 3, abs=0.06)
@@ -130,8 +130,8 @@ def test_a_limit_that_moves_is_followed_both_ways() -> None:
 
 def test_a_rate_to_be_found_is_found() -> None:
     api = Upstream(simulated(rate_limit=30))
-    borne = borne_after(300, api, to_be_found)
+    sustained = sustained_after(300, api, to_be_found)
     assert len([when for when, _ in api.starts if when < 1]) <= 6
     assert share_refused(api, 0) < 0.01
-    assert borne == pytest.approx(30, rel=0.1)
+    assert sustained == pytest.approx(30, rel=0.1)
     assert per_second(api, 50, 300) > 0.9 * 30

@@ -26,20 +26,20 @@ def going(asked: float, per_second: int, seconds: int = 2) -> AdaptiveRate:
 def test_the_rate_is_what_was_asked_until_it_is_refused() -> None:
     rate = AdaptiveRate(5)
     assert [rate.at(now) for now in (0, 1, 1e6)] == [5, 5, 5]
-    assert rate.borne(1e6) is None
+    assert rate.sustained_rate(1e6) is None
 
 
-def test_a_refusal_drops_it_at_once_below_what_was_borne() -> None:
+def test_a_refusal_drops_it_at_once_below_what_was_sustained() -> None:
     rate = going(asked=100, per_second=80)
     assert rate.refuse(2, began=2)
     assert rate.at(2) == pytest.approx(80 * 0.85)
-    assert rate.borne(2) == 80
+    assert rate.sustained_rate(2) == 80
 
 
 def test_one_refusal_never_takes_more_than_half() -> None:
     rate = going(asked=100, per_second=1)
     rate.refuse(2, began=2)
-    assert rate.borne(2) == 50
+    assert rate.sustained_rate(2) == 50
 
 
 def test_a_burst_of_refusals_drops_it_once() -> None:
@@ -57,7 +57,7 @@ def test_a_refusal_right_after_the_pause_makes_the_next_one_longer_and_the_pace_
         pauses.append(rate.pause)
     assert pauses[:4] == [0.25, 0.5, 1, 2]
     assert pauses[-1] == 60
-    assert rate.borne(14) == 8
+    assert rate.sustained_rate(14) == 8
     rate.accept(began=14)
     rate.refuse(15, began=15)
     assert rate.pause == 0.25
@@ -90,7 +90,7 @@ def test_with_no_pace_asked_for_it_grows_from_the_start_until_refused() -> None:
     rates = [rate.at(100 + second) for second in range(200)]
     assert rates == sorted(rates)
     assert rates[-1] == 1000
-    assert rate.borne(300) is None
+    assert rate.sustained_rate(300) is None
 
 
 @given(ASKED, STEPS)

@@ -191,13 +191,13 @@ class PostgresLedger:
         )
         self._is_anew = self._has_not_run()
 
-    def borne(self) -> float | None:
-        """The pace that the server was last found to bear, in calls a second."""
+    def start_rate(self) -> float | None:
+        """The pace to begin with, which the last run found; in calls a second."""
         found = self._one("SELECT value FROM meta WHERE key = 'borne'")
         return None if found is None else float(found)
 
-    def remember_borne(self, per_second: float) -> None:
-        """Keep the pace that the server was found to bear for the next run."""
+    def remember_start_rate(self, per_second: float) -> None:
+        """Keep the pace to begin the next run with."""
         self._set(
             "INSERT INTO meta VALUES ('borne', %s)"
             " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
