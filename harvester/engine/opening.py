@@ -105,7 +105,7 @@ def open_harvest(
     """
     path = path.resolve()
     check_no_part(path)
-    _check_not_lost(path, rebuild=rebuild)
+    _check_not_lost(path, host.disk, rebuild=rebuild)
     with ExitStack() as undo:
         held = _open_all(path, host, undo, sync=sync)
         try:
@@ -232,7 +232,7 @@ def open_held(path: Path, host: Host) -> Opened:
     A damaged ledger is left where it is: only a run can rebuild it.
     """
     path = path.resolve()
-    _check_not_lost(path, rebuild=False)
+    _check_not_lost(path, host.disk, rebuild=False)
     _check_whole(path)
     with ExitStack() as undo:
         held = _open_all(path, host, undo)
@@ -240,9 +240,12 @@ def open_held(path: Path, host: Host) -> Opened:
     return held
 
 
-def _check_not_lost(path: Path, *, rebuild: bool) -> None:
+def _check_not_lost(path: Path, disk: Disk, *, rebuild: bool) -> None:
     """Refuse before OUTPUT would be made anew: its ledger says that it was paid for."""
-    if path.exists() or rebuild or not ledger_path(path).exists():
+    if path.exists() or rebuild:
+        return
+    if not ledger_path(path).exists():
+        _check_not_moved(path, disk)
         return
     state = "there"
     try:
@@ -261,6 +264,20 @@ def _check_not_lost(path: Path, *, rebuild: bool) -> None:
         f"{path} is missing, but its ledger {ledger_path(path)} is {state}: put the file back, or "
         "run with --rebuild to fetch (and pay for) its notes again."
     )
+
+
+def _check_not_moved(path: Path, disk: Disk) -> None:
+    """Refuse to begin where an earlier run kept answers: its OUTPUT and ledger were moved away."""
+    for kept, is_used in (
+        (Side.SPOOL.of(path), any(EmergencySpool(path, disk).saved())),
+        (Side.KEPT.of(path), Side.KEPT.of(path).exists()),
+    ):
+        if is_used:
+            raise OutputMismatchError(
+                f"{path} and its ledger are missing, but {kept} holds answers of an earlier run: "
+                "put both back where they were, or run with --rebuild to begin with these alone "
+                "and pay for the other notes again."
+            )
 
 
 def _kind_of(held: Opened, identity: Identity, *, is_local: bool) -> Identity:

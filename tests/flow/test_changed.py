@@ -19,6 +19,7 @@ from harvester.disk import Disk
 from harvester.engine.opening import Host, Opened
 from harvester.engine.ports import Notice
 from harvester.engine.run import Run
+from harvester.errors import OutputMismatchError
 from harvester.model import Answer, StopReason, Summary
 from harvester.parsing import read_rate
 from harvester.sides import Side
@@ -85,6 +86,28 @@ def test_an_output_that_goes_from_under_a_run_stops_it_and_nothing_is_paid_twice
     away.replace(night.output)
     again = night.run(note_ids(MANY), api)
     assert (again.reason, again.done) == (StopReason.DONE.value, MANY)
+    assert len(api.starts) == MANY
+
+
+def test_a_folder_that_is_moved_with_all_in_it_is_not_begun_anew(tmp_path: Path) -> None:
+    folder, away = tmp_path / "in", tmp_path / "in2"
+    folder.mkdir()
+
+    def moved_with_all(_output: Path) -> None:
+        folder.rename(away)
+        folder.mkdir()
+
+    night, summary, api = changed(folder, moved_with_all)
+    assert summary.reason == StopReason.LOCAL_IO.value
+    called = len(api.starts)
+    with pytest.raises(OutputMismatchError, match="put both back where they were"):
+        night.run(note_ids(MANY), api)
+    kept = Side.SPOOL.of(night.output)
+    for path in away.iterdir():
+        if path.name != kept.name:
+            path.rename(folder / path.name)
+    again = night.run(note_ids(MANY), api)
+    assert (again.done, called < len(api.starts)) == (MANY, True)
     assert len(api.starts) == MANY
 
 
