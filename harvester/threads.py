@@ -11,7 +11,11 @@ from concurrent.futures import Executor, Future
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
-from harvester.errors import HarvesterError, LocalIOError
+from harvester.errors import HaltedError, HarvesterError, LocalIOError
+from harvester.halt import Halt
+
+# Seconds that a call has to come to its end when it is told to leave off.
+_MOMENT = 1.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -100,6 +104,62 @@ async def done_on(thread: Executor, call: Callable[..., T], *args: object) -> T:
         raise
     except Exception as error:
         raise died(error) from error
+
+
+async def done_in_time(
+    call: Callable[[], T],
+    halt: Halt,
+    seconds: float | None,
+    undo: Callable[[T], None] = lambda _: None,
+) -> T:
+    """What a call gives on a thread of its own, which whatever holds it up leaves behind.
+
+    Where the time is over or this is cancelled, `halt` has it leave off, and it gets a moment to
+    come to its end; after that it is left to itself, and what it gives is undone. Raises
+    HaltedError, at the earliest after that moment, and what `call` raises.
+    """
+    future = _started(call)
+    working = asyncio.wrap_future(future)
+    # Nobody may be left who asks.
+    working.add_done_callback(lambda done: done.cancelled() or done.exception())
+    try:
+        if seconds is not None:
+            seconds = max(seconds, _MOMENT)
+        await asyncio.wait([working], timeout=seconds)
+        if working.done():
+            return working.result()
+    except asyncio.CancelledError:
+        await _left_off(future, working, halt, undo)
+        raise
+    await _left_off(future, working, halt, undo)
+    raise HaltedError
+
+
+async def _left_off(
+    future: Future[T], working: asyncio.Future[T], halt: Halt, undo: Callable[[T], None]
+) -> None:
+    def undone(done: Future[T]) -> None:
+        if done.exception() is None:
+            undo(done.result())
+
+    halt.ask()
+    future.add_done_callback(undone)
+    await asyncio.wait([working], timeout=_MOMENT)
+
+
+def _started(call: Callable[[], T]) -> Future[T]:
+    future = Future[T]()
+    future.set_running_or_notify_cancel()
+
+    def work() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - raised again on the other side
+            future.set_exception(error)
+
+    # A daemon: a pipe, a disk or a lock that holds it up must not keep the program from ending.
+    threading.Thread(target=work, name="harvester-waiting", daemon=True).start()
+    return future
 
 
 def died(error: BaseException) -> LocalIOError:

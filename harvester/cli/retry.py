@@ -53,15 +53,15 @@ def retry(
 
 def _retry_beside(output: Path, codes: tuple[int, ...], ids: list[str]) -> int:
     """Put failed notes of an OUTPUT's own ledger back in the queue; gives how many."""
-    from harvester.engine.open_run import this_host
-    from harvester.engine.opening import open_held
+    from harvester.engine.open_output import open_held
+    from harvester.engine.open_run import this_environment
     from harvester.ledger.protocol import FAILED
     from harvester.ledger.reader import ledger_path, reading
 
     path = output.resolve()
     with reading(ledger_path(path)):
         pass
-    opened = open_held(path, this_host())
+    opened = open_held(path, this_environment())
     try:
         return opened.ledger.retry(FAILED, codes, ids)
     finally:

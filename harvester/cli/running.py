@@ -25,11 +25,11 @@ from harvester.config import ConsoleOptions, RunConfig
 from harvester.engine.calling import practised
 from harvester.engine.open_run import is_local, open_run
 from harvester.engine.ports import Observer
-from harvester.engine.waiting import done_in_time
 from harvester.halt import Halt
 from harvester.ledger.fleet import without_password
 from harvester.model import Summary
 from harvester.plain import plain
+from harvester.threads import done_in_time
 from harvester.tokens import doubt_about
 from harvester.views.summary import closing_line
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from harvester.engine.opening import (
+from harvester.engine.open_output import (
     MOST_IN_FLIGHT,
-    Host,
-    Opened,
+    Environment,
+    OpenOutput,
     bring_together,
     check_kind,
     identity_of,
@@ -29,17 +29,17 @@ from harvester.sides import Side
 def open_part(
     path: Path,
     identity: Identity,
-    host: Host,
+    env: Environment,
     harvest: str,
     ledger_of: Callable[[str], DirectLedger],
     *,
     rebuild: bool = False,
     in_flight: int = MOST_IN_FLIGHT,
     is_local: bool = False,
-) -> Opened:
+) -> OpenOutput:
     """Open for a run; `path` is OUTPUT's, and `ledger_of` opens the ledger of a part by its name.
 
-    The rest is `open_harvest`'s.
+    The rest is `open_output`'s.
 
     Raises OutputLockedError, OutputMismatchError, UsageError, LedgerError, LocalIOError.
     """
@@ -47,11 +47,11 @@ def open_part(
     _check_no_ledger(path)
     with ExitStack() as undo:
         had_output = path.exists()
-        output = OutputFile(path, host.disk, look=host.look)
+        output = OutputFile(path, env.disk, look=env.look)
         if not had_output:
-            undo.callback(host.disk.remove, path)
+            undo.callback(env.disk.remove, path)
         undo.callback(output.close)
-        marker = _part_marker_of(path, harvest, host, undo)
+        marker = _part_marker_of(path, harvest, env, undo)
         # What the fleet's ledger holds says nothing of a file that it does not know yet.
         found = identity_of(output)
         if found is not None:
@@ -60,9 +60,9 @@ def open_part(
         undo.callback(ledger.close)
         # Told of the harvest, not of OUTPUT, which may be empty.
         ledger.identify(identity)
-        held = Opened(output, ledger, EmergencySpool(path, host.disk), part=marker.part)
-        mended = bring_together(held, identity, host, rebuild=rebuild, is_local=is_local)
-        opened = with_room(replace(held, mended=mended), in_flight)
+        held = OpenOutput(output, ledger, EmergencySpool(path, env.disk), part=marker.part)
+        recovery = bring_together(held, identity, env, rebuild=rebuild, is_local=is_local)
+        opened = with_room(replace(held, recovery=recovery), in_flight)
         undo.pop_all()
     return opened
 
@@ -75,12 +75,12 @@ def _check_no_ledger(path: Path) -> None:
         )
 
 
-def _part_marker_of(path: Path, harvest: str, host: Host, undo: ExitStack) -> PartMarker:
+def _part_marker_of(path: Path, harvest: str, env: Environment, undo: ExitStack) -> PartMarker:
     """The part's marker, made if there is none; `undo` leaves no file behind."""
     marker = read_part_marker(path)
     if marker is None:
         marker = PartMarker.fresh(harvest)
-        undo.callback(host.disk.remove, Side.PART_MARKER.of(path))
+        undo.callback(env.disk.remove, Side.PART_MARKER.of(path))
         write_part_marker(path, marker)
     if marker.harvest != harvest:
         raise UsageError(

@@ -18,13 +18,19 @@ from harvester.config import RunConfig
 from harvester.descriptors import few_descriptors
 from harvester.disk import boot_id
 from harvester.engine.calling import lanes_to
-from harvester.engine.opening import MOST_IN_FLIGHT, Host, Opened, begin, identity_of, open_harvest
+from harvester.engine.input_thread import pages_from
+from harvester.engine.open_output import (
+    MOST_IN_FLIGHT,
+    Environment,
+    OpenOutput,
+    begin,
+    identity_of,
+    open_output,
+)
 from harvester.engine.ports import Event, Notice, Observer, Ports, RunBegan, RunEnded
-from harvester.engine.reading import pages_from
 from harvester.engine.run import QUEUE_LOST, Run, RunStart
 from harvester.engine.sharing import Sharing
-from harvester.engine.waiting import done_in_time, open_when_free
-from harvester.errors import HarvesterError, LocalIOError
+from harvester.errors import HarvesterError, LocalIOError, OutputLockedError
 from harvester.halt import Halt
 from harvester.ledger.protocol import Identity
 from harvester.ledger.threaded import ThreadedLedger
@@ -32,7 +38,10 @@ from harvester.model import Page, StopReason, Summary
 from harvester.output.threaded import ThreadedSink
 from harvester.sides import Side
 from harvester.source.given import pages_of
-from harvester.threads import OneThread
+from harvester.threads import OneThread, done_in_time
+
+# A lock of the system's can be asked for, or waited for without end; so it is asked for again.
+_LOOK_EVERY = 0.5
 
 
 def steady_clock() -> Callable[[], float]:
@@ -41,9 +50,9 @@ def steady_clock() -> Callable[[], float]:
     return lambda: offset + time.monotonic()
 
 
-def this_host() -> Host:
+def this_environment() -> Environment:
     """The machine we run on."""
-    return Host(steady_clock(), boot=boot_id())
+    return Environment(steady_clock(), boot=boot_id())
 
 
 def is_local(base_url: str) -> bool:
@@ -65,19 +74,19 @@ async def open_run(
     at its end what an observer raised.
     """
     opening, reading = Halt(), Halt()
-    host = replace(this_host(), look=opening.look)
-    began_at = host.clock()
-    sharing = None if config.fleet is None else Sharing(config.fleet, config, host)
+    env = replace(this_environment(), look=opening.look)
+    began_at = env.clock()
+    sharing = None if config.fleet is None else Sharing(config.fleet, config, env)
     in_flight = (config.workers or MOST_IN_FLIGHT) * len(config.tokens)
 
-    def open_now() -> Opened:
+    def open_now() -> OpenOutput:
         identity, local = Identity(config.endpoint, config.simulate), is_local(config.base_url)
         if sharing is not None:
             return sharing.open(identity, in_flight, is_local=local)
-        return open_harvest(
+        return open_output(
             config.output,
             identity,
-            host,
+            env,
             rebuild=config.rebuild,
             sync=config.sync,
             in_flight=in_flight,
@@ -90,7 +99,7 @@ async def open_run(
 
     def left() -> float | None:
         limit = config.max_runtime
-        return None if limit is None else max(0, limit - (host.clock() - began_at))
+        return None if limit is None else max(0, limit - (env.clock() - began_at))
 
     # What is named may be a pipe that nobody writes to, or is to be read whole.
     read = partial(pages_of, config.inputs, config.input_options, stdin, reading.look)
@@ -99,29 +108,64 @@ async def open_run(
     try:
         # Its time runs from when it was started.
         shortened = replace(config, max_runtime=left())
-        async with _running(shortened, opened, host, pages, observers, sharing) as run:
+        async with _running(shortened, opened, env, pages, observers, sharing) as run:
             yield run
     finally:
         opened.close()
 
 
+async def open_when_free(
+    open_now: Callable[[], OpenOutput],
+    patience: float,
+    tell: Callable[[Notice], None],
+    halt: Halt,
+    left: Callable[[], float | None],
+) -> OpenOutput:
+    """Open as soon as nobody else holds OUTPUT, trying for at most `patience` seconds.
+
+    `open_now` is called as `done_in_time` does, with what is `left` of the run's time, and may be
+    cut off anywhere, as by a crash. `tell` is told once, and only if there is something to wait
+    for. Raises OutputLockedError when the time is over, HaltedError, and whatever else `open_now`
+    raises, at once.
+    """
+    end = asyncio.get_running_loop().time() + patience
+    is_told = False
+    while True:
+        try:
+            return await done_in_time(open_now, halt, left(), OpenOutput.close)
+        except OutputLockedError as error:
+            waits = end - asyncio.get_running_loop().time()
+            if waits <= 0:
+                raise _still_locked(error, patience) from None
+        if not is_told:
+            tell(Notice("waiting", f"another run holds OUTPUT: trying again for {patience:g} s"))
+            is_told = True
+        await asyncio.sleep(min(_LOOK_EVERY, waits))
+
+
+def _still_locked(error: OutputLockedError, patience: float) -> OutputLockedError:
+    if not patience:
+        return OutputLockedError(f"{error} With --wait-for-lock 10m a run waits for it.")
+    return OutputLockedError(f"{error} It was waited for {patience:g} s.")
+
+
 @asynccontextmanager
 async def _running(
     config: RunConfig,
-    opened: Opened,
-    host: Host,
+    opened: OpenOutput,
+    env: Environment,
     pages: AsyncIterator[Page],
     observers: tuple[Observer, ...],
     sharing: Sharing | None,
 ) -> AsyncIterator[Run]:
     """The run of what is open; how it ended is written down."""
-    found = begin(opened, config, host)
-    mended, held = opened.mended, identity_of(opened.output)
+    found = begin(opened, config, env)
+    recovery, held = opened.recovery, identity_of(opened.output)
     start = RunStart(
         None if held is None else held.simulated,
         found.found_unanswered,
-        mended.adopted,
-        is_queue_lost=mended.is_queue_lost and not config.has_input,
+        recovery.adopted,
+        is_queue_lost=recovery.is_queue_lost and not config.has_input,
     )
     async with AsyncExitStack() as stack:
         try:
@@ -132,7 +176,7 @@ async def _running(
                 ThreadedLedger(opened.ledger, ledger_thread),
                 ThreadedSink(opened.output, opened.spool, output_thread),
                 pages,
-                host.clock,
+                env.clock,
                 random.random,
                 observers,
             )
@@ -163,7 +207,7 @@ async def _running(
         raise run.failure
 
 
-def _write_down(summary: Summary, run: Run, opened: Opened, config: RunConfig) -> None:
+def _write_down(summary: Summary, run: Run, opened: OpenOutput, config: RunConfig) -> None:
     ledger = opened.ledger
     # On a full disk the summary matters more than its copy in the ledger.
     with suppress(LocalIOError):
@@ -176,7 +220,7 @@ def _write_down(summary: Summary, run: Run, opened: Opened, config: RunConfig) -
         ledger.finish_run(summary.reason, summary.exit_code, summary.bad_lines)
 
 
-def _tell_began(run: Run, opened: Opened, config: RunConfig) -> None:
+def _tell_began(run: Run, opened: OpenOutput, config: RunConfig) -> None:
     counts = opened.ledger.counts()
     run.tell(
         RunBegan(
@@ -197,30 +241,30 @@ def _tell_few(run: Run, config: RunConfig) -> None:
         run.tell(Notice("few descriptors", few_descriptors(run.lanes.most)))
 
 
-def _notices(opened: Opened, start: RunStart) -> Iterator[Notice]:
+def _notices(opened: OpenOutput, start: RunStart) -> Iterator[Notice]:
     """What opening found and had to mend."""
-    mended, place = opened.mended, opened.output.path
-    if mended.set_aside is not None:
-        text = f"the ledger was damaged and is kept as {mended.set_aside}: name your INPUT again"
+    recovery, place = opened.recovery, opened.output.path
+    if recovery.set_aside is not None:
+        text = f"the ledger was damaged and is kept as {recovery.set_aside}: name your INPUT again"
         yield Notice("set aside", text)
-    if mended.warning:
-        yield Notice("disk", mended.warning)
-    if mended.is_read_anew:
+    if recovery.warning:
+        yield Notice("disk", recovery.warning)
+    if recovery.is_read_anew:
         text = f"{place} was stored in another way since, and read anew: all is there"
         yield Notice("read anew", text)
-    if mended.is_rebuilt:
+    if recovery.is_rebuilt:
         text = f"the ledger was rebuilt from {place}"
-        text += f"; {QUEUE_LOST}" if mended.is_queue_lost else ""
+        text += f"; {QUEUE_LOST}" if recovery.is_queue_lost else ""
         yield Notice("rebuilt", text)
-    elif mended.adopted:
-        text = f"adopted {mended.adopted} paid lines that the last run could not record"
+    elif recovery.adopted:
+        text = f"adopted {recovery.adopted} paid lines that the last run could not record"
         yield Notice("adopted", text)
-    if mended.cut:
+    if recovery.cut:
         kept = Side.CUT.of(place).name
-        text = f"cut {mended.cut} bytes of a torn last line; they are kept in {kept}"
+        text = f"cut {recovery.cut} bytes of a torn last line; they are kept in {kept}"
         yield Notice("cut", text)
-    if mended.lost:
-        text = f"the power was cut: {mended.lost} notes of the last second are fetched again"
+    if recovery.lost:
+        text = f"the power was cut: {recovery.lost} notes of the last second are fetched again"
         yield Notice("lost", text)
     if start.found_unanswered:
         text = f"{start.found_unanswered} calls of the last run may have been charged without an "

@@ -12,8 +12,8 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from harvester.config import RunConfig
-from harvester.engine.open_run import is_local, this_host
-from harvester.engine.opening import Host, Opened, begin, open_harvest
+from harvester.engine.open_output import Environment, OpenOutput, begin, open_output
+from harvester.engine.open_run import is_local, this_environment
 from harvester.errors import DamagedLedgerError, HarvesterError, LocalIOError, UsageError
 from harvester.halt import Look
 from harvester.ledger.protocol import DirectLedger, Identity
@@ -32,16 +32,16 @@ _BESIDE = (Side.SPOOL, Side.KEPT)
 @contextmanager
 def rehearsed(config: RunConfig, look: Look) -> Iterator[DirectLedger]:
     """The ledger that a run would begin with, as a copy that is thrown away; errors as a run's."""
-    host = replace(this_host(), look=look)
+    env = replace(this_environment(), look=look)
     output = config.output.resolve()
     check_no_part(output)
     _check_place(output)
     with tempfile.TemporaryDirectory(prefix="harvester-") as folder:
         copy = Path(folder).resolve() / output.name
         try:
-            _copy(output, copy, host, is_whole=config.rebuild)
-            opened = _opened(config, copy, host)
-            begin(opened, config, host)
+            _copy(output, copy, env, is_whole=config.rebuild)
+            opened = _opened(config, copy, env)
+            begin(opened, config, env)
         except HarvesterError as error:
             # What is to be mended is where the copy was made from.
             error.args = (str(error).replace(str(copy), str(output)),)
@@ -59,28 +59,28 @@ def _check_place(output: Path) -> None:
         raise LocalIOError(f"cannot write {output}: create its folder, then run again.")
 
 
-def _opened(config: RunConfig, copy: Path, host: Host) -> Opened:
+def _opened(config: RunConfig, copy: Path, env: Environment) -> OpenOutput:
     identity = Identity(config.endpoint, config.simulate)
-    return open_harvest(
+    return open_output(
         copy,
         identity,
-        host,
+        env,
         rebuild=config.rebuild,
         in_flight=0,
         is_local=is_local(config.base_url),
     )
 
 
-def _copy(output: Path, copy: Path, host: Host, *, is_whole: bool) -> None:
+def _copy(output: Path, copy: Path, env: Environment, *, is_whole: bool) -> None:
     """Copy the ledger, and of OUTPUT what is read where its ledger vouches for the rest."""
     for side in _BESIDE:
         with suppress(OSError):
             shutil.copyfile(side.of(output), side.of(copy))
-    known = 0 if is_whole else _known_length(output, copy, host)
+    known = 0 if is_whole else _known_length(output, copy, env)
     if is_whole:
         _copy_ledger(output, copy)
     if output.is_file():
-        _copy_lines(output, copy, max(0, known - _MARGIN), host.look)
+        _copy_lines(output, copy, max(0, known - _MARGIN), env.look)
 
 
 def _copy_ledger(output: Path, copy: Path) -> bool:
@@ -95,11 +95,11 @@ def _copy_ledger(output: Path, copy: Path) -> bool:
     return False
 
 
-def _known_length(output: Path, copy: Path, host: Host) -> int:
+def _known_length(output: Path, copy: Path, env: Environment) -> int:
     """How much of OUTPUT is as the ledger knows it, in bytes, less its last line."""
     if not _copy_ledger(output, copy):
         return 0
-    ledger = SqliteLedger(ledger_path(copy), host.clock)
+    ledger = SqliteLedger(ledger_path(copy), env.clock)
     try:
         known, synced, is_rebuilding = ledger.extent(), ledger.synced(), ledger.is_rebuilding()
     finally:

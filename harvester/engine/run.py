@@ -11,7 +11,6 @@ from msgspec import Struct
 from harvester.config import RunConfig
 from harvester.engine.audience import Audience
 from harvester.engine.caller import Caller, Watch
-from harvester.engine.day import Day
 from harvester.engine.feeder import Feeder
 from harvester.engine.lane import Lane, Lanes
 from harvester.engine.ports import Event, Ports, Stopping
@@ -20,6 +19,7 @@ from harvester.engine.recorder import Recorder
 from harvester.engine.stop import Stop
 from harvester.errors import HarvesterError
 from harvester.model import Counts, StopReason, Summary
+from harvester.rules.day import day_began, day_ends
 
 # A lease outlives the call it covers by this many seconds; in a fleet others wait for its end.
 _LEASE_MARGIN, _SHARED_LEASE_MARGIN = 60.0, 15.0
@@ -172,8 +172,8 @@ class Run:
         self.progress.begin(await ledger.counts())
         self.lanes.restore(await ledger.starts(), self._ports.clock())
         if self._config.max_charged_daily is not None:
-            day = Day(self._ports.clock, self._config.day_timezone)
-            spent.charged_today = await ledger.charged_since(day.began())
+            began = day_began(self._ports.clock(), self._config.day_timezone)
+            spent.charged_today = await ledger.charged_since(began)
 
     async def _make_calls(self) -> None:
         """The part of the run that a second signal cuts short."""
@@ -243,9 +243,10 @@ class Run:
         """Count the day's charges anew when the calendar day changes."""
         if self._config.max_charged_daily is None:
             return
-        day = Day(self._ports.clock, self._config.day_timezone)
+        clock, zone = self._ports.clock, self._config.day_timezone
         while True:
-            await asyncio.sleep(day.seconds_left())
+            now = clock()
+            await asyncio.sleep(max(0.001, day_ends(now, zone) - now))
             self.progress.spent.charged_today = 0
 
     async def _give_back(self) -> None:

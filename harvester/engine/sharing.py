@@ -11,16 +11,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from harvester.config import RunConfig
-from harvester.engine.day import Day
 from harvester.engine.fleet import Fleet, fingerprint
 from harvester.engine.joining import open_part
 from harvester.engine.lane import Lane, Lanes
-from harvester.engine.opening import Host, Opened
+from harvester.engine.open_output import Environment, OpenOutput
 from harvester.engine.ports import Notice
 from harvester.engine.run import Companion, Run
 from harvester.errors import HarvesterError
 from harvester.ledger.fleet import Absence, FleetAddress, open_ledger, open_membership
 from harvester.ledger.protocol import DirectLedger, Identity
+from harvester.rules.day import day_began
 
 if TYPE_CHECKING:
     from harvester.ledger.postgres.ledger import PostgresLedger
@@ -81,18 +81,18 @@ class Sharing:
         self,
         address: FleetAddress,
         config: RunConfig,
-        host: Host,
+        env: Environment,
     ) -> None:
         self._address = address
         self._config = config
         self._fingerprints = [
             fingerprint(address.harvest, token.reveal()) for token in config.tokens
         ]
-        self._host = host
+        self._env = env
         self._ledger: PostgresLedger | None = None
         self.waiting = Waiting()
 
-    def open(self, identity: Identity, in_flight: int, *, is_local: bool) -> Opened:
+    def open(self, identity: Identity, in_flight: int, *, is_local: bool) -> OpenOutput:
         """Open OUTPUT as a part of the harvest; errors as `open_part`'s."""
 
         def ledger_of(part: str) -> DirectLedger:
@@ -101,7 +101,7 @@ class Sharing:
                 part,
                 self._config.output.resolve(),
                 self._config.limits,
-                Day(self._host.clock, self._config.day_timezone).began,
+                lambda: day_began(self._env.clock(), self._config.day_timezone),
                 self._fingerprints,
                 Absence(
                     self.waiting.give_up,
@@ -115,7 +115,7 @@ class Sharing:
         return open_part(
             self._config.output,
             identity,
-            self._host,
+            self._env,
             harvest,
             ledger_of,
             rebuild=rebuild,

@@ -11,7 +11,6 @@ from pathlib import Path
 from msgspec import Struct, field
 
 from harvester.config import RunConfig
-from harvester.engine.day import Day
 from harvester.engine.rehearsal import rehearsed
 from harvester.errors import InputError
 from harvester.halt import Look, go_on
@@ -22,6 +21,7 @@ from harvester.parsing import Rate
 from harvester.plain import plain
 from harvester.rules.adaptive_rate import START
 from harvester.rules.budget import Spent, calls_allowed
+from harvester.rules.day import day_began
 from harvester.source.given import pages_of
 from harvester.views.words import count, duration, money
 
@@ -98,7 +98,7 @@ def _by_rehearsal(config: RunConfig, pages: Iterator[Page], look: Look) -> _Foun
     with rehearsed(config, look) as ledger:
         before = ledger.counts()
         found.queued = before.queued
-        found.charged_today = ledger.charged_since(Day(time.time, config.day_timezone).began())
+        found.charged_today = ledger.charged_since(day_began(time.time(), config.day_timezone))
         read = 0
         for page in pages:
             found.see(page)
@@ -119,7 +119,7 @@ def _in_fleet(config: RunConfig, pages: Iterator[Page], reader: LedgerReader | N
         reader.require_index()
         counts = reader.counts(time.time())
         found.queued = counts.queued + counts.exhausted + config.retry_failed * counts.rejected
-        found.charged_today = reader.used(Day(time.time, config.day_timezone).began())
+        found.charged_today = reader.used(day_began(time.time(), config.day_timezone))
     with _scratch() as scratch:
         for page in pages:
             found.see(page)

@@ -13,12 +13,12 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 from msgspec.structs import replace
 
-from harvester.engine.day import Day
 from harvester.ledger.hosts import Hosts
 from harvester.ledger.reader import LedgerReader, RunRow
 from harvester.model import Answer, Counts, StopReason, Verdict
 from harvester.output.holder import is_held
 from harvester.plain import plain
+from harvester.rules.day import day_began
 from harvester.rules.forecast import (
     DailyCap,
     Experience,
@@ -90,10 +90,10 @@ def status_of(
     `hosts` are those of a fleet, which adds what only a fleet has.
     """
     now = question.now
-    day_began = Day(lambda: now, question.zone).began()
+    began = day_began(now, question.zone)
     counts, meta, rows = reader.counts(now), reader.meta(), reader.runs()
     due = reader.next_due(now)
-    charged, charged_today = reader.charged(), reader.charged(day_began)
+    charged, charged_today = reader.charged(), reader.charged(began)
     if hosts is None:
         is_leased = reader.is_leased(now)
         open_state = state_of_open_run(is_held=question.is_held, is_leased=is_leased)
@@ -104,7 +104,7 @@ def status_of(
         runs, sessions = runs_of_fleet(rows, places, now), sessions_of(rows, places, now)
         of_fleet = fleet_of(hosts)
     met = _quota_met(reader, rows, question)
-    ahead = _forecast(counts, rows, sessions, question, reader.used(day_began), met)
+    ahead = _forecast(counts, rows, sessions, question, reader.used(began), met)
     return {
         "done": counts.done,
         "queued": counts.queued,
@@ -198,7 +198,7 @@ def _quota_met(reader: LedgerReader, rows: Sequence[RunRow], question: Question)
         return None
     ended, zone = last.finished_at, question.zone
     until = next_midnight(ended, zone)
-    charged = reader.charged(Day(lambda: ended, zone).began())
+    charged = reader.charged(day_began(ended, zone))
     return _Quota(charged, until if until > question.now else None)
 
 

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harvester.config import RunConfig
-from harvester.engine.open_run import this_host
-from harvester.engine.opening import Opened, begin, open_harvest
+from harvester.engine.open_output import OpenOutput, begin, open_output
+from harvester.engine.open_run import this_environment
 from harvester.ledger.protocol import Extent, Identity
 from harvester.ledger.reader import ledger_path
 from harvester.ledger.sqlite import SqliteLedger
@@ -54,7 +54,7 @@ def main() -> None:
             *figures, most = done.stdout.splitlines()
             for what, _, figure in (line.partition(": ") for line in figures):
                 rows.append((what, figure, most))
-    show("Large ledgers: enrolling, going on, recovery", rows)
+    show("Large ledgers: enrolling, going on, mended", rows)
 
 
 def enrol(room: Path, many: int) -> None:
@@ -99,14 +99,14 @@ def rebuild(room: Path, _many: int) -> None:
     output = room / "lines.jsonl"
     size = _write_lines(output, _LINES)
     began = time.perf_counter()
-    open_harvest(output, _IDENTITY, this_host()).close()
+    open_output(output, _IDENTITY, this_environment()).close()
     took = time.perf_counter() - began
     print(f"rebuild from {_LINES:,} lines: {size / took / 1e6:,.0f} MB/s")
     _write_lines(output, _TAIL, after=_LINES)
     began = time.perf_counter()
-    opened = open_harvest(output, _IDENTITY, this_host())
+    opened = open_output(output, _IDENTITY, this_environment())
     took = time.perf_counter() - began
-    assert opened.mended.adopted == _TAIL
+    assert opened.recovery.adopted == _TAIL
     opened.close()
     print(f"adopt {_TAIL:,} unseen lines behind them: {took * 1000:.0f} ms")
 
@@ -123,9 +123,9 @@ def _write_lines(output: Path, many: int, after: int = 0) -> int:
         return file.tell()
 
 
-def _opened(room: Path) -> Opened:
-    opened = open_harvest(room / "notes.jsonl", _IDENTITY, this_host())
-    begin(opened, _CONFIG, this_host())
+def _opened(room: Path) -> OpenOutput:
+    opened = open_output(room / "notes.jsonl", _IDENTITY, this_environment())
+    begin(opened, _CONFIG, this_environment())
     return opened
 
 

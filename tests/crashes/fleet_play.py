@@ -14,7 +14,7 @@ import pytest
 from harvester.config import RunConfig
 from harvester.engine.joining import open_part
 from harvester.engine.lane import Lane, Lanes
-from harvester.engine.opening import Host, begin
+from harvester.engine.open_output import Environment, begin
 from harvester.engine.ports import Ports, Start
 from harvester.engine.run import Run
 from harvester.errors import HarvesterError
@@ -254,7 +254,7 @@ async def _live(worker: Worker, life: Life) -> Summary:
     LIFE.set(life)
     played, world = worker.played, life.world
     skew = played.story.skews[worker.number]
-    host = Host(lambda: world.now + skew, life.disk)
+    host = Environment(lambda: world.now + skew, life.disk)
     config = RunConfig(
         output=Path("notes.jsonl"),
         inputs=("ids.txt",),

@@ -16,7 +16,7 @@ from typing import Any
 
 from harvester.config import RunConfig
 from harvester.engine.lane import Lane
-from harvester.engine.opening import Host, Opened, begin, open_harvest
+from harvester.engine.open_output import Environment, OpenOutput, begin, open_output
 from harvester.engine.ports import Ports
 from harvester.engine.run import Run
 from harvester.errors import LocalIOError, OutputMismatchError
@@ -179,7 +179,7 @@ def _check_kept(played: Played, output: bytes) -> None:
 async def _live(played: Played, fate: Fate, world: World) -> Summary:
     loop = asyncio.get_running_loop()
     clock = played.clock
-    host = Host(
+    host = Environment(
         lambda: clock + loop.time(),
         world.disk,
         world.connection(),
@@ -201,7 +201,7 @@ async def _live(played: Played, fate: Fate, world: World) -> Summary:
         backoff_cap=RETRY_LIMITS.cap,
     )
     waiting = _waiting(played, host.clock())
-    opened = open_harvest(
+    opened = open_output(
         played.output,
         Identity(ENDPOINT, simulated=False),
         host,
@@ -240,7 +240,7 @@ async def _later(seconds: float, act: Callable[[Run], None], run: Run) -> None:
     act(run)
 
 
-def _ports(played: Played, opened: Opened, host: Host, log: UnreadLog | None) -> Ports:
+def _ports(played: Played, opened: OpenOutput, host: Environment, log: UnreadLog | None) -> Ports:
     inline = InlineExecutor()
     return Ports(
         ThreadedLedger(opened.ledger, inline),

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from harvester.config import RunConfig
 from harvester.engine.calling import mark_of, pace_of
 from harvester.engine.lane import Lane
-from harvester.engine.opening import Host, Opened, begin, identity_of, open_harvest
+from harvester.engine.open_output import Environment, OpenOutput, begin, identity_of, open_output
 from harvester.engine.ports import Event, Ports, Start
 from harvester.engine.run import Run, RunStart
 from harvester.ledger.protocol import Identity
@@ -116,7 +116,7 @@ class Night:
     ) -> Summary:
         async def main() -> Summary:
             loop = asyncio.get_running_loop()
-            host = Host(lambda: self.clock + loop.time())
+            host = Environment(lambda: self.clock + loop.time())
             opened = self.open(host, config)
             begin(opened, replace(config, inputs=tuple(ids)), host)
             try:
@@ -128,9 +128,9 @@ class Night:
 
         return run_virtually(main())
 
-    def open(self, host: Host, config: RunConfig) -> Opened:
+    def open(self, host: Environment, config: RunConfig) -> OpenOutput:
         identity = Identity(config.endpoint, config.simulate)
-        return open_harvest(self.output, identity, host, is_local=True)
+        return open_output(self.output, identity, host, is_local=True)
 
     @property
     def output(self) -> Path:
@@ -138,7 +138,7 @@ class Night:
 
     async def _line(
         self,
-        opened: Opened,
+        opened: OpenOutput,
         ids: list[str],
         upstream: Upstream,
         config: RunConfig,

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from harvester.config import RunConfig
 from harvester.disk import Disk
-from harvester.engine.opening import Host, Opened
+from harvester.engine.open_output import Environment, OpenOutput
 from harvester.engine.ports import Notice
 from harvester.engine.run import Run
 from harvester.errors import OutputMismatchError
@@ -44,7 +44,7 @@ class On(Night):
 
     disk: Disk = field(default_factory=Disk)
 
-    def open(self, host: Host, config: RunConfig) -> Opened:
+    def open(self, host: Environment, config: RunConfig) -> OpenOutput:
         return super().open(replace(host, disk=self.disk), config)
 
 

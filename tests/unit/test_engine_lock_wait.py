@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from harvester.engine.opening import Host, Opened, open_harvest
-from harvester.engine.waiting import done_in_time, open_when_free
+from harvester.engine.open_output import Environment, OpenOutput, open_output
+from harvester.engine.open_run import open_when_free
 from harvester.errors import HaltedError
 from harvester.halt import Halt
 from harvester.ledger.protocol import Identity
+from harvester.threads import done_in_time
 
 
-async def opened(open_now: Callable[[], Opened], patience: float = 0.0) -> Opened:
+async def opened(open_now: Callable[[], OpenOutput], patience: float = 0.0) -> OpenOutput:
     return await open_when_free(open_now, patience, lambda _: None, Halt(), lambda: None)
 
 
@@ -29,14 +30,16 @@ class Slow:
         self.has_begun = threading.Event()
         self.is_open = threading.Event()
 
-    def __call__(self) -> Opened:
+    def __call__(self) -> OpenOutput:
         self.has_begun.set()
         assert self.gate.wait(60)
-        opened = open_harvest(self.output, Identity("x/y/v1", simulated=True), Host(lambda: 1e9))
+        opened = open_output(
+            self.output, Identity("x/y/v1", simulated=True), Environment(lambda: 1e9)
+        )
         self.is_open.set()
         return opened
 
-    async def opened(self) -> Opened:
+    async def opened(self) -> OpenOutput:
         return await opened(self)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from harvester.engine.reading import pages_from
+from harvester.engine.input_thread import pages_from
 from harvester.errors import InputError, LocalIOError
 from harvester.halt import Halt
 from harvester.model import Page

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harvester.engine.opening import Host, Opened, open_harvest
+from harvester.engine.open_output import Environment, OpenOutput, open_output
 from harvester.errors import (
     HaltedError,
     LocalIOError,
@@ -40,11 +40,11 @@ def line(number: int, request: bytes = b"null", endpoint: str = ENDPOINT) -> byt
 LINES = [line(number) for number in range(MANY)]
 
 
-def opened(path: Path, *, rebuild: bool = False) -> Opened:
-    return open_harvest(path, REAL, Host(lambda: NOW), rebuild=rebuild)
+def opened(path: Path, *, rebuild: bool = False) -> OpenOutput:
+    return open_output(path, REAL, Environment(lambda: NOW), rebuild=rebuild)
 
 
-def look(path: Path, *, rebuild: bool = False) -> Opened:
+def look(path: Path, *, rebuild: bool = False) -> OpenOutput:
     """Open and close again, as a run does that finds nothing to do."""
     with closing(opened(path, rebuild=rebuild)) as held:
         counts = held.ledger.counts()
@@ -93,7 +93,7 @@ def test_how_lines_are_stored_makes_none_of_them_broken(
         ledger_path(output).unlink()
     look(output)
     held = look(output)
-    assert not held.mended.is_read_anew
+    assert not held.recovery.is_read_anew
     with closing(opened(output)) as held:
         held.output.append([line(99)])
     assert len(output.read_bytes().split()) >= len(LINES) + 1
@@ -109,8 +109,8 @@ def test_an_output_stored_anew_is_no_work_of_a_power_cut(
         held.ledger.settle(held.output.sync())
     text = store(output.read_bytes())
     output.write_bytes(text)
-    with closing(open_harvest(output, REAL, Host(lambda: NOW, boot="two"))) as held:
-        assert (held.mended.lost, held.ledger.counts().done) == (0, MANY)
+    with closing(open_output(output, REAL, Environment(lambda: NOW, boot="two"))) as held:
+        assert (held.recovery.lost, held.ledger.counts().done) == (0, MANY)
     assert output.read_bytes().split() == text.rstrip(b"\0\x1a").split()
 
 
@@ -118,22 +118,22 @@ def test_an_output_stored_anew_is_no_work_of_a_power_cut(
 def test_whole_lines_behind_one_that_a_power_cut_broke_are_kept(
     output: Path, *, is_recorded: bool
 ) -> None:
-    started = Host(lambda: NOW, boot="one")
-    with closing(open_harvest(output, REAL, started)) as held:
+    started = Environment(lambda: NOW, boot="one")
+    with closing(open_output(output, REAL, started)) as held:
         held.ledger.mark_boot("one")
         held.ledger.settle(held.output.sync())
     more = [line(number) for number in range(MANY, MANY + 6)]
     with output.open("ab") as file:
         file.write(b"".join(more))
     if is_recorded:
-        open_harvest(output, REAL, started).close()
+        open_output(output, REAL, started).close()
     text = output.read_bytes()
     # A hole from within a line to its end, and one within another.
     text = text.replace(more[1], more[1][:50].ljust(len(more[1]), b"\0"))
     text = text.replace(more[4], more[4][:50] + bytes(50) + more[4][100:])
     output.write_bytes(text)
-    with closing(open_harvest(output, REAL, Host(lambda: NOW, boot="two"))) as held:
-        assert held.mended.lost == 2 * is_recorded
+    with closing(open_output(output, REAL, Environment(lambda: NOW, boot="two"))) as held:
+        assert held.recovery.lost == 2 * is_recorded
         assert held.ledger.counts().done == MANY + 4
     kept = [*LINES, more[0], more[2], more[3], more[5]]
     assert output.read_bytes() == b"".join(kept)
@@ -158,7 +158,7 @@ def test_the_way_out_says_how_many_notes_it_pays_for_again(output: Path) -> None
 def test_what_is_cut_is_kept_beside_it(output: Path) -> None:
     torn = line(7)[:90]
     output.write_bytes(output.read_bytes() + torn)
-    assert look(output).mended.cut == len(torn)
+    assert look(output).recovery.cut == len(torn)
     assert Side.CUT.of(output).read_bytes() == torn + b"\n"
 
 
@@ -182,10 +182,10 @@ def test_a_doubled_line_is_charged_once(output: Path) -> None:
 
 def test_notes_of_a_simulator_of_its_own_refuse_a_real_run(tmp_path: Path) -> None:
     path = tmp_path / "practice.jsonl"
-    host = Host(lambda: NOW)
-    with closing(open_harvest(path, REAL, host, is_local=True)) as held:
+    host = Environment(lambda: NOW)
+    with closing(open_output(path, REAL, host, is_local=True)) as held:
         held.output.append([line(1, b'"simulated-1"')])
-    open_harvest(path, REAL, host, is_local=True).close()
+    open_output(path, REAL, host, is_local=True).close()
     with pytest.raises(UsageError, match="holds simulated notes"):
         opened(path)
 
@@ -292,9 +292,9 @@ def test_opening_a_long_output_leaves_off_between_its_pieces(
     if not is_lost:
         opened(path).close()
     stopping = After(4)
-    host = Host(lambda: NOW, look=stopping.look)
+    host = Environment(lambda: NOW, look=stopping.look)
     with pytest.raises(HaltedError):
-        open_harvest(path, REAL, host, rebuild=not is_lost)
+        open_output(path, REAL, host, rebuild=not is_lost)
     assert path.read_bytes() == text
     with closing(opened(path)) as held:
         assert held.ledger.counts().done == 1000

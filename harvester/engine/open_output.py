@@ -33,7 +33,7 @@ _LINES_AT_ONCE = 10_000
 MOST_IN_FLIGHT = 1024
 
 
-class Host(Struct, frozen=True):
+class Environment(Struct, frozen=True):
     """The machine under a harvest: `clock` is Unix seconds, `boot` names this start of it.
 
     After `bulk_after` new ids of an input, the ledger takes the rest in bulk. `look` is called
@@ -48,7 +48,7 @@ class Host(Struct, frozen=True):
     look: Look = go_on
 
 
-class Mended(Struct, frozen=True):
+class Recovery(Struct, frozen=True):
     """What opening had to do.
 
     `adopted` lines were paid for and not yet known, `cut` bytes were a torn last line, `lost` notes
@@ -67,13 +67,13 @@ class Mended(Struct, frozen=True):
     warning: str = ""
 
 
-class Opened(Struct, frozen=True):
+class OpenOutput(Struct, frozen=True):
     """OUTPUT, its ledger and its spool, held; `part` names it in a fleet's harvest."""
 
     output: OutputFile
     ledger: DirectLedger
     spool: EmergencySpool
-    mended: Mended = Mended()
+    recovery: Recovery = Recovery()
     part: str = ""
 
     def close(self) -> None:
@@ -86,16 +86,16 @@ class Opened(Struct, frozen=True):
         self.output.close()
 
 
-def open_harvest(
+def open_output(
     path: Path,
     identity: Identity,
-    host: Host,
+    env: Environment,
     *,
     rebuild: bool = False,
     sync: bool = False,
     in_flight: int = MOST_IN_FLIGHT,
     is_local: bool = False,
-) -> Opened:
+) -> OpenOutput:
     """Open for a run; `path` is OUTPUT's, and its links are followed.
 
     Room is kept free for the answers of `in_flight` calls. With `is_local` the API is on this
@@ -105,38 +105,38 @@ def open_harvest(
     """
     path = path.resolve()
     check_no_part(path)
-    _check_not_lost(path, host.disk, rebuild=rebuild)
+    _check_not_lost(path, env.disk, rebuild=rebuild)
     with ExitStack() as undo:
-        held = _open_all(path, host, undo, sync=sync)
+        held = _open_all(path, env, undo, sync=sync)
         try:
             if rebuild:
                 _check_whole(path)
-            mended = bring_together(held, identity, host, rebuild=rebuild, is_local=is_local)
+            recovery = bring_together(held, identity, env, rebuild=rebuild, is_local=is_local)
         except DamagedLedgerError:
             # Nothing was called for yet, so what OUTPUT holds is all there is to know.
-            held = _replace_ledger(held, host, undo, sync=sync)
-            mended = bring_together(held, identity, host, rebuild=rebuild, is_local=is_local)
-        opened = with_room(replace(held, mended=mended), in_flight)
+            held = _replace_ledger(held, env, undo, sync=sync)
+            recovery = bring_together(held, identity, env, rebuild=rebuild, is_local=is_local)
+        opened = with_room(replace(held, recovery=recovery), in_flight)
         undo.pop_all()
     return opened
 
 
-def with_room(held: Opened, in_flight: int) -> Opened:
+def with_room(held: OpenOutput, in_flight: int) -> OpenOutput:
     """The same with room kept free for the answers of so many calls."""
     done = held.ledger.counts().done
     average = held.output.length // done if done else 0
     warning = held.spool.prepare(in_flight, average)
-    return replace(held, mended=replace(held.mended, warning=warning))
+    return replace(held, recovery=replace(held.recovery, warning=warning))
 
 
 def bring_together(
-    held: Opened, identity: Identity, host: Host, *, rebuild: bool, is_local: bool = False
-) -> Mended:
+    held: OpenOutput, identity: Identity, env: Environment, *, rebuild: bool, is_local: bool = False
+) -> Recovery:
     """See that OUTPUT and ledger are of this kind, and mend what came between them."""
     kind = _kind_of(held, identity, is_local=is_local)
     if not held.part:
         held.ledger.identify(kind)
-    return _mend(held, kind, host.boot, rebuild=rebuild)
+    return _mend(held, kind, env.boot, rebuild=rebuild)
 
 
 def _check_whole(path: Path) -> None:
@@ -145,48 +145,50 @@ def _check_whole(path: Path) -> None:
         reader.check()
 
 
-def _replace_ledger(held: Opened, host: Host, undo: ExitStack, *, sync: bool) -> Opened:
+def _replace_ledger(
+    held: OpenOutput, env: Environment, undo: ExitStack, *, sync: bool
+) -> OpenOutput:
     """Set a ledger aside that turned out to be damaged, and begin another."""
     with suppress(DamagedLedgerError):
         held.ledger.close()
     path = ledger_path(held.output.path)
     set_aside = _set_aside(path)
-    ledger = _ledger(path, host, sync=sync)
+    ledger = _ledger(path, env, sync=sync)
     undo.callback(ledger.close)
     is_lost = held.output.length > 0
-    mended = Mended(is_rebuilt=is_lost, is_queue_lost=is_lost, set_aside=set_aside)
-    return Opened(held.output, ledger, held.spool, mended)
+    recovery = Recovery(is_rebuilt=is_lost, is_queue_lost=is_lost, set_aside=set_aside)
+    return OpenOutput(held.output, ledger, held.spool, recovery)
 
 
-def _open_all(path: Path, host: Host, undo: ExitStack, *, sync: bool = False) -> Opened:
+def _open_all(path: Path, env: Environment, undo: ExitStack, *, sync: bool = False) -> OpenOutput:
     """OUTPUT, then its ledger; `undo` leaves no file behind."""
     ledger_file = ledger_path(path)
     had_output, had_ledger = path.exists(), ledger_file.exists()
-    output = OutputFile(path, host.disk, sync=sync, look=host.look)
+    output = OutputFile(path, env.disk, sync=sync, look=env.look)
     if not had_output:
-        undo.callback(host.disk.remove, path)
+        undo.callback(env.disk.remove, path)
     undo.callback(output.close)
     if not had_ledger:
-        undo.callback(_remove_ledger, ledger_file, host.disk)
-    ledger, set_aside = _open_ledger(ledger_file, host, sync=sync)
+        undo.callback(_remove_ledger, ledger_file, env.disk)
+    ledger, set_aside = _open_ledger(ledger_file, env, sync=sync)
     undo.callback(ledger.close)
     is_rebuilt = (not had_ledger or set_aside is not None) and output.length > 0
-    mended = Mended(is_rebuilt=is_rebuilt, is_queue_lost=is_rebuilt, set_aside=set_aside)
-    return Opened(output, ledger, EmergencySpool(path, host.disk), mended)
+    recovery = Recovery(is_rebuilt=is_rebuilt, is_queue_lost=is_rebuilt, set_aside=set_aside)
+    return OpenOutput(output, ledger, EmergencySpool(path, env.disk), recovery)
 
 
-def _open_ledger(path: Path, host: Host, *, sync: bool) -> tuple[SqliteLedger, Path | None]:
+def _open_ledger(path: Path, env: Environment, *, sync: bool) -> tuple[SqliteLedger, Path | None]:
     """The ledger, and where a damaged one went that was there."""
     try:
-        return _ledger(path, host, sync=sync), None
+        return _ledger(path, env, sync=sync), None
     except DamagedLedgerError:
         set_aside = _set_aside(path)
-    return _ledger(path, host, sync=sync), set_aside
+    return _ledger(path, env, sync=sync), set_aside
 
 
-def _ledger(path: Path, host: Host, *, sync: bool) -> SqliteLedger:
+def _ledger(path: Path, env: Environment, *, sync: bool) -> SqliteLedger:
     return SqliteLedger(
-        path, host.clock, sync=sync, connection=host.connection, bulk_after=host.bulk_after
+        path, env.clock, sync=sync, connection=env.connection, bulk_after=env.bulk_after
     )
 
 
@@ -206,12 +208,12 @@ def _remove_ledger(path: Path, disk: Disk) -> None:
         disk.remove(path.with_name(path.name + suffix))
 
 
-def begin(opened: Opened, config: RunConfig, host: Host) -> Opening:
+def begin(opened: OpenOutput, config: RunConfig, env: Environment) -> Opening:
     """Begin a run: exhausted jobs are tried again, rejected and old ones if the run is told to.
 
     What is old among the notes that an input names is found as it is read.
     """
-    opened.ledger.mark_boot(host.boot)
+    opened.ledger.mark_boot(env.boot)
     rate = None if config.rate is None else config.rate.per_second
     asked = Asked(rate, config.max_charged_daily)
     opening = opened.ledger.begin_run(config.backoff_cap, asked)
@@ -222,20 +224,20 @@ def begin(opened: Opened, config: RunConfig, host: Host) -> Opening:
         return opening
     opened.ledger.retry([State.EXHAUSTED] + [State.REJECTED] * config.retry_failed)
     if config.refresh is not None and not config.has_input:
-        opened.ledger.refresh(host.clock() - config.refresh)
+        opened.ledger.refresh(env.clock() - config.refresh)
     return opening
 
 
-def open_held(path: Path, host: Host) -> Opened:
-    """Open to change jobs, whatever the ledger holds; errors as `open_harvest`'s.
+def open_held(path: Path, env: Environment) -> OpenOutput:
+    """Open to change jobs, whatever the ledger holds; errors as `open_output`'s.
 
     A damaged ledger is left where it is: only a run can rebuild it.
     """
     path = path.resolve()
-    _check_not_lost(path, host.disk, rebuild=False)
+    _check_not_lost(path, env.disk, rebuild=False)
     _check_whole(path)
     with ExitStack() as undo:
-        held = _open_all(path, host, undo)
+        held = _open_all(path, env, undo)
         undo.pop_all()
     return held
 
@@ -280,7 +282,7 @@ def _check_not_moved(path: Path, disk: Disk) -> None:
             )
 
 
-def _kind_of(held: Opened, identity: Identity, *, is_local: bool) -> Identity:
+def _kind_of(held: OpenOutput, identity: Identity, *, is_local: bool) -> Identity:
     """What OUTPUT holds, or is to hold; raises UsageError where this run's notes must not mix."""
     beside = chain(held.spool.saved(), _kept_lines(held.output.path))
     found = identity_of(held.output) or _first_identity(beside) or held.ledger.identity()
@@ -317,7 +319,7 @@ def _first_identity(lines: Iterable[bytes]) -> Identity | None:
     return None if head is None else Identity(*head)
 
 
-def _mend(held: Opened, kind: Identity, boot: str, *, rebuild: bool) -> Mended:
+def _mend(held: OpenOutput, kind: Identity, boot: str, *, rebuild: bool) -> Recovery:
     """Bring OUTPUT and ledger together again, whatever came between them."""
     output, ledger = held.output, held.ledger
     lost = cut = 0
@@ -343,11 +345,11 @@ def _mend(held: Opened, kind: Identity, boot: str, *, rebuild: bool) -> Mended:
     output.sync()
     held.spool.remove()
     return replace(
-        held.mended,
+        held.recovery,
         adopted=adopted,
         cut=cut,
         lost=lost,
-        is_rebuilt=rebuild or held.mended.is_rebuilt,
+        is_rebuilt=rebuild or held.recovery.is_rebuilt,
         is_read_anew=is_read_anew,
     )
 
@@ -356,7 +358,7 @@ def _fits(output: OutputFile, known: Extent) -> bool:
     return known.length <= output.length and output.holds(known)
 
 
-def _check_all_there(held: Opened) -> None:
+def _check_all_there(held: OpenOutput) -> None:
     """Raise OutputMismatchError unless OUTPUT is what it was, only stored in another way."""
     output, known = held.output, held.ledger.extent()
     what = "shorter than" if known.length > output.length else "not the file that"
@@ -406,7 +408,7 @@ def _lost_power(output: OutputFile, ledger: DirectLedger, boot: str) -> bool:
     return output.has_line_end(synced) and synced < max(output.length, ledger.extent().length)
 
 
-def _mend_power(held: Opened, kind: Identity) -> tuple[int, int]:
+def _mend_power(held: OpenOutput, kind: Identity) -> tuple[int, int]:
     """Cut OUTPUT where the power cut broke it first; whole lines behind that are put back later.
 
     Gives how many notes were lost, and how many bytes cut.
@@ -447,7 +449,7 @@ def _adopt(output: OutputFile, ledger: DirectLedger, kind: Identity, start: int)
     return adopted
 
 
-def _adopt_beside(held: Opened, kind: Identity, lines: Iterator[bytes]) -> int:
+def _adopt_beside(held: OpenOutput, kind: Identity, lines: Iterator[bytes]) -> int:
     """Put into OUTPUT what an earlier run kept beside it, and adopt it; gives how many."""
     output, ledger = held.output, held.ledger
     adopted = 0
