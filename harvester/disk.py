@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _ZEROS = bytes(1 << 20)
+_BUFFER = 1 << 20
 
 
 class Disk:
@@ -50,6 +55,35 @@ class Disk:
     def remove(self, path: Path) -> None:
         """Remove a file, if it is there."""
         path.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A new file, its owner's alone, that takes a path's place whole at the end, or not at all.
+
+    Raises OSError.
+    """
+    # With the name in it, it could be too long for a name.
+    fresh = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(fd, "wb", buffering=_BUFFER) as file:  # noqa: PTH123 - its owner's alone
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+        _sync_folder(path.parent)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name durable, not only the bytes it names."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def boot_id() -> str:

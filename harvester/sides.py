@@ -19,7 +19,6 @@ class Side(StrEnum):
     LEDGER_INDEX = ".ledger-shm"
     SPOOL = ".ledger-reserve"
     PART_MARKER = ".fleet"
-    FRESH_PART_MARKER = ".fleet.new"
     KEPT = ".kept"
     CUT = ".cut"
     UNREAD = ".unread.jsonl"

@@ -14,7 +14,6 @@ from functools import cached_property, partial
 from urllib.parse import quote, urlsplit
 
 import aiohttp
-import orjson
 from msgspec import Struct
 from msgspec.structs import replace
 from yarl import URL
@@ -27,6 +26,7 @@ from harvester.api.reply import MOST_BYTES, Reply
 from harvester.api.rooms import Hold, Rooms
 from harvester.api.wire import End, Wire
 from harvester.model import Answer, Fault
+from harvester.rules.envelope import is_json
 from harvester.secret import Secret
 
 # A connection that was idle for longer (seconds) may have been ended by the server meanwhile.
@@ -160,7 +160,7 @@ class Client:
         body: bytes | None = None
         if not reply.is_too_long and fault not in (Fault.CLOSED, Fault.RESET):
             body = reply.body()
-            if fault in _CUT and reply.status and _is_whole(body):
+            if fault in _CUT and reply.status and body[:1] == b"{" and is_json(body):
                 # JSON says itself where it ends: only the framing was wrong.
                 fault, detail = None, ""
         if alive := _ALIVE.search(reply.header(b"keep-alive") or ""):
@@ -186,14 +186,6 @@ class Client:
         if wire.was_taken is None and idle > _LONG_IDLE:
             return Fault.RESET, "most likely before the server took the request"
         return otherwise
-
-
-def _is_whole(body: bytes) -> bool:
-    """Whether a body is a whole JSON object, however its connection ended."""
-    try:
-        return isinstance(orjson.loads(body), dict)
-    except orjson.JSONDecodeError:
-        return False
 
 
 def _fault_of(wire: Wire, reply: Reply, end: End) -> tuple[Fault | None, str]:

@@ -50,7 +50,7 @@ def merge(paths: tuple[Path, ...], place: Path) -> None:
     A part that a run is writing is taken as it was at the start.
     """
     from harvester.ledger.newest import newest_lines
-    from harvester.output.merge import Merge, check_place, parts_of, replacing
+    from harvester.output.merge import Merge, check_place, merging_into, parts_of
 
     parts = parts_of(paths)
     is_piped = place == _STANDARD_OUTPUT
@@ -62,7 +62,7 @@ def merge(paths: tuple[Path, ...], place: Path) -> None:
         if is_piped:
             merged = work.copy(sys.stdout.buffer)
         else:
-            with replacing(place) as target:
+            with merging_into(place) as target:
                 merged = work.copy(target)
     where = "" if is_piped else f" into {plain(str(place))}"
     click.echo(f"merged {count(len(parts), 'part')}{where}: {_told(merged)}", err=is_piped)

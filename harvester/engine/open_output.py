@@ -22,7 +22,7 @@ from harvester.ledger.sqlite import Connection, SqliteLedger
 from harvester.model import State
 from harvester.output.census import take_census
 from harvester.output.file import OutputFile
-from harvester.output.lines import head_endpoint, is_json, is_whole, read_head
+from harvester.output.lines import head_endpoint, read_line
 from harvester.output.part import check_no_part
 from harvester.output.spool import EmergencySpool
 from harvester.plain import plain
@@ -418,7 +418,7 @@ def _mend_power(held: OpenOutput, kind: Identity) -> tuple[int, int]:
     for piece, end in output.pieces(whole):
         # NUL bytes are what was never written.
         line = piece.rpartition(b"\0")[2]
-        if not line.endswith(b"\n") or (line.strip() and not is_whole(line)):
+        if not line.endswith(b"\n") or (line.strip() and read_line(line) is None):
             continue
         if end - len(line) == whole:
             whole = end
@@ -434,7 +434,7 @@ def _mend_power(held: OpenOutput, kind: Identity) -> tuple[int, int]:
         output.cut(whole)
     lost = 0
     if whole < ledger.extent().length:
-        known = [line for line in behind if (head := read_head(line, 0)) and ledger.knows(head)]
+        known = [line for line in behind if (head := read_line(line)) and ledger.knows(head)]
         lost = ledger.lose_lines(output.extent_at(whole)) - len(known)
         _adopt_beside(held, kind, iter(known))
     return lost, cut - sum(map(len, behind))
@@ -455,8 +455,8 @@ def _adopt_beside(held: OpenOutput, kind: Identity, lines: Iterator[bytes]) -> i
     adopted = 0
 
     def is_unknown(line: bytes) -> bool:
-        head = read_head(line, 0)
-        return head is not None and is_json(line) and not ledger.knows(head)
+        head = read_line(line)
+        return head is not None and not ledger.knows(head)
 
     unknown = (_of_kind(line, kind, "beside", output) for line in lines if is_unknown(line))
     while group := list(islice(unknown, _LINES_AT_ONCE)):
@@ -475,8 +475,8 @@ def _found(output: OutputFile, start: int, kind: Identity) -> Iterator[FoundLine
         if not piece.strip():
             continue
         place = f"byte {end - len(piece)}" if start else f"line {number}"
-        line = read_head(piece, end)
-        if line is None or not piece.endswith(b"\n") or not is_json(piece):
+        line = read_line(piece, end)
+        if line is None or not piece.endswith(b"\n"):
             raise OutputMismatchError(
                 f"{output.path} has a line that is broken or not harvester's at {place}: take it "
                 "out, or choose another --output."

@@ -7,9 +7,8 @@ from itertools import islice
 
 from msgspec import Struct
 
-from harvester.ledger.protocol import FoundLine
 from harvester.ledger.reader import LedgerReader
-from harvester.output.lines import is_json, read_head
+from harvester.output.lines import read_line
 
 _LINES_AT_ONCE = 500
 
@@ -48,15 +47,10 @@ def take_census(lines: Iterable[bytes], beside: Iterable[bytes], reader: LedgerR
 
 def _places(lines: Iterable[bytes], reader: LedgerReader) -> Iterator[tuple[int, int]]:
     """The number of each note whose current line this is, and where the ledger has that line."""
-    heads = (head for line in lines if (head := _head(line)) is not None)
+    heads = (head for line in lines if (head := read_line(line)) is not None)
     while batch := list(islice(heads, _LINES_AT_ONCE)):
         jobs = reader.jobs_of([head.note_id for head in batch])
         for head in batch:
             job = jobs.get(head.note_id)
             if job is not None and job.line_end is not None and job.is_of(head.fetched_at):
                 yield job.seq, job.line_end
-
-
-def _head(line: bytes) -> FoundLine | None:
-    head = read_head(line, 0)
-    return head if head is not None and is_json(line) else None

@@ -16,7 +16,7 @@ from harvester.halt import Look, go_on
 from harvester.ledger.protocol import Extent
 from harvester.output.beside import PADDING, Cuttings, keep_whole, moved_to
 from harvester.output.ending import LONGEST, holds, line_before, mark_of
-from harvester.output.lines import is_whole, may_be_torn
+from harvester.output.lines import may_be_torn, read_line
 from harvester.sides import Side
 
 _CHUNK = 1 << 20
@@ -192,7 +192,7 @@ class OutputFile:
         cut = 0
         if piece != text and start + len(text) >= known - 1:
             cut = self.cut(start + len(text))
-        if is_whole(text) and start + len(text) >= known - 1:
+        if read_line(text) is not None and start + len(text) >= known - 1:
             self._end_line()
         elif text and start >= known and may_be_torn(text):
             cut += self.cut(start)

@@ -10,6 +10,7 @@ import orjson
 
 from harvester.ledger.protocol import FoundLine
 from harvester.model import SIMULATED_PREFIX, Job, Judgement
+from harvester.rules.envelope import is_json
 
 BOM = b"\xef\xbb\xbf"
 # The keys of a line stand in this order, so the id can be read without parsing the line. An editor
@@ -115,21 +116,13 @@ def head_endpoint(line: bytes) -> tuple[str, bool] | None:
         return None
 
 
-def is_json(line: bytes) -> bool:
-    """Whether a line can be read as JSON, also where orjson is too strict."""
-    try:
-        orjson.loads(line)
-    except orjson.JSONDecodeError:
-        try:
-            json.loads(line)
-        except (ValueError, RecursionError):
-            return False
-    return True
+def read_line(line: bytes, end: int = 0) -> FoundLine | None:
+    """What a line says of itself, be it without its newline; None if it is no whole line of ours.
 
-
-def is_whole(piece: bytes) -> bool:
-    """Whether a piece is a line of ours, be it without its newline."""
-    return read_head(piece, 0) is not None and is_json(piece)
+    `end` is where it ends in OUTPUT.
+    """
+    head = read_head(line, end)
+    return head if head is not None and is_json(line) else None
 
 
 def may_be_torn(piece: bytes) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import secrets
 import stat
 import sys
 import zlib
@@ -16,9 +15,10 @@ from typing import BinaryIO, Protocol, cast
 
 from msgspec import Struct
 
+from harvester.disk import replacing
 from harvester.errors import LocalIOError, UsageError
 from harvester.output.ending import LONGEST
-from harvester.output.lines import head_endpoint, is_json, may_be_torn, read_head
+from harvester.output.lines import head_endpoint, may_be_torn, read_head, read_line
 from harvester.plain import plain
 from harvester.sides import Side
 
@@ -141,35 +141,16 @@ def _check_replaceable(place: Path, parts: Sequence[Part]) -> None:
 
 
 @contextmanager
-def replacing(place: Path) -> Iterator[BinaryIO]:
+def merging_into(place: Path) -> Iterator[BinaryIO]:
     """A file that takes its place whole at the end, or not at all; raises LocalIOError."""
-    whole = place.resolve()
-    fresh = whole.with_name(f".{whole.name[:100]}.{secrets.token_hex(8)}.tmp")
     try:
-        try:
-            fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with open(fd, "wb", buffering=_BUFFER) as file:  # noqa: PTH123 - its owner's alone
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(whole)
-            _sync_folder(whole.parent)
-        finally:
-            fresh.unlink(missing_ok=True)
+        with replacing(place.resolve()) as file:
+            yield file
     except OSError as error:
         raise LocalIOError(
             f"{place} cannot be written ({_reason(error)}): make room, check the permissions of "
             "its folder, or name another file with -o."
         ) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new name durable, not only the bytes it names."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 class Merge:
@@ -210,9 +191,8 @@ class Merge:
     def _heads(self, part: Part) -> Iterator[tuple[str, int]]:
         for number, line in enumerate(_lines(part, self._on_torn), 1):
             self._check()
-            head = read_head(line, 0)
-            kind = head_endpoint(line)
-            if head is None or kind is None or not is_json(line):
+            head, kind = read_line(line), head_endpoint(line)
+            if head is None or kind is None:
                 raise _foreign(part, number, line)
             self._check_kind(_Kind(*kind, part.path), number)
             yield head.note_id, round(head.fetched_at * 1000)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from harvester.disk import replacing
 from harvester.errors import LocalIOError, OutputMismatchError, UsageError
-from harvester.output.beside import open_beside
 from harvester.sides import Side
 
 
@@ -64,15 +64,11 @@ def check_no_part(output: Path) -> None:
 def write_part_marker(output: Path, marker: PartMarker) -> None:
     """Write the marker of an OUTPUT, whole or not at all; raises LocalIOError."""
     path = Side.PART_MARKER.of(output)
-    fresh = Side.FRESH_PART_MARKER.of(output)
     said = {"harvest": marker.harvest, "part": marker.part}
     text = json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
     try:
-        with open(open_beside(fresh, os.O_WRONLY | os.O_TRUNC), "wb") as file:  # noqa: PTH123 - no link
+        with replacing(path) as file:
             file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
     except OSError as error:
         raise LocalIOError(
             f"{path} cannot be written ({error.strerror}): make room, or choose another --output."

@@ -18,9 +18,9 @@ from harvester.ledger.protocol import Extent, FoundLine
 from harvester.ledger.reader import KnownJob, LedgerReader
 from harvester.output.beside import PADDING
 from harvester.output.ending import LONGEST, holds, line_before
-from harvester.output.lines import head_endpoint, is_json, may_be_torn, read_head
-from harvester.output.lines import is_whole as is_line
+from harvester.output.lines import head_endpoint, may_be_torn, read_head, read_line
 from harvester.plain import plain
+from harvester.rules.envelope import is_json
 
 _SHOWN = 60
 _NAMED = 10
@@ -204,7 +204,7 @@ class _Verifier:
         """See `verify`."""
         size = os.fstat(self._file.fileno()).st_size
         # Only the last newline may be missing, which a run puts back.
-        is_whole = is_line(line_before(self._file.fileno(), size)) if size else False
+        is_whole = size > 0 and read_line(line_before(self._file.fileno(), size)) is not None
         if size < self._known.length - is_whole:
             text = f"{size} bytes are there, the ledger knows {self._known.length}"
             yield Damage(Kind.SHORTER, 0, text)
@@ -461,7 +461,5 @@ class _Places(Struct):
     def holds(self, note_id: str, end: int) -> bool:
         """Whether a good line of a note ends at a place."""
         line = line_before(self._fd, end) if end > 0 else b""
-        head = read_head(line, end)
-        return (
-            head is not None and head.note_id == note_id and line.endswith(b"\n") and is_json(line)
-        )
+        head = read_line(line)
+        return head is not None and head.note_id == note_id and line.endswith(b"\n")

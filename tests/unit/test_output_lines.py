@@ -10,14 +10,8 @@ from hypothesis import strategies as st
 
 from harvester.ledger.protocol import FoundLine
 from harvester.model import Answer, Job, Judgement, Verdict
-from harvester.output.lines import (
-    head_endpoint,
-    is_json,
-    is_whole,
-    make_line,
-    may_be_torn,
-    read_head,
-)
+from harvester.output.lines import head_endpoint, make_line, may_be_torn, read_head, read_line
+from harvester.rules.envelope import is_json
 from harvester.rules.verdicts import judge
 
 ENDPOINT = "xiaohongshu-pgy/note-detail/v1"
@@ -112,7 +106,8 @@ def test_every_strict_prefix_of_a_line_may_be_torn_and_is_no_line(
     line = make_line(Job(1, note_id), saved(data), ENDPOINT, MOMENT)
     for length in range(len(line)):
         assert may_be_torn(line[:length])
-        assert is_whole(line[:length]) == (length == len(line) - len("\n"))
+        is_whole = read_line(line[:length]) is not None
+        assert is_whole == (length == len(line) - len("\n"))
 
 
 @pytest.mark.parametrize("text", [b'{"noteid":"a"', b"x", b" ", b"\n", b'{"id":1}', b"\x00\x00"])
@@ -147,7 +142,7 @@ def test_a_line_of_the_embedded_simulator_is_told_from_a_real_one() -> None:
 def test_the_head_is_found_even_if_the_rest_is_spoilt() -> None:
     line = make_line(JOB, saved(), ENDPOINT, MOMENT).replace(b'"data":{', b'"data":{\x00')
     assert read_head(line, 1) == FoundLine(JOB.note_id, 1, MOMENT, 1)
-    assert not is_json(line)
+    assert read_line(line) is None
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from harvester.ledger.newest import newest_lines
 from harvester.model import Job, Judgement, Verdict
 from harvester.output import merge as module
 from harvester.output.lines import make_line
-from harvester.output.merge import Merge, Merged, check_place, parts_of, replacing
+from harvester.output.merge import Merge, Merged, check_place, merging_into, parts_of
 
 ENDPOINT = "xiaohongshu-pgy/note-detail/v1"
 NOW = 1795395723.456
@@ -241,17 +241,24 @@ def test_the_place_is_never_a_part_nor_an_output_nor_another_file(folder: Folder
 
 def test_a_file_takes_its_place_whole_or_not_at_all(folder: Folder) -> None:
     place = folder.part("all", b"before")
-    with suppress(KeyError), replacing(place) as target:
+    with suppress(KeyError), merging_into(place) as target:
         target.write(b"half")
         raise KeyError
     assert (place.read_bytes(), list(folder.path.iterdir())) == (b"before", [place])
     link = folder.path / "link"
     link.symlink_to(place)
-    with replacing(link) as target:
+    with merging_into(link) as target:
         target.write(b"after")
         target.flush()
         assert place.read_bytes() == b"before"
     assert place.read_bytes() == b"after"
     assert link.is_symlink()
-    with pytest.raises(LocalIOError, match="cannot be written"), replacing(place) as target:
+    with pytest.raises(LocalIOError, match="cannot be written"), merging_into(place) as target:
         raise OSError(28, "full")
+
+
+def test_a_file_may_have_as_long_a_name_as_the_system_knows(folder: Folder) -> None:
+    place = folder.path / ("笔" * 85)
+    with merging_into(place) as target:
+        target.write(b"notes")
+    assert place.read_bytes() == b"notes"
