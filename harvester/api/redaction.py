@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from urllib.parse import quote
 
-from harvester.plain import plain
 from harvester.rules.envelope import is_json
+from harvester.sanitize import sanitize
 from harvester.secret import Secret
 
 _MASK = "***"
@@ -48,7 +48,7 @@ class Redaction:
         """What a server said, fit to be kept and shown: masked, printable, at most 300 long."""
         for spelling in self._in_messages:
             text = text.replace(spelling.reveal(), _MASK)
-        return plain(text, _LONGEST_SAID)
+        return sanitize(text, _LONGEST_SAID)
 
     def line(self, line: bytes) -> bytes:
         """A line of JSON without the tokens; it stays JSON."""

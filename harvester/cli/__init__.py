@@ -15,7 +15,7 @@ from harvester.cli.signals import Stopped, leave_on_signals, stopped_line
 from harvester.cli.streams import drain_errors, open_streams
 from harvester.errors import HarvesterError, LocalIOError, NobodyReadsError
 from harvester.model import StopReason
-from harvester.plain import plain
+from harvester.sanitize import sanitize
 
 # As sysexits' EX_SOFTWARE: an error of ours, not of the user.
 _INTERNAL = 70
@@ -123,7 +123,7 @@ def _refuse(error: click.ClickException) -> None:
 
 def _say(message: str) -> None:
     """Print an error without the control characters that a name or a line in it may hold."""
-    lines = (plain(line, _LONGEST_LINE) for line in message.split("\n"))
+    lines = (sanitize(line, _LONGEST_LINE) for line in message.split("\n"))
     click.echo("harvester: error: " + "\n".join(lines), err=True)
 
 

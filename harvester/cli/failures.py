@@ -12,7 +12,7 @@ from harvester.cli.choices import SuggestingChoice
 from harvester.cli.helping import option
 from harvester.cli.ledgers import fleet_options, opened_reader, output_or_fleet
 from harvester.cli.params import Command
-from harvester.plain import in_json, plain
+from harvester.sanitize import in_json, sanitize
 
 if TYPE_CHECKING:
     from harvester.ledger.reader import FailedJob
@@ -42,14 +42,14 @@ def failures(output: Path | None, form: str, ledger: str | None, harvest: str | 
         if form == "table":
             from rich.console import Console
 
-            from harvester.views.failures import failure_lines
+            from harvester.console.failures import failure_lines
 
             width = Console().width if sys.stdout.isatty() else None
             for line in failure_lines(reader.failures(), width):
                 click.echo(line)
             return
         for job in reader.failures():
-            click.echo(plain(job.note_id) if form == "ids" else _json(job))
+            click.echo(sanitize(job.note_id) if form == "ids" else _json(job))
 
 
 def _json(job: FailedJob) -> bytes:
@@ -61,7 +61,7 @@ def _json(job: FailedJob) -> bytes:
                 "noteId": job.note_id,
                 "state": job.state.name.lower(),
                 "code": job.code,
-                "reason": plain(job.reason),
+                "reason": sanitize(job.reason),
                 "attempts": job.attempts,
             }
         )

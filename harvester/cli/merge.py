@@ -11,8 +11,8 @@ import click
 from harvester.cli.helping import option
 from harvester.cli.params import OUTPUT, Command
 from harvester.cli.signals import Signals
-from harvester.plain import plain
-from harvester.views.words import count
+from harvester.formatting import count
+from harvester.sanitize import sanitize
 
 if TYPE_CHECKING:
     from harvester.output.merge import Merged
@@ -64,7 +64,7 @@ def merge(paths: tuple[Path, ...], place: Path) -> None:
         else:
             with merging_into(place) as target:
                 merged = work.copy(target)
-    where = "" if is_piped else f" into {plain(str(place))}"
+    where = "" if is_piped else f" into {sanitize(str(place))}"
     click.echo(f"merged {count(len(parts), 'part')}{where}: {_told(merged)}", err=is_piped)
 
 
@@ -75,7 +75,7 @@ def _told(merged: Merged) -> str:
 
 def _tell_torn(path: Path, size: int) -> None:
     click.echo(
-        f"{plain(str(path))}: the last line is torn ({count(size, 'byte')}) and left out: a run is "
-        "writing it, or was killed",
+        f"{sanitize(str(path))}: the last line is torn ({count(size, 'byte')}) and left out: a run "
+        "is writing it, or was killed",
         err=True,
     )

@@ -22,7 +22,7 @@ from harvester.errors import (
     OutputLockedError,
 )
 from harvester.model import StopReason, Summary
-from harvester.plain import plain
+from harvester.sanitize import sanitize
 from harvester.tokens import TOKEN_VARIABLES
 
 # What a run is told by the environment and the command need not know: each may hold a password.
@@ -120,7 +120,7 @@ def _told(reason: str, code: int, text: str, counts: Mapping[str, int | str]) ->
 def _reason(error: BaseException) -> tuple[str, int, str]:
     if isinstance(error, HarvesterError):
         word = next(word for kind, word in _WORDS if isinstance(error, kind))
-        return word, error.exit_code, f"harvester: error: {plain(str(error), _LONGEST_LINE)}"
+        return word, error.exit_code, f"harvester: error: {sanitize(str(error), _LONGEST_LINE)}"
     if isinstance(error, Stopped):
         stop = error.reason
         return stop.value, stop.exit_code, f"harvester: stopped by {stop.value} before a call"
@@ -141,7 +141,7 @@ def run_command(
             start_new_session=True,
         )
     except (OSError, ValueError) as error:
-        return f"could not be started: {plain(str(error))}"
+        return f"could not be started: {sanitize(str(error))}"
 
     def end(_: signal.Signals) -> None:
         if process.returncode is None:

@@ -12,7 +12,7 @@ from harvester.cli.helping import option
 from harvester.cli.ledgers import fleet_options, opened_reader, output_or_fleet
 from harvester.cli.params import OUTPUT, Command, day_timezone, price
 from harvester.errors import UsageError
-from harvester.plain import plain
+from harvester.sanitize import sanitize
 
 _LONGEST_PATH = 4096
 
@@ -43,21 +43,21 @@ def report(
     harvest: str | None,
 ) -> None:
     """Write one page of charts and numbers that opens in any browser, offline."""
-    from harvester.views.report.file import check_place, put
-    from harvester.views.report.story import story_of
-    from harvester.views.status import Question
+    from harvester.report.data import read_report
+    from harvester.report.place import check_place, put
+    from harvester.status.reading import StatusQuery
 
     try:
-        from harvester.views.report.page import page_of
+        from harvester.report.page import page_of
     except ImportError as error:
         raise UsageError(
             f"`report` needs the library {error.name}, which is not installed: "
             "pip install 'harvester[report]'"
         ) from error
     check_place(page, output)
-    question = Question(time.time(), day_timezone, price)
+    query = StatusQuery(time.time(), day_timezone, price)
     with opened_reader(output, ledger, harvest) as opened:
         names = opened.name, opened.target
-        story = story_of(opened.reader, opened.output, names, question, opened.hosts)
-    put(page, page_of(story))
-    click.echo(f"wrote {plain(str(page), _LONGEST_PATH)}: open it in a browser")
+        data = read_report(opened.reader, opened.output, names, query, opened.hosts)
+    put(page, page_of(data))
+    click.echo(f"wrote {sanitize(str(page), _LONGEST_PATH)}: open it in a browser")

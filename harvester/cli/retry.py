@@ -34,8 +34,8 @@ def retry(
     harvest: str | None,
 ) -> None:
     """Put failed notes back in the queue: all of them, or by code or id."""
+    from harvester.formatting import count
     from harvester.source.ids import IdRule
-    from harvester.views.words import count
 
     rule = IdRule()
     wanted = [rule.bare(note_id) or note_id for note_id in ids]

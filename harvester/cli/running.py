@@ -22,19 +22,19 @@ from harvester.cli.screen import measured, observers_of, print_summary, shown
 from harvester.cli.signals import Signals
 from harvester.cli.stopping import stopped_by
 from harvester.config import ConsoleOptions, RunConfig
+from harvester.console.summary import closing_line
 from harvester.engine.calling import practised
 from harvester.engine.open_run import is_local, open_run
 from harvester.engine.ports import Observer
 from harvester.halt import Halt
 from harvester.ledger.fleet import without_password
 from harvester.model import Summary
-from harvester.plain import plain
+from harvester.sanitize import sanitize
 from harvester.threads import done_in_time
 from harvester.tokens import doubt_about
-from harvester.views.summary import closing_line
 
 if TYPE_CHECKING:
-    from harvester.views.metrics import MetricsFile
+    from harvester.observe.metrics import MetricsFile
 
 
 def estimated(read: Callable[[], RunConfig], console: ConsoleOptions) -> None:
@@ -48,7 +48,7 @@ def estimated(read: Callable[[], RunConfig], console: ConsoleOptions) -> None:
 async def _estimated(
     read: Callable[[], RunConfig], console: ConsoleOptions, signals: Signals
 ) -> list[str]:
-    from harvester.views.estimate import estimate_lines
+    from harvester.console.dry_run import estimate_lines
 
     halt = Halt()
     with stopped_by(signals):
@@ -121,7 +121,7 @@ def warnings_about(config: RunConfig) -> Iterator[str]:
         return
     yield from dict.fromkeys(filter(None, (doubt_about(token.reveal()) for token in config.tokens)))
     if config.token_file is not None and _is_open_to_others(config.token_file):
-        name = plain(shlex.quote(os.fspath(config.token_file)))
+        name = sanitize(shlex.quote(os.fspath(config.token_file)))
         yield f"others can read the token in {name}: keep it to yourself with `chmod 600 {name}`."
 
 

@@ -19,10 +19,10 @@ from harvester.cli.helping import SETTINGS, option
 from harvester.cli.params import Command, telling_names
 from harvester.cli.run import run
 from harvester.config import BASE_URL_VARIABLE, ConsoleOptions, RunConfig, options_in, read_options
+from harvester.console.schedule import Nightly, crontab, service, timer, window
 from harvester.errors import UsageError
 from harvester.ledger.fleet import without_password
-from harvester.plain import has_unprintable
-from harvester.views.schedule import Nightly, crontab, service, timer, window
+from harvester.sanitize import has_unprintable
 
 _TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)", re.ASCII)
 # As long as the last night's run may take to drain, or a person's `retry` may hold OUTPUT.

@@ -18,20 +18,20 @@ from harvester.cli.on_finish import of_error
 from harvester.cli.signals import Stopped
 from harvester.cli.streams import Clean, is_behind, print_in_time
 from harvester.config import ConsoleOptions, RunConfig
+from harvester.console.progress import json_line, plain_line, show_lines
+from harvester.console.summary import summary_lines
 from harvester.engine.ports import NO_NOTE, Event
 from harvester.engine.run import Run
 from harvester.errors import LocalIOError, OutputLockedError
+from harvester.formatting import count
 from harvester.model import Summary
-from harvester.plain import plain
-from harvester.views.log import line_in, notices_to, open_log, writer
-from harvester.views.progress import json_line, plain_line, show_lines
-from harvester.views.summary import summary_lines
-from harvester.views.words import count
+from harvester.observe.log import line_in, notices_to, open_log, writer
+from harvester.sanitize import sanitize
 
 _LONGEST_LINE = 600
 
 if TYPE_CHECKING:
-    from harvester.views.metrics import MetricsFile
+    from harvester.observe.metrics import MetricsFile
 
 
 def observers_of(
@@ -64,7 +64,7 @@ def measured(console: ConsoleOptions, output: Path) -> Iterator[MetricsFile | No
         yield None
         return
     # Its library takes a tenth of a second to import, which no other run need wait for.
-    from harvester.views.metrics import MetricsFile
+    from harvester.observe.metrics import MetricsFile
 
     metrics = MetricsFile(console.metrics_file, output, time.time, _warn)
     try:
@@ -95,7 +95,7 @@ def _aloud(view: Callable[[TextIO], Callable[[Event], None]]) -> Callable[[Event
 
 
 def _bar(run: Run) -> Coroutine[Any, Any, None]:
-    from harvester.views.bar import show_bar
+    from harvester.console.bar import show_bar
 
     stream = sys.stderr
     bare = stream.bare if isinstance(stream, Clean) else stream
@@ -145,7 +145,7 @@ def print_summary(
 ) -> None:
     """Print the summary and the closing line; with -q the line alone, and only of trouble."""
     if console.quiet and summary.bad_lines:
-        first = plain(str(summary.bad_examples[0]), _LONGEST_LINE)
+        first = sanitize(str(summary.bad_examples[0]), _LONGEST_LINE)
         _warn(f"{count(summary.bad_lines, 'line')} of input left out; the first: {first}")
     lines = [] if console.quiet else list(summary_lines(summary, config.output, config.price))
     # Cron mails whatever is printed: with -q that is trouble.

@@ -56,9 +56,9 @@ def status(
     harvest: str | None,
 ) -> None:
     """Say what is done, waiting and failed, the runs so far, and when the rest is done."""
-    from harvester.views.status import Question, look
+    from harvester.status.reading import StatusQuery, read_status
 
-    question = Question(
+    query = StatusQuery(
         now=time.time(),
         zone=day_timezone,
         price=price,
@@ -66,13 +66,13 @@ def status(
         daily_cap=max_charged_daily,
     )
     with opened_reader(output, ledger, harvest) as opened:
-        found = look(opened.reader, opened.output, question, opened.hosts)
+        found = read_status(opened.reader, opened.output, query, opened.hosts)
     if as_json:
         import orjson
 
         click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2))
         return
-    from harvester.views.status_page import status_lines
+    from harvester.console.status_text import status_lines
 
     width = columns() if sys.stdout.isatty() else None
     for line in status_lines(found, price, width):

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 from harvester.cli.signals import REASONS, Signals
 from harvester.engine.run import Run
+from harvester.formatting import count, duration
 from harvester.model import Job
-from harvester.views.words import count, duration
 
 _LOOK_EVERY = 1.0
 # Seconds in which another signal is the first one over again: `timeout` sends two, and a group of

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from harvester.errors import LocalIOError, NobodyReadsError
-from harvester.plain import cleaned
-from harvester.views.outlet import Outlet
+from harvester.observe.outlet import Outlet
+from harvester.sanitize import cleaned
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

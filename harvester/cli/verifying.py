@@ -12,6 +12,7 @@ from msgspec import Struct, field
 
 from harvester.cli.ledgers import fleet_meant, reading_part, target_of
 from harvester.errors import UsageError
+from harvester.formatting import count
 from harvester.ledger.fleet import FleetAddress
 from harvester.ledger.hosts import Hosts
 from harvester.ledger.parts import PartView
@@ -19,8 +20,7 @@ from harvester.ledger.reader import LedgerReader, ledger_path, reading
 from harvester.output.part import read_part_marker
 from harvester.output.verify import MENDING, TO_TAKE_OUT, Checked, Damage, Kind, verify_whole
 from harvester.output.verify import verify as check_output
-from harvester.plain import plain
-from harvester.views.words import count
+from harvester.sanitize import sanitize
 
 _SHOWN = 20
 _NAMED = 10
@@ -76,7 +76,7 @@ def _check(output: Path, reader: LedgerReader, checked: Checked, found: _Found) 
     for damage in check_output(output.resolve(), reader, checked):
         if found.add(damage):
             place = f"{output}:{damage.line}" if damage.line else str(output)
-            click.echo(f"{plain(place)}: {damage.kind.value}: {damage.text}")
+            click.echo(f"{sanitize(place)}: {damage.kind.value}: {damage.text}")
 
 
 def _closing(found: _Found, path: Path, run: str) -> Iterator[str]:
@@ -153,7 +153,7 @@ def _verify_part(fleet: FleetAddress, part: str, output: Path, whole: _Whole) ->
     checked, found = Checked(), _Found()
     with reading_part(fleet, part) as reader:
         _check(output, PartView(reader, part), checked, found)
-    shown = plain(str(output))
+    shown = sanitize(str(output))
     if checked.is_run_on:
         click.echo(f"{shown}: a run is on: what it has written since is not looked at.")
     if found.kinds:

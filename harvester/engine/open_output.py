@@ -25,7 +25,7 @@ from harvester.output.file import OutputFile
 from harvester.output.lines import head_endpoint, read_line
 from harvester.output.part import check_no_part
 from harvester.output.spool import EmergencySpool
-from harvester.plain import plain
+from harvester.sanitize import sanitize
 from harvester.sides import Side
 
 _LINES_AT_ONCE = 10_000
@@ -491,7 +491,7 @@ def _of_kind(line: bytes, kind: Identity, place: str, output: OutputFile) -> byt
     if head is not None and Identity(*head) != kind:
         what, among = ("simulated" if one else "real" for one in (head[1], kind.simulated))
         raise OutputMismatchError(
-            f"{output.path} has a {what} note of {plain(head[0])} {place}, but holds {among} ones "
-            f"of {kind.endpoint}: move it to a file of its own."
+            f"{output.path} has a {what} note of {sanitize(head[0])} {place}, but holds {among} "
+            f"ones of {kind.endpoint}: move it to a file of its own."
         )
     return line

@@ -19,7 +19,7 @@ from harvester.disk import replacing
 from harvester.errors import LocalIOError, UsageError
 from harvester.output.ending import LONGEST
 from harvester.output.lines import head_endpoint, may_be_torn, read_head, read_line
-from harvester.plain import plain
+from harvester.sanitize import sanitize
 from harvester.sides import Side
 
 _GZIP = b"\x1f\x8b"
@@ -71,7 +71,7 @@ class _Kind(Struct, frozen=True):
 
     def __str__(self) -> str:
         kind = "simulated" if self.simulated else "real"
-        return f"{kind} notes of {plain(self.endpoint)}"
+        return f"{kind} notes of {sanitize(self.endpoint)}"
 
 
 def parts_of(paths: Sequence[Path]) -> list[Part]:
@@ -238,7 +238,7 @@ def _lines(part: Part, on_torn: Callable[[Path, int], None] | None = None) -> It
                     on_torn(part.path, len(line))
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UsageError(
-            f"{part.path} holds broken gzip data ({plain(str(error))}): fetch or pack it again."
+            f"{part.path} holds broken gzip data ({sanitize(str(error))}): fetch or pack it again."
         ) from error
     except OSError as error:
         raise _unreadable(part.path, error) from error
@@ -259,7 +259,7 @@ def _opened(part: Part) -> Iterator[BinaryIO]:
 
 
 def _foreign(part: Part, number: int, line: bytes) -> UsageError:
-    shown = plain(line[:_SHOWN].decode("utf-8", "replace").rstrip("\r\n"))
+    shown = sanitize(line[:_SHOWN].decode("utf-8", "replace").rstrip("\r\n"))
     return UsageError(
         f"{part.path}:{number} is not a good line of harvester's: {shown or '(empty)'}: is it a "
         "file that `run -o` wrote? `harvester verify` tells what is wrong with one and what mends "

@@ -19,8 +19,8 @@ from harvester.ledger.reader import KnownJob, LedgerReader
 from harvester.output.beside import PADDING
 from harvester.output.ending import LONGEST, holds, line_before
 from harvester.output.lines import head_endpoint, may_be_torn, read_head, read_line
-from harvester.plain import plain
 from harvester.rules.envelope import is_json
+from harvester.sanitize import sanitize
 
 _SHOWN = 60
 _NAMED = 10
@@ -135,9 +135,9 @@ def verify_whole(
     """
     for name, notes in absent:
         held = "note has its" if notes == 1 else "notes have their"
-        yield Damage(Kind.ABSENT, 0, f"{plain(name)}: {notes:,} {held} current line there")
+        yield Damage(Kind.ABSENT, 0, f"{sanitize(name)}: {notes:,} {held} current line there")
     if nowhere:
-        names = ", ".join(map(plain, first)) + (", …" if nowhere > len(first) else "")
+        names = ", ".join(map(sanitize, first)) + (", …" if nowhere > len(first) else "")
         has = "note has" if nowhere == 1 else "notes have"
         yield Damage(Kind.NOWHERE, 0, f"{nowhere:,} done {has} no line in any part: {names}")
 
@@ -155,7 +155,7 @@ class _Line(Struct, frozen=True):
 
     @property
     def shown(self) -> str:
-        return plain(self.text[:_SHOWN].decode("utf-8", "replace").rstrip("\r\n"))
+        return sanitize(self.text[:_SHOWN].decode("utf-8", "replace").rstrip("\r\n"))
 
 
 class _Tail(Struct, frozen=True):
@@ -296,11 +296,11 @@ class _Verifier:
         if held == identity:
             return None
         of, other = (f"{name} ({'simulated' if s else 'real'})" for name, s in (held, identity))
-        return Damage(Kind.MIXED, line.number, f"is of {plain(of)}, the ledger's are of {other}")
+        return Damage(Kind.MIXED, line.number, f"is of {sanitize(of)}, the ledger's are of {other}")
 
     def _of_place(self, line: _Line, head: FoundLine, job: KnownJob | None) -> Damage | None:
         """What is wrong with a good line, going by what the ledger knows of its note."""
-        name = plain(head.note_id)
+        name = sanitize(head.note_id)
         if self._is_past(line, head, job):
             return Damage(Kind.UNKNOWN, line.number, f"{name} is not recorded yet")
         if job is None or not job.lines:
@@ -329,7 +329,7 @@ class _Verifier:
         return _edited(line, head, job)
 
     def _elsewhere(self, line: _Line, head: FoundLine, job: KnownJob, place: int) -> Damage | None:
-        name = plain(head.note_id)
+        name = sanitize(head.note_id)
         shifted = place + self._shift
         for other in {place, shifted, shifted + len(line.text)} - {line.end}:
             if self._places.holds(head.note_id, other):
@@ -376,7 +376,7 @@ class _Verifier:
             for seq, note_id in self._reader.placed_lines()
             if not self._seen[seq // 8] >> seq % 8 & 1
         )
-        names = ", ".join(plain(note_id) for note_id in islice(unseen, _NAMED))
+        names = ", ".join(sanitize(note_id) for note_id in islice(unseen, _NAMED))
         more = ", …" if many > _NAMED else ""
         return (
             f"{many} done {'note has' if many == 1 else 'notes have'} no good line: {names}{more}"

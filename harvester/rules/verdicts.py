@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from harvester.model import Answer, Cause, Fault, Judgement, StopReason, Verdict
-from harvester.plain import plain
 from harvester.rules.envelope import read_envelope
+from harvester.sanitize import sanitize
 
 # Business codes: the vendor's page, and the wider set of the note-detail family's OpenAPI.
 _STOPS = {
@@ -50,7 +50,7 @@ _NEVER_SENT = (Fault.NO_CONNECTION, Fault.NO_DESCRIPTOR, Fault.CLOSED, Fault.RES
 
 
 def judge(
-    answer: Answer, said: Callable[[str], str] = plain, *, is_first: bool = False
+    answer: Answer, said: Callable[[str], str] = sanitize, *, is_first: bool = False
 ) -> Judgement:
     """Say what an answer means: the body's code decides, the HTTP status only where it is mute.
 

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from msgspec import Struct
 
 from harvester.errors import InputError, UsageError
-from harvester.plain import plain
+from harvester.sanitize import sanitize
 from harvester.source.ids import NoNoteError
 
 # So many jobs are held at once that longer ones could be felt in memory.
@@ -42,8 +42,8 @@ class Carry(Struct, frozen=True):
         missing = [text for text in self.names if text not in places]
         if missing:
             raise InputError(
-                f"{name}:1: no column {plain(', '.join(missing))} to carry; columns found: "
-                f"{plain(', '.join(header))}. Name others with --carry, or say --carry all"
+                f"{name}:1: no column {sanitize(', '.join(missing))} to carry; columns found: "
+                f"{sanitize(', '.join(header))}. Name others with --carry, or say --carry all"
             )
         return [(text, places[text]) for text in self.names]
 

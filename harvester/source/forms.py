@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from harvester.errors import InputError
 from harvester.model import BadLine, Page
-from harvester.plain import plain
+from harvester.sanitize import sanitize
 from harvester.source.carry import Carry
 from harvester.source.ids import IdRule, NoNoteError
 from harvester.source.lines import TOO_LONG, Chunk
@@ -35,7 +35,7 @@ class Form(Struct, frozen=True):
         """Return the report of a bad line, fit to print."""
         if isinstance(text, bytes):
             text = text.decode(errors="replace")
-        return BadLine(self.name, line, plain(reason), plain(text.strip(), _SHOWN))
+        return BadLine(self.name, line, sanitize(reason), sanitize(text.strip(), _SHOWN))
 
     def page(self, chunk: Chunk, find: Finder) -> Page:
         """Return what `find` makes of each line: it adds to the page, or raises NoNoteError."""

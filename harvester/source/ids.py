@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from harvester.errors import OptionError
-from harvester.plain import has_unprintable, plain
+from harvester.sanitize import has_unprintable, sanitize
 
 LONGEST_ID = 512
 
@@ -78,11 +78,11 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern, re.ASCII)
     except (re.error, OverflowError, RecursionError) as error:
-        told = f"is not a regular expression: {plain(str(error))}."
-        raise OptionError("id_pattern", told, plain(repr(pattern))) from None
+        told = f"is not a regular expression: {sanitize(str(error))}."
+        raise OptionError("id_pattern", told, sanitize(repr(pattern))) from None
     except ValueError as error:  # an inline (?u) contradicts the ASCII flag
-        told = f"cannot be used: {plain(str(error))}."
-        raise OptionError("id_pattern", told, plain(repr(pattern))) from None
+        told = f"cannot be used: {sanitize(str(error))}."
+        raise OptionError("id_pattern", told, sanitize(repr(pattern))) from None
 
 
 def _fit(text: str) -> bool:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from harvester.errors import InputError, UsageError
 from harvester.halt import Look, go_on
 from harvester.model import BadLine, Page
-from harvester.plain import plain
+from harvester.sanitize import sanitize
 from harvester.source.carry import Carry
 from harvester.source.forms import Form
 from harvester.source.ids import IdRule, NoNoteError
@@ -170,7 +170,7 @@ def _listed(
     return [
         Input(path, Form("<stdin>", rule, fields, carry), stdin)
         if path == _STDIN
-        else Input(path, Form(plain(path), rule, fields, carry))
+        else Input(path, Form(sanitize(path), rule, fields, carry))
         for path in paths
     ]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from harvester.errors import InputError
 from harvester.model import Page
-from harvester.plain import plain
+from harvester.sanitize import sanitize
 from harvester.source.forms import Form, found_in
 from harvester.source.ids import NoNoteError
 from harvester.source.lines import LONGEST_LINE, TOO_LONG, Chunk
@@ -117,7 +117,7 @@ def _id_column(header: list[str], feed: _Feed, form: Form) -> tuple[int, str]:
     """The index and the name of the column that holds the note ids."""
     field = next((field for field in form.fields if field in header), None)
     if field is None:
-        found = plain(", ".join(header)) or "none"
+        found = sanitize(", ".join(header)) or "none"
         raise InputError(
             f"{form.name}:{feed.line}: no column {' or '.join(form.fields)}; columns found: "
             f"{found}. Name the one that holds the note ids with --id-field"

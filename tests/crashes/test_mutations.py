@@ -19,10 +19,10 @@ from harvester.ledger.bulk import Bulk
 from harvester.ledger.protocol import Asked, Extent, FoundLine, Opening
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import Job, Outcome
+from harvester.observe.outlet import Outlet
 from harvester.output.file import OutputFile
 from harvester.output.threaded import ThreadedSink
 from harvester.rules import outcomes
-from harvester.views.outlet import Outlet
 from tests.crashes.play import play
 from tests.crashes.story import story_of
 

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from harvester.engine.ports import Event
-from harvester.views.log import LogLines, line_in, writer
-from harvester.views.outlet import Outlet
+from harvester.observe.log import LogLines, line_in, writer
+from harvester.observe.outlet import Outlet
 
 # So little room that lines are left out.
 _ROOM = 10

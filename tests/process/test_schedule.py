@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.process.tool import Finished, Tool
-from tests.unit.test_views_schedule import as_cron_reads, units
+from tests.unit.test_console_schedule import as_cron_reads, units
 
 # What cron gives to a command, and no more.
 BARE = {"HOME": "/", "LOGNAME": "nobody", "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}

@@ -87,9 +87,9 @@ def test_help_and_version_load_no_command_and_nothing_heavy(tool: Tool) -> None:
             "harvester.cli.streams",
             "harvester.errors",
             "harvester.model",
-            "harvester.plain",
-            "harvester.views",
-            "harvester.views.outlet",
+            "harvester.sanitize",
+            "harvester.observe",
+            "harvester.observe.outlet",
         }
 
 

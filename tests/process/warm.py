@@ -44,17 +44,17 @@ _LOADED = (
     "harvester.simulator.server",
     "harvester.output.merge",
     "harvester.ledger.newest",
-    "harvester.views.estimate",
-    "harvester.views.failures",
-    "harvester.views.metrics",
-    "harvester.views.status",
-    "harvester.views.status_page",
+    "harvester.console.dry_run",
+    "harvester.console.failures",
+    "harvester.observe.metrics",
+    "harvester.status.reading",
+    "harvester.console.status_text",
     "harvester.ledger.postgres.ledger",
     "harvester.ledger.postgres.membership",
     "harvester.ledger.postgres.reading",
     "harvester.ledger.postgres.retrying",
     "harvester.ledger.postgres.steady",
-    "harvester.views.report.page",
+    "harvester.report.page",
 )
 _LENGTH = struct.Struct("!I")
 _STANDARD = 3

@@ -13,7 +13,7 @@ import pytest
 import harvester
 
 HOUSE = Path(harvester.__file__).parent
-LOWEST = frozenset({"model", "errors", "plain", "parsing", "secret", "halt"})
+LOWEST = frozenset({"model", "errors", "sanitize", "formatting", "parsing", "secret", "halt"})
 RULES = LOWEST | {"rules"}
 ENGINE = RULES | {
     "source",
@@ -49,8 +49,11 @@ MAY = {
     "simulator": LOWEST | {"simulator"},
     "config": RULES | {"config", "source", "api", "ledger", "tokens", "paths", "sides"},
     "engine": ENGINE,
-    "views": ENGINE | {"views"},
-    "cli": ENGINE | {"views", "cli", "__init__"},
+    "status": ENGINE | {"status"},
+    "observe": ENGINE | {"observe"},
+    "console": ENGINE | {"status", "observe", "console"},
+    "report": ENGINE | {"status", "report"},
+    "cli": ENGINE | {"status", "observe", "console", "report", "cli", "__init__"},
     "face": ENGINE | {"face"},
     "__init__": ENGINE | {"face"},
     "__main__": frozenset({"cli"}),
@@ -144,9 +147,9 @@ def aiohttp_names(module: str) -> set[str]:
         ("aiolimiter", {"pace"}),
         ("sqlite3", {"ledger"}),
         ("click", {"cli"}),
-        ("rich", {"views", "cli"}),
-        ("plotly", {"views"}),
-        ("prometheus_client", {"views"}),
+        ("rich", {"console", "cli"}),
+        ("plotly", {"report"}),
+        ("prometheus_client", {"observe"}),
         ("durationpy", {"parsing"}),
     ],
 )

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from harvester.errors import HaltedError, InputError, UsageError
 from harvester.model import BadLine, Page
-from harvester.plain import has_unprintable, plain
+from harvester.sanitize import has_unprintable, sanitize
 from harvester.source.ids import IdRule
 from harvester.source.pages import check, iterable_pages, read_pages
 from harvester.source.streams import spool
@@ -461,7 +461,7 @@ def test_any_iterable_is_read_without_an_error_and_nothing_is_left_out(
 ) -> None:
     found, bad = flat(iterable_pages(ids, rule=IdRule(pattern), page_size=page_size))
     assert len(found) + len(bad) == len(ids)
-    assert all(0 < len(note_id) <= 512 and plain(note_id, 512) == note_id for note_id in found)
+    assert all(0 < len(note_id) <= 512 and sanitize(note_id, 512) == note_id for note_id in found)
     assert all(not has_unprintable(str(line)) for line in bad)
 
 

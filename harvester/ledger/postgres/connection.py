@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.sql import SQL, Identifier
 
 from harvester.errors import HarvesterError, LedgerError, LocalIOError, UsageError
-from harvester.plain import plain
+from harvester.sanitize import sanitize
 
 # In seconds. Only we notice a network that swallows everything: the system acknowledges for it.
 _CONNECT_PATIENCE = 5
@@ -107,7 +107,7 @@ class Address(Struct, frozen=True):
         host = said.get("host") or said.get("hostaddr") or "this machine"
         port = f":{said['port']}" if said.get("port") else ""
         name = said.get("dbname")
-        return plain(f"database {name} at {host}{port}" if name else f"database at {host}{port}")
+        return sanitize(f"database {name} at {host}{port}" if name else f"database at {host}{port}")
 
     def connect(
         self,
@@ -189,4 +189,4 @@ def failure(error: psycopg.Error, address: Address) -> HarvesterError:
 
 def said_by(error: psycopg.Error) -> str:
     """The server's or the library's words, on one line."""
-    return plain(" ".join((error.diag.message_primary or str(error)).split()))[:500]
+    return sanitize(" ".join((error.diag.message_primary or str(error)).split()))[:500]

@@ -1,0 +1,151 @@
+"""A dry run: what a run would do, and what it would cost, sending and changing nothing."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from msgspec import Struct, field
+
+from harvester.config import RunConfig
+from harvester.engine.rehearsal import rehearsed
+from harvester.errors import InputError
+from harvester.formatting import count, duration, money
+from harvester.halt import Look, go_on
+from harvester.ledger.reader import LedgerReader
+from harvester.ledger.sqlite import SqliteLedger
+from harvester.model import BadLine, Counts, Page, State
+from harvester.parsing import Rate
+from harvester.rules.adaptive_rate import START
+from harvester.rules.budget import Spent, calls_allowed
+from harvester.rules.day import day_began
+from harvester.sanitize import sanitize
+from harvester.source.given import pages_of
+
+_BAD_SHOWN = 10
+
+
+class _Found(Struct):
+    """What a run would find: of INPUT, in the queue before it, and used up of the day's cap."""
+
+    new: int = 0
+    known: int = 0
+    again: int = 0
+    queued: int = 0
+    charged_today: int = 0
+    bad: int = 0
+    bad_examples: list[BadLine] = field(default_factory=list)
+
+    without: list[str] = field(default_factory=list)
+
+    def see(self, page: Page) -> None:
+        self.bad += len(page.bad)
+        self.bad_examples += page.bad[: _BAD_SHOWN - len(self.bad_examples)]
+        if page.without:
+            self.without.append(page.without)
+
+
+def estimate_lines(
+    config: RunConfig, reader: LedgerReader | None, look: Look = go_on
+) -> Iterator[str]:
+    """Lines for people; of a fleet, going by what `reader` knows, if there is any yet.
+
+    Raises what a run would raise before its first call, and what `look` raises.
+    """
+    pages = pages_of(config.inputs, config.input_options, look=look)
+    if config.fleet is None:
+        found = _by_rehearsal(config, pages, look)
+    else:
+        found = _in_fleet(config, pages, reader)
+    if found.bad and not found.new + found.known + found.again:
+        first = found.bad_examples[0]
+        raise InputError(f"INPUT names no note at all; the first line: {first}")
+    again = f", {found.again:,} to be fetched again" if found.again else ""
+    yield (
+        f"{count(found.new, 'new note')}, {found.known:,} already known{again}, "
+        f"{found.queued:,} queued before"
+    )
+    yield from _cost_lines(config, found)
+    if found.bad:
+        yield f"{count(found.bad, 'line')} of input name no note:"
+        yield from (f"  {sanitize(str(line), 600)}" for line in found.bad_examples)
+    yield from (f"{name} names no note" for name in found.without)
+    yield "dry run: nothing was sent, nothing was changed"
+
+
+def _cost_lines(config: RunConfig, found: _Found) -> Iterator[str]:
+    total = found.new + found.again + found.queued
+    # A pace to be found begins with this one.
+    rate = config.rate or Rate(START, 1.0)
+    allowed = calls_allowed(config.limits, Spent(charged_today=found.charged_today), 0)
+    longest = config.max_runtime
+    in_time = None if longest is None else int(longest * rate.per_second) + config.burst
+    calls = min(bound for bound in (total, allowed, in_time) if bound is not None)
+    yield (
+        f"would make at least {count(calls, 'call')}{money(calls, config.price)}, in at least "
+        f"{duration(calls / rate.per_second)} at {rate}"
+    )
+    if calls < total:
+        yield f"would be stopped by its own limit, with at least {total - calls:,} left"
+
+
+def _by_rehearsal(config: RunConfig, pages: Iterator[Page], look: Look) -> _Found:
+    """What a run finds that does all but call, on a copy."""
+    found = _Found()
+    with rehearsed(config, look) as ledger:
+        before = ledger.counts()
+        found.queued = before.queued
+        found.charged_today = ledger.charged_since(day_began(time.time(), config.day_timezone))
+        read = 0
+        for page in pages:
+            found.see(page)
+            read += len(page.ids)
+            found.again += ledger.enrol(page.ids, _refresh_before(config)).refreshed
+        ledger.end_input()
+        after: Counts = ledger.counts()
+    found.new = after.total - before.total
+    found.known = read - found.new - found.again
+    return found
+
+
+def _in_fleet(config: RunConfig, pages: Iterator[Page], reader: LedgerReader | None) -> _Found:
+    """What a fleet's ledger tells; which ids are named twice, a ledger thrown away afterwards."""
+    found = _Found()
+    before = _refresh_before(config)
+    if reader is not None:
+        reader.require_index()
+        counts = reader.counts(time.time())
+        found.queued = counts.queued + counts.exhausted + config.retry_failed * counts.rejected
+        found.charged_today = reader.used(day_began(time.time(), config.day_timezone))
+    with _scratch() as scratch:
+        for page in pages:
+            found.see(page)
+            jobs = {} if reader is None else reader.jobs_of(page.ids)
+            old = [
+                note_id
+                for note_id, job in jobs.items()
+                if before is not None
+                and job.state is State.DONE
+                and (job.fetched_at or 0.0) < before
+            ]
+            found.again += scratch.enrol(old, None).added
+            found.new += scratch.enrol([i for i in page.ids if i not in jobs], None).added
+            found.known += len(jobs) - len(old)
+    return found
+
+
+def _refresh_before(config: RunConfig) -> float | None:
+    return None if config.refresh is None else time.time() - config.refresh
+
+
+@contextmanager
+def _scratch() -> Iterator[SqliteLedger]:
+    with tempfile.TemporaryDirectory(prefix="harvester-") as folder:
+        scratch = SqliteLedger(Path(folder) / "ledger", time.time)
+        try:
+            yield scratch
+        finally:
+            scratch.close()

@@ -1,0 +1,99 @@
+"""A run while it goes on, in words: what stands at its bar, or a line now and then."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TextIO
+
+import orjson
+from msgspec.structs import asdict
+from rich.cells import cell_len
+
+from harvester.engine.run import Run
+from harvester.formatting import codes, duration
+from harvester.observe.sampler import ProgressSampler, Snapshot
+
+_LINE_EVERY = 30.0
+_BETWEEN = " · "
+
+
+def plain_line(snap: Snapshot) -> str:
+    """A snapshot as one line without escape codes."""
+    total = f"{snap.total:,}" + ("" if snap.is_read else "+")
+    eta = "" if snap.eta is None else f", {duration(snap.eta)} left"
+    failed = f", {snap.failed:,} failed" if snap.failed else ""
+    return (
+        f"{snap.done:,} of {total} done{failed}, {snap.rate:.1f} calls/s{eta}; "
+        f"{snap.in_flight:,} in flight, {snap.waiting:,} waiting; by code: {codes(snap.by_code)}"
+    )
+
+
+def json_line(snap: Snapshot) -> str:
+    """A snapshot as one JSON object."""
+    return orjson.dumps({"event": "progress"} | asdict(snap)).decode()
+
+
+async def show_lines(run: Run, stream: TextIO, form: Callable[[Snapshot], str]) -> None:
+    """Write a line now and then, until cancelled."""
+    sampler = ProgressSampler(run)
+    sampler.read()
+    while True:
+        await asyncio.sleep(_LINE_EVERY)
+        stream.write(form(sampler.read()) + "\n")
+        stream.flush()
+
+
+def beside_bar(snap: Snapshot, width: int) -> str:
+    """What stands beside the bar, at most `width` cells of it, the most important first to stay."""
+    total = f"{snap.total:,}" + ("" if snap.is_read else "+")
+    parts = [(0, f"{snap.done:,}/{total}"), (2, f"{_percent(snap)} %")]
+    if snap.eta is not None:
+        parts.append((1, f"{duration(snap.eta)} left"))
+    return _fitting(parts, width)
+
+
+def _percent(snap: Snapshot) -> int:
+    return snap.done * 100 // snap.total if snap.total else 0
+
+
+def below_bar(snap: Snapshot, width: int) -> str:
+    """The line below the bar, at most `width` cells: the least important parts go first."""
+    parts = [
+        (0, f"{snap.rate:.1f} calls/s"),
+        (1, f"{snap.in_flight:,} in flight"),
+        (4, f"{snap.waiting:,} waiting"),
+        (3, f"{snap.charged:,} charged"),
+    ]
+    if snap.failed:
+        parts.append((2, f"{snap.failed:,} failed"))
+    line = _fitting(parts, width)
+    room = width - cell_len(line + _BETWEEN)
+    by_code = _codes_cut(snap.by_code, room) if len(line.split(_BETWEEN)) == len(parts) else ""
+    return line + _BETWEEN + by_code if by_code else line
+
+
+def _fitting(parts: list[tuple[int, str]], width: int) -> str:
+    """Parts in their order, less the ones of the highest rank until the rest fits."""
+    kept = list(parts)
+    while len(kept) > 1 and cell_len(_joined(kept)) > width:
+        kept.remove(max(kept))
+    return _joined(kept)
+
+
+def _joined(parts: list[tuple[int, str]]) -> str:
+    return _BETWEEN.join(text for _, text in parts)
+
+
+def _codes_cut(by_code: dict[str, int], width: int) -> str:
+    """The answers by code, cut between two of them; nothing where not even one fits."""
+    whole = "codes " + codes(by_code)
+    if cell_len(whole) <= width:
+        return whole
+    kept = dict(by_code)
+    while kept:
+        kept.popitem()
+        cut = f"codes {codes(kept)}, …"
+        if kept and cell_len(cut) <= width:
+            return cut
+    return ""

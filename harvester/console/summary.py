@@ -1,0 +1,110 @@
+"""The end of a run in words: why it ended, what is left, what it cost, what to do next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from harvester.formatting import codes, count, duration, money, pace
+from harvester.model import StopReason, Summary
+from harvester.sanitize import sanitize
+
+# Longer than any path or command line that people type, so that nothing to copy is cut.
+_LONGEST = 8192
+_WHY = {
+    StopReason.DONE: "all done",
+    StopReason.FAILED: "finished, but some notes failed",
+    StopReason.QUOTA: "stopped: the daily quota is used up",
+    StopReason.BALANCE: "stopped: the balance is used up",
+    StopReason.REFUSED: "stopped: the API refuses the token, the permission or the request",
+    StopReason.UPSTREAM: "stopped: the API does not answer as it should",
+    StopReason.LIMIT: "stopped by its own limit",
+    StopReason.INPUT: "stopped: the input cannot be read",
+    StopReason.LOCAL_IO: "stopped: OUTPUT or its ledger cannot be used",
+    StopReason.SIGINT: "stopped by Ctrl-C (SIGINT)",
+    StopReason.SIGTERM: "stopped by SIGTERM",
+    StopReason.CANCELLED: "stopped: cancelled",
+}
+_NEXT = {
+    StopReason.DONE: "nothing is left to do",
+    StopReason.FAILED: "see why with `harvester failures {output}`, "
+    "queue them again with `harvester retry {output}`",
+    StopReason.QUOTA: "go on when the new day has begun: `{command}`",
+    StopReason.BALANCE: "top up the balance, then go on: `{command}`",
+    StopReason.REFUSED: "check the token, its permissions and --endpoint, then go on: `{command}`",
+    StopReason.UPSTREAM: "check the network and --base-url, then go on later: `{command}`",
+    StopReason.LIMIT: "go on: `{command}`",
+    StopReason.INPUT: "mend the input and run the same command again: nothing is paid twice",
+    StopReason.LOCAL_IO: "mend that, then go on: `{command}`",
+    StopReason.SIGINT: "go on: `{command}`",
+    StopReason.SIGTERM: "go on: `{command}`",
+    StopReason.CANCELLED: "go on: `{command}`",
+}
+# Where the queue was lost, what is done is not all there was.
+_WHY_LOST = "nothing that is known is left to do"
+_NEXT_LOST = "name the INPUT again: `{command} INPUT`"
+
+
+def closing_line(summary: Summary, output: Path, command: str) -> str:
+    """The one plain line that every stop prints; `command` is what to type to go on."""
+    reason = StopReason(summary.reason)
+    detail = f" ({sanitize(summary.detail, 600)})" if summary.detail else ""
+    shown = sanitize(shlex.quote(str(output)), _LONGEST)
+    is_lost = summary.is_queue_lost and reason is StopReason.DONE
+    why, following = (_WHY_LOST, _NEXT_LOST) if is_lost else (_WHY[reason], _NEXT[reason])
+    advice = following.format(output=shown, command=sanitize(command, _LONGEST))
+    failed = f", {summary.failed:,} failed" if summary.failed else ""
+    return (
+        f"harvester: {why}{detail}; {summary.done:,} done, {summary.queued:,} left"
+        f"{failed}; next: {advice}"
+    )
+
+
+def summary_lines(summary: Summary, output: Path, price: float | None) -> Iterator[str]:
+    """The summary above the closing line."""
+    rate = summary.calls / summary.elapsed if summary.elapsed else 0.0
+    yield (
+        f"{count(summary.calls, 'call')} in {duration(summary.elapsed)} ({rate:.2f}/s); "
+        f"answers by code: {codes(dict(summary.by_code))}"
+    )
+    yield (
+        f"{count(summary.saved, 'note')} saved to {sanitize(str(output), _LONGEST)}; "
+        f"{count(summary.charged, 'call')} charged{money(summary.charged, price)}"
+    )
+    if summary.sustained_rate is not None:
+        sustained = pace(summary.sustained_rate)
+        yield (
+            f"{count(summary.by_code.get('302', 0), 'call')} refused by the rate limit: the server "
+            f"bore about {sustained}; suggested: --rate {sustained}"
+        )
+    if summary.adopted:
+        yield f"{count(summary.adopted, 'paid line')} of an earlier run adopted"
+    if summary.unanswered or summary.found_unanswered:
+        yield (
+            f"{count(summary.unanswered, 'call')} of this run and {summary.found_unanswered:,} of "
+            "an earlier one may have been charged without an answer"
+        )
+    if summary.closed:
+        yield (
+            f"{count(summary.closed, 'call')} met an idle connection that the server had ended: "
+            "made again, not charged"
+        )
+    if summary.failed:
+        again = " (tried again by the next run)" if summary.exhausted else ""
+        yield (
+            f"{count(summary.failed, 'note')} failed: {summary.rejected:,} rejected, "
+            f"{summary.exhausted:,} exhausted{again}"
+        )
+    yield from bad_line_lines(summary)
+
+
+def bad_line_lines(summary: Summary) -> Iterator[str]:
+    """Lines of input that name no note: how many, and the first ten."""
+    if not summary.bad_lines:
+        return
+    yield f"{count(summary.bad_lines, 'line')} of input named no note and were left out:"
+    for bad in summary.bad_examples:
+        yield f"  {sanitize(str(bad), 600)}"
+    if summary.bad_lines > len(summary.bad_examples):
+        yield f"  … and {summary.bad_lines - len(summary.bad_examples):,} more"

@@ -1,0 +1,1 @@
+"""What machines see of a run: its log and its metrics."""

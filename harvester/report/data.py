@@ -1,0 +1,68 @@
+"""All that the page tells, read from a ledger in one snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from harvester.ledger.history import Failures, History, Timeline
+from harvester.ledger.hosts import Hosts
+from harvester.ledger.reader import LedgerReader
+from harvester.model import State
+from harvester.status.reading import StatusQuery, kind_of, snapshot, status_of
+
+MOST_REASONS = 30
+MOST_IDS = 1000
+
+
+class ReportData(Struct, frozen=True):
+    """What there is to tell; `status` is that of `status --json`, `latency` median and p95.
+
+    `name` is what people know the harvest by; `target` names it in a shell command.
+    """
+
+    name: str
+    target: str
+    query: StatusQuery
+    status: Mapping[str, Any]
+    timeline: Timeline
+    latency: tuple[float | None, float | None]
+    charged: Mapping[date, int]
+    attempts: Mapping[int, Mapping[State, int]]
+    failures: Failures
+
+    @property
+    def ends_at(self) -> float | None:
+        """When the rest will be done, in Unix seconds, if that can be told."""
+        told = self.status["forecast"]["endsAt"]
+        return None if told is None else datetime.fromisoformat(told).timestamp()
+
+
+def read_report(
+    reader: LedgerReader,
+    output: Path | None,
+    named: tuple[str, str],
+    query: StatusQuery,
+    hosts: Hosts | None = None,
+) -> ReportData:
+    """The data that a ledger tells, at one moment of runs that may be going on.
+
+    `output` has its links followed, None for a fleet's `hosts`; `named` are name and target. Raises
+    LedgerError, LocalIOError.
+    """
+    with snapshot(reader, output, query) as known:
+        history = History(reader)
+        return ReportData(
+            *named,
+            known,
+            status_of(reader, known, hosts),
+            history.timeline(known.zone),
+            history.latency(),
+            history.charged_by_day(known.zone),
+            history.attempts(),
+            history.failures(kind_of, MOST_REASONS, MOST_IDS),
+        )

@@ -1,0 +1,1 @@
+"""What a ledger holds, as data that is shown elsewhere."""

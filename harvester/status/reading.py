@@ -1,0 +1,280 @@
+"""What a ledger holds, as the JSON-able mapping that `status --json` prints."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from harvester.formatting import iso_utc
+from harvester.ledger.hosts import Hosts
+from harvester.ledger.reader import LedgerReader, RunRow
+from harvester.model import Answer, Counts, StopReason, Verdict
+from harvester.output.holder import is_held
+from harvester.rules.day import day_began
+from harvester.rules.forecast import (
+    DailyCap,
+    Experience,
+    Pace,
+    forecast,
+    next_midnight,
+    pace_to_expect,
+)
+from harvester.rules.verdicts import judge
+from harvester.sanitize import sanitize
+from harvester.status.runs import fleet_of, run_of, runs_of_fleet, sessions_of
+
+# A run that was shorter, or made fewer calls, says little about the pace of the next one.
+_TELLING_SECONDS = 1.0
+_TELLING_CALLS = 20
+_HOUR = 3600.0
+# Servers that put something new into each message must not fill the memory.
+_MOST_GROUPS = 1000
+_ID_LENGTH, _NUMBER_LENGTH = 8, 4
+_WORD = re.compile(r"[\w-]+(?::[\w-]+)*", re.ASCII)
+
+
+class StatusQuery(Struct, frozen=True):
+    """What is asked of a ledger.
+
+    `now` is Unix seconds; `zone` is where a day begins; `price` is of one charged call. `rate`
+    (calls a second) and `daily_cap` (charged calls) are for the forecast, in place of the last
+    run's. `is_held` tells whether a run holds OUTPUT, None where that is not known.
+    """
+
+    now: float
+    zone: ZoneInfo
+    price: float | None = None
+    rate: float | None = None
+    daily_cap: int | None = None
+    is_held: bool | None = None
+
+
+@contextmanager
+def snapshot(
+    reader: LedgerReader, output: Path | None, query: StatusQuery
+) -> Iterator[StatusQuery]:
+    """Let all queries within see one moment; gives the query with whether a run holds OUTPUT.
+
+    `output` has its links followed, and is None where several are written. Raises LocalIOError.
+    """
+    # In this order: a run that was on, whose lock is gone, and that still has no end, is dead.
+    before = None if output is None else reader.open_run()
+    held = None if output is None or before is None else is_held(output)
+    with reader.snapshot():
+        is_same = output is not None and reader.open_run() == before
+        yield replace(query, is_held=held if is_same else None)
+
+
+def read_status(
+    reader: LedgerReader, output: Path | None, query: StatusQuery, hosts: Hosts | None = None
+) -> dict[str, Any]:
+    """The status at one moment; also tells whether the runs go on.
+
+    `output` as `snapshot` has it. Raises LedgerError, LocalIOError.
+    """
+    with snapshot(reader, output, query) as known:
+        return status_of(reader, known, hosts)
+
+
+def status_of(
+    reader: LedgerReader, query: StatusQuery, hosts: Hosts | None = None
+) -> dict[str, Any]:
+    """All of `status --json`, as the README tells it; moments are ISO 8601 in UTC.
+
+    `hosts` are those of a fleet, which adds what only a fleet has.
+    """
+    now = query.now
+    began = day_began(now, query.zone)
+    counts, meta, rows = reader.counts(now), reader.meta(), reader.runs()
+    due = reader.next_due(now)
+    charged, charged_today = reader.charged(), reader.charged(began)
+    if hosts is None:
+        is_leased = reader.is_leased(now)
+        open_state = state_of_open_run(is_held=query.is_held, is_leased=is_leased)
+        runs = sessions = _runs(rows, now, open_state)
+        of_fleet = {}
+    else:
+        places = hosts.runs()
+        runs, sessions = runs_of_fleet(rows, places, now), sessions_of(rows, places, now)
+        of_fleet = fleet_of(hosts)
+    met = _quota_met(reader, rows, query)
+    ahead = _forecast(counts, rows, sessions, query, reader.used(began), met)
+    return {
+        "done": counts.done,
+        "queued": counts.queued,
+        "waiting": counts.waiting,
+        "nextDue": None if due is None else iso_utc(due),
+        "inFlight": reader.sent(),
+        "rejected": counts.rejected,
+        "exhausted": counts.exhausted,
+        "failures": _failures(reader),
+        "unanswered": reader.unanswered(),
+        "closed": sum(row.closed for row in rows),
+        "charged": charged,
+        "chargedToday": charged_today,
+        "price": query.price,
+        "cost": _cost(charged, query),
+        "costToday": _cost(charged_today, query),
+        "endpoint": meta.get("endpoint"),
+        "simulated": bool(meta.get("simulated")),
+        "asOf": iso_utc(now),
+        "dayTimezone": str(query.zone),
+        "left": _left(ahead),
+        "forecast": ahead,
+        "runs": runs,
+        **of_fleet,
+    }
+
+
+def state_of_open_run(*, is_held: bool | None, is_leased: bool) -> str:
+    """What became of the last run, if it has no end: running, killed, or unknown.
+
+    A lock that is seen tells that it goes on. Where none is seen it may be hidden, so a lease that
+    holds leaves it open: a run keeps its leases, and those of a dead one lapse.
+    """
+    if is_held:
+        return "running"
+    return "unknown" if is_held is None or is_leased else "killed"
+
+
+def _cost(calls: int, query: StatusQuery) -> float | None:
+    return None if query.price is None else round(calls * query.price, 6)
+
+
+def _failures(reader: LedgerReader) -> list[dict[str, Any]]:
+    return [
+        {
+            "state": group.state.name.lower(),
+            "code": group.code,
+            "reason": sanitize(group.reason),
+            "notes": group.jobs,
+        }
+        for group in reader.failed_groups(kind_of, _MOST_GROUPS)
+    ]
+
+
+def kind_of(reason: str) -> str:
+    """A reason without what differs from note to note: ids, moments, long numbers."""
+    return _WORD.sub(_general, reason)
+
+
+def _general(match: re.Match[str]) -> str:
+    word = match[0]
+    longest = _NUMBER_LENGTH if word.isdigit() else _ID_LENGTH
+    is_one_of_many = len(word) >= longest and any(letter.isdigit() for letter in word)
+    return "…" if is_one_of_many else word
+
+
+def _runs(rows: Sequence[RunRow], now: float, open_state: str) -> list[dict[str, Any]]:
+    """Only the last run can go on: each of them held OUTPUT alone."""
+    begun = [row.started_at for row in rows[1:]] + [now]
+    states = ["killed"] * len(rows[1:]) + [open_state] * len(rows[:1])
+    return [
+        run_of(row, until, state if row.finished_at is None else "finished")
+        for row, until, state in zip(rows, begun, states, strict=False)
+    ]
+
+
+class _Quota(Struct, frozen=True):
+    """The API's daily quota as the last run met it.
+
+    `charged` calls were charged on that day, of all that this ledger knows; `until` is when the
+    next day begins, in Unix seconds, None if it has begun.
+    """
+
+    charged: int
+    until: float | None
+
+
+def _quota_met(reader: LedgerReader, rows: Sequence[RunRow], query: StatusQuery) -> _Quota | None:
+    last = rows[-1] if rows else None
+    if last is None or last.finished_at is None or last.reason != StopReason.QUOTA.value:
+        return None
+    ended, zone = last.finished_at, query.zone
+    until = next_midnight(ended, zone)
+    charged = reader.charged(day_began(ended, zone))
+    return _Quota(charged, until if until > query.now else None)
+
+
+def _forecast(
+    counts: Counts,
+    rows: Sequence[RunRow],
+    runs: Sequence[dict[str, Any]],
+    query: StatusQuery,
+    used_today: int,
+    quota: _Quota | None,
+) -> dict[str, Any]:
+    past = _experience(rows)
+    pace = _pace(runs, query.rate)
+    per_second = None if pace is None else pace.per_second
+    cap = query.daily_cap or (rows[-1].daily_cap if rows else None)
+    if quota is not None and quota.charged and query.daily_cap is None:
+        cap = min(cap or quota.charged, quota.charged)
+    begins, used = query.now, used_today
+    if quota is not None and quota.until is not None:
+        begins, used = quota.until, 0
+    daily = None if cap is None else DailyCap(cap, used)
+    ahead = forecast(counts.queued, past, per_second, daily, begins, query.zone)
+    seconds = None if ahead.ends_at is None else ahead.ends_at - query.now
+    left_today = None if daily is None else daily.left_today
+    share = past.save_share
+    return {
+        "notes": counts.queued,
+        "calls": ahead.calls,
+        "charged": ahead.charged,
+        "cost": _cost(ahead.charged, query),
+        "saveShare": None if share is None else round(share, 4),
+        "rate": per_second,
+        "rateFrom": None if pace is None else pace.source,
+        "dailyCap": cap,
+        "leftToday": left_today if begins == query.now else 0,
+        "quotaMet": None if quota is None else quota.charged,
+        "startsAt": None if begins == query.now else iso_utc(begins),
+        "seconds": None if seconds is None else round(seconds, 3),
+        "days": ahead.days,
+        "endsAt": None if ahead.ends_at is None else iso_utc(ahead.ends_at),
+    }
+
+
+def _experience(rows: Sequence[RunRow]) -> Experience:
+    """What came of the calls of all runs that saved anything; a refused token tells nothing."""
+    by_code: Counter[int | None] = Counter()
+    for row in rows:
+        if row.by_code.get(0):
+            by_code.update(row.by_code)
+    rejects = sum(calls for code, calls in by_code.items() if _is_reject(code))
+    return Experience(by_code.total(), by_code[0], rejects)
+
+
+def _is_reject(code: int | None) -> bool:
+    answer = Answer(status=200, body=b'{"code":%d}' % (code or 0))
+    return judge(answer).verdict is Verdict.REJECT
+
+
+def _pace(runs: Sequence[dict[str, Any]], option: float | None) -> Pace | None:
+    """The pace to expect after these runs: as the last one tells, else the last telling one."""
+    last = runs[-1] if runs else {"askedRate": None}
+    telling = [run for run in runs if _is_telling(run)]
+    reached = telling[-1]["rate"] if telling else None
+    if telling and telling[-1] is not last and last["askedRate"] is not None:
+        reached = None
+    return pace_to_expect(option, last["askedRate"], reached)
+
+
+def _is_telling(run: dict[str, Any]) -> bool:
+    return bool(run["seconds"] >= _TELLING_SECONDS and run["calls"] >= _TELLING_CALLS)
+
+
+def _left(ahead: dict[str, Any]) -> dict[str, Any]:
+    """The forecast in short: calls, and the hours and days until all is done."""
+    seconds = ahead["seconds"]
+    hours = None if seconds is None else seconds / _HOUR
+    return {"calls": ahead["calls"], "hours": hours, "days": None if hours is None else hours / 24}

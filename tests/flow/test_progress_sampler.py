@@ -1,0 +1,49 @@
+"""The pace and the time left that views tell of a run, whenever and however often they look."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from msgspec.structs import replace
+
+from harvester.engine.run import Run
+from harvester.observe.sampler import ProgressSampler, Snapshot
+from harvester.parsing import read_rate
+from harvester.simulator import SimulatorSettings
+from harvester.simulator.api import SimulatedApi
+
+from .conftest import CONFIG, Night, Upstream, note_ids
+
+SLOW = replace(CONFIG, rate=read_rate("2/s"))
+
+
+def looks(night: Night, many: int, every: float, enough: int) -> list[Snapshot]:
+    """What is seen of a run, looked at every so many seconds."""
+    seen: list[Snapshot] = []
+
+    async def look(run: Run) -> None:
+        sampler = ProgressSampler(run, asyncio.get_running_loop().time)
+        sampler.read()
+        for _ in range(enough):
+            await asyncio.sleep(every)
+            seen.append(sampler.read())
+
+    night.run(note_ids(many), Upstream(SimulatedApi(SimulatorSettings())), SLOW, look)
+    return seen
+
+
+def test_a_look_every_thirty_seconds_and_a_bit_sees_the_pace(night: Night) -> None:
+    for seen in looks(night, 400, 30.01, 3):
+        assert seen.rate == pytest.approx(2.0, rel=0.05)
+        assert seen.eta == pytest.approx((400 - seen.done) / 2, rel=0.1)
+
+
+def test_what_earlier_runs_did_is_not_taken_for_the_pace_of_this_one(night: Night) -> None:
+    night.run(
+        note_ids(300),
+        Upstream(SimulatedApi(SimulatorSettings())),
+        replace(SLOW, max_notes=200),
+    )
+    first, *_ = looks(night, 300, 5.0, 3)
+    assert first.eta == pytest.approx(45.0, rel=0.2)

@@ -1,0 +1,69 @@
+"""Runs of a fleet, which go on at the same time: what became of each, and their sum by session."""
+
+from __future__ import annotations
+
+from harvester.ledger.hosts import RunPlace
+from harvester.ledger.reader import RunRow
+from harvester.status.runs import runs_of_fleet, sessions_of
+
+NOW = 1795395720.0
+
+
+def row(number: int, began: float, ended: float | None, calls: int = 10) -> RunRow:
+    return RunRow(
+        NOW + began,
+        None if ended is None else NOW + ended,
+        None if ended is None else "done",
+        None if ended is None else 0,
+        {0: calls},
+        number,
+        5.0,
+        latencies={3: calls},
+        seen_at=NOW + (began + 5 if ended is None else ended),
+    )
+
+
+def place(session: int, part: str, *, alive: bool = False, leased: bool = False) -> RunPlace:
+    return RunPlace(session, part, f"host of {part}", f"/{part}\x1b.jsonl", alive, leased)
+
+
+ROWS = [
+    row(1, -100, -50),
+    row(2, -90, None),
+    row(3, -80, None),
+    row(4, -40, None),
+    row(5, -30, None),
+]
+PLACES = {
+    1: place(1, "a"),
+    2: place(1, "b"),
+    3: place(1, "c", leased=True),
+    4: place(4, "a", alive=True),
+    5: place(4, "b", leased=True),
+}
+
+
+def test_each_run_is_told_by_heartbeats_and_leases() -> None:
+    runs = runs_of_fleet(ROWS, PLACES, NOW)
+    states = ["finished", "killed", "unknown", "running", "unknown"]
+    assert [run["state"] for run in runs] == states
+    assert [run["seconds"] for run in runs] == [50, 5, 5, 40, 5]
+    assert [(run["part"], run["session"]) for run in runs][2:4] == [("c", 1), ("a", 4)]
+    assert runs[0]["path"] == "/a\\x1b.jsonl"
+
+
+def test_a_run_whose_part_runs_again_is_dead_whatever_it_still_holds() -> None:
+    places = {**PLACES, 2: place(1, "b", leased=True)}
+    assert runs_of_fleet(ROWS, places, NOW)[1]["state"] == "killed"
+
+
+def test_a_run_that_began_after_the_places_were_read_waits_for_the_next_look() -> None:
+    places = {number: found for number, found in PLACES.items() if number != 5}
+    assert len(runs_of_fleet(ROWS, places, NOW)) == 4
+
+
+def test_sessions_add_up_what_their_hosts_did() -> None:
+    first, second = sessions_of(ROWS, PLACES, NOW)
+    assert (first["calls"], first["seconds"], first["rate"]) == (30, 50, 0.6)
+    assert (second["calls"], second["charged"], second["seconds"]) == (20, 20, 40)
+    assert sessions_of([], {}, NOW) == []
