@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import click
-from msgspec import Struct, field
 
 from harvester.cli.ledgers import fleet_meant, reading_part, target_of
 from harvester.errors import UsageError
@@ -18,28 +17,13 @@ from harvester.ledger.hosts import Hosts
 from harvester.ledger.parts import PartView
 from harvester.ledger.reader import LedgerReader, ledger_path, reading
 from harvester.output.part import read_part_marker
-from harvester.output.verify import MENDING, TO_TAKE_OUT, Checked, Damage, Kind, verify_whole
-from harvester.output.verify import verify as check_output
+from harvester.output.verify import Checked, Damage, Remedy, verify
 from harvester.sanitize import sanitize
 
 _SHOWN = 20
 _NAMED = 10
 # More lines than these are not named one by one in the command that takes them out.
 _TAKEN_OUT = 100
-
-
-class _Found(Struct):
-    """The damages so far, by kind; `lines` are those to take out, in the order found."""
-
-    kinds: Counter[Kind] = field(default_factory=Counter)
-    lines: list[int] = field(default_factory=list)
-
-    def add(self, damage: Damage) -> bool:
-        """Count a damage; gives whether to show it. What is wrong with all of OUTPUT always is."""
-        self.kinds[damage.kind] += 1
-        if damage.kind in TO_TAKE_OUT and len(self.lines) <= _TAKEN_OUT:
-            self.lines.append(damage.line)
-        return not damage.line or self.kinds.total() <= _SHOWN
 
 
 def verified(outputs: Sequence[Path], ledger: str | None, harvest: str | None) -> int:
@@ -56,77 +40,94 @@ def verified(outputs: Sequence[Path], ledger: str | None, harvest: str | None) -
 
 
 def _verify_one(output: Path) -> int:
-    path = output.resolve()
-    checked, found = Checked(), _Found()
-    with reading(ledger_path(path)) as reader:
+    checked = Checked()
+    with reading(ledger_path(output.resolve())) as reader:
         reader.check()
-        _check(output, reader, checked, found)
-    if checked.is_run_on:
-        click.echo("a run is on: what it has written since is not looked at.")
-    if not found.kinds:
-        click.echo(f"good: {count(checked.lines, 'line')}, {count(checked.current, 'note')}")
-        return 0
-    for line in _closing(found, path, f"harvester run -o {shlex.quote(str(output))}"):
-        click.echo(line)
-    return 1
+        problems = _check(output, reader, checked)
+    if problems:
+        return 1
+    click.echo(f"good: {count(checked.lines, 'line')}, {count(checked.current, 'note')}")
+    return 0
 
 
-def _check(output: Path, reader: LedgerReader, checked: Checked, found: _Found) -> None:
-    """Hold one file against its ledger, and show what is wrong."""
-    for damage in check_output(output.resolve(), reader, checked):
+def _check(
+    output: Path, reader: LedgerReader, checked: Checked, fleet: FleetAddress | None = None
+) -> int:
+    """Hold one file against its ledger, and show what is wrong; gives how much."""
+    found, path, shown = _Found(), output.resolve(), sanitize(str(output))
+    before = "" if fleet is None else f"{shown}: "
+    for damage in verify(path, reader, checked):
         if found.add(damage):
-            place = f"{output}:{damage.line}" if damage.line else str(output)
-            click.echo(f"{sanitize(place)}: {damage.kind.value}: {damage.text}")
+            place = f"{shown}:{damage.line}" if damage.line else shown
+            click.echo(f"{place}: {damage.name}: {damage.text}")
+    if checked.is_run_on:
+        click.echo(f"{before}a run is on: what it has written since is not looked at.")
+    run = f"harvester run -o {shlex.quote(str(output))}"
+    found.close(run if fleet is None else f"{run} {target_of(fleet)}", path, before)
+    return found.names.total()
 
 
-def _closing(found: _Found, path: Path, run: str) -> Iterator[str]:
-    """How much is wrong, and what mends it, a line for each kind."""
-    yield _summary(found)
-    yield from _mending(found, run)
-    if 0 < len(found.lines) <= _TAKEN_OUT:
-        lines = ";".join(f"{line}d" for line in found.lines)
-        # The file itself, since sed would put a file in the place of a link.
-        yield f"take out: `sed -i.bak '{lines}' {shlex.quote(str(path))}` (keeps the old as .bak)"
-    elif found.lines:
-        yield "take out: the lines named above, then verify again for the next ones"
+class _Found:
+    """The damages so far: how many of each name, what mends them, and the lines to take out."""
 
+    def __init__(self) -> None:
+        self.names: Counter[str] = Counter()
+        self._mended: dict[Remedy, dict[str, None]] = {}
+        self._lines: list[int] = []
 
-def _summary(found: _Found) -> str:
-    kinds = ", ".join(f"{many:,} {kind.value}" for kind, many in found.kinds.items())
-    return f"{count(found.kinds.total(), 'problem')} found: {kinds}"
+    def add(self, damage: Damage) -> bool:
+        """Count a damage; gives whether to show it. What is wrong with all of OUTPUT always is."""
+        self.names[damage.name] += 1
+        self._mended.setdefault(damage.remedy, {})[damage.name] = None
+        if damage.remedy is Remedy.TAKE_OUT and len(self._lines) <= _TAKEN_OUT:
+            self._lines.append(damage.line)
+        return not damage.line or self.names.total() <= _SHOWN
 
-
-def _mending(found: _Found, run: str) -> Iterator[str]:
-    for kind in found.kinds:
-        yield f"{kind.value}: {MENDING[kind].format(run=run, rebuild=run + ' --rebuild')}"
+    def close(self, run: str, path: Path | None = None, before: str = "") -> None:
+        """Show how much is wrong, and what mends it, a line for each remedy."""
+        if not self.names:
+            return
+        names = ", ".join(f"{many:,} {name}" for name, many in self.names.items())
+        click.echo(f"{before}{count(self.names.total(), 'problem')} found: {names}")
+        for remedy, mended in self._mended.items():
+            how = remedy.value.format(run=run, rebuild=f"{run} --rebuild")
+            click.echo(f"{before}{', '.join(mended)}: {how}")
+        if path is not None and 0 < len(self._lines) <= _TAKEN_OUT:
+            lines = ";".join(f"{line}d" for line in self._lines)
+            # The file itself, since sed would put a file in the place of a link.
+            command = f"`sed -i.bak '{lines}' {shlex.quote(str(path))}` (keeps the old as .bak)"
+            click.echo(f"{before}take out: {command}")
+        elif self._lines:
+            click.echo(
+                f"{before}take out: the lines named above, then verify again for the next ones"
+            )
 
 
 # A fleet
 
 
-class _Whole(Struct):
-    """What all parts together came to."""
-
-    lines: int = 0
-    current: int = 0
-    problems: int = 0
-
-
 def _verify_fleet(fleet: FleetAddress, outputs: Sequence[Path]) -> int:
     parts = _parts_of(outputs)
-    whole = _Whole()
+    lines = notes = problems = 0
     for part, output in parts.items():
-        _verify_part(fleet, part, output, whole)
+        checked = Checked()
+        with reading_part(fleet, part) as reader:
+            problems += _check(output, PartView(reader, part), checked, fleet)
+        lines += checked.lines
+        notes += checked.current
     with reading_part(fleet) as reader, reader.snapshot():
         hosts = Hosts(reader)
-        again = _check_whole(hosts, set(parts), target_of(fleet), whole)
-    if whole.problems:
+        found = _Found()
+        for damage in _of_whole(hosts, parts):
+            found.add(damage)
+            click.echo(f"{damage.name}: {damage.text}")
+        again = sum(row.duplicates for row in hosts.hosts())
+    found.close(f"harvester run -o PART {target_of(fleet)}")
+    if problems or found.names:
         return 1
-    older = whole.lines - whole.current
     click.echo(
-        f"good: {count(len(parts), 'part')}, {count(whole.lines, 'line')}, "
-        f"{count(whole.current, 'note')}, {count(older, 'older line')}; "
-        f"{again:,} paid for twice"
+        f"good: {count(len(parts), 'part')}, {count(lines, 'line')}, {count(notes, 'note')}, "
+        f"{count(lines - notes, 'older line')}; {again:,} paid for twice"
     )
     return 0
 
@@ -149,37 +150,16 @@ def _parts_of(outputs: Sequence[Path]) -> dict[str, Path]:
     return found
 
 
-def _verify_part(fleet: FleetAddress, part: str, output: Path, whole: _Whole) -> None:
-    checked, found = Checked(), _Found()
-    with reading_part(fleet, part) as reader:
-        _check(output, PartView(reader, part), checked, found)
-    shown = sanitize(str(output))
-    if checked.is_run_on:
-        click.echo(f"{shown}: a run is on: what it has written since is not looked at.")
-    if found.kinds:
-        run = f"harvester run -o {shlex.quote(str(output))} {target_of(fleet)}"
-        for line in _closing(found, output.resolve(), run):
-            click.echo(f"{shown}: {line}")
-    whole.lines += checked.lines
-    whole.current += checked.current
-    whole.problems += found.kinds.total()
-
-
-def _check_whole(hosts: Hosts, named: set[str], target: str, whole: _Whole) -> int:
-    """Look for what no part can show alone; gives how many lines were paid for again."""
-    rows = hosts.hosts()
-    absent = [
-        (f"{row.host}:{row.path}", row.notes)
-        for row in rows
-        if row.part not in named and row.length
-    ]
-    found = _Found()
-    for damage in verify_whole(absent, *hosts.unplaced(_NAMED)):
-        found.add(damage)
-        click.echo(f"{damage.kind.value}: {damage.text}")
-    if found.kinds:
-        click.echo(_summary(found))
-        for line in _mending(found, f"harvester run -o PART {target}"):
-            click.echo(line)
-    whole.problems += found.kinds.total()
-    return sum(row.duplicates for row in rows)
+def _of_whole(hosts: Hosts, named: Iterable[str]) -> Iterable[Damage]:
+    """What no part can show alone: parts that were not named, notes that are in none."""
+    for row in hosts.hosts():
+        if row.part not in named and row.length:
+            held = "note has its" if row.notes == 1 else "notes have their"
+            text = f"{sanitize(f'{row.host}:{row.path}')}: {row.notes:,} {held} current line there"
+            yield Damage(Remedy.NAME_PARTS, "part missing", 0, text)
+    nowhere, first = hosts.unplaced(_NAMED)
+    if nowhere:
+        names = ", ".join(map(sanitize, first)) + (", …" if nowhere > len(first) else "")
+        has = "note has" if nowhere == 1 else "notes have"
+        text = f"{nowhere:,} done {has} no line in any part: {names}"
+        yield Damage(Remedy.REBUILD_EACH, "nowhere", 0, text)

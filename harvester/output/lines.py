@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import BinaryIO
 
 import orjson
 
 from harvester.ledger.protocol import FoundLine
 from harvester.model import SIMULATED_PREFIX, Job, Judgement
+from harvester.output.ending import LONGEST
 from harvester.rules.envelope import is_json
+from harvester.sanitize import sanitize
 
 BOM = b"\xef\xbb\xbf"
 # The keys of a line stand in this order, so the id can be read without parsing the line. An editor
@@ -22,6 +26,7 @@ _HEAD = re.compile(
     rb'"endpoint":("(?:[^"\\]|\\.)*"),'
 )
 _START = b'{"noteId":"'
+_SHOWN = 60
 _BLANK = b" \t\r\n"
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 _OBJECT = re.compile(rb"(?:\xef\xbb\xbf)?\s*\{")
@@ -123,6 +128,26 @@ def read_line(line: bytes, end: int = 0) -> FoundLine | None:
     """
     head = read_head(line, end)
     return head if head is not None and is_json(line) else None
+
+
+def lines_of(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """The lines from where a file stands on, newline and all, each with where it ends.
+
+    Of one that is longer than any of ours, only the beginning is given.
+    """
+    end = file.tell()
+    while text := file.readline(LONGEST):
+        more = text
+        end += len(more)
+        while len(more) == LONGEST and not more.endswith(b"\n"):
+            more = file.readline(LONGEST)
+            end += len(more)
+        yield text, end
+
+
+def shown(line: bytes) -> str:
+    """The beginning of a line, fit to print."""
+    return sanitize(line[:_SHOWN].decode("utf-8", "replace").rstrip("\r\n"))
 
 
 def may_be_torn(piece: bytes) -> bool:
