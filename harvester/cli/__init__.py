@@ -62,6 +62,7 @@ cli.describe(
             "completion",
             "Print the script that makes a shell complete harvester's commands and options.",
         ),
+        ("help", "Show a page of the manual, or list its pages."),
     ),
 )
 

@@ -1,0 +1,57 @@
+"""`harvester help`: the manual that ships beside the code."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from pathlib import Path
+
+import click
+from click.shell_completion import CompletionItem
+
+from harvester.cli.helping import write_sections
+from harvester.cli.params import Command
+from harvester.errors import UsageError
+
+_MANUAL = Path(__file__).parents[1] / "docs"
+
+
+def pages() -> dict[str, Path]:
+    """The pages of the manual, by topic."""
+    return {path.stem: path for path in sorted(_MANUAL.glob("*.md"))}
+
+
+def _topics(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(topic) for topic in pages() if topic.startswith(incomplete)]
+
+
+@click.command(name="help", cls=Command, examples=("harvester help reference", "harvester help zh"))
+@click.argument("topic", required=False, shell_complete=_topics, help="The page to show.")
+@click.pass_context
+def help(ctx: click.Context, topic: str | None) -> None:  # noqa: A001 - what the command is called
+    """Show a page of the manual, or list its pages."""
+    found = pages()
+    if topic is None:
+        click.echo(_listed(ctx, found), nl=False)
+    elif topic not in found:
+        near = difflib.get_close_matches(topic.casefold(), found, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(found)}."
+        raise UsageError(f"the manual has no page {topic!r}: {hint}")
+    elif sys.stdout.isatty():
+        click.echo_via_pager(found[topic].read_text("utf-8"))
+    else:
+        click.echo(found[topic].read_text("utf-8"), nl=False)
+
+
+def _listed(ctx: click.Context, found: dict[str, Path]) -> str:
+    """The topics and their pages' titles; a command's options are its own help's."""
+    formatter = ctx.make_formatter()
+    write_sections(formatter, {"Pages": [(topic, _title(page)) for topic, page in found.items()]})
+    formatter.write_paragraph()
+    formatter.write_text("`harvester help PAGE` shows one; `harvester COMMAND --help` the options.")
+    return formatter.getvalue()
+
+
+def _title(page: Path) -> str:
+    with page.open(encoding="utf-8") as lines:
+        return next(lines).removeprefix("# ").strip()
