@@ -114,15 +114,20 @@ class Client:
                 wire.close()
                 raise
             if may_start:
-                return await self._ask(note_id, wire)
+                hold = self._rooms.hold()
+                try:
+                    return await self._ask(note_id, wire, hold)
+                except BaseException:
+                    # Others wait for it.
+                    hold.release()
+                    raise
             self._connections.put_back(wire)
             if may_start is not None:
                 return None
 
-    async def _ask(self, note_id: str, wire: Wire) -> Answer:
+    async def _ask(self, note_id: str, wire: Wire, hold: Hold) -> Answer:
         began = time.perf_counter()
         idle = wire.idle if wire.is_used else 0.0
-        hold = self._rooms.hold()
         self._deadline.begin(wire)
         try:
             end = await wire.ask(self._target.request(note_id), watched=idle > _IDLE)

@@ -254,15 +254,20 @@ class Caller:
             return
         if job.seq not in self._progress.flying:  # there was no connection to start it on
             self._progress.sent(job)
-        judged = partial(
-            judge, answer, self._lane.redaction.said, is_first=not self._progress.answered
-        )
-        if len(answer.body or b"") > _LARGE_BODY:
-            async with self._watch.judging:
-                judgement = await asyncio.to_thread(judged)
-        else:
-            judgement = judged()
-        self._land(job, answer, self._of_kind(judgement))
+        try:
+            self._land(job, answer, self._of_kind(await self._judged(answer)))
+        except BaseException:
+            # What is not recorded gives its room back here: others wait for it.
+            answer.release()
+            raise
+
+    async def _judged(self, answer: Answer) -> Judgement:
+        is_first = not self._progress.answered
+        judged = partial(judge, answer, self._lane.redaction.said, is_first=is_first)
+        if len(answer.body or b"") <= _LARGE_BODY:
+            return judged()
+        async with self._watch.judging:
+            return await asyncio.to_thread(judged)
 
     def _of_kind(self, judgement: Judgement) -> Judgement:
         """The same, unless it would mix simulated and real notes: then the run stops.

@@ -167,42 +167,46 @@ async def _running(
         recovery.adopted,
         is_queue_lost=recovery.is_queue_lost and not config.has_input,
     )
-    async with AsyncExitStack() as stack:
-        try:
-            ledger_thread = stack.enter_context(OneThread("harvester-ledger"))
-            output_thread = stack.enter_context(OneThread("harvester-output"))
-            lanes = await lanes_to(config, opened.ledger, stack, is_shared=sharing is not None)
-            ports = Ports(
-                ThreadedLedger(opened.ledger, ledger_thread),
-                ThreadedSink(opened.output, opened.spool, output_thread),
-                pages,
-                env.clock,
-                random.random,
-                observers,
-            )
-            companion = None
-            if sharing is not None:
-                companion = await stack.enter_async_context(
-                    sharing.joined(opened.part, found.run, lanes)
+    run: Run | None = None
+    try:
+        async with AsyncExitStack() as stack:
+            try:
+                ledger_thread = stack.enter_context(OneThread("harvester-ledger"))
+                output_thread = stack.enter_context(OneThread("harvester-output"))
+                lanes = await lanes_to(config, opened.ledger, stack, is_shared=sharing is not None)
+                ports = Ports(
+                    ThreadedLedger(opened.ledger, ledger_thread),
+                    ThreadedSink(opened.output, opened.spool, output_thread),
+                    pages,
+                    env.clock,
+                    random.random,
+                    observers,
                 )
-        except asyncio.CancelledError:
-            end = StopReason.CANCELLED
-            with suppress(HarvesterError):
-                opened.ledger.finish_run(end.value, end.exit_code)
-            raise
-        run = Run(config, ports, lanes, companion, start)
+                companion = None
+                if sharing is not None:
+                    companion = await stack.enter_async_context(
+                        sharing.joined(opened.part, found.run, lanes)
+                    )
+            except asyncio.CancelledError:
+                end = StopReason.CANCELLED
+                with suppress(HarvesterError):
+                    opened.ledger.finish_run(end.value, end.exit_code)
+                raise
+            run = Run(config, ports, lanes, companion, start)
+            if sharing is not None:
+                sharing.waiting.watch(run)
+            _tell_began(run, opened, config)
+            for notice in _notices(opened, start):
+                run.tell(notice)
+            _tell_few(run, config)
+            yield run
+    finally:
+        # However it ended: a cancelled run has drained.
         if sharing is not None:
-            sharing.waiting.watch(run)
-        _tell_began(run, opened, config)
-        for notice in _notices(opened, start):
-            run.tell(notice)
-        _tell_few(run, config)
-        yield run
-    if sharing is not None:
-        sharing.waiting.end()
-    if run.summary is not None:
-        _write_down(run.summary, run, opened, config)
-        run.tell(RunEnded(run.summary))
+            sharing.waiting.end()
+        if run is not None and run.summary is not None:
+            _write_down(run.summary, run, opened, config)
+            run.tell(RunEnded(run.summary))
     if run.failure is not None:
         raise run.failure
 

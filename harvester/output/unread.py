@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from base64 import b64encode
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harvester.disk import Disk, reason_of
+from harvester.disk import Disk
 from harvester.errors import LocalIOError
 from harvester.model import Answer, Job, Judgement
 from harvester.output.beside import append_beside
@@ -53,4 +54,5 @@ def keep_unread(output: Path, disk: Disk, lines: Sequence[bytes]) -> None:
     try:
         append_beside(path, disk, b"".join(lines))
     except OSError as error:
-        raise LocalIOError(f"cannot write {path}: {reason_of(error)}.") from error
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise LocalIOError(f"cannot write {path}: {reason}.") from error

@@ -33,3 +33,26 @@ def test_what_others_have_in_flight_is_saved(night: Night, error: Exception, tol
     assert "s3cret" not in summary.detail
     assert summary.done == len(night.lines()) == len(api.starts) - 1
     assert 19 <= summary.done < 100
+
+
+class Unreadable(bytes):
+    """A body that there is no memory to look into."""
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __len__(self) -> int:
+        raise MemoryError
+
+
+def test_an_answer_that_nobody_can_judge_gives_its_room_back(night: Night) -> None:
+    released: list[str] = []
+
+    def script(note: str, _nth: int, _now: float) -> Answer:
+        return Answer(200, Unreadable(b"{}"), release=lambda: released.append(note))
+
+    api = upstream()
+    api.script = script
+    summary = night.run(note_ids(5), api)
+    assert summary.exit_code == 74
+    assert sorted(released) == sorted(note for _, note in api.starts) != []

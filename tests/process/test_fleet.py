@@ -513,7 +513,7 @@ def test_the_password_of_the_database_is_told_nowhere(hosts: Hosts, postgres: Po
     assert ended.code in (0, 7)
     gone = hosts.env(hosts.database + "_gone")
     refused(tool.start("run", "-o", hosts.part("c"), env=gone), 2, "createdb")
-    assert "the password in --ledger shows in the list of processes" in ended.err
+    assert "a password in the command shows in the list of processes" in ended.err
     assert tool.holding(PASSWORD) == []
     # Read by whoever looks in the database.
     told = hosts.ask("SELECT query FROM pg_stat_activity UNION SELECT path FROM part")

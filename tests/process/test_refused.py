@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import resource
 import signal
 from collections import Counter
+from pathlib import Path
 
-import pytest
 from aiohttp import web
 
 from harvester.sides import Side
@@ -15,25 +16,30 @@ from tests.process.tool import Tool, Upstream
 LONG = "x" * 400_000
 
 
-async def long_answer(upstream: Upstream, note_id: str, _nth: int) -> web.StreamResponse:
-    return upstream.reply(0, {"noteId": note_id, "text": LONG})
+def test_a_run_that_gets_no_more_memory_ends_with_its_reason(tool: Tool) -> None:
+    async def long_answer(upstream: Upstream, note_id: str, nth: int) -> web.StreamResponse:
+        if nth > 20:
+            await upstream.opened()
+        return upstream.reply(0, {"noteId": note_id, "text": LONG})
 
-
-@pytest.mark.parametrize("megabytes", [240, 260])
-def test_a_run_that_gets_no_more_memory_ends_with_its_reason(tool: Tool, megabytes: int) -> None:
     upstream = tool.upstream(long_answer)
     notes = tool.notes(120)
-    limited = f'ulimit -v {megabytes * 1024}; exec "$@"'
-    run = tool.harvest(upstream.url, notes, "--workers", "60", shell=limited)
-    assert run.code == 74, run.text
-    assert "the system gives no more memory" in run.text
-    assert "Traceback" not in run.text
+    run = tool.start_harvest(upstream.url, notes, "--workers", "60")
+    tool.until(lambda: upstream.calls >= 60, "calls in flight")
+    pages = int(Path(f"/proc/{run.pid}/statm").read_text().split()[0])
+    now = pages * resource.getpagesize()
+    resource.prlimit(run.pid, resource.RLIMIT_AS, (now, now))
+    upstream.open()
+    ended = run.finish()
+    assert ended.code == 74, ended.text
+    assert "the system gives no more memory" in ended.text
+    assert "Traceback" not in ended.text
     before = upstream.calls
     again = tool.harvest(upstream.url, notes)
     assert again.code == 0, again.text
     assert sorted(tool.saved()) == sorted(tool.note_ids(120))
     # Paid again is only what was said to have no answer, or not to be written.
-    told = re.search(r"(\d+) answers that were paid for could not be written", run.out)
+    told = re.search(r"(\d+) answers that were paid for could not be written", ended.out)
     doubtful = tool.status()["unanswered"] + (int(told[1]) if told else 0)
     assert before < upstream.calls <= 120 + doubtful
 
