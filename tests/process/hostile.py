@@ -7,14 +7,13 @@ import json
 import socket
 import ssl
 import struct
-import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
-_PATIENCE = 60.0
+from tests.process.threaded import PATIENCE, Streams
+
 # Endless is this long, so that a client that never has enough fails instead of hanging.
 _MOST_FLOOD = 512 << 20
 _BLOCK = 64 << 10
@@ -72,7 +71,7 @@ class Talk:
         while not await self.gone(0.02):
             await self.say(unit)
 
-    async def gone(self, seconds: float = _PATIENCE) -> bool:
+    async def gone(self, seconds: float = PATIENCE) -> bool:
         """Say nothing for a time; tells whether the client has left in it."""
         with suppress(TimeoutError, ConnectionError):
             async with asyncio.timeout(seconds):
@@ -96,8 +95,8 @@ class Talk:
         return self._writer.is_closing()
 
 
-class Hostile:
-    """A raw server in a thread: `behave` is given each request; without it, all answers are good.
+class Hostile(Streams):
+    """A raw server: `behave` is given each request; without it, all answers are good.
 
     `calls` counts the requests by note, `connections` what was accepted.
     """
@@ -105,69 +104,24 @@ class Hostile:
     def __init__(
         self, behave: Behaviour | None = None, context: ssl.SSLContext | None = None
     ) -> None:
+        super().__init__(context)
         self._behave = behave
-        self._context = context
         self.calls: Counter[str] = Counter()
         self.connections = 0
         self.talks: list[Talk] = []
-        self.port = 0
         self.scheme = "http"
-        self._loop = asyncio.new_event_loop()
-        self._ending = asyncio.Event()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._ready.wait(_PATIENCE)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._ending.set)
-        self._thread.join(_PATIENCE)
 
     @property
     def url(self) -> str:
         return f"{self.scheme}://127.0.0.1:{self.port}"
 
-    def _serve(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.set_exception_handler(lambda *_: None)  # TLS failing is what tests want
-        try:
-            self._loop.run_until_complete(self._main())
-        finally:
-            self._loop.close()
-
-    async def _main(self) -> None:
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._context)
-        self.port = server.sockets[0].getsockname()[1]
-        self._ready.set()
-        await self._ending.wait()
-        server.close()
-        for talk in self.talks:
-            talk.abort()
-        conversations = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in conversations:
-            task.cancel()
-        await asyncio.gather(*conversations, return_exceptions=True)
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         talk = Talk(reader, writer)
         self.talks.append(talk)
-        await _unless_gone(self._converse(talk))
-        talk.hang_up()
-
-    async def _converse(self, talk: Talk) -> None:
         while not talk.is_over and (note_id := await talk.hear()) is not None:
             self.calls[note_id] += 1
             if self._behave is None:
                 await talk.say(whole(body_of(note_id)))
             else:
                 await self._behave(talk, note_id)
-
-
-async def _unless_gone(deed: Awaitable[None]) -> None:
-    """Do something that ends early, and well, when the client leaves."""
-    with suppress(ConnectionError):
-        await deed

@@ -3,63 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from contextlib import suppress
-from typing import Self
 from urllib.parse import urlsplit
 
-_PATIENCE = 60.0
+from tests.process.threaded import Streams
+
 _BLOCK = 64 << 10
 
 
-class Proxy:
-    """In a thread; `heads` are what it was asked, `latency` seconds are put before each block.
+class Proxy(Streams):
+    """`heads` are what it was asked, `latency` seconds are put before each block.
 
     With `wanted` it passes on only who brings that as Proxy-Authorization. Without a proxy's
     request, all goes to `always`, a port of this machine.
     """
 
     def __init__(self, wanted: str = "", latency: float = 0.0, always: int = 0) -> None:
+        super().__init__()
         self._wanted, self._latency, self._always = wanted, latency, always
         self.heads: list[str] = []
-        self.port = 0
-        self._loop = asyncio.new_event_loop()
-        self._ending = asyncio.Event()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._serve, daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._ready.wait(_PATIENCE)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._ending.set)
-        self._thread.join(_PATIENCE)
-
-    def _serve(self) -> None:
-        try:
-            self._loop.run_until_complete(self._main())
-        finally:
-            self._loop.close()
-
-    async def _main(self) -> None:
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        self._ready.set()
-        await self._ending.wait()
-        server.close()
-        talks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in talks:
-            task.cancel()
-        await asyncio.gather(*talks, return_exceptions=True)
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            await self._talk(reader, writer)
-        writer.close()
-
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._always:
             there = await asyncio.open_connection("127.0.0.1", self._always)
             await self._between(reader, writer, *there)

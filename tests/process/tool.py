@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import closing
@@ -21,18 +20,18 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.process.threaded import PATIENCE, Threaded
 from tests.process.warm import ROOT, Warm
 
 TOKEN = "tok-3f9ac17e55d04b28"  # noqa: S105 - a made up one, to be searched for in what is written
 # Many calls, short waits: what tests of whole processes need.
 FAST = ("--rate", "1000/s", "--backoff-base", "0.01", "--backoff-cap", "0.05")
-_PATIENCE = 60.0
 _PROGRAM = ("-m", "harvester")
 
 Answerer = Callable[["Upstream", str, int], Awaitable[web.StreamResponse]]
 
 
-def until(condition: Callable[[], bool], what: str, patience: float = _PATIENCE) -> None:
+def until(condition: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
     """Wait for something another process does; the only place of these tests that sleeps."""
     begun = time.monotonic()
     while not condition():
@@ -167,7 +166,7 @@ class Started:
         until(lambda: text in self.err or text in self.out or not self.is_running, f"{text!r}")
         assert text in self.err + self.out
 
-    def finish(self, patience: float = _PATIENCE) -> Finished:
+    def finish(self, patience: float = PATIENCE) -> Finished:
         """Wait for the end."""
         code = self._process.wait(patience)
         return Finished(code, self.out, self.err)
@@ -176,7 +175,7 @@ class Started:
         """End it, however it fares."""
         if self.is_running:
             self._process.kill()
-        self._process.wait(_PATIENCE)
+        self._process.wait(PATIENCE)
 
 
 def _is_heeded(env: Mapping[str, str]) -> bool:
@@ -223,28 +222,17 @@ class Simulator:
         self._ask("POST", f"/_simulator/balance?add={calls}")
 
 
-class Upstream:
-    """A server of the test's own, in a thread: `answer` decides what each call gets."""
+class Upstream(Threaded):
+    """A server of the test's own: `answer` decides what each call gets."""
 
     def __init__(self, answer: Answerer) -> None:
+        super().__init__()
         self.answer = answer
         self.starts: list[tuple[float, str]] = []
-        self.url = ""
-        self._loop = asyncio.new_event_loop()
         self._open = asyncio.Event()
-        self._ending = asyncio.Event()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-        assert self._ready.wait(_PATIENCE)
+        self.__enter__()
 
-    def _serve(self) -> None:
-        try:
-            self._loop.run_until_complete(self._main())
-        finally:
-            self._loop.close()
-
-    async def _main(self) -> None:
+    async def serve(self) -> None:
         app = web.Application()
         app.add_routes([web.get("/{path:.*}", self._handle)])
         runner = web.AppRunner(
@@ -252,9 +240,8 @@ class Upstream:
         )
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.url = "http://{}:{}".format(*runner.addresses[0][:2])
-        self._ready.set()
-        await self._ending.wait()
+        self.ready(runner.addresses[0][1])
+        await self.ending.wait()
         await runner.cleanup()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
@@ -272,11 +259,14 @@ class Upstream:
 
     def open(self) -> None:
         """Let held answers go."""
-        self._loop.call_soon_threadsafe(self._open.set)
+        self.loop.call_soon_threadsafe(self._open.set)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
     def end(self) -> None:
-        self._loop.call_soon_threadsafe(self._ending.set)
-        self._thread.join(_PATIENCE)
+        self.__exit__()
 
     @staticmethod
     def reply(code: int, data: object = None, message: str = "said so") -> web.Response:
