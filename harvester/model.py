@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum, IntEnum
 
 from msgspec import Struct, field
 
 # The simulator's answers carry request ids that begin so, to be told from real ones.
 SIMULATED_PREFIX = "simulated-"
+
+# Waits until a call may be sent, which it then is at once; False where it may not be.
+# Given whether the connection is still fit for it; None back if it is not.
+Start = Callable[[Callable[[], bool]], Awaitable[bool | None]]
 
 
 class State(IntEnum):

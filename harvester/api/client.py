@@ -8,7 +8,7 @@ import os
 import re
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cached_property, partial
 from urllib.parse import quote, urlsplit
@@ -25,7 +25,7 @@ from harvester.api.proxy import Proxy, unused_proxy
 from harvester.api.reply import MOST_BYTES, Reply
 from harvester.api.rooms import Hold, Rooms
 from harvester.api.wire import End, Wire
-from harvester.model import Answer, Fault
+from harvester.model import Answer, Fault, Start
 from harvester.rules.envelope import is_json
 from harvester.secret import Secret
 
@@ -41,10 +41,6 @@ _UNTRUSTED = (
     '(on macOS, with the Python of python.org: run its "Install Certificates.command")'
 )
 _CUT = (Fault.BROKEN, Fault.TIMEOUT)
-
-# Waits until a call may be sent, which it then is at once; False where it may not be.
-# Given whether the connection is still fit, and None back if it is not.
-Start = Callable[[Callable[[], bool]], Awaitable[bool | None]]
 
 
 class Target(Struct, frozen=True, dict=True):

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 from msgspec import Struct
 
 from harvester.ledger.protocol import Extent, Ledger
-from harvester.model import Answer, BadLine, Page, Summary
-
-# Waits until a call may be sent, which it then is at once; False where it may not be.
-# Given whether what the call goes by is still fit for it; None back if it is not.
-Start = Callable[[Callable[[], bool]], Awaitable[bool | None]]
+from harvester.model import Answer, BadLine, Page, Start, Summary
 
 
 class Fetcher(Protocol):

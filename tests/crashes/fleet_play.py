@@ -15,7 +15,7 @@ from harvester.config import RunConfig
 from harvester.engine.joining import open_part
 from harvester.engine.lane import Lane, Lanes
 from harvester.engine.open_output import Environment, begin
-from harvester.engine.ports import Ports, Start
+from harvester.engine.ports import Ports
 from harvester.engine.run import Run
 from harvester.errors import HarvesterError
 from harvester.ledger.postgres import connection
@@ -25,7 +25,7 @@ from harvester.ledger.postgres.steady import PartIdentity
 from harvester.ledger.postgres.steady import Patience as DatabasePatience
 from harvester.ledger.protocol import Identity
 from harvester.ledger.threaded import ThreadedLedger
-from harvester.model import Answer, Fault, Page, StopReason, Summary
+from harvester.model import Answer, Fault, Page, Start, StopReason, Summary
 from harvester.output.part import read_part_marker
 from harvester.output.threaded import ThreadedSink
 from harvester.parsing import Rate

@@ -19,8 +19,7 @@ from harvester.api.client import Client, Target
 from harvester.api.connections import Connections
 from harvester.api.deadline import Deadline
 from harvester.api.rooms import Rooms
-from harvester.engine.ports import Start
-from harvester.model import Answer, Fault
+from harvester.model import Answer, Fault, Start
 from harvester.secret import Secret
 from tests.crashes.story import Story
 from tests.crashes.world import World

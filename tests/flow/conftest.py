@@ -16,11 +16,11 @@ from harvester.config import RunConfig
 from harvester.engine.calling import mark_of, pace_of
 from harvester.engine.lane import Lane
 from harvester.engine.open_output import Environment, OpenOutput, begin, identity_of, open_output
-from harvester.engine.ports import Event, Ports, Start
+from harvester.engine.ports import Event, Ports
 from harvester.engine.run import Run, RunStart
 from harvester.ledger.protocol import Identity
 from harvester.ledger.threaded import ThreadedLedger
-from harvester.model import Answer, BadLine, Page, Summary
+from harvester.model import Answer, BadLine, Page, Start, Summary
 from harvester.output.threaded import ThreadedSink
 from harvester.parsing import read_rate
 from harvester.simulator.api import SimulatedApi

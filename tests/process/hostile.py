@@ -108,7 +108,6 @@ class Hostile(Streams):
         self._behave = behave
         self.calls: Counter[str] = Counter()
         self.connections = 0
-        self.talks: list[Talk] = []
         self.scheme = "http"
 
     @property
@@ -118,7 +117,6 @@ class Hostile(Streams):
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         talk = Talk(reader, writer)
-        self.talks.append(talk)
         while not talk.is_over and (note_id := await talk.hear()) is not None:
             self.calls[note_id] += 1
             if self._behave is None:
