@@ -21,7 +21,23 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class OneThread(Executor):
+class Runner(Executor):
+    """An executor whose calls are awaited."""
+
+    async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Await what a call gives; raises HarvesterError for whatever keeps it from being done.
+
+        An answer in hand is worth more than the place of a fault: the run ends with its reason.
+        """
+        try:
+            return await asyncio.wrap_future(self.submit(call, *args, **kwargs))
+        except HarvesterError:
+            raise
+        except Exception as error:
+            raise died(error) from error
+
+
+class OneThread(Runner):
     """An executor that runs one call at a time, in order, on one thread, begun at once.
 
     A thread of the standard library's pool that dies, as for want of memory, leaves its callers
@@ -91,19 +107,6 @@ def _fail(future: Future[Any], error: BaseException) -> None:
         if not future.running() and not future.set_running_or_notify_cancel():
             return
         future.set_exception(died(error))
-
-
-async def done_on(thread: Executor, call: Callable[..., T], *args: object) -> T:
-    """What a call gives on a thread; raises HarvesterError for whatever keeps it from being done.
-
-    An answer in hand is worth more than the place of a fault: the run ends with its reason.
-    """
-    try:
-        return await asyncio.get_running_loop().run_in_executor(thread, call, *args)
-    except HarvesterError:
-        raise
-    except Exception as error:
-        raise died(error) from error
 
 
 async def done_in_time(

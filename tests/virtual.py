@@ -8,6 +8,8 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, Future
 from typing import Any, ParamSpec, TypeVar, TypeVarTuple, Unpack
 
+from harvester.threads import Runner
+
 T = TypeVar("T")
 P = ParamSpec("P")
 Ts = TypeVarTuple("Ts")
@@ -34,7 +36,7 @@ class _JumpingSelector(selectors.SelectSelector):
         return events
 
 
-class InlineExecutor(Executor):
+class InlineExecutor(Runner):
     """Runs each call where it is made."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:

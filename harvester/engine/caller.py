@@ -216,7 +216,7 @@ class Caller:
             return
         held: list[Job] = []
         try:
-            held = await self._ports.ledger.depart(batch, self._lease)
+            held = await self._ports.thread.run(self._ports.ledger.depart, batch, self._lease)
         finally:
             self._reserve(len(held) - len(batch))
         self._recorder.touch()
@@ -315,7 +315,7 @@ class Caller:
                 self._audience.tell(Notice("few descriptors", few_descriptors(self._most)))
             await self._stop.wait_at_most(_TILL_ONE_IS_FREE)
         self._reserve(-1)
-        await self._ports.ledger.release([job])
+        await self._ports.thread.run(self._ports.ledger.release, [job])
         self._progress.given_back(job)
         self._recorder.recorded.set()
         self._watch.landed.set()

@@ -15,7 +15,7 @@ from harvester.api.rooms import Rooms
 from harvester.config import RunConfig
 from harvester.descriptors import raise_limit
 from harvester.engine.lane import Lane
-from harvester.ledger.protocol import DirectLedger
+from harvester.ledger.protocol import Ledger
 from harvester.pace import Pace
 from harvester.parsing import Rate
 from harvester.rules.adaptive_rate import START
@@ -29,7 +29,7 @@ _NEAR = 0.9
 
 
 async def lanes_to(
-    config: RunConfig, ledger: DirectLedger, stack: AsyncExitStack, *, is_shared: bool
+    config: RunConfig, ledger: Ledger, stack: AsyncExitStack, *, is_shared: bool
 ) -> list[Lane]:
     """A lane for each token, through a proxy if there is one; connections are the stack's."""
     path, tokens, proxy = endpoint_path(config.endpoint), config.tokens, config.proxy
@@ -51,7 +51,7 @@ def mark_of(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()[:4]
 
 
-def pace_of(config: RunConfig, ledger: DirectLedger, *, is_shared: bool = False) -> Pace:
+def pace_of(config: RunConfig, ledger: Ledger, *, is_shared: bool = False) -> Pace:
     """The pace asked for, or one that finds itself from where the last run found it."""
     rate = Rate(*reduced(config.top_rate)) if is_shared else config.top_rate
     if config.rate is not None:

@@ -77,7 +77,7 @@ class Feeder:
                 if page.is_live and self._stop.is_set:
                     return
             self.is_enrolling = True
-            self._progress.enrolled(-await self._ports.ledger.end_input(), 0)
+            self._progress.enrolled(-await self._ports.thread.run(self._ports.ledger.end_input), 0)
         except InputError as error:
             self._stop.set(StopReason.INPUT, str(error))
         except HarvesterError as error:
@@ -93,7 +93,9 @@ class Feeder:
         if page.without:
             self._lanes.tell(Notice(NO_NOTE, f"{page.without} names no note"))
         if page.ids:
-            enrolled = await self._ports.ledger.enrol(page.ids, refresh_before, page.carried)
+            enrolled = await self._ports.thread.run(
+                self._ports.ledger.enrol, page.ids, refresh_before, page.carried
+            )
             self._recorder.touch()
             self._progress.enrolled(enrolled.added, enrolled.refreshed)
             self._recorder.recorded.set()
@@ -122,7 +124,9 @@ class Feeder:
         if now < self._renew_at:
             return
         self._renew_at = now + self._lease / 6
-        await self._ports.ledger.renew(list(self._progress.held.values()), self._lease)
+        await self._ports.thread.run(
+            self._ports.ledger.renew, list(self._progress.held.values()), self._lease
+        )
 
     async def _claim(self) -> float | None:
         """Fill the queue; gives when the next job is due, in seconds, None if none will ever be."""
@@ -132,7 +136,7 @@ class Feeder:
         self._ahead = max(_LEAST_AHEAD, min(_MOST_AHEAD, ahead))
         room = max(1, self._ahead - self._claimed.qsize())
         held = list(self._progress.held.values())
-        claimed = await self._ports.ledger.claim(room, self._lease, held)
+        claimed = await self._ports.thread.run(self._ports.ledger.claim, room, self._lease, held)
         for job in claimed.jobs:
             self._progress.claimed(job)
             self._claimed.put_nowait(job)

@@ -18,7 +18,7 @@ from harvester.engine.open_output import (
     with_room,
 )
 from harvester.errors import UsageError
-from harvester.ledger.protocol import DirectLedger, Identity
+from harvester.ledger.protocol import Identity, Ledger
 from harvester.ledger.reader import ledger_path
 from harvester.output.file import OutputFile
 from harvester.output.part import PartMarker, read_part_marker, write_part_marker
@@ -31,7 +31,7 @@ def open_part(
     identity: Identity,
     env: Environment,
     harvest: str,
-    ledger_of: Callable[[str], DirectLedger],
+    ledger_of: Callable[[str], Ledger],
     *,
     rebuild: bool = False,
     in_flight: int = MOST_IN_FLIGHT,

@@ -16,7 +16,7 @@ from harvester.disk import Disk
 from harvester.errors import DamagedLedgerError, LocalIOError, OutputMismatchError, UsageError
 from harvester.halt import Look, go_on
 from harvester.ledger.bulk import BULK_AFTER
-from harvester.ledger.protocol import Asked, DirectLedger, Extent, FoundLine, Identity, Opening
+from harvester.ledger.protocol import Asked, Extent, FoundLine, Identity, Ledger, Opening
 from harvester.ledger.reader import ledger_path, reading
 from harvester.ledger.sqlite import Connection, SqliteLedger
 from harvester.model import State
@@ -71,7 +71,7 @@ class OpenOutput(Struct, frozen=True):
     """OUTPUT, its ledger and its spool, held; `part` names it in a fleet's harvest."""
 
     output: OutputFile
-    ledger: DirectLedger
+    ledger: Ledger
     spool: EmergencySpool
     recovery: Recovery = Recovery()
     part: str = ""
@@ -398,7 +398,7 @@ def _kept_lines(output: Path) -> Iterator[bytes]:
         yield from file
 
 
-def _lost_power(output: OutputFile, ledger: DirectLedger, boot: str) -> bool:
+def _lost_power(output: OutputFile, ledger: Ledger, boot: str) -> bool:
     """Whether the system was started anew while something was not yet synced."""
     before = ledger.boot()
     if not before or not boot or before == boot:
@@ -440,7 +440,7 @@ def _mend_power(held: OpenOutput, kind: Identity) -> tuple[int, int]:
     return lost, cut - sum(map(len, behind))
 
 
-def _adopt(output: OutputFile, ledger: DirectLedger, kind: Identity, start: int) -> int:
+def _adopt(output: OutputFile, ledger: Ledger, kind: Identity, start: int) -> int:
     """Adopt whole lines past what is known; gives how many were news."""
     adopted = 0
     lines = _found(output, start, kind)

@@ -33,7 +33,6 @@ from harvester.engine.sharing import Sharing
 from harvester.errors import HarvesterError, LocalIOError, OutputLockedError
 from harvester.halt import Halt
 from harvester.ledger.protocol import Identity
-from harvester.ledger.threaded import ThreadedLedger
 from harvester.model import Page, StopReason, Summary
 from harvester.output.threaded import ThreadedSink
 from harvester.sides import Side
@@ -175,7 +174,8 @@ async def _running(
                 output_thread = stack.enter_context(OneThread("harvester-output"))
                 lanes = await lanes_to(config, opened.ledger, stack, is_shared=sharing is not None)
                 ports = Ports(
-                    ThreadedLedger(opened.ledger, ledger_thread),
+                    opened.ledger,
+                    ledger_thread,
                     ThreadedSink(opened.output, opened.spool, output_thread),
                     pages,
                     env.clock,

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from harvester.ledger.protocol import Extent, Ledger
 from harvester.model import Answer, BadLine, Page, Start, Summary
+from harvester.threads import Runner
 
 
 class Fetcher(Protocol):
@@ -106,9 +107,13 @@ Observer = Callable[[Event], None]
 
 
 class Ports(Struct, frozen=True):
-    """All that one run is given: `clock` is Unix seconds, `jitter` even numbers from 0 up to 1."""
+    """All that one run is given; `ledger` is called on `thread`, so that it blocks no event loop.
+
+    `clock` is Unix seconds, `jitter` even numbers from 0 up to 1.
+    """
 
     ledger: Ledger
+    thread: Runner
     sink: Sink
     pages: AsyncIterator[Page]
     clock: Callable[[], float]

@@ -218,7 +218,9 @@ class Recorder:
         try:
             # What is vouched for next lies behind lines that could not be adopted the last time.
             await self._adopt()
-            late = await self._ports.ledger.record(written.outcomes, written.ends, written.extent)
+            late = await self._ports.thread.run(
+                self._ports.ledger.record, written.outcomes, written.ends, written.extent
+            )
             self._uncommitted = []
             if late:
                 self._late = _lines_of(written, late), written.extent
@@ -236,7 +238,7 @@ class Recorder:
         """A save whose lease lapsed is paid for and written all the same: it is done."""
         if self._late is not None:
             lines, extent = self._late
-            await self._ports.ledger.adopt(lines, extent)
+            await self._ports.thread.run(self._ports.ledger.adopt, lines, extent)
             self._late = None
 
     async def settle_often(self) -> None:
@@ -251,7 +253,7 @@ class Recorder:
             return
         self._is_dirty = False
         try:
-            await self._ports.ledger.settle(await self._ports.sink.sync())
+            await self._ports.thread.run(self._ports.ledger.settle, await self._ports.sink.sync())
         except HarvesterError as error:
             self._stop.set(StopReason.LOCAL_IO, str(error))
 

@@ -16,7 +16,7 @@ from harvester.engine.open_output import Environment, OpenOutput, begin, open_ou
 from harvester.engine.open_run import is_local, this_environment
 from harvester.errors import DamagedLedgerError, HarvesterError, LocalIOError, UsageError
 from harvester.halt import Look
-from harvester.ledger.protocol import DirectLedger, Identity
+from harvester.ledger.protocol import Identity, Ledger
 from harvester.ledger.reader import ledger_path, reading
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.output.ending import holds, line_before
@@ -30,7 +30,7 @@ _BESIDE = (Side.SPOOL, Side.KEPT)
 
 
 @contextmanager
-def rehearsed(config: RunConfig, look: Look) -> Iterator[DirectLedger]:
+def rehearsed(config: RunConfig, look: Look) -> Iterator[Ledger]:
     """The ledger that a run would begin with, as a copy that is thrown away; errors as a run's."""
     env = replace(this_environment(), look=look)
     output = config.output.resolve()

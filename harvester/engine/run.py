@@ -168,12 +168,12 @@ class Run:
         return self.summary
 
     async def _begin(self) -> None:
-        ledger, spent = self._ports.ledger, self.progress.spent
-        self.progress.begin(await ledger.counts())
-        self.lanes.restore(await ledger.starts(), self._ports.clock())
+        ledger, thread, spent = self._ports.ledger, self._ports.thread, self.progress.spent
+        self.progress.begin(await thread.run(ledger.counts))
+        self.lanes.restore(await thread.run(ledger.starts), self._ports.clock())
         if self._config.max_charged_daily is not None:
             began = day_began(self._ports.clock(), self._config.day_timezone)
-            spent.charged_today = await ledger.charged_since(began)
+            spent.charged_today = await thread.run(ledger.charged_since, began)
 
     async def _make_calls(self) -> None:
         """The part of the run that a second signal cuts short."""
@@ -235,7 +235,7 @@ class Run:
     async def _remember_starts(self) -> None:
         calls, starts = self.progress.spent.calls, self.lanes.starts(self._ports.clock())
         try:
-            await self._ports.ledger.remember_starts(calls, starts)
+            await self._ports.thread.run(self._ports.ledger.remember_starts, calls, starts)
         except HarvesterError as error:
             self._stop.set(StopReason.LOCAL_IO, str(error))
 
@@ -253,18 +253,18 @@ class Run:
         """Leave no claim behind: unsent jobs are released, calls cut short are unanswered."""
         progress = self.progress
         try:
-            await self._ports.ledger.release(list(progress.unsent.values()))
+            await self._ports.thread.run(self._ports.ledger.release, list(progress.unsent.values()))
             if progress.flying:
                 jobs = list(progress.flying.values())
-                await self._ports.ledger.abandon(jobs, "stopped at once")
+                await self._ports.thread.run(self._ports.ledger.abandon, jobs, "stopped at once")
                 progress.spent.unanswered += len(jobs)
             if self._watch.first_answers.is_suspicious:
-                await self._ports.ledger.requeue(self._watch.refused)
+                await self._ports.thread.run(self._ports.ledger.requeue, self._watch.refused)
         except HarvesterError as error:
             self._stop.set(StopReason.LOCAL_IO, str(error))
 
     async def _summary(self, elapsed: float) -> Summary:
-        counts = await self._ports.ledger.counts()
+        counts = await self._ports.thread.run(self._ports.ledger.counts)
         progress, spent = self.progress, self.progress.spent
         reason = self._reason(counts)
         return Summary(

@@ -19,7 +19,7 @@ from harvester.engine.ports import Notice
 from harvester.engine.run import Companion, Run
 from harvester.errors import HarvesterError
 from harvester.ledger.fleet import Absence, FleetAddress, open_ledger, open_membership
-from harvester.ledger.protocol import DirectLedger, Identity
+from harvester.ledger.protocol import Identity, Ledger
 from harvester.rules.day import day_began
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Sharing:
     def open(self, identity: Identity, in_flight: int, *, is_local: bool) -> OpenOutput:
         """Open OUTPUT as a part of the harvest; errors as `open_part`'s."""
 
-        def ledger_of(part: str) -> DirectLedger:
+        def ledger_of(part: str) -> Ledger:
             self._ledger = open_ledger(
                 self._address,
                 part,

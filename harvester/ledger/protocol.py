@@ -75,101 +75,15 @@ class Opening(Struct, frozen=True):
 
 
 class Ledger(Protocol):
-    """The truth about every job, for one run at a time on one host.
+    """The truth about every job, for one run at a time on one host; used from one thread at a time.
 
-    "Now" is the ledger's own. Errors: LocalIOError when the disk fails, LedgerError when the
-    ledger itself is unusable.
-    """
-
-    async def enrol(
-        self,
-        ids: Sequence[str],
-        refresh_before: float | None,
-        carried: Mapping[str, str] | None = None,
-    ) -> Enrolled:
-        """Add the note ids that are not known yet; queue again what is done and older.
-
-        `refresh_before` is Unix seconds; None refreshes nothing. `carried` is what travels along,
-        by note id; queued jobs take it over from what was named last. Of a long input, ids may be
-        found to be known only later: `end_input` gives how many that were.
-        """
-
-    async def end_input(self) -> int:
-        """Say that the input is enrolled; gives how many of the ids added were known after all."""
-
-    async def claim(self, limit: int, lease: float, held: Collection[Job] = ()) -> Claimed:
-        """Take up to `limit` due jobs for `lease` seconds, requeued ones before new ones.
-
-        `held` are jobs the caller still works on: where their leases have lapsed but nobody took
-        them, as after a process was stopped for a while, they are renewed instead of lost.
-        """
-
-    async def renew(self, jobs: Sequence[Job], lease: float) -> None:
-        """Hold claimed jobs for `lease` seconds from now, where the claim still holds."""
-
-    async def depart(self, jobs: Sequence[Job], lease: float) -> list[Job]:
-        """Record that calls for these jobs are about to be sent, and renew their leases.
-
-        Gives the jobs whose claim still holds; the others must not be sent.
-        """
-
-    async def record(
-        self, outcomes: Sequence[Outcome], ends: Sequence[int], extent: Extent
-    ) -> list[Outcome]:
-        """Commit outcomes whose claim still holds, in one transaction; gives back the others.
-
-        `ends` are where the lines of the saves among them end in OUTPUT, in the same order.
-        """
-
-    async def release(self, jobs: Sequence[Job]) -> None:
-        """Give claimed jobs back unsent, due at once."""
-
-    async def abandon(self, jobs: Sequence[Job], how: str) -> None:
-        """Give sent jobs back whose answers will not be awaited: each is an unanswered call."""
-
-    async def requeue(self, seqs: Sequence[int]) -> None:
-        """Put failed jobs back in the queue, due at once."""
-
-    async def adopt(self, lines: Sequence[FoundLine], extent: Extent) -> int:
-        """Take whole lines of OUTPUT as done jobs; gives how many were not known as done.
-
-        Those whose calls are not counted as charged yet are counted now.
-        """
-
-    async def counts(self) -> Counts:
-        """Count the jobs by state."""
-
-    async def charged_since(self, since: float) -> int:
-        """Calls charged, or unanswered, since a moment in Unix seconds.
-
-        Of those that a wrong clock put more than a day ahead, none.
-        """
-
-    async def starts(self) -> dict[str, list[float]]:
-        """When the latest calls of earlier runs started, in Unix seconds, by their token's mark.
-
-        What a run that died could not keep counts as started when this one began, whatever the
-        token; for tokens without a mark here see `ANY_MARK`.
-        """
-
-    async def remember_starts(self, calls: int, starts: Mapping[str, Sequence[float]]) -> None:
-        """Keep for the next run when the latest calls started, in Unix seconds, by mark.
-
-        `calls` is how many this run has made so far.
-        """
-
-    async def settle(self, synced: int) -> None:
-        """Make what was committed durable; `synced` bytes of OUTPUT are durable already."""
-
-
-class DirectLedger(Protocol):
-    """What a backend offers on its own thread: the `Ledger`'s methods called directly, and more.
-
-    Opening, beginning and ending a run are called before and after the event loop needs it.
-    Errors as `Ledger`'s; UsageError where what is asked contradicts what the ledger holds.
+    "Now" is the ledger's own. Errors: LocalIOError when the disk fails, LedgerError when the ledger
+    itself is unusable, UsageError where what is asked contradicts what it holds.
     """
 
     is_damaged: bool
+
+    # Opening and closing
 
     def identity(self) -> Identity | None:
         """What this ledger holds, or None if it was never told."""
@@ -229,16 +143,53 @@ class DirectLedger(Protocol):
     def close(self) -> None:
         """Let go of what holds the ledger."""
 
+    # The run
+
     def enrol(
         self,
         ids: Sequence[str],
         refresh_before: float | None,
         carried: Mapping[str, str] | None = None,
     ) -> Enrolled:
-        """See `Ledger.enrol`."""
+        """Add the note ids that are not known yet; queue again what is done and older.
+
+        `refresh_before` is Unix seconds; None refreshes nothing. `carried` is what travels along,
+        by note id; queued jobs take it over from what was named last. Of a long input, ids may be
+        found to be known only later: `end_input` gives how many that were.
+        """
 
     def end_input(self) -> int:
-        """See `Ledger.end_input`."""
+        """Say that the input is enrolled; gives how many of the ids added were known after all."""
+
+    def claim(self, limit: int, lease: float, held: Collection[Job] = ()) -> Claimed:
+        """Take up to `limit` due jobs for `lease` seconds, requeued ones before new ones.
+
+        `held` are jobs the caller still works on: where their leases have lapsed but nobody took
+        them, as after a process was stopped for a while, they are renewed instead of lost.
+        """
+
+    def renew(self, jobs: Sequence[Job], lease: float) -> None:
+        """Hold claimed jobs for `lease` seconds from now, where the claim still holds."""
+
+    def depart(self, jobs: Sequence[Job], lease: float) -> list[Job]:
+        """Record that calls for these jobs are about to be sent, and renew their leases.
+
+        Gives the jobs whose claim still holds; the others must not be sent.
+        """
+
+    def record(
+        self, outcomes: Sequence[Outcome], ends: Sequence[int], extent: Extent
+    ) -> list[Outcome]:
+        """Commit outcomes whose claim still holds, in one transaction; gives back the others.
+
+        `ends` are where the lines of the saves among them end in OUTPUT, in the same order.
+        """
+
+    def release(self, jobs: Sequence[Job]) -> None:
+        """Give claimed jobs back unsent, due at once."""
+
+    def abandon(self, jobs: Sequence[Job], how: str) -> None:
+        """Give sent jobs back whose answers will not be awaited: each is an unanswered call."""
 
     def refresh(self, before: float) -> int:
         """Queue again all that is done and was fetched before a moment in Unix seconds."""
@@ -249,42 +200,35 @@ class DirectLedger(Protocol):
         """Put failed jobs back in the queue; empty `codes` or `ids` mean any. Gives how many."""
 
     def requeue(self, seqs: Sequence[int]) -> None:
-        """See `Ledger.requeue`."""
-
-    def claim(self, limit: int, lease: float, held: Collection[Job] = ()) -> Claimed:
-        """See `Ledger.claim`."""
-
-    def renew(self, jobs: Sequence[Job], lease: float) -> None:
-        """See `Ledger.renew`."""
-
-    def depart(self, jobs: Sequence[Job], lease: float) -> list[Job]:
-        """See `Ledger.depart`."""
-
-    def record(
-        self, outcomes: Sequence[Outcome], ends: Sequence[int], extent: Extent
-    ) -> list[Outcome]:
-        """See `Ledger.record`."""
-
-    def release(self, jobs: Sequence[Job]) -> None:
-        """See `Ledger.release`."""
-
-    def abandon(self, jobs: Sequence[Job], how: str) -> None:
-        """See `Ledger.abandon`."""
+        """Put failed jobs back in the queue, due at once."""
 
     def adopt(self, lines: Sequence[FoundLine], extent: Extent) -> int:
-        """See `Ledger.adopt`."""
+        """Take whole lines of OUTPUT as done jobs; gives how many were not known as done.
+
+        Those whose calls are not counted as charged yet are counted now.
+        """
 
     def counts(self) -> Counts:
-        """See `Ledger.counts`."""
+        """Count the jobs by state."""
 
     def charged_since(self, since: float) -> int:
-        """See `Ledger.charged_since`."""
+        """Calls charged, or unanswered, since a moment in Unix seconds.
+
+        Of those that a wrong clock put more than a day ahead, none.
+        """
 
     def starts(self) -> dict[str, list[float]]:
-        """See `Ledger.starts`."""
+        """When the latest calls of earlier runs started, in Unix seconds, by their token's mark.
+
+        What a run that died could not keep counts as started when this one began, whatever the
+        token; for tokens without a mark here see `ANY_MARK`.
+        """
 
     def remember_starts(self, calls: int, starts: Mapping[str, Sequence[float]]) -> None:
-        """See `Ledger.remember_starts`."""
+        """Keep for the next run when the latest calls started, in Unix seconds, by mark.
+
+        `calls` is how many this run has made so far.
+        """
 
     def settle(self, synced: int) -> None:
-        """See `Ledger.settle`."""
+        """Make what was committed durable; `synced` bytes of OUTPUT are durable already."""

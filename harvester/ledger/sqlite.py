@@ -298,7 +298,7 @@ class SqliteLedger:
             self._keep_starts(self._run, calls, kept)
 
     def forget_lines(self) -> None:
-        """See `DirectLedger.forget_lines`."""
+        """See `Ledger.forget_lines`."""
         with self._transaction() as db:
             now = self._now()
             many = db.execute("UPDATE job SET state = 0, due = ? WHERE state = 1", (now,)).rowcount
@@ -334,7 +334,7 @@ class SqliteLedger:
             db.execute("INSERT OR REPLACE INTO meta VALUES ('borne', ?)", (per_second,))
 
     def finish_run(self, reason: str, exit_code: int, bad_lines: int = 0) -> None:
-        """See `DirectLedger.finish_run`."""
+        """See `Ledger.finish_run`."""
         with self._transaction() as db:
             db.execute(
                 "UPDATE run SET finished_at = ?, reason = ?, exit_code = ?, bad_lines = ?"

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Executor
 
 from harvester.ledger.protocol import Extent
 from harvester.output.file import OutputFile
 from harvester.output.spool import EmergencySpool
-from harvester.threads import done_on
+from harvester.threads import Runner
 
 
 class ThreadedSink:
     """The engine's `Sink` over an `OutputFile`; `thread` runs one call at a time, in order."""
 
-    def __init__(self, output: OutputFile, spool: EmergencySpool, thread: Executor) -> None:
+    def __init__(self, output: OutputFile, spool: EmergencySpool, thread: Runner) -> None:
         self._output = output
         self._spool = spool
         self._thread = thread
@@ -26,7 +25,7 @@ class ThreadedSink:
 
     async def append(self, lines: Sequence[bytes]) -> tuple[list[int], Extent]:
         """See `Sink.append`."""
-        return await done_on(self._thread, self._append, lines)
+        return await self._thread.run(self._append, lines)
 
     def _append(self, lines: Sequence[bytes]) -> tuple[list[int], Extent]:
         ends = self._output.append(lines)
@@ -35,7 +34,7 @@ class ThreadedSink:
 
     async def keep_unread(self, lines: Sequence[bytes]) -> None:
         """See `Sink.keep_unread`."""
-        await done_on(self._thread, self._keep_unread, lines)
+        await self._thread.run(self._keep_unread, lines)
 
     def _keep_unread(self, lines: Sequence[bytes]) -> None:
         self._spool.keep_unread(lines)
@@ -43,8 +42,8 @@ class ThreadedSink:
 
     async def sync(self) -> int:
         """See `Sink.sync`."""
-        return await done_on(self._thread, self._output.sync)
+        return await self._thread.run(self._output.sync)
 
     async def save(self, lines: Sequence[bytes]) -> bool:
         """See `Sink.save`."""
-        return await done_on(self._thread, self._spool.save, lines)
+        return await self._thread.run(self._spool.save, lines)

@@ -12,7 +12,7 @@ import pytest
 from harvester.errors import LocalIOError, UsageError
 from harvester.ledger.history import History
 from harvester.ledger.postgres.reading import FleetReader, reading_fleet
-from harvester.ledger.protocol import Asked, DirectLedger, Extent, FoundLine, Identity
+from harvester.ledger.protocol import Asked, Extent, FoundLine, Identity, Ledger
 from harvester.ledger.reader import LedgerReader, reading
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import Outcome, State
@@ -25,7 +25,7 @@ SHANGHAI = ZoneInfo("Asia/Shanghai")
 NOTES = [f"{n:024x}" for n in range(40)] + ["other", "日本", "100%", "a?b"]
 
 
-def tell(ledger: DirectLedger, set_clock: Callable[[float], None]) -> None:
+def tell(ledger: Ledger, set_clock: Callable[[float], None]) -> None:
     """Two runs with all that can happen in them."""
     ledger.identify(Identity("notes/v1", simulated=True))
     ledger.mark_boot("boot")

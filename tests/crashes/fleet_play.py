@@ -24,7 +24,6 @@ from harvester.ledger.postgres.membership import Membership
 from harvester.ledger.postgres.steady import PartIdentity
 from harvester.ledger.postgres.steady import Patience as DatabasePatience
 from harvester.ledger.protocol import Identity
-from harvester.ledger.threaded import ThreadedLedger
 from harvester.model import Answer, Fault, Page, Start, StopReason, Summary
 from harvester.output.part import read_part_marker
 from harvester.output.threaded import ThreadedSink
@@ -291,7 +290,8 @@ async def _live(worker: Worker, life: Life) -> Summary:
     life.session = world.database.one("SELECT session FROM run WHERE id = %s", life.run)
     inline = LifeExecutor(life)
     ports = Ports(
-        ThreadedLedger(opened.ledger, inline),
+        opened.ledger,
+        inline,
         ThreadedSink(opened.output, opened.spool, inline),
         _pages(len(played.story.notes)),
         host.clock,

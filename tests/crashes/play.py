@@ -23,7 +23,6 @@ from harvester.errors import LocalIOError, OutputMismatchError
 from harvester.ledger.keys import from_key
 from harvester.ledger.protocol import Identity
 from harvester.ledger.reader import ledger_path, reading
-from harvester.ledger.threaded import ThreadedLedger
 from harvester.model import Page, StopReason, Summary
 from harvester.output.threaded import ThreadedSink
 from harvester.output.verify import Checked, verify
@@ -243,7 +242,8 @@ async def _later(seconds: float, act: Callable[[Run], None], run: Run) -> None:
 def _ports(played: Played, opened: OpenOutput, host: Environment, log: UnreadLog | None) -> Ports:
     inline = InlineExecutor()
     return Ports(
-        ThreadedLedger(opened.ledger, inline),
+        opened.ledger,
+        inline,
         ThreadedSink(opened.output, opened.spool, inline),
         _pages(len(played.story.notes)),
         host.clock,

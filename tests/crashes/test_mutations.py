@@ -42,7 +42,7 @@ def commit_before_write(patch: pytest.MonkeyPatch) -> None:
         for line in lines:
             length += len(line)
             ends.append(length)
-        await ports.ledger.record(group, ends, Extent(length, b"".join(lines)[-64:]))
+        ports.ledger.record(group, ends, Extent(length, b"".join(lines)[-64:]))
         await write(self)
 
     patch.setattr(Recorder, "_write", committed_first)

@@ -19,7 +19,6 @@ from harvester.engine.open_output import Environment, OpenOutput, begin, identit
 from harvester.engine.ports import Event, Ports
 from harvester.engine.run import Run, RunStart
 from harvester.ledger.protocol import Identity
-from harvester.ledger.threaded import ThreadedLedger
 from harvester.model import Answer, BadLine, Page, Start, Summary
 from harvester.output.threaded import ThreadedSink
 from harvester.parsing import read_rate
@@ -147,7 +146,8 @@ class Night:
         loop = asyncio.get_running_loop()
         inline = InlineExecutor()
         ports = Ports(
-            ThreadedLedger(opened.ledger, inline),
+            opened.ledger,
+            inline,
             ThreadedSink(opened.output, opened.spool, inline),
             self.pages(ids),
             lambda: self.clock + loop.time(),

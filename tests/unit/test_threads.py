@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from harvester.errors import LocalIOError, UsageError
-from harvester.threads import OneThread, done_on
+from harvester.threads import OneThread
 
 
 def named(number: int) -> tuple[int, str]:
@@ -28,7 +28,7 @@ def test_what_a_call_raises_is_its_callers_and_always_one_of_ours() -> None:
 
         async def main() -> None:
             with OneThread("own") as thread:
-                await done_on(thread, fail)
+                await thread.run(fail)
 
         with pytest.raises(UsageError if isinstance(error, UsageError) else LocalIOError) as info:
             asyncio.run(main())

@@ -205,7 +205,7 @@ class PostgresLedger:
         )
 
     def finish_run(self, reason: str, exit_code: int, bad_lines: int = 0) -> None:
-        """See `DirectLedger.finish_run`."""
+        """See `Ledger.finish_run`."""
         self._once(lambda work: runs.finish_run(work, reason, exit_code, bad_lines))
 
     def close(self) -> None:
