@@ -1,4 +1,7 @@
-"""Every command of the README works as it stands there, against a simulator in the API's place."""
+"""Every command of the README and the manual works as it stands, and prints what is shown of it.
+
+A simulator is in the API's place.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +12,28 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import jq
 import pytest
 
-from harvester.errors import LocalIOError, NobodyReadsError, OutputLockedError, UsageError
-from harvester.model import StopReason
+import harvester
 from tests.process.tool import Tool
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(harvester.__file__).parents[1]
+DOCS = ROOT / "harvester" / "docs"
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-ENGLISH, CHINESE = "The real job, in five minutes", "中文快速上手"
-FLEET = "More than one machine"
 # Recipes for these are run where they are installed.
 HEAVY = ("duckdb", "pandas", "polars")
 # What means the same to a shell and to who splits it at its blanks.
-_PLAIN = re.compile(r"harvester [\w ./-]+")
+_PLAIN = re.compile(r"harvester [\w ./:,=-]+")
+# What differs from run to run, and what only a screen, or a server of this machine, brings.
+_NUMBER = re.compile(r"\d[\d.:,-]*( m?s\b)?")
+_BAR = re.compile("━|calls/s ·")
+_SIMULATED = " (simulated)"
+# What a newcomer's machine does, and this one cannot.
+_INSTALLING = ("uv ", "pipx ", "python3 -m venv ", "createdb ", "export ")
 FIRST = "67f32a94000000001d02eb4a"
 # A notebook's cell may await; a script need not.
 AS_A_CELL = """
@@ -38,24 +46,33 @@ if inspect.iscoroutine(told):
 """
 
 
-def readme(section: str = "") -> str:
-    """The README, or what stands under one of its headings."""
-    text = README.read_text("utf-8")
-    if not section:
-        return text
-    _, heading, behind = text.partition(f"## {section}\n")
-    assert heading, f"no section {section}"
-    return behind.partition("\n## ")[0]
+def page(topic: str) -> str:
+    """The README, or a page of the manual."""
+    return (ROOT / "README.md" if topic == "README" else DOCS / f"{topic}.md").read_text("utf-8")
 
 
-def blocks(kind: str, text: str | None = None) -> list[str]:
-    found = _BLOCK.findall(readme() if text is None else text)
-    return [block for name, block in found if name == kind]
+TOPICS = ["README", *sorted(path.stem for path in DOCS.glob("*.md"))]
 
 
-def commands(text: str | None = None) -> list[str]:
-    lines = "".join(blocks("console", text)).splitlines()
-    return [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+def blocks(kind: str, topic: str) -> list[str]:
+    return [block for name, block in _BLOCK.findall(page(topic)) if name == kind]
+
+
+def shown(topic: str) -> Iterator[tuple[str, list[str]]]:
+    """The commands of a page, each with what is shown of its output."""
+    for block in blocks("console", topic):
+        for told in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, *lines = told.splitlines()
+            yield command, [line for line in lines if line and not _BAR.search(line)]
+
+
+def commands(topic: str) -> list[str]:
+    return [command for command, _ in shown(topic)]
+
+
+def shapes(lines: list[str]) -> list[str]:
+    """Lines without what differs from run to run."""
+    return [_NUMBER.sub("0", line.removesuffix(_SIMULATED)) for line in lines]
 
 
 class Shell:
@@ -64,6 +81,7 @@ class Shell:
     def __init__(self, tool: Tool) -> None:
         self._tool = tool
         self.folder = tool.folder
+        (self.folder / "input_samples").symlink_to(ROOT / "input_samples")
         links = tool.logs / "bin"
         links.mkdir()
         script = f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m harvester "$@"\n'
@@ -71,13 +89,15 @@ class Shell:
         (links / "harvester").chmod(0o755)
         self._env = {
             "PATH": f"{links}:{os.environ['PATH']}",
-            "PYTHONPATH": str(README.parent),
+            "PYTHONPATH": str(ROOT),
             "JUSTONEAPI_BASE_URL": tool.simulate("--latency", "0").url,
+            "HARVESTER_RUN_RATE": "1000/s",  # where no other is said
+            "HARVESTER_RUN_BACKOFF_BASE": "10ms",
             "HOME": str(tool.folder),
         }
 
-    def run(self, command: str, folder: Path | None = None, **env: str) -> str:
-        """Run a command of the README, and give what it printed.
+    def run(self, command: str, **env: str) -> str:
+        """Run a command of the manual, and give what it printed.
 
         Where a shell would do nothing but split it, it is split here, so that it can start warm.
         """
@@ -85,12 +105,30 @@ class Shell:
         done = self._tool.run(
             *(shlex.split(command)[1:] if is_plain else ()),
             env={**self._env, **env},
-            cwd=folder,
             stdin=b"YOUR_TOKEN\n",  # what a person pastes where a command asks
             shell="" if is_plain else command,
         )
         assert done.code == 0, f"{command}\n{done.text}"
         return done.out
+
+    def follow(self, topic: str, **env: str) -> None:
+        """Run the commands of a page in their order; each prints what the page shows of it."""
+        for command, lines in shown(topic):
+            if command.startswith("jq "):
+                continue  # read by its library, below
+            printed = iter(shapes(self.run(command, **env).splitlines()))
+            assert all(line in printed for line in shapes(lines)), f"{topic}: {command}"
+
+    def prepare(self) -> None:
+        """Make the token's file and the list that all pages begin with."""
+        for setup in commands("README")[1:3]:
+            self.run(setup)
+
+    def recipe(self, text: str) -> str:
+        """Run Python as it stands in the manual, a notebook's cell or a script."""
+        (self.folder / "recipe.py").write_text(text, "utf-8")
+        python = f"{shlex.quote(sys.executable)} -c {shlex.quote(AS_A_CELL)}"
+        return self.run(f"JUSTONEAPI_TOKEN=any {python} recipe.py")
 
 
 @pytest.fixture
@@ -98,81 +136,88 @@ def shell(tool: Tool) -> Shell:
     return Shell(tool)
 
 
-def test_the_console_commands_work_in_their_order(shell: Shell) -> None:
-    in_english = readme().replace(readme(CHINESE), "").replace(readme(FLEET), "")
-    for command in commands(in_english):
-        if not command.startswith("jq "):
-            shell.run(command)
+def test_the_readme_is_true_from_its_first_command_to_its_file_of_options(shell: Shell) -> None:
+    shell.follow("README")
     assert len((shell.folder / "notes.jsonl").read_bytes().splitlines()) == 2
     (carried,) = map(json.loads, (shell.folder / "carried.jsonl").read_text("utf-8").splitlines())
     assert carried["input"] == {"campaign": "春节", "owner": "李雷"}
+    (options,) = blocks("toml", "README")
+    (shell.folder / "harvester.toml").write_text(options, "utf-8")
+    assert "0 new notes, 2 already known" in shell.run("harvester run --dry-run")
 
 
-def test_the_chinese_quick_start_is_in_step() -> None:
-    assert commands(readme(CHINESE)) == commands(readme(ENGLISH))
+def test_the_chinese_manual_walks_the_same_way() -> None:
+    for kind in ("console", "python", "toml"):
+        assert blocks(kind, "zh") == blocks(kind, "README")
+
+
+def test_the_reference_is_true_of_what_a_run_writes(shell: Shell) -> None:
+    shell.prepare()
+    shell.follow("reference")
+    text = page("reference")
+    metrics = set(
+        re.findall(r"^# TYPE (\w+)", (shell.folder / "harvester.prom").read_text(), re.MULTILINE)
+    )
+    assert metrics == set(re.findall(r"`(harvester_\w+?)(?:\{\w+\})?`", text))
+    (example,) = map(json.loads, blocks("json", "reference"))
+    found = json.loads(shell.run("harvester status watched.jsonl --json --price 0.05"))
+    assert list(found) == list(example)
+    assert list(found["forecast"]) == list(example["forecast"])
+    assert list(found["runs"][0]) == list(example["runs"][0])
 
 
 def test_the_commands_of_a_fleet_work_in_their_order(shell: Shell, database: str) -> None:
-    for setup in commands(readme(ENGLISH))[:2]:
-        shell.run(setup)
-    for command in commands(readme(FLEET)):
-        shell.run(command, HARVESTER_LEDGER=database)
+    shell.prepare()
+    shell.follow("fleet", HARVESTER_LEDGER=database)
     merged = (shell.folder / "all.jsonl").read_text("utf-8").splitlines()
     assert len(merged) == 2
 
 
 def test_the_recipes_read_what_was_harvested(shell: Shell) -> None:
-    for command in commands(readme(ENGLISH)):
+    for command in commands("README")[1:5]:
         shell.run(command)
     notes = shell.folder / "notes.jsonl"
     notes.write_bytes(re.sub(rb'("title":"[^"]*)"', rb'\1\\ud83d"', notes.read_bytes()))
-    (copy,) = [command for command in commands() if command.startswith("python3 ")]
+    (copy,) = [command for command in commands("README") if command.startswith("python3 ")]
     shell.run(copy)
-    (program,) = [shlex.split(c)[2] for c in commands() if c.startswith("jq ")]
-    rows = (
-        jq.compile(program).input_text((shell.folder / "readable.jsonl").read_text("utf-8")).all()
-    )
+    (program,) = [shlex.split(c)[2] for c in commands("README") if c.startswith("jq ")]
+    readable = (shell.folder / "readable.jsonl").read_text("utf-8")
+    rows = jq.compile(program).input_text(readable).all()
     assert all(row.split("\t")[1].endswith("?") for row in rows)
     assert [row.split("\t")[0] for row in rows] == [FIRST, "6a274ceb000000000803f157"]
-    recipes = blocks("python")
+    recipes = [
+        text for topic in ("README", "reference", "python") for text in blocks("python", topic)
+    ]
     missing = {name for name in HEAVY if importlib.util.find_spec(name) is None}
     runnable = [text for text in recipes if not any(f"import {name}\n" in text for name in missing)]
     assert len(recipes) - len(runnable) == len(missing)
-    for recipe in runnable:
-        (shell.folder / "recipe.py").write_text(recipe, "utf-8")
-        python = f"{shlex.quote(sys.executable)} -c {shlex.quote(AS_A_CELL)}"
-        shown = shell.run(f"JUSTONEAPI_TOKEN=any {python} recipe.py")
-        assert any(told in shown for told in (FIRST, "done 1 1", "'done': 2, 'left': 0")), recipe
+    for text in runnable:
+        told = shell.recipe(text)
+        assert any(word in told for word in (FIRST, "done 1 1", "'done': 2, 'left': 0")), text
     if "duckdb" not in missing:
         assert FIRST in (shell.folder / "notes.csv").read_text("utf-8")
     if missing:
         pytest.skip(f"all but the recipes for {', '.join(sorted(missing))}: `make soak` has them")
 
 
+def in_shells() -> list[str]:
+    """The lines that are for another folder than the one with the notes."""
+    lines = "".join(text for topic in TOPICS for text in blocks("sh", topic)).splitlines()
+    return [line for line in lines if not line.startswith(_INSTALLING)]
+
+
 def test_the_make_targets_are_there() -> None:
-    lines = "".join(blocks("sh")).splitlines()
-    targets = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("make ")]
-    assert {target[0] for target in targets} == {"run", "test", "soak", "bench", "bench-fleet"}
-    for target in targets:
+    targets = [shlex.split(line, comments=True) for line in in_shells()]
+    called = {tuple(words[1:]) for words in targets if words[0] == "make"}
+    assert {words[0] for words in called} == {"run", "test", "soak", "bench", "bench-fleet"}
+    for words in called:
         subprocess.run(
-            ["/usr/bin/env", "make", "-n", *target],
-            cwd=README.parent,
-            check=True,
-            capture_output=True,
+            ["/usr/bin/env", "make", "-n", *words], cwd=ROOT, check=True, capture_output=True
         )
 
 
 def test_one_seed_of_the_crash_simulation_can_be_played(shell: Shell) -> None:
-    (line,) = [line for line in "".join(blocks("sh")).splitlines() if "--seed " in line]
+    (line,) = [line for line in in_shells() if not line.startswith("make ")]
     command = line.replace(".venv/bin/python", shlex.quote(sys.executable))
-    told = shell.run(f"{command} -p no:cacheprovider", README.parent)
+    told = shell.run(f"cd {shlex.quote(str(ROOT))} && {command} -p no:cacheprovider")
     assert "passed" in told
-
-
-@pytest.mark.parametrize("section", ["Exit codes", CHINESE])
-def test_every_exit_code_of_the_program_is_explained(section: str) -> None:
-    rows = re.findall(r"^\| ([\d, ]+) \|", readme(section), re.MULTILINE)
-    explained = {int(code) for row in rows for code in row.split(",")}
-    raised = {reason.exit_code for reason in StopReason}
-    errors = (LocalIOError, OutputLockedError, NobodyReadsError, UsageError)
-    assert explained == raised | {error.exit_code for error in errors}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,12 +22,13 @@ from harvester.errors import (
     UsageError,
 )
 from harvester.model import StopReason
+from harvester.observe.log import as_json
 from harvester.sides import Side
+from tests.unit.test_observe_log import EVERY
 
-DOCS = Path(harvester.__file__).with_name("docs")
-README = Path(harvester.__file__).parents[1] / "README.md"
-TOPICS = ["changelog", "fleet", "guarantees", "python", "reference"]
-BEGIN, END = "<!-- options: ", "<!-- end of options -->\n"
+CODE = Path(harvester.__file__).parent
+DOCS, README = CODE / "docs", CODE.parent / "README.md"
+TOPICS = ["architecture", "changelog", "fleet", "guarantees", "python", "reference", "zh"]
 # Told once, for all commands.
 _OF_ALL = ("--config FILE", "-h, --help", "--help")
 
@@ -35,21 +38,47 @@ def page(topic: str) -> str:
 
 
 def options_told() -> str:
-    """The reference's part on options, as it has to be.
-
-    To renew it: python -c 'from tests.unit.test_docs import renew; renew()'
-    """
+    """The reference's part on options, as it has to be."""
     return "".join(
         f"{line}\n" for name, command in cli.load_all().items() for line in _told(name, command)
     )
 
 
+def modules_told() -> str:
+    """The architecture's part on modules: what each says of itself in its first sentence."""
+    files = sorted(
+        CODE.rglob("*.py"), key=lambda file: (len(file.relative_to(CODE).parts) > 1, file)
+    )
+    told = (f"- `{file.relative_to(CODE.parent)}`: {_first_sentence(file)}" for file in files)
+    return "".join(f"{line}\n" for line in told)
+
+
+def _first_sentence(file: Path) -> str:
+    text = ast.get_docstring(ast.parse(file.read_text("utf-8"))) or ""
+    return text.partition("\n\n")[0].replace("\n", " ")
+
+
+def between(topic: str, mark: str) -> tuple[str, str, str]:
+    """A page before, in and after its part that is made from the code."""
+    text = page(topic)
+    begin, end = (
+        text.index("-->\n\n", text.index(f"<!-- {mark}: ")) + 5,
+        text.index(f"<!-- end of {mark}"),
+    )
+    return text[:begin], text[begin:end], text[end:]
+
+
 def renew() -> None:
-    """Write the options into the reference anew."""
-    before, _, behind = page("reference").partition(BEGIN)
-    mark, (_, _, after) = behind.partition("\n")[0], behind.partition(END)
-    new = f"{before}{BEGIN}{mark}\n\n{options_told()}{END}{after}"
-    (DOCS / "reference.md").write_text(new, "utf-8")
+    """Write what is made from the code anew.
+
+    python -c 'from tests.unit.test_docs import renew; renew()'
+    """
+    for topic, mark, told in (
+        ("reference", "options", options_told()),
+        ("architecture", "modules", modules_told()),
+    ):
+        before, _, after = between(topic, mark)
+        (DOCS / f"{topic}.md").write_text(f"{before}{told}\n{after}", "utf-8")
 
 
 def _told(name: str, command: click.Command) -> Iterator[str]:
@@ -70,15 +99,14 @@ def _cell(text: str) -> str:
 
 
 def test_the_reference_tells_every_option_of_every_command_as_its_help_does() -> None:
-    told = page("reference").partition(BEGIN)[2].partition("\n\n")[2].partition(END)[0]
-    assert told == options_told()
+    assert between("reference", "options")[1] == options_told() + "\n"
 
 
 def test_the_reference_names_every_file_beside_an_output() -> None:
     assert [side for side in Side if f"`notes.jsonl{side}`" not in page("reference")] == []
 
 
-@pytest.mark.parametrize("topic", ["README", "reference"])
+@pytest.mark.parametrize("topic", ["README", "reference", "zh"])
 def test_every_exit_code_of_the_program_is_explained(topic: str) -> None:
     rows = re.findall(r"^\| ([\d, ]+) \|", page(topic), re.MULTILINE)
     explained = {int(code) for row in rows for code in row.split(",")}
@@ -120,3 +148,24 @@ def _anchors(path: Path) -> set[str]:
     """The names that GitHub gives a page's headings."""
     titles = re.findall(r"^#+ (.+)$", path.read_text("utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+# Options of others' programs, and those that all commands have.
+_OTHERS = {"--enable", "--force", "--help", "--now", "--reinstall", "--seed", "--user", "--version"}
+
+
+@pytest.mark.parametrize("topic", ["README", *TOPICS])
+def test_the_manual_promises_no_option_and_no_command_that_is_not_built(topic: str) -> None:
+    commands = cli.load_all()
+    options = {word for one in commands.values() for param in one.params for word in param.opts}
+    said = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", page(topic)))
+    assert said - options - _OTHERS == {word for word in said if word.endswith("-")}
+    assert set(re.findall(r"(?:\$ |`)harvester ([a-z]+)", page(topic))) <= set(commands)
+
+
+def test_the_reference_tells_the_fields_of_every_event_of_the_log() -> None:
+    rows = dict(re.findall(r"^\| `([a-z ]+)` \| (.*`\w+`.*) \|$", page("reference"), re.MULTILINE))
+    for event in EVERY:
+        _, _, name, *fields = json.loads(as_json(event)).items()
+        told = re.findall(r"`(\w+)`", rows[str(name[1])])
+        assert [field for field, _ in fields] == told
