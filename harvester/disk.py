@@ -86,6 +86,11 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def reason_of(error: OSError) -> str:
+    """Why the system refused, in its own words."""
+    return os.strerror(error.errno) if error.errno else str(error)
+
+
 def boot_id() -> str:
     """Which start of the system this is; empty where it does not say.
 

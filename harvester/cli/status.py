@@ -68,12 +68,12 @@ def status(
     with opened_reader(output, ledger, harvest) as opened:
         found = read_status(opened.reader, opened.output, query, opened.hosts)
     if as_json:
-        import orjson
+        from harvester.status.model import to_json
 
-        click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2))
+        click.echo(to_json(found))
         return
     from harvester.console.status_text import status_lines
 
     width = columns() if sys.stdout.isatty() else None
-    for line in status_lines(found, price, width):
+    for line in status_lines(found, width):
         click.echo(line)

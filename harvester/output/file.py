@@ -10,16 +10,16 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 
-from harvester.disk import Disk
+from harvester.disk import Disk, reason_of
 from harvester.errors import LocalIOError, OutputChangedError, OutputLockedError, UsageError
 from harvester.halt import Look, go_on
 from harvester.ledger.protocol import Extent
 from harvester.output.beside import PADDING, Cuttings, keep_whole, moved_to
 from harvester.output.ending import LONGEST, holds, line_before, mark_of
-from harvester.output.lines import may_be_torn, read_line
+from harvester.output.lines import lines_of, may_be_torn, read_line
 from harvester.sides import Side
 
-_CHUNK = 1 << 20
+_BUFFER = 1 << 20
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
@@ -58,7 +58,7 @@ class OutputFile:
             os.close(self._fd)
             if error.errno in _NO_LOCKS:
                 raise LocalIOError(
-                    f"the file system of {self.path} has no locks ({os.strerror(error.errno)}), so "
+                    f"the file system of {self.path} has no locks ({reason_of(error)}), so "
                     "two runs could pay for the same notes: choose an --output on a local disk, or "
                     "have locks turned on there (NFS: mount without nolock, start rpc.statd)."
                 ) from None
@@ -232,18 +232,15 @@ class OutputFile:
         return length
 
     def pieces(self, start: int) -> Iterator[tuple[bytes, int]]:
-        """Lines from a place on, each with where it ends; the last may lack its newline."""
-        rest = b""
-        place = start
-        while chunk := os.pread(self._fd, _CHUNK, start):
-            self._look()
-            start += len(chunk)
-            *lines, rest = (rest + chunk).split(b"\n")
-            for line in lines:
-                place += len(line) + 1
-                yield line + b"\n", place
-        if rest:
-            yield rest, place + len(rest)
+        """Lines from a place on, each with where it ends; the last may lack its newline.
+
+        They are read one after another: nothing else may read lines meanwhile.
+        """
+        with open(self._fd, "rb", buffering=_BUFFER, closefd=False) as file:
+            file.seek(start)
+            for line, end in lines_of(file):
+                self._look()
+                yield line, end
 
     def close(self) -> None:
         """Let go of OUTPUT and its lock."""
@@ -251,7 +248,6 @@ class OutputFile:
 
 
 def _failed(path: Path, error: OSError) -> LocalIOError:
-    reason = os.strerror(error.errno) if error.errno else str(error)
     advice = {
         errno.ENOSPC: "make room on the disk",
         errno.EDQUOT: "make room in your disk quota",
@@ -261,4 +257,6 @@ def _failed(path: Path, error: OSError) -> LocalIOError:
         errno.ENOENT: "create its folder",
         errno.ELOOP: "choose another --output: this one is a link to itself",
     }.get(error.errno or 0, "check the disk")
-    return LocalIOError(f"cannot write {path}: {reason}. What to do: {advice}, then run again.")
+    return LocalIOError(
+        f"cannot write {path}: {reason_of(error)}. What to do: {advice}, then run again."
+    )

@@ -6,10 +6,13 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import BinaryIO
 
 import orjson
 
+from harvester.disk import reason_of
+from harvester.errors import LocalIOError
 from harvester.ledger.protocol import FoundLine
 from harvester.model import SIMULATED_PREFIX, Job, Judgement
 from harvester.output.ending import LONGEST
@@ -153,4 +156,12 @@ def shown(line: bytes) -> str:
 def may_be_torn(piece: bytes) -> bool:
     """Whether a piece without its newline can be the beginning of one of our lines."""
     bare = piece.removeprefix(BOM)
-    return bare.startswith(_START) or _START.startswith(bare)
+    return len(piece) < LONGEST and (bare.startswith(_START) or _START.startswith(bare))
+
+
+def unreadable(path: Path, error: OSError) -> LocalIOError:
+    """What is said of a file of lines that cannot be read."""
+    return LocalIOError(
+        f"cannot read {path}: {reason_of(error)}: check the file and its permissions, then try "
+        "again."
+    )

@@ -8,22 +8,29 @@ import stat
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
 from msgspec import Struct
 
-from harvester.disk import replacing
+from harvester.disk import reason_of, replacing
 from harvester.errors import LocalIOError, UsageError
-from harvester.output.ending import LONGEST
-from harvester.output.lines import head_endpoint, may_be_torn, read_head, read_line
+from harvester.halt import Look, go_on
+from harvester.output.lines import (
+    head_endpoint,
+    lines_of,
+    may_be_torn,
+    read_head,
+    read_line,
+    shown,
+    unreadable,
+)
 from harvester.sanitize import sanitize
 from harvester.sides import Side
 
 _GZIP = b"\x1f\x8b"
-_SHOWN = 60
 _BUFFER = 1 << 20
 _LINES_AT_ONCE = 10_000
 # What lies beside an OUTPUT that runs go on with.
@@ -44,8 +51,7 @@ class Part(Struct, frozen=True):
     """A part as it was at the start: what is written to it later is not looked at."""
 
     path: Path
-    device: int
-    inode: int
+    file: tuple[int, int]
     size: int
     is_gzip: bool
 
@@ -62,28 +68,15 @@ class Merged(Struct, frozen=True):
         return self.lines - self.older
 
 
-class _Kind(Struct, frozen=True):
-    """What a line holds: answers of one endpoint, simulated or real; and the file it is in."""
-
-    endpoint: str
-    simulated: bool
-    path: Path
-
-    def __str__(self) -> str:
-        kind = "simulated" if self.simulated else "real"
-        return f"{kind} notes of {sanitize(self.endpoint)}"
-
-
 def parts_of(paths: Sequence[Path]) -> list[Part]:
     """Look at the files to be merged; raises UsageError, LocalIOError."""
-    parts: list[Part] = []
+    parts: dict[tuple[int, int], Part] = {}
     for path in paths:
         part = _part_of(path)
-        for other in parts:
-            if (part.device, part.inode) == (other.device, other.inode):
-                raise UsageError(f"{path} is named twice (also as {other.path}): name it once.")
-        parts.append(part)
-    return parts
+        other = parts.setdefault(part.file, part)
+        if other is not part:
+            raise UsageError(f"{path} is named twice (also as {other.path}): name it once.")
+    return list(parts.values())
 
 
 def _part_of(path: Path) -> Part:
@@ -98,8 +91,13 @@ def _part_of(path: Path) -> Part:
     except FileNotFoundError as error:
         raise UsageError(f"there is no part {path}: name files that `run -o` wrote.") from error
     except OSError as error:
-        raise _unreadable(path, error) from error
-    return Part(path, found.st_dev, found.st_ino, found.st_size, is_gzip)
+        raise unreadable(path, error) from error
+    return Part(path, _file(found), found.st_size, is_gzip)
+
+
+def _file(found: os.stat_result) -> tuple[int, int]:
+    """What tells a file from every other, whatever its name."""
+    return found.st_dev, found.st_ino
 
 
 def check_place(place: Path, parts: Sequence[Part]) -> None:
@@ -113,26 +111,22 @@ def check_place(place: Path, parts: Sequence[Part]) -> None:
             )
     if not whole.parent.is_dir():
         raise UsageError(f"there is no folder {place.parent}: make it, or name another file.")
-    if whole.exists():
-        _check_replaceable(place, parts)
-
-
-def _check_replaceable(place: Path, parts: Sequence[Part]) -> None:
+    if not whole.exists():
+        return
+    if not whole.is_file():
+        raise UsageError(
+            f"{place} is not a regular file: name another with -o, or -o - to write to standard "
+            "output."
+        )
+    if _file(whole.stat()) in {part.file for part in parts}:
+        raise UsageError(
+            f"{place} is one of the parts: name another file with -o, or leave it out of them."
+        )
     try:
-        found = place.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise UsageError(
-                f"{place} is not a regular file: name another with -o, or -o - to write to "
-                "standard output."
-            )
-        if any((part.device, part.inode) == (found.st_dev, found.st_ino) for part in parts):
-            raise UsageError(
-                f"{place} is one of the parts: name another file with -o, or leave it out of them."
-            )
-        with place.open("rb") as file:
-            first = file.readline(LONGEST)
+        with whole.open("rb") as file:
+            first, _ = next(lines_of(file), (b"", 0))
     except OSError as error:
-        raise _unreadable(place, error) from error
+        raise unreadable(place, error) from error
     if first and read_head(first, 0) is None:
         raise UsageError(
             f"{place} is there and holds no notes: name another file with -o, or move that one "
@@ -148,7 +142,7 @@ def merging_into(place: Path) -> Iterator[BinaryIO]:
             yield file
     except OSError as error:
         raise LocalIOError(
-            f"{place} cannot be written ({_reason(error)}): make room, check the permissions of "
+            f"{place} cannot be written ({reason_of(error)}): make room, check the permissions of "
             "its folder, or name another file with -o."
         ) from error
 
@@ -165,17 +159,14 @@ class Merge:
         parts: Sequence[Part],
         newest: NewestLines,
         on_torn: Callable[[Path, int], None],
-        check: Callable[[], None] = lambda: None,
+        look: Look = go_on,
     ) -> None:
-        """`on_torn` is told the part and the length in bytes of a last line left out as torn.
-
-        `check` is asked at each line, and may raise to end the work.
-        """
+        """`on_torn` is told the part and the length in bytes of a last line left out as torn."""
         self._parts = parts
         self._newest = newest
         self._on_torn = on_torn
-        self._check = check
-        self._kind: _Kind | None = None
+        self._look = look
+        self._kind: tuple[tuple[str, bool], Path] | None = None
         self._lines: list[int] = []
 
     def read(self) -> None:
@@ -189,21 +180,21 @@ class Merge:
             self._lines.append(many)
 
     def _heads(self, part: Part) -> Iterator[tuple[str, int]]:
-        for number, line in enumerate(_lines(part, self._on_torn), 1):
-            self._check()
+        for number, line in enumerate(self._lines_of(part, self._on_torn), 1):
             head, kind = read_line(line), head_endpoint(line)
             if head is None or kind is None:
-                raise _foreign(part, number, line)
-            self._check_kind(_Kind(*kind, part.path), number)
+                raise UsageError(
+                    f"{part.path}:{number} is not a good line of harvester's: "
+                    f"{shown(line) or '(empty)'}: is it a file that `run -o` wrote? `harvester "
+                    "verify` tells what is wrong with one and what mends it."
+                )
+            first, path = self._kind = self._kind or (kind, part.path)
+            if kind != first:
+                raise UsageError(
+                    f"{part.path}:{number} holds {_in_words(*kind)}, but {path} holds "
+                    f"{_in_words(*first)}: they must not mix; merge them into files of their own."
+                )
             yield head.note_id, round(head.fetched_at * 1000)
-
-    def _check_kind(self, kind: _Kind, number: int) -> None:
-        first = self._kind = self._kind or kind
-        if (kind.endpoint, kind.simulated) != (first.endpoint, first.simulated):
-            raise UsageError(
-                f"{kind.path}:{number} holds {kind}, but {first.path} holds {first}: they must not "
-                "mix; merge them into files of their own."
-            )
 
     def copy(self, target: BinaryIO) -> Merged:
         """Write the newest lines, as they are, in the order of the parts and their lines."""
@@ -212,8 +203,7 @@ class Merge:
         number = left_out = 0
         for part, expected in zip(self._parts, self._lines, strict=True):
             begin = number
-            for line in _lines(part):
-                self._check()
+            for line in self._lines_of(part):
                 if number == skipped:
                     skipped = next(older, None)
                     left_out += 1
@@ -224,47 +214,41 @@ class Merge:
                 raise _changed(part)
         return Merged(number, left_out)
 
-
-def _lines(part: Part, on_torn: Callable[[Path, int], None] | None = None) -> Iterator[bytes]:
-    """The whole lines that the part had at the start, newline and all."""
-    left = sys.maxsize if part.is_gzip else part.size
-    try:
-        with _opened(part) as file:
-            while line := file.readline(min(left, LONGEST)):
-                left -= len(line)
-                if line.endswith(b"\n") or len(line) >= LONGEST or not may_be_torn(line):
-                    yield line
-                elif on_torn is not None:
-                    on_torn(part.path, len(line))
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UsageError(
-            f"{part.path} holds broken gzip data ({sanitize(str(error))}): fetch or pack it again."
-        ) from error
-    except OSError as error:
-        raise _unreadable(part.path, error) from error
-    if left > 0 and not part.is_gzip:
-        raise _changed(part)
-
-
-@contextmanager
-def _opened(part: Part) -> Iterator[BinaryIO]:
-    with ExitStack() as stack:
-        file: BinaryIO = stack.enter_context(part.path.open("rb", buffering=_BUFFER))
-        found = os.fstat(file.fileno())
-        if (found.st_dev, found.st_ino) != (part.device, part.inode):
+    def _lines_of(
+        self, part: Part, on_torn: Callable[[Path, int], None] = lambda _path, _size: None
+    ) -> Iterator[bytes]:
+        """The whole lines that the part had at the start, newline and all."""
+        size = sys.maxsize if part.is_gzip else part.size
+        end = 0
+        try:
+            with part.path.open("rb", buffering=_BUFFER) as file:
+                if _file(os.fstat(file.fileno())) != part.file:
+                    raise _changed(part)
+                # What it reads is buffered, and closed with the file beneath it.
+                unpacked = cast("BinaryIO", gzip.GzipFile(fileobj=file)) if part.is_gzip else file
+                for text, end in lines_of(unpacked):
+                    self._look()
+                    line = text[: len(text) - max(0, end - size)]
+                    if line.endswith(b"\n") or not may_be_torn(line):
+                        yield line
+                    elif line:
+                        on_torn(part.path, len(line))
+                    if end >= size:
+                        return
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise UsageError(
+                f"{part.path} holds broken gzip data ({sanitize(str(error))}): fetch or pack it "
+                "again."
+            ) from error
+        except OSError as error:
+            raise unreadable(part.path, error) from error
+        if not part.is_gzip and end < size:
             raise _changed(part)
-        if part.is_gzip:
-            file = cast("BinaryIO", stack.enter_context(gzip.GzipFile(fileobj=file)))
-        yield file
 
 
-def _foreign(part: Part, number: int, line: bytes) -> UsageError:
-    shown = sanitize(line[:_SHOWN].decode("utf-8", "replace").rstrip("\r\n"))
-    return UsageError(
-        f"{part.path}:{number} is not a good line of harvester's: {shown or '(empty)'}: is it a "
-        "file that `run -o` wrote? `harvester verify` tells what is wrong with one and what mends "
-        "it."
-    )
+def _in_words(endpoint: str, is_simulated: bool) -> str:  # noqa: FBT001 - as a line tells it
+    kind = "simulated" if is_simulated else "real"
+    return f"{kind} notes of {sanitize(endpoint)}"
 
 
 def _changed(part: Part) -> LocalIOError:
@@ -272,13 +256,3 @@ def _changed(part: Part) -> LocalIOError:
         f"{part.path} was changed while it was being merged: leave the parts alone, but for runs "
         "that append to them, and try again."
     )
-
-
-def _unreadable(path: Path, error: OSError) -> LocalIOError:
-    return LocalIOError(
-        f"cannot read {path}: {_reason(error)}: check the file and its permissions, then try again."
-    )
-
-
-def _reason(error: OSError) -> str:
-    return os.strerror(error.errno) if error.errno else str(error)

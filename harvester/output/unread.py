@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from base64 import b64encode
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harvester.disk import Disk
+from harvester.disk import Disk, reason_of
 from harvester.errors import LocalIOError
 from harvester.model import Answer, Job, Judgement
 from harvester.output.beside import append_beside
@@ -54,5 +53,4 @@ def keep_unread(output: Path, disk: Disk, lines: Sequence[bytes]) -> None:
     try:
         append_beside(path, disk, b"".join(lines))
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise LocalIOError(f"cannot write {path}: {reason}.") from error
+        raise LocalIOError(f"cannot write {path}: {reason_of(error)}.") from error

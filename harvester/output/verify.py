@@ -13,7 +13,6 @@ from typing import BinaryIO
 
 from msgspec import Struct
 
-from harvester.errors import LocalIOError
 from harvester.ledger.protocol import Extent, FoundLine
 from harvester.ledger.reader import KnownJob, LedgerReader
 from harvester.output.beside import PADDING
@@ -25,6 +24,7 @@ from harvester.output.lines import (
     read_head,
     read_line,
     shown,
+    unreadable,
 )
 from harvester.rules.envelope import is_json
 from harvester.sanitize import sanitize
@@ -91,10 +91,7 @@ def verify(path: Path, reader: LedgerReader, checked: Checked) -> Iterator[Damag
                 text = f"the ledger knows {known.length} bytes of it"
                 yield Damage(Remedy.PAY, "output missing", 0, text)
         except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            raise LocalIOError(
-                f"cannot read {path}: {reason}: check the file, then try again."
-            ) from error
+            raise unreadable(path, error) from error
 
 
 def _told(damages: Iterator[Damage]) -> Iterator[Damage]:

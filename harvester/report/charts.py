@@ -149,7 +149,7 @@ def _backlog_lines(data: ReportData) -> Iterator[Any]:
         fill="tozeroy",
         hovertemplate="%{y:,}",
     )
-    queued, ends_at = data.status["queued"], data.ends_at
+    queued, ends_at = data.status.queued, data.ends_at
     if ends_at is not None and queued:
         yield go.Scatter(
             name="forecast",

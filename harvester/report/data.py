@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
-from typing import Any
 
 from msgspec import Struct
 
@@ -13,6 +12,7 @@ from harvester.ledger.history import Failures, History, Timeline
 from harvester.ledger.hosts import Hosts
 from harvester.ledger.reader import LedgerReader
 from harvester.model import State
+from harvester.status.model import Status
 from harvester.status.reading import StatusQuery, kind_of, snapshot, status_of
 
 MOST_REASONS = 30
@@ -20,7 +20,7 @@ MOST_IDS = 1000
 
 
 class ReportData(Struct, frozen=True):
-    """What there is to tell; `status` is that of `status --json`, `latency` median and p95.
+    """What there is to tell; `latency` is median and p95.
 
     `name` is what people know the harvest by; `target` names it in a shell command.
     """
@@ -28,7 +28,7 @@ class ReportData(Struct, frozen=True):
     name: str
     target: str
     query: StatusQuery
-    status: Mapping[str, Any]
+    status: Status
     timeline: Timeline
     latency: tuple[float | None, float | None]
     charged: Mapping[date, int]
@@ -38,8 +38,7 @@ class ReportData(Struct, frozen=True):
     @property
     def ends_at(self) -> float | None:
         """When the rest will be done, in Unix seconds, if that can be told."""
-        told = self.status["forecast"]["endsAt"]
-        return None if told is None else datetime.fromisoformat(told).timestamp()
+        return self.status.forecast.ends_at
 
 
 def read_report(

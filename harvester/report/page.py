@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from html import escape
 from importlib.resources import files
 from string import Template
-from typing import Any
 
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
@@ -21,6 +20,7 @@ from harvester.model import State
 from harvester.report.charts import figures_of
 from harvester.report.data import ReportData
 from harvester.sanitize import sanitize
+from harvester.status.model import FleetRun, RunStatus
 
 _LONGEST_REASON = 200
 _MOST_CODES = 6
@@ -107,9 +107,9 @@ def _name(data: ReportData) -> str:
 
 def _subtitle(data: ReportData) -> str:
     status = data.status
-    kind = " (simulated)" if status["simulated"] else ""
+    kind = " (simulated)" if status.simulated else ""
     made = _clock(data, data.query.now)
-    return f"{_text(str(status['endpoint']))}{kind} · as of {made}"
+    return f"{_text(str(status.endpoint))}{kind} · as of {made}"
 
 
 def _clock(data: ReportData, seconds: float, form: str = "%Y-%m-%d %H:%M") -> str:
@@ -130,10 +130,10 @@ def _footer(data: ReportData) -> str:
 
 def _parts(data: ReportData) -> Iterator[tuple[str, str, int]]:
     status = data.status
-    yield "done", "good", status["done"]
-    yield "rejected", "bad", status["rejected"]
-    yield "exhausted", "odd", status["exhausted"]
-    yield "queued", "fair", status["queued"]
+    yield "done", "good", status.done
+    yield "rejected", "bad", status.rejected
+    yield "exhausted", "odd", status.exhausted
+    yield "queued", "fair", status.queued
 
 
 def _total(data: ReportData) -> int:
@@ -155,18 +155,18 @@ def _bar_text(data: ReportData) -> str:
 
 def _tiles(data: ReportData) -> Iterator[str]:
     status, total = data.status, _total(data)
-    share = f" ({status['done'] / total:.1%})" if total else ""
-    waiting = f"in the queue; {status['waiting']:,} wait to be retried"
-    failed = f"{status['rejected']:,} rejected, {status['exhausted']:,} exhausted"
-    yield _tile("done", f"{status['done']:,}", f"of {count(total, 'note')}{share}", "good")
-    yield _tile("left", f"{status['queued']:,}", waiting, "fair")
-    yield _tile("failed", f"{status['rejected'] + status['exhausted']:,}", failed, "bad")
+    share = f" ({status.done / total:.1%})" if total else ""
+    waiting = f"in the queue; {status.waiting:,} wait to be retried"
+    failed = f"{status.rejected:,} rejected, {status.exhausted:,} exhausted"
+    yield _tile("done", f"{status.done:,}", f"of {count(total, 'note')}{share}", "good")
+    yield _tile("left", f"{status.queued:,}", waiting, "fair")
+    yield _tile("failed", f"{status.rejected + status.exhausted:,}", failed, "bad")
     yield _end_tile(data)
     yield _spend_tile(data)
     yield _calls_tile(data)
     yield _latency_tile(data)
     maybe = "calls that broke off may have been charged"
-    yield _tile("unanswered", f"{status['unanswered']:,}", maybe)
+    yield _tile("unanswered", f"{status.unanswered:,}", maybe)
 
 
 def _tile(label: str, number: str, note: str, colour: str = "") -> str:
@@ -178,29 +178,27 @@ def _tile(label: str, number: str, note: str, colour: str = "") -> str:
 
 
 def _end_tile(data: ReportData) -> str:
-    ahead, price = data.status["forecast"], data.query.price
-    if not data.status["queued"]:
+    ahead, price = data.status.forecast, data.query.price
+    if not data.status.queued:
         return _tile("done by", "now", "nothing is queued")
     number = "not known" if data.ends_at is None else _clock(data, data.ends_at, "%b %-d, %H:%M")
-    cost = "" if price is None else f" for {ahead['cost']:,.2f}"
-    when = "from now" if ahead["startsAt"] is None else "when the next day begins"
-    note = f"if calls go on {when}: about {count(ahead['calls'], 'call')}{cost}"
+    cost = "" if price is None else f" for {ahead.cost:,.2f}"
+    when = "from now" if ahead.starts_at is None else "when the next day begins"
+    note = f"if calls go on {when}: about {count(ahead.calls, 'call')}{cost}"
     return _tile("done by", number, note)
 
 
 def _spend_tile(data: ReportData) -> str:
     status, price = data.status, data.query.price
     if price is None:
-        return _tile(
-            "charged", f"{status['charged']:,}", f"calls; {status['chargedToday']:,} today"
-        )
-    note = f"{count(status['charged'], 'call')} at {price:g}; {status['costToday']:,.2f} today"
-    return _tile("spent", f"{status['cost']:,.2f}", note)
+        return _tile("charged", f"{status.charged:,}", f"calls; {status.charged_today:,} today")
+    note = f"{count(status.charged, 'call')} at {price:g}; {status.cost_today:,.2f} today"
+    return _tile("spent", f"{status.cost:,.2f}", note)
 
 
 def _calls_tile(data: ReportData) -> str:
     calls = sum(sum(step.calls.values()) for step in data.timeline.steps)
-    share = data.status["charged"] / calls if calls else 0.0
+    share = data.status.charged / calls if calls else 0.0
     return _tile("calls", f"{calls:,}", f"{share:.1%} of them brought a note")
 
 
@@ -314,14 +312,14 @@ def _command(data: ReportData, command: str, options: str) -> str:
 
 
 def _runs(data: ReportData) -> Iterator[str]:
-    runs = data.status["runs"][: -_MOST_RUNS - 1 : -1]
+    runs = data.status.runs[: -_MOST_RUNS - 1 : -1]
     if not runs:
         yield '<p class="empty">No run yet.</p>'
         return
-    if len(data.status["runs"]) > len(runs):
+    if len(data.status.runs) > len(runs):
         everything = _command(data, "status", "--json")
         yield (
-            f'<p class="quiet">The latest {len(runs)} of {len(data.status["runs"]):,}; '
+            f'<p class="quiet">The latest {len(runs)} of {len(data.status.runs):,}; '
             f"all: <code>{everything}</code></p>"
         )
     yield _table(data, runs[:_FIRST_RUNS])
@@ -331,14 +329,14 @@ def _runs(data: ReportData) -> Iterator[str]:
         yield f"<details><summary>{earlier}</summary>{table}</details>"
 
 
-def _table(data: ReportData, runs: list[dict[str, Any]]) -> str:
+def _table(data: ReportData, runs: Sequence[RunStatus]) -> str:
     names = [name for name, _ in _cells(data, runs[0])]
     heads = (f'<th scope="col"{_numeric(name)}>{name}</th>' for name in names)
     rows = "".join(_row(data, run) for run in runs)
     return f"<table><thead><tr>{''.join(heads)}</tr></thead><tbody>{rows}</tbody></table>"
 
 
-def _row(data: ReportData, run: Mapping[str, Any]) -> str:
+def _row(data: ReportData, run: RunStatus) -> str:
     cells = (
         f'<td data-label="{name}"{_numeric(name)}><span>{value}</span></td>'
         for name, value in _cells(data, run)
@@ -350,26 +348,24 @@ def _numeric(name: str) -> str:
     return "" if name in {"host", "began", "ended", "other answers"} else ' class="number"'
 
 
-def _cells(data: ReportData, run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    if "host" in run:
-        yield "host", _text(run["host"])
-    yield "began", _clock(data, datetime.fromisoformat(run["startedAt"]).timestamp())
-    yield "took", duration(run["seconds"])
+def _cells(data: ReportData, run: RunStatus) -> Iterator[tuple[str, str]]:
+    if isinstance(run, FleetRun):
+        yield "host", _text(run.host)
+    yield "began", _clock(data, run.started_at)
+    yield "took", duration(run.seconds)
     yield "ended", _ended(run)
-    yield "calls", f"{run['calls']:,}"
-    yield "saved", f"{run['charged']:,}"
-    yield "calls/min", _NONE if run["rate"] is None else f"{run['rate'] * 60:,.1f}"
-    yield "median", _seconds(run["medianSeconds"])
-    yield "p95", _seconds(run["p95Seconds"])
-    yield "other answers", _others(run["byCode"])
+    yield "calls", f"{run.calls:,}"
+    yield "saved", f"{run.charged:,}"
+    yield "calls/min", _NONE if run.rate is None else f"{run.rate * 60:,.1f}"
+    yield "median", _seconds(run.median_seconds)
+    yield "p95", _seconds(run.p95_seconds)
+    yield "other answers", _others(run.by_code)
 
 
-def _ended(run: Mapping[str, Any]) -> str:
-    if run["state"] == "finished":
-        return _text(f"{run['reason']} (exit {run['exitCode']})")
-    return {"running": "still going on", "killed": "killed"}.get(
-        run["state"], "going on, or killed"
-    )
+def _ended(run: RunStatus) -> str:
+    if run.state == "finished":
+        return _text(f"{run.reason} (exit {run.exit_code})")
+    return {"running": "still going on", "killed": "killed"}.get(run.state, "going on, or killed")
 
 
 def _others(by_code: Mapping[str, int]) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, tzinfo
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 from msgspec import Struct
+
+from harvester.rules.day import day_ends
 
 # Nobody plans for longer, in days.
 _HORIZON = 3660
@@ -74,7 +76,7 @@ def forecast(
     pace: float | None,
     cap: DailyCap | None,
     now: float,
-    zone: tzinfo,
+    zone: ZoneInfo,
 ) -> Forecast:
     """How `queued` notes will fare from `now` (Unix seconds) on, at a pace in calls a second.
 
@@ -102,14 +104,14 @@ def _end(
     today: float | None,
     a_day: float | None,
     now: float,
-    zone: tzinfo,
+    zone: ZoneInfo,
 ) -> tuple[float, int] | None:
     """When so many calls are made, and on how many days; `today` and `a_day` are calls allowed."""
     at, allowed, days = now, today, 0
     for _ in range(_HORIZON):
         if calls <= 0:
             return at, days
-        midnight = next_midnight(at, zone)
+        midnight = day_ends(at, zone)
         possible = (midnight - at) * pace
         if allowed is not None:
             possible = min(possible, allowed)
@@ -119,12 +121,6 @@ def _end(
         calls -= possible
         at, allowed = midnight, a_day
     return None
-
-
-def next_midnight(at: float, zone: tzinfo) -> float:
-    """When the next calendar day of a zone begins; both moments are Unix seconds."""
-    tomorrow = datetime.fromtimestamp(at, zone).date() + timedelta(days=1)
-    return datetime(tomorrow.year, tomorrow.month, tomorrow.day, tzinfo=zone).timestamp()
 
 
 def _up(calls: float) -> int:

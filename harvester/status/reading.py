@@ -1,4 +1,4 @@
-"""What a ledger holds, as the JSON-able mapping that `status --json` prints."""
+"""Reads what a ledger holds, at one moment."""
 
 from __future__ import annotations
 
@@ -13,23 +13,29 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 from msgspec.structs import replace
 
-from harvester.formatting import iso_utc
 from harvester.ledger.hosts import Hosts
 from harvester.ledger.reader import LedgerReader, RunRow
 from harvester.model import Answer, Counts, StopReason, Verdict
 from harvester.output.holder import is_held
-from harvester.rules.day import day_began
+from harvester.rules.day import day_began, day_ends
 from harvester.rules.forecast import (
     DailyCap,
     Experience,
     Pace,
     forecast,
-    next_midnight,
     pace_to_expect,
 )
 from harvester.rules.verdicts import judge
 from harvester.sanitize import sanitize
-from harvester.status.runs import fleet_of, run_of, runs_of_fleet, sessions_of
+from harvester.status.model import Ahead, Failure, FleetStatus, Left, RunStatus, Status
+from harvester.status.runs import (
+    duplicates_of,
+    part_of,
+    run_of,
+    runs_of_fleet,
+    sessions_of,
+    stop_of,
+)
 
 # A run that was shorter, or made fewer calls, says little about the pace of the next one.
 _TELLING_SECONDS = 1.0
@@ -75,8 +81,8 @@ def snapshot(
 
 def read_status(
     reader: LedgerReader, output: Path | None, query: StatusQuery, hosts: Hosts | None = None
-) -> dict[str, Any]:
-    """The status at one moment; also tells whether the runs go on.
+) -> Status:
+    """Returns the status at one moment; it also tells whether the runs go on.
 
     `output` as `snapshot` has it. Raises LedgerError, LocalIOError.
     """
@@ -84,53 +90,57 @@ def read_status(
         return status_of(reader, known, hosts)
 
 
-def status_of(
-    reader: LedgerReader, query: StatusQuery, hosts: Hosts | None = None
-) -> dict[str, Any]:
-    """All of `status --json`, as the README tells it; moments are ISO 8601 in UTC.
-
-    `hosts` are those of a fleet, which adds what only a fleet has.
-    """
-    now = query.now
-    began = day_began(now, query.zone)
-    counts, meta, rows = reader.counts(now), reader.meta(), reader.runs()
-    due = reader.next_due(now)
-    charged, charged_today = reader.charged(), reader.charged(began)
+def status_of(reader: LedgerReader, query: StatusQuery, hosts: Hosts | None = None) -> Status:
+    """Returns the status within a snapshot; `hosts` are those of a fleet, a FleetStatus then."""
+    rows = reader.runs()
     if hosts is None:
-        is_leased = reader.is_leased(now)
+        is_leased = reader.is_leased(query.now)
         open_state = state_of_open_run(is_held=query.is_held, is_leased=is_leased)
-        runs = sessions = _runs(rows, now, open_state)
-        of_fleet = {}
-    else:
-        places = hosts.runs()
-        runs, sessions = runs_of_fleet(rows, places, now), sessions_of(rows, places, now)
-        of_fleet = fleet_of(hosts)
+        runs = _runs(rows, query.now, open_state)
+        return Status(**_fields(reader, query, rows, runs), runs=runs)
+    places = hosts.runs()
+    sessions = sessions_of(rows, places, query.now)
+    return FleetStatus(
+        **_fields(reader, query, rows, sessions),
+        runs=runs_of_fleet(rows, places, query.now),
+        parts=[part_of(host) for host in hosts.hosts()],
+        duplicates=duplicates_of(hosts),
+        stops=[stop_of(row) for row in hosts.stops()],
+    )
+
+
+def _fields(
+    reader: LedgerReader, query: StatusQuery, rows: Sequence[RunRow], runs: Sequence[RunStatus]
+) -> dict[str, Any]:
+    """What the status of any ledger has; the forecast goes by `runs`."""
+    now = query.now
+    counts, meta, began = reader.counts(now), reader.meta(), day_began(now, query.zone)
+    charged, charged_today = reader.charged(), reader.charged(began)
     met = _quota_met(reader, rows, query)
-    ahead = _forecast(counts, rows, sessions, query, reader.used(began), met)
+    ahead = _forecast(counts, rows, runs, query, reader.used(began), met)
+    hours = None if ahead.seconds is None else ahead.seconds / _HOUR
     return {
         "done": counts.done,
         "queued": counts.queued,
         "waiting": counts.waiting,
-        "nextDue": None if due is None else iso_utc(due),
-        "inFlight": reader.sent(),
+        "next_due": reader.next_due(now),
+        "in_flight": reader.sent(),
         "rejected": counts.rejected,
         "exhausted": counts.exhausted,
         "failures": _failures(reader),
         "unanswered": reader.unanswered(),
         "closed": sum(row.closed for row in rows),
         "charged": charged,
-        "chargedToday": charged_today,
+        "charged_today": charged_today,
         "price": query.price,
         "cost": _cost(charged, query),
-        "costToday": _cost(charged_today, query),
+        "cost_today": _cost(charged_today, query),
         "endpoint": meta.get("endpoint"),
         "simulated": bool(meta.get("simulated")),
-        "asOf": iso_utc(now),
-        "dayTimezone": str(query.zone),
-        "left": _left(ahead),
+        "as_of": now,
+        "day_timezone": str(query.zone),
+        "left": Left(ahead.calls, hours, None if hours is None else hours / 24),
         "forecast": ahead,
-        "runs": runs,
-        **of_fleet,
     }
 
 
@@ -149,14 +159,9 @@ def _cost(calls: int, query: StatusQuery) -> float | None:
     return None if query.price is None else round(calls * query.price, 6)
 
 
-def _failures(reader: LedgerReader) -> list[dict[str, Any]]:
+def _failures(reader: LedgerReader) -> list[Failure]:
     return [
-        {
-            "state": group.state.name.lower(),
-            "code": group.code,
-            "reason": sanitize(group.reason),
-            "notes": group.jobs,
-        }
+        Failure(group.state.name.lower(), group.code, sanitize(group.reason), group.jobs)
         for group in reader.failed_groups(kind_of, _MOST_GROUPS)
     ]
 
@@ -173,7 +178,7 @@ def _general(match: re.Match[str]) -> str:
     return "…" if is_one_of_many else word
 
 
-def _runs(rows: Sequence[RunRow], now: float, open_state: str) -> list[dict[str, Any]]:
+def _runs(rows: Sequence[RunRow], now: float, open_state: str) -> list[RunStatus]:
     """Only the last run can go on: each of them held OUTPUT alone."""
     begun = [row.started_at for row in rows[1:]] + [now]
     states = ["killed"] * len(rows[1:]) + [open_state] * len(rows[:1])
@@ -199,7 +204,7 @@ def _quota_met(reader: LedgerReader, rows: Sequence[RunRow], query: StatusQuery)
     if last is None or last.finished_at is None or last.reason != StopReason.QUOTA.value:
         return None
     ended, zone = last.finished_at, query.zone
-    until = next_midnight(ended, zone)
+    until = day_ends(ended, zone)
     charged = reader.charged(day_began(ended, zone))
     return _Quota(charged, until if until > query.now else None)
 
@@ -207,11 +212,11 @@ def _quota_met(reader: LedgerReader, rows: Sequence[RunRow], query: StatusQuery)
 def _forecast(
     counts: Counts,
     rows: Sequence[RunRow],
-    runs: Sequence[dict[str, Any]],
+    runs: Sequence[RunStatus],
     query: StatusQuery,
     used_today: int,
     quota: _Quota | None,
-) -> dict[str, Any]:
+) -> Ahead:
     past = _experience(rows)
     pace = _pace(runs, query.rate)
     per_second = None if pace is None else pace.per_second
@@ -226,22 +231,22 @@ def _forecast(
     seconds = None if ahead.ends_at is None else ahead.ends_at - query.now
     left_today = None if daily is None else daily.left_today
     share = past.save_share
-    return {
-        "notes": counts.queued,
-        "calls": ahead.calls,
-        "charged": ahead.charged,
-        "cost": _cost(ahead.charged, query),
-        "saveShare": None if share is None else round(share, 4),
-        "rate": per_second,
-        "rateFrom": None if pace is None else pace.source,
-        "dailyCap": cap,
-        "leftToday": left_today if begins == query.now else 0,
-        "quotaMet": None if quota is None else quota.charged,
-        "startsAt": None if begins == query.now else iso_utc(begins),
-        "seconds": None if seconds is None else round(seconds, 3),
-        "days": ahead.days,
-        "endsAt": None if ahead.ends_at is None else iso_utc(ahead.ends_at),
-    }
+    return Ahead(
+        counts.queued,
+        ahead.calls,
+        ahead.charged,
+        _cost(ahead.charged, query),
+        save_share=None if share is None else round(share, 4),
+        rate=None if pace is None else pace.per_second,
+        rate_from=None if pace is None else pace.source,
+        daily_cap=cap,
+        left_today=left_today if begins == query.now else 0,
+        quota_met=None if quota is None else quota.charged,
+        starts_at=None if begins == query.now else begins,
+        seconds=None if seconds is None else round(seconds, 3),
+        days=ahead.days,
+        ends_at=ahead.ends_at,
+    )
 
 
 def _experience(rows: Sequence[RunRow]) -> Experience:
@@ -259,22 +264,14 @@ def _is_reject(code: int | None) -> bool:
     return judge(answer).verdict is Verdict.REJECT
 
 
-def _pace(runs: Sequence[dict[str, Any]], option: float | None) -> Pace | None:
+def _pace(runs: Sequence[RunStatus], option: float | None) -> Pace | None:
     """The pace to expect after these runs: as the last one tells, else the last telling one."""
-    last = runs[-1] if runs else {"askedRate": None}
+    asked = runs[-1].asked_rate if runs else None
     telling = [run for run in runs if _is_telling(run)]
-    reached = telling[-1]["rate"] if telling else None
-    if telling and telling[-1] is not last and last["askedRate"] is not None:
-        reached = None
-    return pace_to_expect(option, last["askedRate"], reached)
+    is_of_last = bool(telling) and telling[-1] is runs[-1]
+    reached = telling[-1].rate if telling and (is_of_last or asked is None) else None
+    return pace_to_expect(option, asked, reached)
 
 
-def _is_telling(run: dict[str, Any]) -> bool:
-    return bool(run["seconds"] >= _TELLING_SECONDS and run["calls"] >= _TELLING_CALLS)
-
-
-def _left(ahead: dict[str, Any]) -> dict[str, Any]:
-    """The forecast in short: calls, and the hours and days until all is done."""
-    seconds = ahead["seconds"]
-    hours = None if seconds is None else seconds / _HOUR
-    return {"calls": ahead["calls"], "hours": hours, "days": None if hours is None else hours / 24}
+def _is_telling(run: RunStatus) -> bool:
+    return run.seconds >= _TELLING_SECONDS and run.calls >= _TELLING_CALLS

@@ -1,47 +1,51 @@
-"""Runs as `status --json` tells them, also those of a fleet, which go on at the same time."""
+"""The runs of a ledger, also those of a fleet, which go on at the same time."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 from msgspec.structs import replace
 
-from harvester.formatting import iso_utc
-from harvester.ledger.hosts import HostRow, Hosts, RunPlace
+from harvester.ledger.hosts import HostRow, Hosts, RunPlace, StopRow
 from harvester.ledger.reader import RunRow
 from harvester.rules.latency import quantile
 from harvester.sanitize import sanitize
+from harvester.status.model import Duplicate, FleetRun, Part, RunStatus, Stop
 
 # However many there are, they must not fill the memory.
 _MOST_DUPLICATES = 1000
 
 
-def run_of(row: RunRow, until: float, state: str) -> dict[str, Any]:
-    """A run; `until` is when the next one began, or now."""
+def run_of(row: RunRow, until: float, state: str) -> RunStatus:
+    """Returns a run; `until` is when the next one began, or now."""
+    return RunStatus(**_fields(row, until, state))
+
+
+def _fields(row: RunRow, until: float, state: str) -> dict[str, Any]:
     calls = sum(row.by_code.values())
     seconds = max(0.0, _end(row, until, state) - row.started_at)
     median, p95 = (quantile(row.latencies, share) for share in (0.5, 0.95))
     return {
-        "startedAt": iso_utc(row.started_at),
-        "finishedAt": None if row.finished_at is None else iso_utc(row.finished_at),
+        "started_at": row.started_at,
+        "finished_at": row.finished_at,
         "seconds": round(seconds, 3),
         "state": state,
         "reason": row.reason,
-        "exitCode": row.exit_code,
+        "exit_code": row.exit_code,
         "calls": calls,
         "charged": row.by_code.get(0, 0),
         "unanswered": row.unanswered,
         "closed": row.closed,
-        "badLines": row.bad_lines,
-        "byCode": {"none" if c is None else str(c): many for c, many in row.by_code.items()},
+        "bad_lines": row.bad_lines,
+        "by_code": {"none" if c is None else str(c): many for c, many in row.by_code.items()},
         "rate": round(calls / seconds, 4) if calls and seconds else None,
-        "askedRate": row.rate,
-        "dailyCap": row.daily_cap,
-        "medianSeconds": None if median is None else round(median, 4),
-        "p95Seconds": None if p95 is None else round(p95, 4),
+        "asked_rate": row.rate,
+        "daily_cap": row.daily_cap,
+        "median_seconds": None if median is None else round(median, 4),
+        "p95_seconds": None if p95 is None else round(p95, 4),
     }
 
 
@@ -53,18 +57,18 @@ def _end(row: RunRow, until: float, state: str) -> float:
 
 def runs_of_fleet(
     rows: Sequence[RunRow], places: Mapping[int, RunPlace], now: float
-) -> list[dict[str, Any]]:
-    """Runs of a fleet, oldest first, each with its host, part and session."""
+) -> list[FleetRun]:
+    """Returns the runs of a fleet, oldest first."""
     return [
-        {
-            **run_of(row, until, state),
-            "host": sanitize(places[row.number].host),
-            "path": sanitize(places[row.number].path),
-            "part": places[row.number].part,
-            "session": places[row.number].session,
-        }
+        FleetRun(
+            **_fields(row, until, state),
+            host=sanitize(place.host),
+            path=sanitize(place.path),
+            part=place.part,
+            session=place.session,
+        )
         for row, until, state in _lives(rows, places, now)
-        if row.number in places
+        for place in (places[row.number],)
     ]
 
 
@@ -96,7 +100,7 @@ def _state(row: RunRow, place: RunPlace, began: Mapping[str, float]) -> str:
 
 def sessions_of(
     rows: Sequence[RunRow], places: Mapping[int, RunPlace], now: float
-) -> list[dict[str, Any]]:
+) -> list[RunStatus]:
     """Runs of a fleet added up by session, as if one host had made each, oldest first."""
     lives = sorted(_lives(rows, places, now), key=lambda life: places[life[0].number].session)
     return [
@@ -105,7 +109,7 @@ def sessions_of(
     ]
 
 
-def _session(lives: Sequence[tuple[RunRow, float, str]]) -> dict[str, Any]:
+def _session(lives: Sequence[tuple[RunRow, float, str]]) -> RunStatus:
     rows = [row for row, _, _ in lives]
     by_code, latencies = (Counter[Any](), Counter[int]())
     for row in rows:
@@ -125,48 +129,31 @@ def _session(lives: Sequence[tuple[RunRow, float, str]]) -> dict[str, Any]:
     return run_of(whole, max(ends), "finished")
 
 
-def fleet_of(hosts: Hosts) -> dict[str, Any]:
-    """What only a fleet's status has: its parts, duplicates that were paid for, tokens at rest."""
-    return {
-        "parts": [_part(host) for host in hosts.hosts()],
-        "duplicates": list(_duplicates(hosts)),
-        "stops": [
-            {
-                "token": stop.token,
-                "reason": sanitize(stop.reason),
-                "detail": sanitize(stop.detail),
-                "at": iso_utc(stop.at),
-            }
-            for stop in hosts.stops()
-        ],
-    }
-
-
-def _part(host: HostRow) -> dict[str, Any]:
-    return {
-        "part": host.part,
-        "host": sanitize(host.host),
-        "path": sanitize(host.path),
-        "alive": host.is_alive,
-        "lastHeartbeat": None if host.seen_at is None else iso_utc(host.seen_at),
-        "rate": round(host.rate, 4),
-        "runs": host.runs,
-        "calls": host.calls,
-        "charged": host.charged,
-        "unanswered": host.unanswered,
-        "notes": host.notes,
-        "duplicates": host.duplicates,
-        "bytes": host.length,
-    }
-
-
-def _duplicates(hosts: Hosts) -> Iterable[dict[str, Any]]:
-    return (
-        {
-            "noteId": row.note_id,
-            "part": row.part,
-            "fetchedAt": iso_utc(row.fetched_at),
-            "foundAt": iso_utc(row.found_at),
-        }
-        for row in hosts.duplicates(_MOST_DUPLICATES)
+def part_of(host: HostRow) -> Part:
+    """Returns a part as it is told."""
+    return Part(
+        host.part,
+        sanitize(host.host),
+        sanitize(host.path),
+        alive=host.is_alive,
+        last_heartbeat=host.seen_at,
+        rate=round(host.rate, 4),
+        runs=host.runs,
+        calls=host.calls,
+        charged=host.charged,
+        unanswered=host.unanswered,
+        notes=host.notes,
+        duplicates=host.duplicates,
+        bytes=host.length,
     )
+
+
+def duplicates_of(hosts: Hosts) -> list[Duplicate]:
+    """Returns the first lines that were paid for though their notes were done."""
+    rows = hosts.duplicates(_MOST_DUPLICATES)
+    return [Duplicate(row.note_id, row.part, row.fetched_at, row.found_at) for row in rows]
+
+
+def stop_of(row: StopRow) -> Stop:
+    """Returns a token's rest as it is told."""
+    return Stop(row.token, sanitize(row.reason), sanitize(row.detail), row.at)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from harvester.errors import LocalIOError, UsageError
 from harvester.ledger.newest import newest_lines
 from harvester.model import Job, Judgement, Verdict
+from harvester.output import lines as lines_module
 from harvester.output import merge as module
 from harvester.output.lines import make_line
 from harvester.output.merge import Merge, Merged, check_place, merging_into, parts_of
@@ -190,7 +191,7 @@ def test_what_is_no_line_of_ours_is_named(folder: Folder, bad: bytes, shown: str
 
 
 def test_a_line_past_all_bounds_is_no_line(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LONGEST", 1000)
+    monkeypatch.setattr(lines_module, "LONGEST", 1000)
     for end in (b"\n", b""):
         path = folder.part("one", line(1), line(2)[:100] + b"x" * 5000 + end)
         assert folder.refused(path).startswith(f"{path}:2 is not a good line")

@@ -19,6 +19,7 @@ from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import Job, Outcome, State
 from harvester.output.holder import is_held
 from harvester.sanitize import has_unprintable
+from harvester.status.model import Status, to_json
 from harvester.status.reading import StatusQuery, kind_of, state_of_open_run, status_of
 
 NOW = 1795395723.0
@@ -38,6 +39,14 @@ PROMISED = [
     "runs",
 ]
 PROMISED_OF_RUNS = ["startedAt", "finishedAt", "reason", "exitCode", "calls", "charged", "byCode"]
+
+
+class Told(dict[str, Any]):
+    """A status as `status --json` tells it, and as it is."""
+
+    def __init__(self, status: Status) -> None:
+        super().__init__(json.loads(to_json(status)))
+        self.status = status
 
 
 class History:
@@ -82,10 +91,10 @@ class History:
     def adopt(self, line: FoundLine) -> None:
         self._ledger.adopt([line], Extent(self._end))
 
-    def status(self, **asked: Any) -> dict[str, Any]:  # noqa: ANN401 - fields of a query
+    def status(self, **asked: Any) -> Told:  # noqa: ANN401 - fields of a query
         query = StatusQuery(**{"now": self.now, "zone": SHANGHAI, **asked})
         with reading(self.path) as reader, reader.snapshot():
-            return status_of(reader, query)
+            return Told(status_of(reader, query))
 
     def close(self) -> None:
         self._ledger.close()
@@ -98,8 +107,8 @@ def history(tmp_path: Path) -> Iterator[History]:
     held.close()
 
 
-def page(status: dict[str, Any], price: float | None = None, width: int | None = None) -> str:
-    return "\n".join(status_lines(status, price, width))
+def page(told: Told, width: int | None = None) -> str:
+    return "\n".join(status_lines(told.status, width))
 
 
 def test_the_status_holds_what_the_contract_promises_and_is_json(history: History) -> None:
@@ -119,7 +128,7 @@ def test_the_status_holds_what_the_contract_promises_and_is_json(history: Histor
 def test_without_any_run_nothing_is_told_and_nothing_fails(history: History) -> None:
     status = history.status(price=0.05)
     assert (status["runs"], status["forecast"]["rate"], status["cost"]) == ([], None, 0.0)
-    assert "nothing is queued" in page(status, 0.05)
+    assert "nothing is queued" in page(status)
     assert "0 runs" not in page(status)
 
 
@@ -130,7 +139,7 @@ def test_without_any_answer_each_note_is_one_call_and_no_time_is_guessed(history
     status = history.status(price=0.05)
     assert status["left"] == {"calls": 3, "hours": None, "days": None}
     assert (status["forecast"]["cost"], status["forecast"]["endsAt"]) == (0.15, None)
-    shown = page(status, 0.05)
+    shown = page(status)
     assert "3 notes left: at least 3 calls, 3 charged (0.15 at 0.05 a call)" in shown
     assert "cannot be told yet" in shown
     assert "--rate" in shown
@@ -236,7 +245,7 @@ def test_a_run_is_told_with_its_rate_and_latencies(history: History) -> None:
     assert (run["byCode"], run["dailyCap"]) == ({"none": 5, "0": 20}, 50)
     assert run["medianSeconds"] == pytest.approx(0.1, rel=0.045)
     assert run["p95Seconds"] == pytest.approx(0.1, rel=0.045)
-    shown = page(history.status(), 0.05)
+    shown = page(history.status(price=0.05))
     assert "2026-11-23 09:02, 10 s: limit (exit 7)" in shown
     assert "25 calls, 20 charged (1.00), 3 unanswered, 2 not taken" in shown
     assert re.search("not taken +2 +met a connection that had ended", shown)
@@ -398,7 +407,7 @@ def test_a_long_history_is_summed_up_for_people_and_whole_in_json(history: Histo
 
 
 @pytest.fixture
-def full(history: History) -> dict[str, Any]:
+def full(history: History) -> Told:
     """A status with everything in it, Chinese reasons and hostile ones."""
     history.begin(rate=5.0, cap=20_000)
     history.enrol(2000)
@@ -413,10 +422,8 @@ def full(history: History) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 132])
-def test_no_line_is_wider_than_the_terminal_and_nothing_is_lost(
-    full: dict[str, Any], width: int
-) -> None:
-    lines = list(status_lines(full, 0.05, width))
+def test_no_line_is_wider_than_the_terminal_and_nothing_is_lost(full: Told, width: int) -> None:
+    lines = list(status_lines(full.status, width))
     assert max(map(cell_len, lines)) <= width
     squeezed = "".join("".join(lines).split())
     assert "该笔记不存在或者已经被作者删除了" in squeezed
@@ -425,8 +432,8 @@ def test_no_line_is_wider_than_the_terminal_and_nothing_is_lost(
     assert r"\x1b[31mred\x0d\x0anext\u202e" in squeezed
 
 
-def test_columns_are_aligned_whatever_the_script(full: dict[str, Any]) -> None:
-    lines = page(full, 0.05, 80).splitlines()
+def test_columns_are_aligned_whatever_the_script(full: Told) -> None:
+    lines = page(full, 80).splitlines()
     begins = {
         cell_len(line[: line.index(reason)])
         for line in lines
@@ -436,15 +443,15 @@ def test_columns_are_aligned_whatever_the_script(full: dict[str, Any]) -> None:
     assert len(begins) == 1
 
 
-def test_where_nobody_looks_no_line_is_broken_or_coloured(full: dict[str, Any]) -> None:
-    shown = page(full, 0.05)
+def test_where_nobody_looks_no_line_is_broken_or_coloured(full: Told) -> None:
+    shown = page(full)
     assert "collection failed: " + "长" * 90 + "\n" in shown
     assert "\x1b" not in shown
     assert not [line for line in shown.splitlines() if line != line.rstrip()]
 
 
-def test_the_page_reads_as_it_should(full: dict[str, Any]) -> None:
-    assert page(full, 0.05, 80).splitlines()[:14] == [
+def test_the_page_reads_as_it_should(full: Told) -> None:
+    assert page(full, 80).splitlines()[:14] == [
         "xiaohongshu-pgy/note-detail/v1 (simulated)",
         "2026-11-23 09:08, like all times here in Asia/Shanghai",
         "",

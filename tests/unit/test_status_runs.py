@@ -46,15 +46,15 @@ PLACES = {
 def test_each_run_is_told_by_heartbeats_and_leases() -> None:
     runs = runs_of_fleet(ROWS, PLACES, NOW)
     states = ["finished", "killed", "unknown", "running", "unknown"]
-    assert [run["state"] for run in runs] == states
-    assert [run["seconds"] for run in runs] == [50, 5, 5, 40, 5]
-    assert [(run["part"], run["session"]) for run in runs][2:4] == [("c", 1), ("a", 4)]
-    assert runs[0]["path"] == "/a\\x1b.jsonl"
+    assert [run.state for run in runs] == states
+    assert [run.seconds for run in runs] == [50, 5, 5, 40, 5]
+    assert [(run.part, run.session) for run in runs][2:4] == [("c", 1), ("a", 4)]
+    assert runs[0].path == "/a\\x1b.jsonl"
 
 
 def test_a_run_whose_part_runs_again_is_dead_whatever_it_still_holds() -> None:
     places = {**PLACES, 2: place(1, "b", leased=True)}
-    assert runs_of_fleet(ROWS, places, NOW)[1]["state"] == "killed"
+    assert runs_of_fleet(ROWS, places, NOW)[1].state == "killed"
 
 
 def test_a_run_that_began_after_the_places_were_read_waits_for_the_next_look() -> None:
@@ -64,6 +64,6 @@ def test_a_run_that_began_after_the_places_were_read_waits_for_the_next_look() -
 
 def test_sessions_add_up_what_their_hosts_did() -> None:
     first, second = sessions_of(ROWS, PLACES, NOW)
-    assert (first["calls"], first["seconds"], first["rate"]) == (30, 50, 0.6)
-    assert (second["calls"], second["charged"], second["seconds"]) == (20, 20, 40)
+    assert (first.calls, first.seconds, first.rate) == (30, 50, 0.6)
+    assert (second.calls, second.charged, second.seconds) == (20, 20, 40)
     assert sessions_of([], {}, NOW) == []
