@@ -58,16 +58,16 @@ class Disk:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new file, its owner's alone, that takes a path's place whole at the end, or not at all.
+def replacing(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
+    """A new file that takes a path's place whole at the end, or not at all.
 
-    Raises OSError.
+    It is its owner's alone, if `mode` says nothing else. Raises OSError.
     """
     # With the name in it, it could be too long for a name.
     fresh = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
-        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(fd, "wb", buffering=_BUFFER) as file:  # noqa: PTH123 - its owner's alone
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with open(fd, "wb", buffering=_BUFFER) as file:  # noqa: PTH123 - made with its mode
             yield file
             file.flush()
             os.fsync(file.fileno())

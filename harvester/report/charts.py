@@ -1,13 +1,11 @@
-"""The charts of the page as Plotly figures; the page gives them colours, by the names in `meta`."""
+"""The charts of the page, as Plotly's script takes them; it colours them by the names in `meta`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
-
-import plotly.graph_objects as go
 
 from harvester.ledger.history import MOST_ATTEMPTS, Step, Timeline
 from harvester.model import State, Verdict
@@ -41,68 +39,67 @@ _HOUR = 3600.0
 # Over fewer seconds, hours tell more than days.
 _FEW_DAYS = 3 * 24 * _HOUR
 
+# What Plotly calls a trace, and a figure: one or more of those, and a layout.
+Trace = dict[str, Any]
+Figure = dict[str, Any]
 
-def figures_of(data: ReportData) -> dict[str, go.Figure]:
-    """The charts by name; those that would be empty are left out."""
-    zone, timeline = data.query.zone, data.timeline
+
+def figures_of(data: ReportData) -> dict[str, Figure]:
+    """Returns the charts by name; those that would be empty are left out."""
     drawn = {
-        "calls": _calls(timeline, zone),
-        "latency": _latency(timeline, zone),
+        "calls": _calls(data.timeline, data.query.zone),
+        "latency": _latency(data.timeline, data.query.zone),
         "backlog": _backlog(data),
-        "attempts": _attempts(data.attempts),
-        "spend": _spend(data.charged, data.query.price),
+        "attempts": _attempts(data),
+        "spend": _spend(data),
     }
-    return {name: figure for name, figure in drawn.items() if figure.data}
+    return {name: figure for name, figure in drawn.items() if figure["data"]}
 
 
-def _figure(traces: Iterator[Any], **layout: Any) -> go.Figure:  # noqa: ANN401 - Plotly's own
-    return go.Figure(data=list(traces), layout={"template": "none", **layout})
+def _figure(traces: Iterable[Trace], **layout: Any) -> Figure:  # noqa: ANN401 - Plotly's own
+    layout = {"xaxis": {}, "yaxis": {"tickformat": "~s"}} | layout
+    return {"data": list(traces), "layout": layout}
 
 
-def _calls(timeline: Timeline, zone: ZoneInfo) -> go.Figure:
-    return _figure(
-        _bars_of_verdicts(timeline, zone),
-        barmode="stack",
-        bargap=0,
-        yaxis={"tickformat": "~s"},
-        **_over_time(timeline, timeline.pauses, zone),
-    )
+def _bars(name: str, colour: str, y: Sequence[float], **more: Any) -> Trace:  # noqa: ANN401 - the same
+    return {"type": "bar", "name": name, "meta": colour, "y": y, "hovertemplate": "%{y:,}"} | more
 
 
-def _bars_of_verdicts(timeline: Timeline, zone: ZoneInfo) -> Iterator[Any]:
+def _line(name: str, colour: str, y: Sequence[float | None], **more: Any) -> Trace:  # noqa: ANN401 - the same
+    mode = "lines+markers" if len(y) < _FEW_POINTS else "lines"
+    trace = {"type": "scatter", "name": name, "meta": colour, "y": y, "mode": mode}
+    return trace | {"hovertemplate": "%{y:,}"} | more
+
+
+def _calls(timeline: Timeline, zone: ZoneInfo) -> Figure:
     steps = timeline.steps
-    for verdict, name, colour in _VERDICTS:
-        if any(step.calls.get(verdict) for step in steps):
-            yield go.Bar(
-                name=name,
-                meta=colour,
-                x=[_local(step.begins, zone) for step in steps],
-                y=[step.calls.get(verdict, 0) / step.busy for step in steps],
-                width=[timeline.width * 1000] * len(steps),
-                offset=0,
-                customdata=[step.calls.get(verdict, 0) for step in steps],
-                hovertemplate="%{y:,.3~r}/min (%{customdata:,} in all)",
-            )
-
-
-def _latency(timeline: Timeline, zone: ZoneInfo) -> go.Figure:
-    points = list(_with_gaps(timeline))
-    lines = (
-        ("95 % within", "fair", [step and step.p95 for _, step in points]),
-        ("half within", "good", [step and step.median for _, step in points]),
+    bars = (
+        _bars(
+            name,
+            colour,
+            [step.calls.get(verdict, 0) / step.busy for step in steps],
+            x=[_local(step.begins, zone) for step in steps],
+            width=[timeline.width * 1000] * len(steps),
+            offset=0,
+            customdata=[step.calls.get(verdict, 0) for step in steps],
+            hovertemplate="%{y:,.3~r}/min (%{customdata:,} in all)",
+        )
+        for verdict, name, colour in _VERDICTS
+        if any(step.calls.get(verdict) for step in steps)
     )
+    return _figure(bars, barmode="stack", bargap=0, **_over_time(timeline, timeline.pauses, zone))
+
+
+def _latency(timeline: Timeline, zone: ZoneInfo) -> Figure:
+    points = list(_with_gaps(timeline))
     x = [_local(moment, zone) for moment, _ in points]
+    lines = (
+        ("95 % within", "fair", [None if step is None else step.p95 for _, step in points]),
+        ("half within", "good", [None if step is None else step.median for _, step in points]),
+    )
     return _figure(
         (
-            go.Scatter(
-                name=name,
-                meta=colour,
-                x=x,
-                y=y,
-                mode=_mode(len(x)),
-                connectgaps=False,
-                hovertemplate="%{y:.3~s}s",
-            )
+            _line(name, colour, y, x=x, connectgaps=False, hovertemplate="%{y:.3~s}s")
             for name, colour, y in lines
             if any(y)
         ),
@@ -121,101 +118,64 @@ def _with_gaps(timeline: Timeline) -> Iterator[tuple[float, Step | None]]:
             yield step.begins + timeline.width, None
 
 
-def _backlog(data: ReportData) -> go.Figure:
-    timeline, now = data.timeline, data.query.now
+def _backlog(data: ReportData) -> Figure:
+    timeline, now, ends_at = data.timeline, data.query.now, data.status.forecast.ends_at
     pauses = timeline.pauses
-    if timeline.steps and data.ends_at is not None:
+    if timeline.steps and ends_at is not None:
         ended = timeline.steps[-1].begins + timeline.width
         pauses = [*pauses, (ended, now)] if ended < now else pauses
-    return _figure(
-        _backlog_lines(data),
-        yaxis={"tickformat": "~s"},
-        **_over_time(timeline, pauses, data.query.zone, data.ends_at),
-    )
+    lines = _backlog_lines(data, ends_at) if timeline.backlog else ()
+    return _figure(lines, **_over_time(timeline, pauses, data.query.zone, ends_at))
 
 
-def _backlog_lines(data: ReportData) -> Iterator[Any]:
+def _backlog_lines(data: ReportData, ends_at: float | None) -> Iterator[Trace]:
     zone, now = data.query.zone, data.query.now
     # A second earlier, lest the end of a step falls into the pause that is left out.
-    points = [(min(moment - 1, now), queued) for moment, queued in data.timeline.backlog]
-    if not points:
-        return
-    yield go.Scatter(
-        name="queued",
-        meta="good",
-        x=[_local(moment, zone) for moment, _ in points],
-        y=[queued for _, queued in points],
-        mode=_mode(len(points)),
-        fill="tozeroy",
-        hovertemplate="%{y:,}",
-    )
-    queued, ends_at = data.status.queued, data.ends_at
-    if ends_at is not None and queued:
-        yield go.Scatter(
-            name="forecast",
-            meta="fair",
-            x=[_local(points[-1][0], zone), _local(now, zone), _local(max(now, ends_at), zone)],
-            y=[points[-1][1], queued, 0],
+    x = [_local(min(moment - 1, now), zone) for moment, _ in data.timeline.backlog]
+    y = [queued for _, queued in data.timeline.backlog]
+    yield _line("queued", "good", y, x=x, fill="tozeroy")
+    if ends_at is not None and (queued := data.status.queued):
+        yield _line(
+            "forecast",
+            "fair",
+            [y[-1], queued, 0],
+            x=[x[-1], _local(now, zone), _local(max(now, ends_at), zone)],
             mode="lines",
             line={"dash": "dot"},
-            hovertemplate="%{y:,}",
         )
 
 
-def _attempts(attempts: Mapping[int, Mapping[State, int]]) -> go.Figure:
-    last = min(MOST_ATTEMPTS, max(_FEWEST_ATTEMPTS, *attempts, 0))
-    numbers = range(1, last + 1)
+def _attempts(data: ReportData) -> Figure:
+    attempts = data.attempts
+    numbers = range(1, min(MOST_ATTEMPTS, max(_FEWEST_ATTEMPTS, *attempts, 0)) + 1)
     names = [f"{n}+" if n == MOST_ATTEMPTS else str(n) for n in numbers]
-    return _figure(
-        (
-            go.Bar(
-                name=name,
-                meta=colour,
-                x=names,
-                y=[attempts.get(n, {}).get(state, 0) for n in numbers],
-                hovertemplate="%{y:,}",
-            )
-            for state, name, colour in _STATES
-            if any(states.get(state) for states in attempts.values())
-        ),
-        barmode="stack",
-        bargap=0.35,
-        xaxis={"type": "category", "title": {"text": "attempts"}},
-        yaxis={"tickformat": "~s"},
+    bars = (
+        _bars(name, colour, [attempts.get(n, {}).get(state, 0) for n in numbers], x=names)
+        for state, name, colour in _STATES
+        if any(states.get(state) for states in attempts.values())
     )
+    xaxis = {"type": "category", "title": {"text": "attempts"}}
+    return _figure(bars, barmode="stack", bargap=0.35, xaxis=xaxis)
 
 
-def _spend(charged: Mapping[date, int], price: float | None) -> go.Figure:
-    return _figure(_spend_bars(charged, price), xaxis=_day_axis(list(charged)), yaxis={})
-
-
-def _spend_bars(charged: Mapping[date, int], price: float | None) -> Iterator[Any]:
-    if not charged:
-        return
-    calls = list(charged.values())
+def _spend(data: ReportData) -> Figure:
+    price, days, calls = data.query.price, list(data.charged), list(data.charged.values())
+    if not days:
+        return _figure(())
     per_call = "%{customdata:,} calls"
-    yield go.Bar(
-        name="charged",
-        meta="good",
-        x=[day.isoformat() for day in charged],
-        y=calls if price is None else [many * price for many in calls],
+    bars = _bars(
+        "charged",
+        "good",
+        calls if price is None else [many * price for many in calls],
+        x=[day.isoformat() for day in days],
         width=[_BAR_OF_DAY] * len(calls),
         customdata=calls,
         hovertemplate=per_call if price is None else "%{y:,.2f} for " + per_call,
     )
-
-
-def _day_axis(days: list[date]) -> dict[str, Any]:
-    if not days:
-        return {}
-    half = timedelta(hours=12)
-    last = datetime.combine(days[-1], datetime.min.time())
-    first = min(datetime.combine(days[0], datetime.min.time()), last - timedelta(_FEWEST_DAYS - 1))
-    return {
-        "type": "date",
-        "range": [_text(first - half), _text(last + half)],
-        "tickformat": "%b %-d",
-    }
+    half, first = timedelta(hours=12), min(days[0], days[-1] - timedelta(_FEWEST_DAYS - 1))
+    bounds = [datetime.combine(day, datetime.min.time()) for day in (first, days[-1])]
+    axis = {"type": "date", "range": [_text(bounds[0] - half), _text(bounds[1] + half)]}
+    return _figure([bars], xaxis=axis | {"tickformat": "%b %-d"}, yaxis={})
 
 
 def _over_time(
@@ -230,7 +190,7 @@ def _over_time(
     (Unix seconds) is where the axis ends, if not with the last step.
     """
     if not timeline.steps:
-        return {"xaxis": {"type": "date"}}
+        return {}
     first, last = timeline.steps[0].begins, timeline.steps[-1].begins + timeline.width
     end = max(last, until or 0, first + _FEWEST_STEPS * timeline.width)
     axis: dict[str, Any] = {"type": "date", "range": [_local(first, zone), _local(end, zone)]}
@@ -247,16 +207,9 @@ def _over_time(
         "tickvals": [_local(at, zone) for at in begins],
         "ticktext": [datetime.fromtimestamp(at, zone).strftime(form) for at in begins],
     }
-    seams = [
-        {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": at, "x1": at}
-        for at in axis["tickvals"][1:]
-        if len(begins) <= _MOST_SEAMS
-    ]
-    return {"xaxis": axis, "shapes": seams}
-
-
-def _mode(points: int) -> str:
-    return "lines+markers" if points < _FEW_POINTS else "lines"
+    seams = axis["tickvals"][1:] if len(begins) <= _MOST_SEAMS else ()
+    line = {"type": "line", "yref": "paper", "y0": 0, "y1": 1}
+    return {"xaxis": axis, "shapes": [line | {"x0": at, "x1": at} for at in seams]}
 
 
 def _local(seconds: float, zone: ZoneInfo) -> str:

@@ -35,11 +35,6 @@ class ReportData(Struct, frozen=True):
     attempts: Mapping[int, Mapping[State, int]]
     failures: Failures
 
-    @property
-    def ends_at(self) -> float | None:
-        """When the rest will be done, in Unix seconds, if that can be told."""
-        return self.status.forecast.ends_at
-
 
 def read_report(
     reader: LedgerReader,

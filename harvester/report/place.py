@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from pathlib import Path
 
+from harvester.disk import replacing
 from harvester.errors import LocalIOError, UsageError
 from harvester.paths import check_apart
 
 # What `page.html` begins with; an earlier page is known by it.
 MARK = b'<meta name="generator" content="harvester report">'
 _HEAD = 1024
+# A page may be for others, if the user's mask lets them.
+_FOR_ALL = 0o666
 
 
 def check_place(page: Path, output: Path | None) -> None:
@@ -41,17 +42,9 @@ def _is_ours(place: Path) -> bool:
 
 def put(page: Path, text: str) -> None:
     """Write the page; raises LocalIOError."""
-    place = page.resolve()
-    fresh = place.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
-        try:
-            with fresh.open("x", encoding="utf-8", newline="\n") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(place)
-        finally:
-            fresh.unlink(missing_ok=True)
+        with replacing(page.resolve(), mode=_FOR_ALL) as file:
+            file.write(text.encode())
     except OSError as error:
         raise LocalIOError(_unwritable(page, error)) from error
 

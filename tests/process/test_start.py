@@ -48,6 +48,7 @@ HEAVY = frozenset(
         "importlib.metadata",
         "orjson",
         "plotly",
+        "jinja2",
         "prometheus_client",
         "psycopg",
         "rich.console",

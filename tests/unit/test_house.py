@@ -149,6 +149,7 @@ def aiohttp_names(module: str) -> set[str]:
         ("click", {"cli"}),
         ("rich", {"console", "cli"}),
         ("plotly", {"report"}),
+        ("jinja2", {"report"}),
         ("prometheus_client", {"observe"}),
         ("durationpy", {"parsing"}),
     ],
