@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
-from msgspec import Struct, field
-from msgspec.structs import replace
-from prometheus_client import CollectorRegistry, write_to_textfile
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
 )
 from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.registry import Collector
 
+from harvester.disk import replacing
 from harvester.engine.ports import CallFinished, Event, RunEnded
 from harvester.engine.run import Run
 from harvester.errors import LocalIOError
@@ -32,33 +30,32 @@ from harvester.sanitize import sanitize
 _WRITE_EVERY = 5.0
 # Of a call, in seconds: from an answer out of a cache to the longest timeout that is common.
 _BUCKETS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
-_SUCCESS = "harvester_last_success_timestamp_seconds"
-# How a run ends that never began, besides the reasons that one stops for.
-_FAILURES = ("usage", "internal error")
+_SUCCESS = "last_success_timestamp_seconds"
+# Of each: its name without `harvester_`, its meaning, and what it is told by beside OUTPUT.
+_COUNTERS = (
+    ("calls", "Answers of this run by business code; none where no answer arrived.", "code"),
+    ("charged", "Calls that were charged."),
+    ("unanswered", "Calls that may have been charged without an answer."),
+)
+_GAUGES = (
+    ("notes", "Notes of the whole ledger by state.", "state"),
+    ("queued", "Notes still to be fetched."),
+    ("waiting", "Queued notes that wait for another try."),
+    ("in_flight", "Calls whose answers are awaited."),
+    ("rate_calls_per_second", "Calls made in the latest 30 s."),
+    ("allowed_rate_calls_per_second", "Calls that the pace allows now."),
+    ("running", "Whether the run is on."),
+    (_SUCCESS, "When an answer was last saved."),
+    ("run_started_timestamp_seconds", "When it began."),
+    ("run_finished_timestamp_seconds", "When it ended."),
+    ("exit_code", "What it exited with."),
+    ("exit_reason", "Why it ended: 1 for the reason, 0 for others and while it is on.", "reason"),
+)
+# Why a run ends; the last ones are of those that never began.
+_REASONS = (*(reason.value for reason in StopReason), "usage", "internal error")
+# Others read it: node_exporter, if the user's mask lets it.
+_FOR_ALL = 0o666
 _LONGEST_PATH = 4096
-
-
-class Numbers(Struct, frozen=True):
-    """A run at a moment; moments are Unix seconds, rates calls a second, None is not known.
-
-    `notes` are by state, of the whole ledger; the calls are those of this run.
-    """
-
-    started: float
-    notes: dict[str, int] | None = None
-    waiting: int = 0
-    in_flight: int = 0
-    by_code: dict[str, int] = field(default_factory=dict)
-    charged: int = 0
-    unanswered: int = 0
-    rate: float = 0.0
-    allowed_rate: float | None = None
-    durations: tuple[int, ...] = (0,) * (len(_BUCKETS) + 1)
-    duration_sum: float = 0.0
-    success: float | None = None
-    finished: float | None = None
-    exit_code: int | None = None
-    reason: str = ""
 
 
 class MetricsFile:
@@ -78,96 +75,105 @@ class MetricsFile:
         self._clock = clock
         self._warn = warn
         self._has_failed = False
+        self._is_over = False
         # One that waits is enough: what is written are the latest numbers.
         self._outlet = Outlet[None](lambda _: self._write(), most=1)
-        self._durations = [0] * (len(_BUCKETS) + 1)
-        self._duration_sum = 0.0
         # Resolved as the run does it, so that the label names one OUTPUT by one name.
         self._output = sanitize(str(output.resolve()), _LONGEST_PATH)
-        self._success = _success_before(path, self._output)
-        self._started = clock()
-        self._numbers = Numbers(self._started, success=self._success)
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_Collector(lambda: self._numbers, self._output))
+        self._registry = CollectorRegistry()
+        # When a series began is when the run did.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library types it so
+        self._counters = {
+            name: Counter(f"harvester_{name}", meaning, ["output", *by], registry=self._registry)
+            for name, meaning, *by in _COUNTERS
+        }
+        self._gauges = {
+            name: Gauge(f"harvester_{name}", meaning, ["output", *by], registry=self._registry)
+            for name, meaning, *by in _GAUGES
+        }
+        self._durations = Histogram(
+            "harvester_call_duration_seconds",
+            "How long calls took.",
+            ["output"],
+            registry=self._registry,
+            buckets=_BUCKETS,
+        ).labels(self._output)
+        self._begin()
+
+    def _begin(self) -> None:
+        for name in ("charged", "unanswered"):
+            self._counters[name].labels(self._output)
+        self._set("running", 1)
+        self._set("run_started_timestamp_seconds", self._clock())
+        for reason in _REASONS:
+            self._set("exit_reason", 0, reason)
+        if (success := _success_before(self._path, self._output)) is not None:
+            self._set(_SUCCESS, success)
+
+    def _set(self, name: str, value: float, *labels: str) -> None:
+        self._gauges[name].labels(self._output, *labels).set(value)
 
     def __call__(self, event: Event) -> None:
         """Take note of what the run tells."""
         if isinstance(event, CallFinished):
-            self._durations[bisect_left(_BUCKETS, event.elapsed)] += 1
-            self._duration_sum += event.elapsed
-            if event.charged:
-                self._success = self._clock()
+            self._count(event)
         elif isinstance(event, RunEnded):
             self._end(event.summary)
 
+    def _count(self, call: CallFinished) -> None:
+        code = "none" if call.code is None else str(call.code)
+        self._counters["calls"].labels(self._output, code).inc()
+        self._counters["charged"].labels(self._output).inc(call.charged)
+        self._counters["unanswered"].labels(self._output).inc(call.unanswered)
+        self._durations.observe(call.elapsed)
+        if call.charged:
+            self._set(_SUCCESS, self._clock())
+
     async def follow(self, run: Run) -> None:
         """Write the run's numbers now and then, until cancelled."""
-        sampler = ProgressSampler(run)
-        while self._numbers.finished is None:
-            self._numbers = self._read(run, sampler)
+        sampler, progress = ProgressSampler(run), run.progress
+        while not self._is_over:
+            snap = sampler.read()
+            self._set_notes(progress.done, progress.queued, progress.rejected, progress.exhausted)
+            self._set("waiting", progress.waiting)
+            self._set("in_flight", snap.in_flight)
+            self._set("rate_calls_per_second", snap.rate)
+            if (allowed := run.lanes.per_second) is not None:
+                self._set("allowed_rate_calls_per_second", allowed)
             self._outlet.put(None)
             await asyncio.sleep(_WRITE_EVERY)
 
+    def _set_notes(self, done: int, queued: int, rejected: int, exhausted: int) -> None:
+        states = {"done": done, "queued": queued, "rejected": rejected, "exhausted": exhausted}
+        for state, many in states.items():
+            self._set("notes", many, state)
+        self._set("queued", queued)
+
+    def _end(self, summary: Summary) -> None:
+        self._set_notes(summary.done, summary.queued, summary.rejected, summary.exhausted)
+        self._set("waiting", summary.waiting)
+        self._set("in_flight", 0)
+        self._set("rate_calls_per_second", 0)
+        self.fail(summary.reason, summary.exit_code)
+
     def fail(self, reason: str, exit_code: int) -> None:
-        """Write that no run began, and why, as a word."""
-        self._numbers = replace(
-            self._numbers, finished=self._clock(), exit_code=exit_code, reason=reason
-        )
+        """Write that the run is over, or that none began, and why, as a word."""
+        self._is_over = True
+        self._set("running", 0)
+        self._set("run_finished_timestamp_seconds", self._clock())
+        self._set("exit_code", exit_code)
+        self._set("exit_reason", 1, reason)
         self._outlet.put(None)
 
     def close(self) -> None:
         """Have the latest numbers in the file, if the disk takes them in time."""
         self._outlet.drain()
 
-    def _read(self, run: Run, sampler: ProgressSampler) -> Numbers:
-        progress, spent, snap = run.progress, run.progress.spent, sampler.read()
-        return Numbers(
-            self._started,
-            {
-                "done": progress.done,
-                "queued": progress.queued,
-                "rejected": progress.rejected,
-                "exhausted": progress.exhausted,
-            },
-            progress.waiting,
-            snap.in_flight,
-            snap.by_code,
-            spent.charged,
-            spent.unanswered,
-            snap.rate,
-            run.lanes.per_second,
-            tuple(self._durations),
-            self._duration_sum,
-            self._success,
-        )
-
-    def _end(self, summary: Summary) -> None:
-        self._numbers = Numbers(
-            self._started,
-            {
-                "done": summary.done,
-                "queued": summary.queued,
-                "rejected": summary.rejected,
-                "exhausted": summary.exhausted,
-            },
-            summary.waiting,
-            by_code=dict(summary.by_code),
-            charged=summary.charged,
-            unanswered=summary.unanswered,
-            allowed_rate=self._numbers.allowed_rate,
-            durations=tuple(self._durations),
-            duration_sum=self._duration_sum,
-            success=self._success,
-            finished=self._clock(),
-            exit_code=summary.exit_code,
-            reason=summary.reason,
-        )
-        self._outlet.put(None)
-
     def _write(self) -> None:
         """Replace the file by the latest numbers."""
         try:
-            write_to_textfile(str(self._path), self._registry)
+            with replacing(self._path, mode=_FOR_ALL) as file:
+                file.write(generate_latest(self._registry))
         except OSError as error:
             self._tell_failed(error.strerror or "it cannot be written")
 
@@ -179,117 +185,6 @@ class MetricsFile:
                 f"--metrics-file {name} cannot be written: {reason}. The run goes on; it is tried "
                 f"again every {_WRITE_EVERY:g} s."
             )
-
-
-class _Collector(Collector):
-    """Gives the numbers as metrics; made anew each time, so that no series has a `_created`."""
-
-    def __init__(self, numbers: Callable[[], Numbers], output: str) -> None:
-        self._numbers = numbers
-        self._output = output
-
-    def collect(self) -> Iterator[Metric]:
-        """All metrics, each with the label `output`."""
-        numbers = self._numbers()
-        yield from self._calls(numbers)
-        yield from self._jobs(numbers)
-        yield from self._pace(numbers)
-        yield from self._course(numbers)
-
-    def _calls(self, numbers: Numbers) -> Iterator[Metric]:
-        yield self._counter(
-            "harvester_calls",
-            "Answers of this run by business code; none where no answer arrived.",
-            numbers.by_code,
-            "code",
-        )
-        yield self._counter("harvester_charged", "Calls that were charged.", numbers.charged)
-        yield self._counter(
-            "harvester_unanswered",
-            "Calls that may have been charged without an answer.",
-            numbers.unanswered,
-        )
-        seconds = HistogramMetricFamily(
-            "harvester_call_duration_seconds", "How long calls took.", labels=["output"]
-        )
-        seconds.add_metric([self._output], _cumulated(numbers.durations), numbers.duration_sum)
-        yield seconds
-
-    def _jobs(self, numbers: Numbers) -> Iterator[Metric]:
-        notes = numbers.notes
-        if notes is None:
-            return
-        yield self._gauge("harvester_notes", "Notes of the whole ledger by state.", notes, "state")
-        yield self._gauge("harvester_queued", "Notes still to be fetched.", notes["queued"])
-        yield self._gauge(
-            "harvester_waiting", "Queued notes that wait for another try.", numbers.waiting
-        )
-        yield self._gauge(
-            "harvester_in_flight", "Calls whose answers are awaited.", numbers.in_flight
-        )
-
-    def _pace(self, numbers: Numbers) -> Iterator[Metric]:
-        yield self._gauge(
-            "harvester_rate_calls_per_second", "Calls made in the latest 30 s.", numbers.rate
-        )
-        if numbers.allowed_rate is not None:
-            yield self._gauge(
-                "harvester_allowed_rate_calls_per_second",
-                "Calls that the pace allows now.",
-                numbers.allowed_rate,
-            )
-
-    def _course(self, numbers: Numbers) -> Iterator[Metric]:
-        is_running = numbers.finished is None
-        yield self._gauge("harvester_running", "Whether the run is on.", is_running)
-        moments = (
-            (_SUCCESS, "When an answer was last saved.", numbers.success),
-            ("harvester_run_started_timestamp_seconds", "When it began.", numbers.started),
-            ("harvester_run_finished_timestamp_seconds", "When it ended.", numbers.finished),
-            ("harvester_exit_code", "What it exited with.", numbers.exit_code),
-        )
-        for name, meaning, value in moments:
-            if value is not None:
-                yield self._gauge(name, meaning, value)
-        reasons = (*(reason.value for reason in StopReason), *_FAILURES)
-        yield self._gauge(
-            "harvester_exit_reason",
-            "Why it ended: 1 for the reason and 0 for the others; 0 for all while it is on.",
-            {reason: reason == numbers.reason for reason in reasons},
-            "reason",
-        )
-
-    def _counter(
-        self, name: str, meaning: str, values: float | Mapping[str, float], label: str = ""
-    ) -> Metric:
-        family = CounterMetricFamily(name, meaning, labels=self._labels(label))
-        for labelled, value in self._series(values):
-            family.add_metric(labelled, value)
-        return family
-
-    def _gauge(
-        self, name: str, meaning: str, values: float | Mapping[str, float], label: str = ""
-    ) -> Metric:
-        family = GaugeMetricFamily(name, meaning, labels=self._labels(label))
-        for labelled, value in self._series(values):
-            family.add_metric(labelled, value)
-        return family
-
-    def _labels(self, label: str) -> list[str]:
-        return ["output", label] if label else ["output"]
-
-    def _series(self, values: float | Mapping[str, float]) -> Iterator[tuple[list[str], float]]:
-        if not isinstance(values, Mapping):
-            yield [self._output], values
-            return
-        for labelled, value in values.items():
-            yield [self._output, labelled], value
-
-
-def _cumulated(counts: tuple[int, ...]) -> list[tuple[str, float]]:
-    """Counts by bucket as Prometheus has them: each holds the smaller ones."""
-    bounds = [*map(str, _BUCKETS), "+Inf"]
-    return [(bound, sum(counts[: i + 1])) for i, bound in enumerate(bounds)]
 
 
 def _check(path: Path) -> None:
@@ -313,5 +208,6 @@ def _success_before(path: Path, output: str) -> float | None:
     except (OSError, ValueError):
         return None
     samples = (sample for family in families for sample in family.samples)
-    found = (s.value for s in samples if s.name == _SUCCESS and s.labels.get("output") == output)
+    wanted = f"harvester_{_SUCCESS}"
+    found = (s.value for s in samples if s.name == wanted and s.labels.get("output") == output)
     return next(found, None)
