@@ -124,6 +124,13 @@ def test_help_fits_the_terminal_and_cuts_nothing(tool: Tool, columns: int) -> No
         )
 
 
+def test_a_page_of_the_manual_is_paged_on_a_terminal_alone(terminal: Opener, tool: Tool) -> None:
+    on_screen = terminal("help", "changelog", PAGER="grep -n Unreleased")
+    assert on_screen.finish() == 0
+    assert on_screen.lines == ["3:## Unreleased"]
+    assert tool.run("help", "changelog").out.startswith("# Changelog")
+
+
 def test_every_option_and_argument_says_what_it_is() -> None:
     for name, command in cli.load_all().items():
         for param in command.params:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -46,11 +46,14 @@ def options_told() -> str:
 
 def modules_told() -> str:
     """The architecture's part on modules: what each says of itself in its first sentence."""
-    files = sorted(
-        CODE.rglob("*.py"), key=lambda file: (len(file.relative_to(CODE).parts) > 1, file)
-    )
-    told = (f"- `{file.relative_to(CODE.parent)}`: {_first_sentence(file)}" for file in files)
-    return "".join(f"{line}\n" for line in told)
+    files = [file.relative_to(CODE) for file in sorted(CODE.rglob("*.py"))]
+    rooms = sorted({file.parts[0] if len(file.parts) > 1 else "" for file in files})
+    return "\n".join(f"### `harvester/{room}`\n\n{_told_of(room, files)}" for room in rooms)
+
+
+def _told_of(room: str, files: Sequence[Path]) -> str:
+    its = [file for file in files if file.parts[:-1][:1] == ((room,) if room else ())]
+    return "".join(f"- `{file}`: {_first_sentence(CODE / file)}\n" for file in its)
 
 
 def _first_sentence(file: Path) -> str:
