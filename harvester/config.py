@@ -7,8 +7,10 @@ import os
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import suppress
 from functools import cache, partial
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct, field, structs
@@ -321,6 +323,15 @@ class RunConfig(Struct, frozen=True, kw_only=True):
     def top_rate(self) -> Rate:
         """The rate that is never exceeded."""
         return self.rate or FASTEST
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the API is on this machine, where a simulator may answer."""
+        host = urlsplit(self.base_url).hostname or ""
+        try:
+            return ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost" or host.endswith(".localhost")
 
     @property
     def limits(self) -> Limits:

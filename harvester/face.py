@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 
 from harvester.config import RunConfig, is_secret
-from harvester.engine.calling import practised
+from harvester.engine.clients import practised
 from harvester.engine.open_run import open_run
 from harvester.engine.ports import Observer
 from harvester.engine.run import Run

@@ -23,8 +23,8 @@ from harvester.cli.signals import Signals
 from harvester.cli.stopping import stopped_by
 from harvester.config import ConsoleOptions, RunConfig
 from harvester.console.summary import closing_line
-from harvester.engine.calling import practised
-from harvester.engine.open_run import is_local, open_run
+from harvester.engine.clients import practised
+from harvester.engine.open_run import open_run
 from harvester.engine.ports import Observer
 from harvester.halt import Halt
 from harvester.ledger.fleet import without_password
@@ -105,7 +105,7 @@ def _warn(config: RunConfig, console: ConsoleOptions) -> None:
 
 def unencrypted(config: RunConfig) -> Iterator[str]:
     """What is said of a token that travels in the open, however quiet a run is to be."""
-    if config.base_url.startswith("http://") and not is_local(config.base_url):
+    if config.base_url.startswith("http://") and not config.is_local:
         yield f"{config.base_url} is plain HTTP: the token travels unencrypted."
 
 

@@ -74,7 +74,7 @@ class Stopping:
     def attach(self, run: Run, timeout: float) -> None:
         """Let signals act on this run, whose calls may take so many seconds, from now on."""
         self._run, self._timeout = run, timeout
-        self._departures = Departures(run.progress.flying, self._loop.time)
+        self._departures = Departures(run.state.in_flight, self._loop.time)
         self._look(self._departures)
 
     def end(self) -> None:
@@ -99,7 +99,7 @@ class Stopping:
                 run.abort()
             return
         run.stop(REASONS[number])
-        flying, oldest = len(run.progress.flying), departures.oldest()
+        flying, oldest = len(run.state.in_flight), departures.oldest()
         # Looked up now: a bar on the screen takes lines in above itself.
         sys.stderr.write(draining_line(number.name, flying, oldest, self._timeout) + "\n")
         sys.stderr.flush()

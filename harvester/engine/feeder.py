@@ -1,53 +1,44 @@
-"""Enrols what is read, and claims what is due into a small queue."""
+"""Enrols what is read, claims what is due into a small queue, and holds the claims on it."""
 
 from __future__ import annotations
 
 import asyncio
 
-from harvester.config import RunConfig
-from harvester.engine.lane import Lanes
+from harvester.engine.clients import TokenPool
 from harvester.engine.ports import NO_NOTE, LineLeftOut, Notice, Ports
-from harvester.engine.progress import Progress
 from harvester.engine.recorder import Recorder
-from harvester.engine.stop import Stop
+from harvester.engine.state import RunState
 from harvester.errors import HarvesterError, InputError
 from harvester.model import Job, Page, StopReason
 
-# Claimed ahead: what can be sent in so many seconds, within these bounds; in a fleet less, since
-# what one host holds, no other can send.
-_AHEAD_SECONDS, _SHARED_AHEAD_SECONDS = 10.0, 1.0
 _LEAST_AHEAD, _MOST_AHEAD = 4, 1000
 
 
 class Feeder:
-    """Keeps the queue of claimed jobs filled until nothing is left to do."""
+    """Keeps the queue of claimed jobs filled until nothing is left to do.
 
-    def __init__(
-        self,
-        ports: Ports,
-        progress: Progress,
-        recorder: Recorder,
-        stop: Stop,
-        lanes: Lanes,
-        config: RunConfig,
-        lease: float,
-        *,
-        is_shared: bool = False,
-    ) -> None:
-        self._ports = ports
-        self._progress = progress
+    With the recorder it is the only one to touch the ledger while a run is on.
+    """
+
+    def __init__(self, ports: Ports, state: RunState, recorder: Recorder, pool: TokenPool) -> None:
+        self._config = ports.config
+        self._ledger = ports.ledger
+        self._thread = ports.thread
+        self._pages = ports.pages
+        self._clock = ports.clock
+        self._coordinator = ports.coordinator
+        self._state = state
         self._recorder = recorder
-        self._stop = stop
-        self._lanes = lanes
-        self._config = config
-        self._lease = lease
+        self._pool = pool
+        self._lease = ports.config.timeout + ports.coordinator.lease_margin
         self._claimed: asyncio.Queue[Job] = asyncio.Queue()
         self._wanted = asyncio.Event()
-        self._ahead_seconds = _SHARED_AHEAD_SECONDS if is_shared else _AHEAD_SECONDS
         self._ahead = _LEAST_AHEAD
         self._deadline = float("inf")
         self._renew_at = 0.0
         self.is_enrolling = False
+
+    # For the dispatchers
 
     async def take(self) -> Job:
         """Take the next claimed job, as soon as there is one."""
@@ -65,46 +56,70 @@ class Feeder:
         """Whether another job can be taken at once."""
         return not self._claimed.empty()
 
+    async def depart(self, jobs: list[Job]) -> list[Job]:
+        """Record that calls are about to be sent; returns those whose claims still hold."""
+        held = await self._thread.run(self._ledger.depart, jobs, self._lease)
+        self._recorder.touch()
+        for job in set(jobs).difference(held):
+            self._state.given_back(job)
+        return held
+
+    async def give_back(self, jobs: list[Job]) -> None:
+        """Give jobs back that were not sent."""
+        await self._thread.run(self._ledger.release, jobs)
+        for job in jobs:
+            self._state.given_back(job)
+
+    async def give_all_back(self) -> None:
+        """Leave no claim behind: unsent jobs are released, calls cut short are unanswered."""
+        state = self._state
+        try:
+            await self.give_back(list(state.unsent.values()))
+            if state.in_flight:
+                cut = list(state.in_flight.values())
+                await self._thread.run(self._ledger.abandon, cut, "stopped at once")
+                state.abandoned(len(cut))
+            if state.health.is_request_wrong:
+                await self._thread.run(self._ledger.requeue, state.health.refused)
+        except HarvesterError as error:
+            state.stop(StopReason.LOCAL_IO, str(error))
+
+    # Reading
+
     async def read(self) -> None:
         """Enrol the whole input, page by page; after a stop, no more of what may never end."""
         refresh = self._config.refresh
-        before = None if refresh is None else self._ports.clock() - refresh
+        before = None if refresh is None else self._clock() - refresh
         try:
-            async for page in self._ports.pages:
+            async for page in self._pages:
                 self.is_enrolling = True
                 await self._enrol(page, before)
                 self.is_enrolling = False
-                if page.is_live and self._stop.is_set:
+                if page.is_live and self._state.is_stopping:
                     return
             self.is_enrolling = True
-            self._progress.enrolled(-await self._ports.thread.run(self._ports.ledger.end_input), 0)
+            self._state.enrolled(-await self._thread.run(self._ledger.end_input))
         except InputError as error:
-            self._stop.set(StopReason.INPUT, str(error))
+            self._state.stop(StopReason.INPUT, str(error))
         except HarvesterError as error:
-            self._stop.set(StopReason.LOCAL_IO, str(error))
+            self._state.stop(StopReason.LOCAL_IO, str(error))
         else:
-            self._check_read()
-        self._recorder.recorded.set()
+            self._state.read_all()
+        self._state.claimable.set()
 
     async def _enrol(self, page: Page, refresh_before: float | None) -> None:
-        self._progress.read(len(page.ids), page.bad)
+        self._state.read(page)
         for bad in page.bad:
-            self._lanes.tell(LineLeftOut(bad))
+            self._state.emit(LineLeftOut(bad))
         if page.without:
-            self._lanes.tell(Notice(NO_NOTE, f"{page.without} names no note"))
+            self._state.emit(Notice(NO_NOTE, f"{page.without} names no note"))
         if page.ids:
-            enrolled = await self._ports.thread.run(
-                self._ports.ledger.enrol, page.ids, refresh_before, page.carried
-            )
+            enrol = self._ledger.enrol
+            enrolled = await self._thread.run(enrol, page.ids, refresh_before, page.carried)
             self._recorder.touch()
-            self._progress.enrolled(enrolled.added, enrolled.refreshed)
-            self._recorder.recorded.set()
+            self._state.enrolled(enrolled.added, enrolled.refreshed)
 
-    def _check_read(self) -> None:
-        self._progress.is_read = True
-        if self._progress.bad_lines and not self._progress.good_lines:
-            first = self._progress.bad_examples[0]
-            self._stop.set(StopReason.INPUT, f"INPUT names no note at all; the first line: {first}")
+    # Claiming
 
     async def feed(self) -> None:
         """Claim due jobs until all are done or failed."""
@@ -116,50 +131,48 @@ class Feeder:
                 await self._wait(next_due)
                 await self._renew()
         except HarvesterError as error:
-            self._stop.set(StopReason.LOCAL_IO, str(error))
+            self._state.stop(StopReason.LOCAL_IO, str(error))
 
     async def _renew(self) -> None:
         """Keep the leases of all jobs that are with us, whatever is done with them just now."""
         now = asyncio.get_running_loop().time()
-        if now < self._renew_at:
-            return
-        self._renew_at = now + self._lease / 6
-        await self._ports.thread.run(
-            self._ports.ledger.renew, list(self._progress.held.values()), self._lease
-        )
+        if now >= self._renew_at:
+            self._renew_at = now + self._lease / 6
+            held = list(self._state.held.values())
+            await self._thread.run(self._ledger.renew, held, self._lease)
 
     async def _claim(self) -> float | None:
-        """Fill the queue; gives when the next job is due, in seconds, None if none will ever be."""
-        self._recorder.recorded.clear()
+        """Fill the queue; returns when the next job is due, in seconds, None if none ever will."""
+        self._state.claimable.clear()
         self._wanted.clear()
-        ahead = int(self._lanes.per_second * self._ahead_seconds)
+        ahead = int(self._pool.per_second * self._coordinator.ahead_seconds)
         self._ahead = max(_LEAST_AHEAD, min(_MOST_AHEAD, ahead))
         room = max(1, self._ahead - self._claimed.qsize())
-        held = list(self._progress.held.values())
-        claimed = await self._ports.thread.run(self._ports.ledger.claim, room, self._lease, held)
+        held = list(self._state.held.values())
+        claimed = await self._thread.run(self._ledger.claim, room, self._lease, held)
         for job in claimed.jobs:
-            self._progress.claimed(job)
+            self._state.claimed(job)
             self._claimed.put_nowait(job)
         if claimed.limit is not None:
-            self._stop.set(StopReason.LIMIT, f"{claimed.limit} is reached by the fleet")
+            self._state.stop(StopReason.LIMIT, f"{claimed.limit} is reached by the fleet")
         return claimed.next_due
 
     def _is_finished(self, next_due: float | None) -> bool:
         """Whether nothing is left to claim, in flight or unrecorded; or nothing due in time."""
-        progress = self._progress
-        if progress.unsent or progress.flying or self._recorder.pending or not progress.is_read:
+        state = self._state
+        if state.unsent or state.in_flight or self._recorder.pending or not state.is_read:
             return False
         if next_due is None:
             return True
         if asyncio.get_running_loop().time() + next_due > self._deadline:
-            self._stop.set(StopReason.LIMIT, "nothing is due before --max-runtime is reached")
+            state.stop(StopReason.LIMIT, "nothing is due before --max-runtime is reached")
             return True
         return False
 
     async def _wait(self, next_due: float | None) -> None:
         """Wait for room or for jobs, but never so long that a lease could lapse."""
         is_full = self._claimed.qsize() > self._ahead // 2
-        event = self._wanted if is_full else self._recorder.recorded
+        event = self._wanted if is_full else self._state.claimable
         longest = self._lease / 3
         seconds = longest if is_full or next_due is None else min(next_due, longest)
         if seconds:

@@ -1,4 +1,4 @@
-"""This host in its fleet: heartbeats that bring its share of the rate, and stops that all hear.
+"""A harvest that hosts share: this one's part of it, its share of the rate, stops that all hear.
 
 Nothing is ours to start until it is granted, and no longer than the grant lasts; so a host that is
 cut off from the ledger falls silent by itself.
@@ -8,22 +8,52 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from harvester.engine.lane import Lane, Lanes
+from msgspec.structs import replace
+
+from harvester.config import RunConfig
+from harvester.engine.clients import TokenClient, TokenPool
+from harvester.engine.open_output import (
+    MOST_IN_FLIGHT,
+    Environment,
+    OpenOutput,
+    bring_together,
+    check_kind,
+    identity_of,
+    in_flight_of,
+    with_room,
+)
 from harvester.engine.ports import Notice
+from harvester.engine.run import Run
+from harvester.engine.state import RunState
 from harvester.errors import HarvesterError, UsageError
+from harvester.ledger.fleet import Absence, FleetAddress, open_ledger, open_membership
+from harvester.ledger.protocol import Identity, Ledger
+from harvester.ledger.reader import ledger_path
 from harvester.model import StopReason
+from harvester.output.file import OutputFile
+from harvester.output.part import PartMarker, read_part_marker, write_part_marker
+from harvester.output.spool import EmergencySpool
+from harvester.pace import RateShare, Throttle
 from harvester.parsing import Rate
+from harvester.rules.day import day_began
+from harvester.rules.shares import reduced
+from harvester.sides import Side
 
 if TYPE_CHECKING:
+    from harvester.ledger.postgres.ledger import PostgresLedger
     from harvester.ledger.postgres.membership import Beat, Membership, Told
 
 T = TypeVar("T")
+# So many seconds a run that is opening, or about to end, waits for a database that is away.
+_PATIENCE = 15.0
 # In seconds: a beat, and the pause after one that failed.
 _BEAT_EVERY = 0.3
 # What another host was told a moment ago, our own calls of that moment may have been told too.
@@ -37,63 +67,169 @@ def fingerprint(harvest: str, token: str) -> str:
     return digest[:_FINGERPRINT_DIGITS]
 
 
-class Fleet:
-    """Keeps the membership of one run; `thread` makes one call at a time.
+class OutagePolicy:
+    """Whether to wait on for a database that is away: a run that is on does, without end.
 
-    `lanes` are this host's by token fingerprint; each calls at `rate` at most together with all
-    other hosts that use its token.
+    One that is opening or ending waits for some seconds, counted from when it first had to. Asked
+    from the ledger's thread; `clock` is monotonic seconds.
     """
 
-    def __init__(
-        self,
-        membership: Membership,
-        lanes: Mapping[str, Lane],
-        rate: Rate,
-        thread: Executor,
-    ) -> None:
-        self._membership = membership
-        self._lanes = dict(lanes)
-        self._names = {id(lane): name for name, lane in lanes.items()}
-        self._wants = dict.fromkeys(lanes, rate)
-        self._thread = thread
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._state: RunState | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._since: float | None = None
+
+    def watch(self, state: RunState) -> None:
+        """Go by this run from here on, until `end`."""
+        self._state, self._loop = state, asyncio.get_running_loop()
+
+    def end(self) -> None:
+        """The run is over; what is left to be written is worth a moment only."""
+        self._state = None
+
+    def give_up(self) -> bool:
+        """Whether to wait no longer."""
+        state, now = self._state, self._clock()
+        if state is not None and state.is_aborted:
+            return True
+        if state is not None and not state.is_stopping:
+            self._since = None
+            return False
+        if self._since is None:
+            self._since = now
+        return now - self._since > _PATIENCE
+
+    def is_over(self) -> None:
+        """The database is back: the next time it goes is another one."""
+        self._since = None
+        self.tell("the database is back: going on")
+
+    def tell(self, text: str) -> None:
+        """Tell the run's observers, from the ledger's thread."""
+        state, loop = self._state, self._loop
+        if state is not None and loop is not None:
+            loop.call_soon_threadsafe(state.emit, Notice("ledger", text))
+
+
+class FleetSession:
+    """The `Coordinator` of a host in a fleet; to be opened, then joined, then kept.
+
+    Each client calls at `top_rate` at most together with those of all hosts that use its token.
+    """
+
+    # Others wait for the end of a lease, and cannot send what this host holds.
+    lease_margin, ahead_seconds = 15.0, 1.0
+
+    _part: str
+    _state: RunState
+    _pool: TokenPool
+    _membership: Membership
+    _thread: Executor
+
+    def __init__(self, address: FleetAddress, config: RunConfig) -> None:
+        self._address = address
+        tokens = [fingerprint(address.harvest, token.reveal()) for token in config.tokens]
+        self._wants = dict.fromkeys(tokens, config.top_rate)
+        self._clients: dict[str, TokenClient] = {}
+        self._ledger: PostgresLedger | None = None
+        self._duplicates = 0
+        self._outage = OutagePolicy()
         self._outbox: deque[Callable[[], None]] = deque()
         self._known_stops: set[str] = set()
         self._members = 1
         self._is_aside = False
 
-    async def join(self, run: int) -> None:
-        """Be a member from here on; raises UsageError where others keep to another rate."""
-        await self._do(self._membership.join, run)
-        self._grant(await self._do(self._membership.beat, self._wants))
+    def open(self, config: RunConfig, env: Environment) -> OpenOutput:
+        """Open OUTPUT as a part of the harvest; errors as `open_part`'s."""
 
-    async def keep(self, lanes: Lanes) -> None:
-        """Beat and listen until cancelled, then leave."""
-        lanes.listen(self._on_rest, self._on_slow_down)
+        def ledger_of(part: str) -> Ledger:
+            outage = self._outage
+            self._part = part
+            self._ledger = open_ledger(
+                self._address,
+                part,
+                config.output.resolve(),
+                config.limits,
+                lambda: day_began(env.clock(), config.day_timezone),
+                list(self._wants),
+                Absence(outage.give_up, outage.tell, outage.is_over),
+            )
+            return self._ledger
+
+        return open_part(
+            config.output,
+            Identity(config.endpoint, config.simulate),
+            env,
+            self._address.harvest,
+            ledger_of,
+            rebuild=config.rebuild,
+            in_flight=in_flight_of(config),
+            is_local=config.is_local,
+        )
+
+    def throttle(self, config: RunConfig, start: float | None) -> Throttle:
+        """Returns the throttle of one token: nothing of its rate is ours until it is granted."""
+        rate = Rate(*reduced(config.top_rate))
+        return Throttle(rate, config.burst, start, RateShare(int(rate.calls)))
+
+    @asynccontextmanager
+    async def joined(self, run: Run, number: int) -> AsyncIterator[None]:
+        """Be a member of the fleet, with its first grants, as the run of a number.
+
+        Raises UsageError where other hosts keep to another rate.
+        """
+        self._pool, self._state = run.pool, run.state
+        self._clients = dict(zip(self._wants, run.pool, strict=True))
+        clock = asyncio.get_running_loop().time
+        self._membership = open_membership(self._address, self._part, clock)
+        try:
+            with ThreadPoolExecutor(1, "harvester-fleet") as self._thread:
+                await self._join(number)
+                self._outage.watch(run.state)
+                yield
+        finally:
+            # Whatever has gone wrong, the ledger's thread is to come to its end.
+            self._outage.end()
+            self._membership.close()
+
+    async def _join(self, number: int) -> None:
+        try:
+            await self._do(self._membership.join, number)
+            self._grant(await self._do(self._membership.beat, self._wants))
+        except HarvesterError:
+            with suppress(HarvesterError):
+                await self._leave()
+            raise
+
+    async def _leave(self) -> None:
+        await self._do(self._membership.leave)
+
+    async def keep(self) -> None:
+        """Beat and listen until cancelled, then leave; tell what was found paid for twice."""
+        self._tell_duplicates()
         try:
             while True:
-                await self._turn(lanes)
+                await self._turn()
         finally:
             self._membership.wake()
             # What was heard last may be a stop, which the others have yet to be told of.
-            for last in (self._send, self.leave):
+            for last in (self._send, self._leave):
                 with suppress(HarvesterError):
                     await last()
+            self._tell_duplicates()
 
-    async def leave(self) -> None:
-        """Be a member no more."""
-        await self._do(self._membership.leave)
-
-    async def _turn(self, lanes: Lanes) -> None:
+    async def _turn(self) -> None:
         try:
             await self._send()
             beat = await self._do(self._membership.beat, self._wants)
-            self._heed(beat, lanes)
+            self._heed(beat)
             pause = _BEAT_EVERY if beat.again_in is None else min(_BEAT_EVERY, beat.again_in)
             if pause > 0 and not self._outbox:
                 for told in await self._do(self._membership.wait, pause):
-                    self._hear(told, lanes)
+                    self._hear(told)
         except UsageError as error:
-            self._wait_aside(str(error), lanes)
+            self._wait_aside(str(error))
             await asyncio.sleep(_BEAT_EVERY)
         except HarvesterError:
             # The ledger's own calls tell of it. Grants end by themselves meanwhile.
@@ -102,57 +238,75 @@ class Fleet:
     async def _do(self, call: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
 
+    def _emit(self, kind: str, text: str) -> None:
+        self._state.emit(Notice(kind, text))
+
+    def _tell_duplicates(self) -> None:
+        found = 0 if self._ledger is None else self._ledger.duplicates
+        if found > self._duplicates:
+            text = (
+                f"{found - self._duplicates} of the notes on this part's lines were paid for "
+                "twice: other hosts had fetched them meanwhile; `harvester status` lists them"
+            )
+            self._emit("paid twice", text)
+        self._duplicates = found
+
     # What the fleet says
 
-    def _wait_aside(self, said: str, lanes: Lanes) -> None:
+    def _wait_aside(self, said: str) -> None:
         """Tell once that this host has nothing to call with: others joined while it was away."""
         if not self._is_aside:
             self._is_aside = True
-            lanes.tell(Notice("fleet", f"nothing is sent from here: {said}"))
+            self._emit("fleet", f"nothing is sent from here: {said}")
 
     def _grant(self, beat: Beat) -> None:
-        for name, lane in self._lanes.items():
-            lane.pace.grant(beat.grants.get(name, 0), beat.valid_until)
+        for token, client in self._clients.items():
+            client.throttle.grant(beat.grants.get(token, 0), beat.valid_until)
 
-    def _heed(self, beat: Beat, lanes: Lanes) -> None:
+    def _heed(self, beat: Beat) -> None:
         self._grant(beat)
         self._is_aside = False
-        for name, (reason, detail) in beat.stops.items():
-            self._stop(name, StopReason(reason), detail, lanes)
+        for token, (reason, detail) in beat.stops.items():
+            self._stop(token, StopReason(reason), detail)
         if beat.members != self._members:
             self._members = beat.members
             shared = f"{beat.members} hosts share this harvest"
-            lanes.tell(Notice("fleet", shared if beat.members > 1 else "this host is alone now"))
+            self._emit("fleet", shared if beat.members > 1 else "this host is alone now")
 
-    def _hear(self, told: Told, lanes: Lanes) -> None:
+    def _hear(self, told: Told) -> None:
         if told.kind == "stop":
-            self._stop(told.token, StopReason(told.reason), told.detail, lanes)
-        elif told.kind == "slow down" and told.token in self._lanes:
-            lane = self._lanes[told.token]
-            if lane.pace.slow_down(told.wait, _TOLD_AGO):
-                text = f"rate limit, met by another host: {lane.pace.per_second:.3g} calls/s here"
-                lanes.tell(Notice("slow down", text))
+            self._stop(told.token, StopReason(told.reason), told.detail)
+        elif told.kind == "slow down" and told.token in self._clients:
+            throttle = self._clients[told.token].throttle
+            if throttle.slow_down(told.wait, _TOLD_AGO):
+                text = f"rate limit, met by another host: {throttle.per_second:.3g} calls/s here"
+                self._emit("slow down", text)
 
-    def _stop(self, name: str, reason: StopReason, detail: str, lanes: Lanes) -> None:
+    def _stop(self, stopped: str, reason: StopReason, detail: str) -> None:
         """Heed a stop of one token, or of all where none is named."""
-        if name in self._known_stops:
+        if stopped in self._known_stops:
             return
-        self._known_stops.add(name)
-        for token, lane in self._lanes.items():
-            if name in ("", token):
-                lanes.rest(lane, reason, detail)
+        self._known_stops.add(stopped)
+        for token, client in self._clients.items():
+            if stopped in ("", token):
+                self._pool.disable(client, reason, detail)
 
     # What this host says
 
-    def _on_rest(self, lane: Lane | None, reason: StopReason, detail: str) -> None:
-        name = "" if lane is None else self._names[id(lane)]
-        if name not in self._known_stops:
-            self._known_stops.add(name)
-            self._say(lambda: self._membership.tell_stop(name, reason.value, detail))
+    def disabled(self, client: str, reason: StopReason, detail: str) -> None:
+        """See `Coordinator.disabled`."""
+        token = self._token_of(client)
+        if token not in self._known_stops:
+            self._known_stops.add(token)
+            self._say(lambda: self._membership.tell_stop(token, reason.value, detail))
 
-    def _on_slow_down(self, lane: Lane, wait: float | None) -> None:
-        name = self._names[id(lane)]
-        self._say(lambda: self._membership.tell_slow_down(name, wait))
+    def slowed_down(self, client: str, wait: float | None) -> None:
+        """See `Coordinator.slowed_down`."""
+        token = self._token_of(client)
+        self._say(lambda: self._membership.tell_slow_down(token, wait))
+
+    def _token_of(self, name: str) -> str:
+        return next((t for t, client in self._clients.items() if client.name == name), "")
 
     def _say(self, message: Callable[[], None]) -> None:
         self._outbox.append(message)
@@ -163,3 +317,67 @@ class Fleet:
         while self._outbox:
             await self._do(self._outbox[0])
             self._outbox.popleft()
+
+
+def open_part(
+    path: Path,
+    identity: Identity,
+    env: Environment,
+    harvest: str,
+    ledger_of: Callable[[str], Ledger],
+    *,
+    rebuild: bool = False,
+    in_flight: int = MOST_IN_FLIGHT,
+    is_local: bool = False,
+) -> OpenOutput:
+    """Open for a run; `path` is OUTPUT's, and `ledger_of` opens the ledger of a part by its name.
+
+    The rest is `open_output`'s.
+
+    Raises OutputLockedError, OutputMismatchError, UsageError, LedgerError, LocalIOError.
+    """
+    path = path.resolve()
+    _check_no_ledger(path)
+    with ExitStack() as undo:
+        had_output = path.exists()
+        output = OutputFile(path, env.disk, look=env.look)
+        if not had_output:
+            undo.callback(env.disk.remove, path)
+        undo.callback(output.close)
+        marker = _part_marker_of(path, harvest, env, undo)
+        # What the fleet's ledger holds says nothing of a file that it does not know yet.
+        found = identity_of(output)
+        if found is not None:
+            check_kind(path, found, identity, is_local=is_local)
+        ledger = ledger_of(marker.part)
+        undo.callback(ledger.close)
+        # Told of the harvest, not of OUTPUT, which may be empty.
+        ledger.identify(identity)
+        held = OpenOutput(output, ledger, EmergencySpool(path, env.disk), part=marker.part)
+        recovery = bring_together(held, identity, env, rebuild=rebuild, is_local=is_local)
+        opened = with_room(replace(held, recovery=recovery), in_flight)
+        undo.pop_all()
+    return opened
+
+
+def _check_no_ledger(path: Path) -> None:
+    if ledger_path(path).exists():
+        raise UsageError(
+            f"{path} has a ledger of its own, {ledger_path(path).name}: a part of a fleet's "
+            "harvest is an OUTPUT of its own. Choose another --output, or leave --ledger out."
+        )
+
+
+def _part_marker_of(path: Path, harvest: str, env: Environment, undo: ExitStack) -> PartMarker:
+    """The part's marker, made if there is none; `undo` leaves no file behind."""
+    marker = read_part_marker(path)
+    if marker is None:
+        marker = PartMarker.fresh(harvest)
+        undo.callback(env.disk.remove, Side.PART_MARKER.of(path))
+        write_part_marker(path, marker)
+    if marker.harvest != harvest:
+        raise UsageError(
+            f"{path} is a part of the harvest {marker.harvest}, not of {harvest}: give "
+            f"--harvest {marker.harvest}, or choose another --output."
+        )
+    return marker

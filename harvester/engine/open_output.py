@@ -121,6 +121,11 @@ def open_output(
     return opened
 
 
+def in_flight_of(config: RunConfig) -> int:
+    """How many calls of a run may be in flight at once."""
+    return (config.workers or MOST_IN_FLIGHT) * len(config.tokens)
+
+
 def with_room(held: OpenOutput, in_flight: int) -> OpenOutput:
     """The same with room kept free for the answers of so many calls."""
     done = held.ledger.counts().done

@@ -8,16 +8,17 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
-from ipaddress import ip_address
 from typing import BinaryIO
-from urllib.parse import urlsplit
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from harvester.config import RunConfig
 from harvester.descriptors import few_descriptors
 from harvester.disk import boot_id
-from harvester.engine.calling import lanes_to
+from harvester.engine.alone import Alone
+from harvester.engine.clients import open_clients
+from harvester.engine.fleet import FleetSession
 from harvester.engine.input_thread import pages_from
 from harvester.engine.open_output import (
     MOST_IN_FLIGHT,
@@ -25,22 +26,23 @@ from harvester.engine.open_output import (
     OpenOutput,
     begin,
     identity_of,
-    open_output,
 )
 from harvester.engine.ports import Event, Notice, Observer, Ports, RunBegan, RunEnded
-from harvester.engine.run import QUEUE_LOST, Run, RunStart
-from harvester.engine.sharing import Sharing
+from harvester.engine.run import QUEUE_LOST, PriorState, Run
 from harvester.errors import HarvesterError, LocalIOError, OutputLockedError
 from harvester.halt import Halt
-from harvester.ledger.protocol import Identity
+from harvester.ledger.protocol import Ledger
 from harvester.model import Page, StopReason, Summary
 from harvester.output.threaded import ThreadedSink
+from harvester.rules.adaptive_rate import START
 from harvester.sides import Side
 from harvester.source.given import pages_of
 from harvester.threads import OneThread, done_in_time
 
 # A lock of the system's can be asked for, or waited for without end; so it is asked for again.
 _LOOK_EVERY = 0.5
+# Begun at once with the rate that was sustained last time, a night would begin with a refusal.
+_NEAR = 0.9
 
 
 def steady_clock() -> Callable[[], float]:
@@ -52,15 +54,6 @@ def steady_clock() -> Callable[[], float]:
 def this_environment() -> Environment:
     """The machine we run on."""
     return Environment(steady_clock(), boot=boot_id())
-
-
-def is_local(base_url: str) -> bool:
-    """Whether a URL is of this machine, where a simulator may answer."""
-    host = urlsplit(base_url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 @asynccontextmanager
@@ -75,22 +68,7 @@ async def open_run(
     opening, reading = Halt(), Halt()
     env = replace(this_environment(), look=opening.look)
     began_at = env.clock()
-    sharing = None if config.fleet is None else Sharing(config.fleet, config, env)
-    in_flight = (config.workers or MOST_IN_FLIGHT) * len(config.tokens)
-
-    def open_now() -> OpenOutput:
-        identity, local = Identity(config.endpoint, config.simulate), is_local(config.base_url)
-        if sharing is not None:
-            return sharing.open(identity, in_flight, is_local=local)
-        return open_output(
-            config.output,
-            identity,
-            env,
-            rebuild=config.rebuild,
-            sync=config.sync,
-            in_flight=in_flight,
-            is_local=local,
-        )
+    coordinator = Alone() if config.fleet is None else FleetSession(config.fleet, config)
 
     def emit(event: Event) -> None:
         for observer in observers:
@@ -103,11 +81,13 @@ async def open_run(
     # What is named may be a pipe that nobody writes to, or is to be read whole.
     read = partial(pages_of, config.inputs, config.input_options, stdin, reading.look)
     pages = pages_from(await done_in_time(read, reading, left()), reading)
+    open_now = partial(coordinator.open, config, env)
     opened = await open_when_free(open_now, config.wait_for_lock, emit, opening, left)
     try:
         # Its time runs from when it was started.
         shortened = replace(config, max_runtime=left())
-        async with _running(shortened, opened, env, pages, observers, sharing) as run:
+        assembly = _Assembly(shortened, coordinator, opened, env, pages, observers)
+        async with _running(assembly) as run:
             yield run
     finally:
         opened.close()
@@ -148,19 +128,24 @@ def _still_locked(error: OutputLockedError, patience: float) -> OutputLockedErro
     return OutputLockedError(f"{error} It was waited for {patience:g} s.")
 
 
+class _Assembly(Struct, frozen=True):
+    """What a run is put together from."""
+
+    config: RunConfig
+    coordinator: Alone | FleetSession
+    opened: OpenOutput
+    env: Environment
+    pages: AsyncIterator[Page]
+    observers: tuple[Observer, ...]
+
+
 @asynccontextmanager
-async def _running(
-    config: RunConfig,
-    opened: OpenOutput,
-    env: Environment,
-    pages: AsyncIterator[Page],
-    observers: tuple[Observer, ...],
-    sharing: Sharing | None,
-) -> AsyncIterator[Run]:
+async def _running(given: _Assembly) -> AsyncIterator[Run]:
     """The run of what is open; how it ended is written down."""
-    found = begin(opened, config, env)
+    config, opened = given.config, given.opened
+    found = begin(opened, config, given.env)
     recovery, held = opened.recovery, identity_of(opened.output)
-    start = RunStart(
+    prior = PriorState(
         None if held is None else held.simulated,
         found.found_unanswered,
         recovery.adopted,
@@ -169,46 +154,58 @@ async def _running(
     run: Run | None = None
     try:
         async with AsyncExitStack() as stack:
-            try:
-                ledger_thread = stack.enter_context(OneThread("harvester-ledger"))
-                output_thread = stack.enter_context(OneThread("harvester-output"))
-                lanes = await lanes_to(config, opened.ledger, stack, is_shared=sharing is not None)
-                ports = Ports(
-                    opened.ledger,
-                    ledger_thread,
-                    ThreadedSink(opened.output, opened.spool, output_thread),
-                    pages,
-                    env.clock,
-                    random.random,
-                    observers,
-                )
-                companion = None
-                if sharing is not None:
-                    companion = await stack.enter_async_context(
-                        sharing.joined(opened.part, found.run, lanes)
-                    )
-            except asyncio.CancelledError:
-                end = StopReason.CANCELLED
-                with suppress(HarvesterError):
-                    opened.ledger.finish_run(end.value, end.exit_code)
-                raise
-            run = Run(config, ports, lanes, companion, start)
-            if sharing is not None:
-                sharing.waiting.watch(run)
+            run = await _assembled(given, prior, found.run, stack)
             _tell_began(run, opened, config)
-            for notice in _notices(opened, start):
-                run.tell(notice)
+            for notice in _notices(opened, prior):
+                run.state.emit(notice)
             _tell_few(run, config)
             yield run
+    except asyncio.CancelledError:
+        if run is None:
+            end = StopReason.CANCELLED
+            with suppress(HarvesterError):
+                opened.ledger.finish_run(end.value, end.exit_code)
+        raise
     finally:
         # However it ended: a cancelled run has drained.
-        if sharing is not None:
-            sharing.waiting.end()
         if run is not None and run.summary is not None:
             _write_down(run.summary, run, opened, config)
-            run.tell(RunEnded(run.summary))
-    if run.failure is not None:
-        raise run.failure
+            run.state.emit(RunEnded(run.summary))
+    if run.state.failure is not None:
+        raise run.state.failure
+
+
+async def _assembled(
+    given: _Assembly, prior: PriorState, number: int, stack: AsyncExitStack
+) -> Run:
+    """A run with all that it needs, which the stack lets go of."""
+    config, opened, coordinator = given.config, given.opened, given.coordinator
+    ledger_thread = stack.enter_context(OneThread("harvester-ledger"))
+    output_thread = stack.enter_context(OneThread("harvester-output"))
+    start = start_rate(config, opened.ledger)
+    clients = await open_clients(config, stack, partial(coordinator.throttle, config, start))
+    ports = Ports(
+        config,
+        opened.ledger,
+        ledger_thread,
+        ThreadedSink(opened.output, opened.spool, output_thread),
+        given.pages,
+        given.env.clock,
+        random.random,
+        coordinator,
+        given.observers,
+    )
+    run = Run(ports, clients, prior)
+    await stack.enter_async_context(coordinator.joined(run, number))
+    return run
+
+
+def start_rate(config: RunConfig, ledger: Ledger) -> float | None:
+    """Returns the calls a second to begin with where none were asked for, by the last run."""
+    if config.rate is not None:
+        return None
+    found = ledger.start_rate()
+    return START if found is None else found * _NEAR
 
 
 def _write_down(summary: Summary, run: Run, opened: OpenOutput, config: RunConfig) -> None:
@@ -220,13 +217,13 @@ def _write_down(summary: Summary, run: Run, opened: OpenOutput, config: RunConfi
             # Only the answers of a server on this machine tell that it is a simulator.
             ledger.identify(held)
         if config.rate is None and summary.calls:
-            ledger.remember_start_rate(run.lanes.next_start_rate)
+            ledger.remember_start_rate(run.pool.next_start_rate)
         ledger.finish_run(summary.reason, summary.exit_code, summary.bad_lines)
 
 
 def _tell_began(run: Run, opened: OpenOutput, config: RunConfig) -> None:
     counts = opened.ledger.counts()
-    run.tell(
+    run.state.emit(
         RunBegan(
             str(opened.output.path),
             config.endpoint,
@@ -241,11 +238,11 @@ def _tell_began(run: Run, opened: OpenOutput, config: RunConfig) -> None:
 def _tell_few(run: Run, config: RunConfig) -> None:
     """Say where there are fewer descriptors than calls that may be in flight."""
     wanted = min(config.workers or MOST_IN_FLIGHT, config.top_rate.per_second * config.timeout)
-    if run.lanes.most < wanted:
-        run.tell(Notice("few descriptors", few_descriptors(run.lanes.most)))
+    if run.pool.most < wanted:
+        run.state.emit(Notice("few descriptors", few_descriptors(run.pool.most)))
 
 
-def _notices(opened: OpenOutput, start: RunStart) -> Iterator[Notice]:
+def _notices(opened: OpenOutput, prior: PriorState) -> Iterator[Notice]:
     """What opening found and had to mend."""
     recovery, place = opened.recovery, opened.output.path
     if recovery.set_aside is not None:
@@ -270,6 +267,6 @@ def _notices(opened: OpenOutput, start: RunStart) -> Iterator[Notice]:
     if recovery.lost:
         text = f"the power was cut: {recovery.lost} notes of the last second are fetched again"
         yield Notice("lost", text)
-    if start.found_unanswered:
-        text = f"{start.found_unanswered} calls of the last run may have been charged without an "
+    if prior.found_unanswered:
+        text = f"{prior.found_unanswered} calls of the last run may have been charged without an "
         yield Notice("unanswered", f"{text}answer")

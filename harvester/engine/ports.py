@@ -7,8 +7,9 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from harvester.config import RunConfig
 from harvester.ledger.protocol import Extent, Ledger
-from harvester.model import Answer, BadLine, Page, Start, Summary
+from harvester.model import Answer, BadLine, Page, Start, StopReason, Summary
 from harvester.threads import Runner
 
 
@@ -106,16 +107,38 @@ Event = RunBegan | CallFinished | LineLeftOut | Notice | Stopping | RunEnded
 Observer = Callable[[Event], None]
 
 
+class Coordinator(Protocol):
+    """How this host gets on with the others of its harvest; alone there are none.
+
+    A lease outlives the longest call by `lease_margin`, and what can be sent in `ahead_seconds` is
+    claimed ahead. A `client` goes by its name.
+    """
+
+    lease_margin: float
+    ahead_seconds: float
+
+    def disabled(self, client: str, reason: StopReason, detail: str) -> None:
+        """Hear that nothing more is sent by a client, or "" by any."""
+
+    def slowed_down(self, client: str, wait: float | None) -> None:
+        """Hear that the server asked for a slower pace, after `wait` seconds if it said so."""
+
+    async def keep(self) -> None:
+        """Stay in touch while a run is on, until cancelled."""
+
+
 class Ports(Struct, frozen=True):
     """All that one run is given; `ledger` is called on `thread`, so that it blocks no event loop.
 
     `clock` is Unix seconds, `jitter` even numbers from 0 up to 1.
     """
 
+    config: RunConfig
     ledger: Ledger
     thread: Runner
     sink: Sink
     pages: AsyncIterator[Page]
     clock: Callable[[], float]
     jitter: Callable[[], float]
+    coordinator: Coordinator
     observers: tuple[Observer, ...] = ()

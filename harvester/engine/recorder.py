@@ -9,8 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from harvester.engine.ports import Ports
-from harvester.engine.progress import Progress
-from harvester.engine.stop import Stop
+from harvester.engine.state import RunState
 from harvester.errors import HarvesterError
 from harvester.ledger.protocol import Extent, FoundLine
 from harvester.model import Outcome, State, StopReason
@@ -60,24 +59,21 @@ class Recorder:
     whenever lines are in OUTPUT, and need no room beside it any more.
     """
 
-    def __init__(
-        self, ports: Ports, progress: Progress, stop: Stop, written: asyncio.Event, *, sync: bool
-    ) -> None:
-        self._ports = ports
-        self._progress = progress
-        self._stop = stop
-        self._sync = sync
+    def __init__(self, ports: Ports, state: RunState) -> None:
+        self._ledger = ports.ledger
+        self._thread = ports.thread
+        self._sink = ports.sink
+        self._state = state
+        self._sync = ports.config.sync
         self._queue: asyncio.Queue[Outcome | None] = asyncio.Queue()
         self._unwritten: list[Outcome] = []
         self._kept = self._lost = 0
         self._waiting = 0
-        self._on_written = written
         self._written: asyncio.Queue[_Written | None] = asyncio.Queue()
         self._uncommitted: list[_Written] = []
         self._late: tuple[list[FoundLine], Extent] | None = None
         self._pending = 0
         self._is_dirty = False
-        self.recorded = asyncio.Event()
 
     @property
     def pending(self) -> int:
@@ -92,7 +88,7 @@ class Recorder:
     @property
     def room(self) -> int:
         """How many calls there may be: what is in flight must find room though OUTPUT fails."""
-        return self._ports.sink.calls - self._waiting
+        return self._sink.calls - self._waiting
 
     def put(self, outcome: Outcome) -> None:
         """Take an outcome to record."""
@@ -142,16 +138,16 @@ class Recorder:
 
     async def _save(self, lines: list[bytes]) -> bool:
         with suppress(HarvesterError):
-            return not lines or await self._ports.sink.save(lines)
+            return not lines or await self._sink.save(lines)
         return False
 
     def _tell_unwritten(self) -> None:
         lost = sum(outcome.line is not None for outcome in self._unwritten[self._kept :])
         kept, lost = self.unwritten - lost, lost + self._lost
         if kept:
-            self._stop.detail += f" {kept} paid answers are kept beside it for the next run."
+            self._state.explain(f"{kept} paid answers are kept beside it for the next run.")
         if lost:
-            self._stop.detail += f" {lost} answers that were paid for could not be written."
+            self._state.explain(f"{lost} answers that were paid for could not be written.")
 
     async def _take_group(self) -> bool:
         """Take all outcomes there are, at least one; gives False when finished."""
@@ -172,16 +168,16 @@ class Recorder:
         group = self._unwritten
         lines = [outcome.line for outcome in group if outcome.line is not None]
         try:
-            ends, extent = await self._ports.sink.append(lines)
+            ends, extent = await self._sink.append(lines)
         except HarvesterError as error:
-            self._stop.set(StopReason.LOCAL_IO, str(error))
+            self._state.stop(StopReason.LOCAL_IO, str(error))
             await self._keep()
             _release(group)
             return
         unkept = group[self._kept :]
         self._unwritten, self._kept = [], 0
         self._waiting -= len(group)
-        self._on_written.set()
+        self._state.room.set()
         await self._keep_unread(unkept)
         if self._sync and lines:
             await self._make_durable()
@@ -196,17 +192,17 @@ class Recorder:
         if not lines:
             return
         try:
-            await self._ports.sink.keep_unread(lines)
+            await self._sink.keep_unread(lines)
         except HarvesterError as error:
-            self._stop.set(StopReason.LOCAL_IO, str(error))
+            self._state.stop(StopReason.LOCAL_IO, str(error))
             if not await self._save(lines):
                 self._lost += len(lines)
 
     async def _make_durable(self) -> None:
         try:
-            await self._ports.sink.sync()
+            await self._sink.sync()
         except HarvesterError as error:
-            self._stop.set(StopReason.LOCAL_IO, str(error))
+            self._state.stop(StopReason.LOCAL_IO, str(error))
 
     async def _commit(self) -> None:
         """Commit what is uncommitted, in one transaction, as far as the ledger allows."""
@@ -218,27 +214,26 @@ class Recorder:
         try:
             # What is vouched for next lies behind lines that could not be adopted the last time.
             await self._adopt()
-            late = await self._ports.thread.run(
-                self._ports.ledger.record, written.outcomes, written.ends, written.extent
+            late = await self._thread.run(
+                self._ledger.record, written.outcomes, written.ends, written.extent
             )
             self._uncommitted = []
             if late:
                 self._late = _lines_of(written, late), written.extent
                 await self._adopt()
         except HarvesterError as error:
-            self._stop.set(StopReason.LOCAL_IO, str(error))
+            self._state.stop(StopReason.LOCAL_IO, str(error))
             return
         for outcome in written.outcomes:
-            self._progress.recorded(outcome)
+            self._state.recorded(outcome)
         self._is_dirty = True
         self._pending -= len(written.outcomes)
-        self.recorded.set()
 
     async def _adopt(self) -> None:
         """A save whose lease lapsed is paid for and written all the same: it is done."""
         if self._late is not None:
             lines, extent = self._late
-            await self._ports.thread.run(self._ports.ledger.adopt, lines, extent)
+            await self._thread.run(self._ledger.adopt, lines, extent)
             self._late = None
 
     async def settle_often(self) -> None:
@@ -253,9 +248,9 @@ class Recorder:
             return
         self._is_dirty = False
         try:
-            await self._ports.thread.run(self._ports.ledger.settle, await self._ports.sink.sync())
+            await self._thread.run(self._ledger.settle, await self._sink.sync())
         except HarvesterError as error:
-            self._stop.set(StopReason.LOCAL_IO, str(error))
+            self._state.stop(StopReason.LOCAL_IO, str(error))
 
 
 def _release(group: list[Outcome]) -> None:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from harvester.config import RunConfig
 from harvester.engine.open_output import Environment, OpenOutput, begin, open_output
-from harvester.engine.open_run import is_local, this_environment
+from harvester.engine.open_run import this_environment
 from harvester.errors import DamagedLedgerError, HarvesterError, LocalIOError, UsageError
 from harvester.halt import Look
 from harvester.ledger.protocol import Identity, Ledger
@@ -67,7 +67,7 @@ def _opened(config: RunConfig, copy: Path, env: Environment) -> OpenOutput:
         env,
         rebuild=config.rebuild,
         in_flight=0,
-        is_local=is_local(config.base_url),
+        is_local=config.is_local,
     )
 
 

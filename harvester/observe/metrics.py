@@ -131,14 +131,14 @@ class MetricsFile:
 
     async def follow(self, run: Run) -> None:
         """Write the run's numbers now and then, until cancelled."""
-        sampler, progress = ProgressSampler(run), run.progress
+        sampler, state = ProgressSampler(run), run.state
         while not self._is_over:
             snap = sampler.read()
-            self._set_notes(progress.done, progress.queued, progress.rejected, progress.exhausted)
-            self._set("waiting", progress.waiting)
+            self._set_notes(state.done, state.queued, state.rejected, state.exhausted)
+            self._set("waiting", state.waiting)
             self._set("in_flight", snap.in_flight)
             self._set("rate_calls_per_second", snap.rate)
-            if (allowed := run.lanes.per_second) is not None:
+            if (allowed := run.pool.per_second) is not None:
                 self._set("allowed_rate_calls_per_second", allowed)
             self._outlet.put(None)
             await asyncio.sleep(_WRITE_EVERY)

@@ -40,27 +40,25 @@ class ProgressSampler:
 
     def read(self) -> Snapshot:
         """The run as it is now."""
-        progress = self._run.progress
-        finished = progress.settled
-        now = self._clock()
+        now, state = self._clock(), self._run.state.snapshot()
         samples = self._samples
-        samples.append((now, progress.spent.calls, finished))
+        samples.append((now, state.calls, state.settled))
         # The first one kept is the latest that is old enough: the stretch is never shorter.
         while len(samples) > 1 and now - samples[1][0] >= _RATE_SECONDS:
             samples.popleft()
         began, calls, before = samples[0]
         elapsed = now - began
-        speed = (finished - before) / elapsed if elapsed else 0.0
+        speed = (state.settled - before) / elapsed if elapsed else 0.0
         return Snapshot(
-            done=progress.done,
-            total=progress.total,
-            failed=progress.failed,
-            in_flight=len(progress.flying),
-            waiting=progress.waiting,
-            charged=progress.spent.charged,
-            calls=progress.spent.calls,
-            by_code=dict(sorted(progress.by_code.items())),
-            rate=(progress.spent.calls - calls) / elapsed if elapsed else 0.0,
-            eta=progress.queued / speed if speed else None,
-            is_read=progress.is_read,
+            done=state.done,
+            total=state.total,
+            failed=state.failed,
+            in_flight=state.in_flight,
+            waiting=state.waiting,
+            charged=state.charged,
+            calls=state.calls,
+            by_code=state.by_code,
+            rate=(state.calls - calls) / elapsed if elapsed else 0.0,
+            eta=state.queued / speed if speed else None,
+            is_read=state.is_read,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Self
 
 # So many seconds after the last grant, nothing is allowed; the granting side counts from later.
 _NONE = float("-inf")
@@ -17,8 +18,15 @@ class RateShare:
         self._until = _NONE
         self._changed = asyncio.Event()
 
+    @classmethod
+    def whole(cls) -> Self:
+        """A rate that nobody else has a part of."""
+        share = cls(1)
+        share.set(1, float("inf"))
+        return share
+
     @property
-    def share(self) -> float:
+    def part(self) -> float:
         """Our part of the whole, from 0 to 1."""
         return self._granted / self._calls
 

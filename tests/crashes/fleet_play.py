@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from harvester.config import RunConfig
-from harvester.engine.joining import open_part
-from harvester.engine.lane import Lane, Lanes
+from harvester.engine.clients import TokenClient, TokenPool
+from harvester.engine.fleet import FleetSession, open_part
 from harvester.engine.open_output import Environment, begin
 from harvester.engine.ports import Ports
 from harvester.engine.run import Run
@@ -41,7 +41,7 @@ from tests.crashes.fleet_world import (
     LifeExecutor,
     StoppableLoop,
     WatchedLedger,
-    WatchedPace,
+    WatchedThrottle,
     World,
 )
 from tests.crashes.play import ENDPOINT
@@ -289,17 +289,20 @@ async def _live(worker: Worker, life: Life) -> Summary:
     life.run = begin(opened, config, host).run
     life.session = world.database.one("SELECT session FROM run WHERE id = %s", life.run)
     inline = LifeExecutor(life)
+    client = TokenClient(_TOKEN, worker.server, WatchedThrottle(life, config.top_rate))
+    coordinator = Coordinator(life, client, config.top_rate, opened.part)
     ports = Ports(
+        config,
         opened.ledger,
         inline,
         ThreadedSink(opened.output, opened.spool, inline),
         _pages(len(played.story.notes)),
         host.clock,
         lambda: 0.5,
+        coordinator,
     )
-    lane = Lane(_TOKEN, worker.server, WatchedPace(life, config.top_rate))
-    companion = Companion(life, lane, config.top_rate, opened.part)
-    run = Run(config, ports, [lane], companion.keep)
+    run = Run(ports, [client])
+    coordinator.pool = run.pool
     summary = await run.run()
     world.tick()
     opened.ledger.finish_run(summary.reason, summary.exit_code)
@@ -320,36 +323,38 @@ async def _pages(many: int) -> AsyncIterator[Page]:
 
 
 @dataclass
-class Companion:
+class Coordinator:
     """What keeps a worker in its fleet: a third of the rate, and what others say of a stop."""
 
     life: Life
-    lane: Lane
+    client: TokenClient
     rate: Rate
     part: str
+    pool: TokenPool | None = None
     untold: list[tuple[StopReason, str]] = field(default_factory=list)
     alive_until: float = 0.0
+    lease_margin: float = FleetSession.lease_margin
+    ahead_seconds: float = FleetSession.ahead_seconds
 
-    async def keep(self, lanes: Lanes) -> None:
+    async def keep(self) -> None:
         """Beat until cancelled."""
-        lanes.listen(self._on_rest, lambda _lane, _wait: None)
         while True:
             asked = self.life.world.loop.time()
             await asyncio.sleep(_ROUND_TRIP)
-            self._beat(lanes)
+            self._beat()
             share = max(1, reduced(self.rate)[0] // WORKERS)
-            self.lane.pace.grant(share, asked + _GRANTED_FOR)
+            self.client.throttle.grant(share, asked + _GRANTED_FOR)
             await asyncio.sleep(_BEAT_EVERY)
 
-    def _beat(self, lanes: Lanes) -> None:
+    def _beat(self) -> None:
         life, world = self.life, self.life.world
         life.check_alive()
         if world.loop.time() >= self.alive_until:
             self._be_alive()
         if self.untold:
             self._tell()
-        if life.session in world.stops:
-            lanes.rest(self.lane, *world.stops[life.session])
+        if life.session in world.stops and self.pool is not None:
+            self.pool.disable(self.client, *world.stops[life.session])
 
     def _be_alive(self) -> None:
         world = self.life.world
@@ -362,7 +367,11 @@ class Companion:
         )
         self.alive_until = world.loop.time() + _ALIVE_FOR / 3
 
-    def _on_rest(self, _lane: Lane | None, reason: StopReason, detail: str) -> None:
+    def slowed_down(self, client: str, wait: float | None) -> None:
+        """Nobody else is told."""
+
+    def disabled(self, _client: str, reason: StopReason, detail: str) -> None:
+        """Tell the others."""
         if self.life.session not in self.life.world.stops:
             self.untold.append((reason, detail))
             self._tell()

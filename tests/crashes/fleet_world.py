@@ -25,7 +25,7 @@ from harvester.ledger.postgres.connection import Connection
 from harvester.ledger.postgres.ledger import PostgresLedger
 from harvester.ledger.protocol import Claimed
 from harvester.model import Job, StopReason
-from harvester.pace import Pace
+from harvester.pace import RateShare, Throttle
 from harvester.parsing import Rate
 from harvester.rules.shares import reduced
 from tests.contract.fleet import Database
@@ -285,11 +285,12 @@ class FaultyConnection(Connection):
         raise psycopg.OperationalError("the answer to the commit was lost, as the story has it")
 
 
-class WatchedPace(Pace):
-    """The product's pace, that tells when a call starts: it is on its way a moment later."""
+class WatchedThrottle(Throttle):
+    """The product's throttle, that tells when a call starts: it is on its way a moment later."""
 
     def __init__(self, life: Life, rate: Rate) -> None:
-        super().__init__(Rate(*reduced(rate)), is_shared=True)
+        shared = Rate(*reduced(rate))
+        super().__init__(shared, share=RateShare(int(shared.calls)))
         self._life = life
 
     def start(self) -> float:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from harvester.config import RunConfig
-from harvester.engine.lane import Lane
+from harvester.engine.alone import Alone
+from harvester.engine.clients import TokenClient
 from harvester.engine.open_output import Environment, OpenOutput, begin, open_output
 from harvester.engine.ports import Ports
 from harvester.engine.run import Run
@@ -26,7 +27,7 @@ from harvester.ledger.reader import ledger_path, reading
 from harvester.model import Page, StopReason, Summary
 from harvester.output.threaded import ThreadedSink
 from harvester.output.verify import Checked, verify
-from harvester.pace import Pace
+from harvester.pace import Throttle
 from harvester.parsing import Rate
 from harvester.rules.backoff import RetryLimits
 from tests.crashes.edits import COPY, OUTPUT, notes_in, obey
@@ -208,9 +209,9 @@ async def _live(played: Played, fate: Fate, world: World) -> Summary:
         sync=story.sync,
     )
     begin(opened, config, host)
-    lane = Lane("token", played.server, Pace(config.top_rate))
+    client = TokenClient("token", played.server, Throttle(config.top_rate))
     log = UnreadLog(world.stall) if fate.is_unread else None
-    run = Run(config, _ports(played, opened, host, log), [lane])
+    run = Run(_ports(played, config, opened, host, log), [client])
     try:
         summary = await _harvested(played, fate, run)
     finally:
@@ -218,7 +219,7 @@ async def _live(played: Played, fate: Fate, world: World) -> Summary:
             played.problems += (f"run {played.run + 1} {problem}" for problem in log.end())
     opened.ledger.finish_run(summary.reason, summary.exit_code)
     opened.close()
-    _check_run(played, waiting, summary, is_aborted=run.is_aborted)
+    _check_run(played, waiting, summary, is_aborted=run.state.is_aborted)
     return summary
 
 
@@ -239,15 +240,23 @@ async def _later(seconds: float, act: Callable[[Run], None], run: Run) -> None:
     act(run)
 
 
-def _ports(played: Played, opened: OpenOutput, host: Environment, log: UnreadLog | None) -> Ports:
+def _ports(
+    played: Played,
+    config: RunConfig,
+    opened: OpenOutput,
+    host: Environment,
+    log: UnreadLog | None,
+) -> Ports:
     inline = InlineExecutor()
     return Ports(
+        config,
         opened.ledger,
         inline,
         ThreadedSink(opened.output, opened.spool, inline),
         _pages(len(played.story.notes)),
         host.clock,
         lambda: 0.5,
+        Alone(),
         () if log is None else (log.tell,),
     )
 

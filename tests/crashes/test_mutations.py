@@ -12,8 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from harvester.api.wire import End, Wire
-from harvester.engine import caller, open_output, recorder
-from harvester.engine.ports import Ports
+from harvester.engine import answers, open_output, recorder
 from harvester.engine.recorder import Recorder
 from harvester.ledger.bulk import Bulk
 from harvester.ledger.protocol import Asked, Extent, FoundLine, Opening
@@ -34,15 +33,14 @@ def commit_before_write(patch: pytest.MonkeyPatch) -> None:
     write = Recorder._write  # noqa: SLF001 - what is mutated
 
     async def committed_first(self: Recorder) -> None:
-        ports: Ports = self._ports
         group = self._unwritten
         lines = [outcome.line for outcome in group if outcome.line is not None]
-        extent = (await ports.sink.append([]))[1]
+        extent = (await self._sink.append([]))[1]
         ends, length = [], extent.length
         for line in lines:
             length += len(line)
             ends.append(length)
-        ports.ledger.record(group, ends, Extent(length, b"".join(lines)[-64:]))
+        self._ledger.record(group, ends, Extent(length, b"".join(lines)[-64:]))
         await write(self)
 
     patch.setattr(Recorder, "_write", committed_first)
@@ -88,7 +86,7 @@ def slow_down_costs_an_attempt(patch: pytest.MonkeyPatch) -> None:
     def costly(*args: Any) -> Outcome:  # noqa: ANN401 - handed on as they are
         return replace(unsaved(*args), attempted=True)
 
-    patch.setattr(caller, "unsaved", costly)
+    patch.setattr(answers, "unsaved", costly)
 
 
 def departures_not_recorded(patch: pytest.MonkeyPatch) -> None:
@@ -181,7 +179,7 @@ def unreadable_answers_are_not_counted_as_unanswered(patch: pytest.MonkeyPatch) 
         outcome = unsaved(*args)
         return replace(outcome, unanswered=outcome.unanswered and outcome.unread is None)
 
-    patch.setattr(caller, "unsaved", free)
+    patch.setattr(answers, "unsaved", free)
 
 
 # Each with a seed that catches it, tried first, as some take a rare turn of events.

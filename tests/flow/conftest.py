@@ -13,11 +13,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from harvester.config import RunConfig
-from harvester.engine.calling import mark_of, pace_of
-from harvester.engine.lane import Lane
+from harvester.engine.alone import Alone
+from harvester.engine.clients import TokenClient, mark_of
 from harvester.engine.open_output import Environment, OpenOutput, begin, identity_of, open_output
+from harvester.engine.open_run import start_rate
 from harvester.engine.ports import Event, Ports
-from harvester.engine.run import Run, RunStart
+from harvester.engine.run import PriorState, Run
 from harvester.ledger.protocol import Identity
 from harvester.model import Answer, BadLine, Page, Start, Summary
 from harvester.output.threaded import ThreadedSink
@@ -145,33 +146,36 @@ class Night:
     ) -> Summary:
         loop = asyncio.get_running_loop()
         inline = InlineExecutor()
+        alone = Alone()
         ports = Ports(
+            config,
             opened.ledger,
             inline,
             ThreadedSink(opened.output, opened.spool, inline),
             self.pages(ids),
             lambda: self.clock + loop.time(),
             lambda: 0.5,
+            alone,
             (self.events.append,),
         )
-        lanes = [
-            Lane(
+        start = start_rate(config, opened.ledger)
+        clients = [
+            TokenClient(
                 f"token {number}",
                 fetcher,
-                pace_of(config, opened.ledger),
+                alone.throttle(config, start),
                 mark=mark_of(fetcher.token),
             )
             for number, fetcher in enumerate((upstream, *self.more_upstreams), 1)
         ]
         held = identity_of(opened.output)
-        start = RunStart(None if held is None else held.simulated)
-        run = Run(config, ports, lanes, start=start)
+        run = Run(ports, clients, PriorState(None if held is None else held.simulated))
         async with asyncio.TaskGroup() as group:
             if meddle is not None:
                 group.create_task(meddle(run))
             summary = await run.run()
         if config.rate is None:
-            opened.ledger.remember_start_rate(run.lanes.next_start_rate)
+            opened.ledger.remember_start_rate(run.pool.next_start_rate)
         return summary
 
     def lines(self) -> list[bytes]:

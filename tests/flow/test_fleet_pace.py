@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from harvester.pace import Pace
+from harvester.pace import RateShare, Throttle
 from harvester.parsing import Rate
 from tests.virtual import VirtualLoop, run_virtually
 
@@ -25,7 +25,7 @@ class Host:
     """
 
     def __init__(self, depart: Callable[[int], None] = lambda _nth: None) -> None:
-        self.pace = Pace(RATE, is_shared=True)
+        self.pace = Throttle(RATE, share=RateShare(int(RATE.calls)))
         self.starts: Starts = []
         self._depart = depart
 

@@ -14,7 +14,7 @@ from itertools import cycle
 import pytest
 
 from harvester.config import FASTEST
-from harvester.pace import Pace
+from harvester.pace import Throttle
 from harvester.parsing import read_rate
 from harvester.rules.adaptive_rate import START
 from harvester.simulator import SimulatorSettings
@@ -34,7 +34,7 @@ def simulated(**settings: object) -> SimulatedApi:
 class Caller:
     """Who calls at a pace and heeds what is answered, as a run does."""
 
-    def __init__(self, pace: Pace, api: Upstream) -> None:
+    def __init__(self, pace: Throttle, api: Upstream) -> None:
         self._pace, self._api = pace, api
         self._gate = asyncio.Lock()
 
@@ -64,7 +64,7 @@ class Caller:
         return False
 
 
-def sustained_after(seconds: float, api: Upstream, pace: Callable[[], Pace]) -> float | None:
+def sustained_after(seconds: float, api: Upstream, pace: Callable[[], Throttle]) -> float | None:
     """Call for so long; gives the pace that the server sustains."""
 
     async def main() -> float | None:
@@ -75,12 +75,12 @@ def sustained_after(seconds: float, api: Upstream, pace: Callable[[], Pace]) -> 
     return run_virtually(main())
 
 
-def asked() -> Pace:
-    return Pace(ASKED)
+def asked() -> Throttle:
+    return Throttle(ASKED)
 
 
-def to_be_found() -> Pace:
-    return Pace(FASTEST, start=START)
+def to_be_found() -> Throttle:
+    return Throttle(FASTEST, start=START)
 
 
 def per_second(api: Upstream, begin: float, end: float) -> float:

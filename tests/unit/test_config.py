@@ -17,7 +17,6 @@ from harvester.api.client import Target
 from harvester.api.proxy import read_proxy, unused_proxy
 from harvester.cli.running import unencrypted, warnings_about
 from harvester.config import BASE_URL_VARIABLE, FASTEST, RunConfig
-from harvester.engine.open_run import is_local
 from harvester.errors import HaltedError, InputError, OptionError, UsageError
 from harvester.parsing import Rate, read_base_url
 from harvester.rules.backoff import RetryLimits
@@ -374,7 +373,7 @@ def test_what_cannot_be_a_base_url_is_refused(url: str) -> None:
 def test_this_machine_is_told_from_names_that_look_like_it(
     url: str, *, is_this_machine: bool
 ) -> None:
-    assert is_local(url) == is_this_machine
+    assert config_of(base_url=url).is_local == is_this_machine
     assert len(list(unencrypted(config_of(base_url=url)))) == (not is_this_machine)
 
 

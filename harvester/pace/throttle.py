@@ -21,23 +21,28 @@ _STEP = 0.01
 _SHARED_MARGIN = 0.06
 
 
-class Pace:
-    """The pace of one run; one task takes the turns, so none is given twice.
+class Throttle:
+    """The pace of one token; one task takes the turns, so none is given twice.
 
-    With `start`, in calls a second, it begins there and finds out what the server bears. With
-    `is_shared` the rate is that of a fleet, in as few calls as can be said, and nothing is ours
-    until it is granted.
+    With `start`, in calls a second, it begins there and finds out what the server bears. With a
+    `share` the rate is that of a fleet, in as few calls as can be said, and nothing is ours until
+    it is granted.
     """
 
     def __init__(
-        self, rate: Rate, burst: int = 1, start: float | None = None, *, is_shared: bool = False
+        self,
+        rate: Rate,
+        burst: int = 1,
+        start: float | None = None,
+        share: RateShare | None = None,
     ) -> None:
         self._adaptive = AdaptiveRate(rate.per_second, start)
         self._burst = burst
-        self._rate_share = RateShare(int(rate.calls)) if is_shared else None
-        self._window = Window(rate, margin=_SHARED_MARGIN) if is_shared else Window(rate, burst)
+        self._share = RateShare.whole() if share is None else share
+        self._window = Window(rate, burst) if share is None else Window(rate, 1, _SHARED_MARGIN)
         self._asked = rate.per_second
-        self._per_second = self._adaptive.at(0.0) / (rate.calls if is_shared else 1)
+        # Until anything is granted, as if it were one call a period.
+        self._per_second = self._adaptive.at(0.0) * (self._share.part or 1 / rate.calls)
         self._limiter = self._spread(self._per_second)
         self._open_at = 0.0
 
@@ -49,14 +54,12 @@ class Pace:
     def is_paused(self) -> bool:
         """Whether all calls are paused now."""
         now = asyncio.get_running_loop().time()
-        return now < self._open_at or (
-            self._rate_share is not None and not self._rate_share.is_held(now)
-        )
+        return now < self._open_at or not self._share.is_held(now)
 
     @property
     def per_second(self) -> float:
         """The pace now, in calls a second."""
-        return self._adaptive.at(asyncio.get_running_loop().time()) * self._share
+        return self._adaptive.at(asyncio.get_running_loop().time()) * self._share.part
 
     @property
     def sustained_rate(self) -> float | None:
@@ -77,15 +80,10 @@ class Pace:
         if ages:
             self._window.restore(ages, asyncio.get_running_loop().time())
 
-    @property
-    def _share(self) -> float:
-        return 1.0 if self._rate_share is None else self._rate_share.share
-
     def grant(self, calls: int, until: float) -> None:
-        """Let so many calls a period be ours until a moment in loop seconds."""
-        if self._rate_share is not None:
-            self._rate_share.set(calls, until)
-            self._window.allow(calls)
+        """Let so many calls a period of a shared rate be ours until a moment in loop seconds."""
+        self._share.set(calls, until)
+        self._window.allow(calls)
 
     async def turn(self) -> None:
         """Wait for a turn to call."""
@@ -124,7 +122,7 @@ class Pace:
         Gives whether that is news: one burst of 302s is one refusal.
         """
         now = asyncio.get_running_loop().time()
-        is_news = self._adaptive.refuse(now, now - elapsed, self._share or 1.0)
+        is_news = self._adaptive.refuse(now, now - elapsed, self._share.part or 1.0)
         if retry_after is not None:
             self.pause(retry_after)
         elif is_news:
@@ -135,13 +133,12 @@ class Pace:
         loop = asyncio.get_running_loop()
         while (delay := self._open_at - loop.time()) > 0:  # noqa: ASYNC110 - the same
             await asyncio.sleep(delay)
-        if self._rate_share is not None:
-            await self._rate_share.wait()
+        await self._share.wait()
 
     async def _follow_rate(self) -> None:
         """Make the limiter anew when the rate has moved, with its bucket full as it was."""
         per_second = self.per_second
-        asked = self._asked * self._share
+        asked = self._asked * self._share.part
         if abs(per_second - self._per_second) > _STEP * self._per_second or (
             per_second != self._per_second and per_second == asked
         ):

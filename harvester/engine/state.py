@@ -1,0 +1,271 @@
+"""What a run has done so far, whether and why it is stopping, and who is told of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+
+from msgspec import Struct
+
+from harvester.engine.ports import Event, Notice, Observer
+from harvester.model import BadLine, Counts, Job, Judgement, Outcome, Page, State, StopReason
+from harvester.rules.budget import Spent
+from harvester.rules.health import RunHealth
+
+_MOST_EXAMPLES = 10
+# Somebody waits for the end of these: not even the input is read to its end.
+_PROMPT = frozenset(
+    {
+        StopReason.SIGINT,
+        StopReason.SIGTERM,
+        StopReason.CANCELLED,
+        StopReason.LOCAL_IO,
+        StopReason.INPUT,
+    }
+)
+
+
+class RunSnapshot(Struct, frozen=True):
+    """A run at a moment, in numbers.
+
+    `queued`, `done`, `rejected` and `exhausted` are of the whole ledger; `waiting` of the queued
+    ones were requeued and come again. `settled` are those that this run made done or failed.
+    """
+
+    queued: int
+    waiting: int
+    done: int
+    rejected: int
+    exhausted: int
+    settled: int
+    in_flight: int
+    calls: int
+    charged: int
+    unanswered: int
+    by_code: dict[str, int]
+    is_read: bool
+
+    @property
+    def failed(self) -> int:
+        """Jobs given up, in the whole ledger."""
+        return self.rejected + self.exhausted
+
+    @property
+    def total(self) -> int:
+        """All jobs known so far."""
+        return self.queued + self.done + self.failed
+
+
+class RunState:
+    """The one owned state of a run: everybody may read it, and its methods alone change it.
+
+    `held` are the jobs with us, by sequence number, from their claim until they are recorded or
+    given back; of those, `unsent` wait for their turn, `departing` of them are being recorded as
+    about to be sent, and `in_flight` are being called for. The first reason to stop is the reason.
+    `room` is set whenever a call may have become possible, `claimable` whenever there may be
+    something to claim, or nothing any more.
+    """
+
+    def __init__(self, observers: Sequence[Observer] = (), health: RunHealth | None = None) -> None:
+        self._observers = list(observers)
+        self._told: set[str] = set()
+        self.health = health or RunHealth()
+        self.failure: Exception | None = None
+        self.spent = Spent()
+        self.by_code: Counter[str] = Counter()
+        self.held: dict[int, Job] = {}
+        self.in_flight: dict[int, Job] = {}
+        self.unsent: dict[int, Job] = {}
+        self.departing = self.settled = self.waiting = 0
+        self.queued = self.done = self.rejected = self.exhausted = 0
+        self.answered = self.closed = 0
+        self.last_fault = ""
+        self.good_lines = self.bad_lines = 0
+        self.bad_examples: list[BadLine] = []
+        self.is_read = self.is_aborted = False
+        self.reason: StopReason | None = None
+        self.detail = ""
+        self.room, self.claimable = asyncio.Event(), asyncio.Event()
+        self._stopping, self._hurried = asyncio.Event(), asyncio.Event()
+
+    # Events
+
+    @property
+    def is_observed(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._observers)
+
+    def emit(self, event: Event) -> None:
+        """Tell every observer; one that raises is heard no more, and the run is stopped.
+
+        It must not break the line: answers that are paid for are still in it.
+        """
+        for observer in tuple(self._observers):
+            try:
+                observer(event)
+            except Exception as error:  # noqa: BLE001 - raised again when the run has drained
+                self._observers.remove(observer)
+                self.failure = self.failure or error
+                self.stop(StopReason.CANCELLED, "an observer of the run failed")
+
+    def emit_once(self, kind: str, text: str) -> None:
+        """Tell what is worth a notice the first time."""
+        if kind not in self._told:
+            self._told.add(kind)
+            self.emit(Notice(kind, text))
+
+    def snapshot(self) -> RunSnapshot:
+        """Returns the numbers as they are now."""
+        return RunSnapshot(
+            self.queued,
+            self.waiting,
+            self.done,
+            self.rejected,
+            self.exhausted,
+            self.settled,
+            len(self.in_flight),
+            self.spent.calls,
+            self.spent.charged,
+            self.spent.unanswered,
+            dict(sorted(self.by_code.items())),
+            self.is_read,
+        )
+
+    # Stopping
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether nothing new may be sent."""
+        return self.reason is not None
+
+    def stop(self, reason: StopReason, detail: str = "", *, at_once: bool = False) -> None:
+        """Stop the run, for the first reason that is given; `at_once` input is not read on."""
+        if self.reason is None:
+            self.reason, self.detail = reason, detail
+        if at_once or reason in _PROMPT:
+            self._hurried.set()
+        self._stopping.set()
+
+    def abort(self) -> None:
+        """Say that not even what is in flight is awaited."""
+        self.is_aborted = True
+
+    def explain(self, text: str) -> None:
+        """Add a sentence to why the run is stopping."""
+        self.detail = f"{self.detail} {text}".strip()
+
+    async def stopped(self) -> None:
+        """Wait until nothing new may be sent."""
+        await self._stopping.wait()
+
+    async def hurried(self) -> None:
+        """Wait until not even the input is to be read on."""
+        await self._hurried.wait()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for so long, but no longer than new calls may be sent."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+
+    # Counting
+
+    @property
+    def busy(self) -> int:
+        """Calls in flight, and those that are about to be."""
+        return len(self.in_flight) + self.departing
+
+    @property
+    def lines(self) -> int:
+        """Lines of input read so far, good and bad."""
+        return self.good_lines + self.bad_lines
+
+    def begin(self, counts: Counts, charged_today: int) -> None:
+        """Start from what the ledger holds."""
+        self.queued, self.done = counts.queued, counts.done
+        self.rejected, self.exhausted = counts.rejected, counts.exhausted
+        self.spent.charged_today = charged_today
+
+    def begin_day(self) -> None:
+        """Count the day's charges anew."""
+        self.spent.charged_today = 0
+
+    def enrolled(self, added: int, refreshed: int = 0) -> None:
+        """New jobs, and done ones that are to be fetched again."""
+        self.queued += added + refreshed
+        self.done -= refreshed
+        self.claimable.set()
+
+    def read(self, page: Page) -> None:
+        """A page of input; only the first bad lines are kept."""
+        self.good_lines += len(page.ids)
+        self.bad_lines += len(page.bad)
+        self.bad_examples += page.bad[: _MOST_EXAMPLES - len(self.bad_examples)]
+
+    def read_all(self) -> None:
+        """The input was read to its end."""
+        self.is_read = True
+        self.claimable.set()
+        if self.bad_lines and not self.good_lines:
+            first = self.bad_examples[0]
+            self.stop(StopReason.INPUT, f"INPUT names no note at all; the first line: {first}")
+
+    def claimed(self, job: Job) -> None:
+        """A job is claimed; one that was tried before no longer waits."""
+        self.held[job.seq] = self.unsent[job.seq] = job
+        self.waiting = max(0, self.waiting - bool(job.attempts))
+
+    def depart(self, calls: int) -> None:
+        """So many calls more, or fewer, are about to be sent."""
+        self.departing += calls
+
+    def mark_sent(self, job: Job) -> None:
+        """A call that was departing starts."""
+        self.departing -= 1
+        self.unsent.pop(job.seq, None)
+        self.in_flight[job.seq] = job
+        self.spent.calls += 1
+
+    def given_back(self, job: Job) -> None:
+        """A job goes back unsent, or its claim no longer holds."""
+        self.unsent.pop(job.seq, None)
+        self.held.pop(job.seq, None)
+        self.claimable.set()
+
+    def completed(self, outcome: Outcome, judgement: Judgement, *, is_fault: bool) -> None:
+        """A call's outcome is known; it is recorded in a moment."""
+        self.in_flight.pop(outcome.job.seq, None)
+        self.by_code["none" if outcome.code is None else str(outcome.code)] += 1
+        self.closed += outcome.closed
+        if is_fault:
+            self.last_fault = judgement.reason
+        else:
+            self.answered += not judgement.is_redirect
+        spent = self.spent
+        spent.unanswered += outcome.unanswered
+        spent.charged_today += outcome.unanswered
+        if outcome.state is State.DONE:
+            spent.notes += 1
+            spent.charged += 1
+            spent.charged_today += 1
+        self.room.set()
+
+    def abandoned(self, calls: int) -> None:
+        """So many calls were cut short: they may be charged."""
+        self.spent.unanswered += calls
+
+    def recorded(self, outcome: Outcome) -> None:
+        """An outcome is safe in the ledger; its job may be with us again, under another claim."""
+        if self.held.get(outcome.job.seq) == outcome.job:
+            del self.held[outcome.job.seq]
+        self.claimable.set()
+        if outcome.state is State.QUEUED:
+            self.waiting += 1
+            return
+        self.queued -= 1
+        self.settled += 1
+        self.done += outcome.state is State.DONE
+        self.rejected += outcome.state is State.REJECTED
+        self.exhausted += outcome.state is State.EXHAUSTED

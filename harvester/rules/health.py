@@ -1,0 +1,152 @@
+"""What an answer does to the run, beside what becomes of its note: a value, and nothing else."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from harvester.model import (
+    SIMULATED_PREFIX,
+    Answer,
+    Fault,
+    Job,
+    Judgement,
+    StopReason,
+    Verdict,
+)
+from harvester.rules.breaker import Breaker, FirstAnswers
+
+# How the request id of a simulated answer begins, as JSON text.
+_SIMULATED = b'"' + SIMULATED_PREFIX.encode()
+
+
+class Reaction(Struct, frozen=True):
+    """What is to be done about an answer.
+
+    `stop` ends this run, `refused` that of every host: something is wrong with each request,
+    whatever its token; `disable` takes this token alone out of use. `slow_down` and `accepted` are
+    for the rate; `warning` is to be told.
+    """
+
+    stop: tuple[StopReason, str] | None = None
+    refused: str = ""
+    disable: tuple[StopReason, str] | None = None
+    slow_down: bool = False
+    accepted: bool = False
+    warning: str = ""
+
+
+_NONE, _ACCEPTED, _SLOW_DOWN = Reaction(), Reaction(accepted=True), Reaction(slow_down=True)
+
+
+class RunHealth:
+    """Follows the answers of a run in the order they come.
+
+    `simulated` tells what OUTPUT holds, None while it is empty. `is_unproven` while no answer has
+    told that a server is the simulator for which an OUTPUT of practice is right. `refused` are the
+    jobs rejected while all answers were code 400.
+    """
+
+    def __init__(self, *, simulated: bool | None = None, is_unproven: bool = False) -> None:
+        self._simulated = simulated
+        self._breaker = Breaker()
+        self._first_answers = FirstAnswers()
+        self._probe: int | None = None
+        self._tripped_by = ""
+        self.is_unproven = is_unproven
+        self.refused: list[int] = []
+
+    @property
+    def is_probing(self) -> bool:
+        """Whether the upstream is failing, so that only probes may be sent."""
+        return self._breaker.is_tripped
+
+    @property
+    def is_single(self) -> bool:
+        """Whether only one call at a time may be in flight."""
+        return self.is_unproven or self._breaker.is_tripped
+
+    @property
+    def failed_probes(self) -> int:
+        """How many probes failed in a row."""
+        return self._breaker.failed_probes
+
+    @property
+    def is_request_wrong(self) -> bool:
+        """Whether the first answers say that the request itself is wrong."""
+        return self._first_answers.is_suspicious
+
+    def mark_sent(self, job: Job) -> None:
+        """Take note of a call that is sent: it may be a probe."""
+        if self._breaker.is_tripped:
+            self._probe = job.seq
+
+    def checked(self, judgement: Judgement) -> Judgement:
+        """Returns the same, unless it would mix simulated and real notes: then a stop.
+
+        Only an answer tells whether a server on this machine is a simulator.
+        """
+        if judgement.verdict is not Verdict.SAVE:
+            return judgement
+        simulated = judgement.request_id.startswith(_SIMULATED)
+        if self._simulated is None:
+            self._simulated = simulated
+        if simulated == self._simulated:
+            self.is_unproven = False
+            return judgement
+        came, held = ("simulated", "real") if simulated else ("real", "simulated")
+        reason = f"OUTPUT holds {held} notes, and this answer is a {came} one"
+        return replace(
+            judgement,
+            verdict=Verdict.STOP,
+            reason=reason,
+            stop=StopReason.INPUT,
+            unanswered=True,
+        )
+
+    def react(self, job: Job, answer: Answer, judgement: Judgement) -> Reaction:
+        """Returns what an answer does to the run."""
+        reaction = _NONE
+        if judgement.verdict is Verdict.SLOW_DOWN:
+            reaction = _SLOW_DOWN
+        elif answer.fault is None:
+            reaction = _ACCEPTED
+        if answer.fault is None:
+            self._see_first(job, judgement)
+            if self._first_answers.is_suspicious:
+                text = "the first answers all say 400: the request itself is wrong"
+                reaction = replace(reaction, refused=text)
+        if judgement.stop is not None:
+            reaction = _stopping(reaction, judgement, judgement.stop)
+        if answer.fault in (Fault.CLOSED, Fault.RESET):
+            return reaction
+        return self._see(job, judgement, reaction)
+
+    def _see_first(self, job: Job, judgement: Judgement) -> None:
+        self._first_answers.see(judgement.code)
+        if judgement.verdict is Verdict.REJECT and self._first_answers.is_watching:
+            self.refused.append(job.seq)
+
+    def _see(self, job: Job, judgement: Judgement, reaction: Reaction) -> Reaction:
+        """Let the breaker see it."""
+        breaker, is_probe = self._breaker, job.seq == self._probe
+        breaker.see(job.seq, judgement.verdict, probe=is_probe, again=any(job.tries))
+        if breaker.is_spent:
+            failed = f"{breaker.failed_probes} probes in a row failed"
+            stop = StopReason.UPSTREAM, f"{self._tripped_by}; {failed}"
+            return replace(reaction, stop=stop)
+        if breaker.is_tripped and not is_probe:
+            self._tripped_by = f"the answers of many notes in a row say: {judgement.reason}"
+            return replace(reaction, warning=self._tripped_by)
+        return reaction
+
+
+def _stopping(reaction: Reaction, judgement: Judgement, stop: StopReason) -> Reaction:
+    reason = judgement.reason
+    if stop is StopReason.INPUT:
+        text = f"{reason}: choose another --output. What came is kept in OUTPUT.unread.jsonl."
+        return replace(reaction, stop=(stop, text))
+    if judgement.is_redirect:
+        # It is the place that is wrong, whatever the token.
+        return replace(reaction, refused=reason)
+    return replace(reaction, disable=(stop, reason))
