@@ -62,7 +62,7 @@ cli.describe(
             "completion",
             "Print the script that makes a shell complete harvester's commands and options.",
         ),
-        ("help", "Show a page of the manual, or list its pages."),
+        ("help", "Show a page of the manual, or list its pages; of a command, show its help."),
     ),
 )
 

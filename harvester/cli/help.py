@@ -29,10 +29,16 @@ def _topics(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> li
 @click.argument("topic", required=False, shell_complete=_topics, help="The page to show.")
 @click.pass_context
 def help(ctx: click.Context, topic: str | None) -> None:  # noqa: A001 - what the command is called
-    """Show a page of the manual, or list its pages."""
-    found = pages()
+    """Show a page of the manual, or list its pages; of a command, show its help."""
+    found, root = pages(), ctx.find_root()
     if topic is None:
         click.echo(_listed(ctx, found), nl=False)
+    elif isinstance(root.command, click.Group) and topic in root.command.commands:
+        _, command, _ = root.command.resolve_command(root, [topic])
+        if command is not None:
+            click.echo(
+                command.get_help(command.make_context(topic, [], root, resilient_parsing=True))
+            )
     elif topic not in found:
         near = difflib.get_close_matches(topic.casefold(), found, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(found)}."

@@ -131,6 +131,12 @@ def test_help_shows_a_page_as_it_is(topic: str) -> None:
     assert CliRunner().invoke(cli, ["help", topic]).output == page(topic)
 
 
+@pytest.mark.parametrize("name", cli.commands)
+def test_help_of_a_command_is_its_own_help(name: str) -> None:
+    run = CliRunner().invoke
+    assert run(cli, ["help", name]).output == run(cli, [name, "--help"]).output
+
+
 def test_a_wrong_topic_is_told_the_near_one() -> None:
     told = CliRunner().invoke(cli, ["help", "referense"])
     assert "did you mean reference?" in str(told.exception)
@@ -154,7 +160,17 @@ def _anchors(path: Path) -> set[str]:
 
 
 # Options of others' programs, and those that all commands have.
-_OTHERS = {"--enable", "--force", "--help", "--now", "--reinstall", "--seed", "--user", "--version"}
+_OTHERS = {
+    "--enable",
+    "--force",
+    "--help",
+    "--no-deps",
+    "--now",
+    "--reinstall",
+    "--seed",
+    "--user",
+    "--version",
+}
 
 
 @pytest.mark.parametrize("topic", ["README", *TOPICS])
