@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, cast
 
 import click
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from harvester.simulator import SimulatorSettings
 
 _NUMBER, _TIME = Parsed(whole(0)), Parsed(read_duration)
+_CODE = whole(1)
 
 
 @click.command(
@@ -97,7 +100,7 @@ def simulate(
         rate_limit=rate_limit,
         daily_quota=daily_quota,
         balance=balance,
-        fail=dict(_share(text) for text in fail),
+        fail=_shares(fail),
         missing=missing,
         http_status=cast("Literal['mapped', 'always-200']", http_status),
         seed=seed,
@@ -105,26 +108,31 @@ def simulate(
     asyncio.run(_serve(settings, host, port))
 
 
-def _share(text: str) -> tuple[int, float]:
-    code, _, share = text.partition("=")
-    try:
-        return int(code), float(share)
-    except ValueError:
-        raise UsageError(f"--fail {text!r} is not like 301=0.05.") from None
+def _shares(texts: Sequence[str]) -> dict[int, float]:
+    """The share of calls that each code fails; raises UsageError where they are more than all."""
+    shares: dict[int, float] = {}
+    for text in texts:
+        code, _, share = text.partition("=")
+        try:
+            shares[_CODE(code)] = read_share(share)
+        except ValueError:
+            raise UsageError(f"--fail {text!r} is not like 301=0.05.") from None
+    total = math.fsum(shares.values())
+    if total > 1:
+        raise UsageError(f"the shares of --fail add up to {total:g}, more than 1.")
+    return shares
 
 
 async def _serve(settings: SimulatorSettings, host: str, port: int) -> None:
     import asyncio
     import signal
 
-    from harvester.simulator.server import serve_forever
+    from harvester.simulator.server import serving
 
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
-
-    def ready(url: str) -> None:
-        click.echo(f"simulating the API at {url} (Ctrl-C ends it)")
-
-    await serve_forever(settings, host, port, ready=ready, stopping=stopping)
+    async with serving(settings, host, port) as server:
+        click.echo(f"simulating the API at {server.url} (Ctrl-C ends it)")
+        await stopping.wait()

@@ -16,9 +16,8 @@ from types import MappingProxyType
 from msgspec import Struct
 
 from harvester.model import SIMULATED_PREFIX
-from harvester.simulator.account import Account
+from harvester.simulator.accounts import Account, Charges, ChargesPage
 from harvester.simulator.chance import hex_digits, share
-from harvester.simulator.charges import Charges, ChargesPage
 from harvester.simulator.data import note_data
 from harvester.simulator.settings import SimulatorSettings
 
@@ -115,38 +114,29 @@ class SimulatedApi:
             return 300
         if query.get("token", "") in ("", "invalid"):
             return 100
-        account = self._account(query["token"])
+        account = self._accounts.setdefault(query["token"], Account(self._settings))
         if not account.admit(now):
             return 302
         if not _NOTE_ID.fullmatch(query.get("noteId", "")):
             return 400
-        self._turn_calendar(now)
-        return account.unpaid(self._topped_up)
-
-    def _account(self, token: str) -> Account:
-        account = self._accounts.get(token)
-        if account is None:
-            account = self._accounts[token] = Account(self._settings)
-        return account
-
-    def _turn_calendar(self, now: float) -> None:
         day = datetime.fromtimestamp(now, _SHANGHAI).toordinal()
         if day != self._day:
             self._day = day
             self.new_day()
+        return account.unpaid(self._topped_up)
 
     def _collect(self, path: str, query: Mapping[str, str], now: float) -> Reply:
         """Answer a call that nothing refuses: by chance a failure, else the note, charged."""
         note_id = query["noteId"].lower()
         subject = bytes([ENDPOINTS.index(path)]) + bytes.fromhex(note_id)
         tried = self._charges.tried(subject)
-        code = self._luck(note_id, tried)
+        code, story = self._luck(note_id, tried), f"{path}/{note_id}/{tried}"
         if code:
             self._charges.fail(subject)
-            return self._reply(code, f"{path}/{note_id}/{tried}", now)
+            return self._reply(code, story, now)
         self._charges.charge(subject)
-        self._account(query["token"]).charge()
-        return self._reply(0, f"{path}/{note_id}/{tried}", now, data=note_data(note_id))
+        self._accounts[query["token"]].charge()
+        return self._reply(0, story, now, data=note_data(note_id))
 
     def _luck(self, note_id: str, tried: int) -> int:
         seed = self._settings.seed
@@ -175,13 +165,9 @@ class SimulatedApi:
         }
         # A lone surrogate has no UTF-8; its backslash form is the very escape the vendor sends.
         body = _encode(envelope).encode("utf-8", "backslashreplace")
-        return Reply(self._status(code, known=known), code, body, _HEADERS, self._delay(story))
-
-    def _status(self, code: int, *, known: bool) -> int:
+        status = _STATUSES.get(code, 500) if known else 404
         if self._settings.http_status == "always-200":
-            return 200
-        return _STATUSES.get(code, 500) if known else 404
-
-    def _delay(self, story: str) -> float:
+            status = 200
         swing = 2 * share(self._settings.seed, "delay", story) - 1
-        return max(0.0, self._settings.latency + swing * self._settings.jitter)
+        delay = max(0.0, self._settings.latency + swing * self._settings.jitter)
+        return Reply(status, code, body, _HEADERS, delay)

@@ -10,7 +10,7 @@ import asyncio
 import errno
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from os import strerror
 from typing import Any
@@ -39,11 +39,11 @@ async def serving(
 ) -> AsyncIterator[SimulatorServer]:
     """Serve the simulated API for as long as the context lasts; port 0 takes any free one.
 
-    Raises `UsageError` where the address cannot be listened on.
+    Calls in flight at the end are cut off. Raises `UsageError` where it cannot listen there.
     """
     api = SimulatedApi(settings)
     runner = web.AppRunner(
-        _Pages(api, _steady_clock()).app(),
+        _Pages(api).app(),
         access_log=None,  # it would write down the token, which stands in the query
         handler_cancellation=True,
         shutdown_timeout=_SHUTDOWN_SECONDS,
@@ -66,37 +66,18 @@ def _without_full_house(loop: asyncio.AbstractEventLoop, context: dict[str, Any]
         loop.default_exception_handler(context)
 
 
-async def serve_forever(
-    settings: SimulatorSettings,
-    host: str,
-    port: int,
-    *,
-    ready: Callable[[str], None],
-    stopping: asyncio.Event,
-) -> None:
-    """Serve until `stopping` is set; `ready` gets the base URL once calls are taken.
-
-    Calls in flight at the end are cut off. Raises `UsageError` as `serving` does.
-    """
-    async with serving(settings, host, port) as server:
-        ready(server.url)
-        await stopping.wait()
-
-
 async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
     try:
         await web.TCPSite(runner, host, port).start()
     except (OSError, OverflowError) as error:
-        raise UsageError(_refused(host, port, error)) from error
-
-
-def _refused(host: str, port: int, error: Exception) -> str:
-    number = error.errno if isinstance(error, OSError) else None
-    if number == errno.EADDRINUSE:
-        return f"port {port} on {host} is taken: choose another --port"
-    # asyncio words its errors for programmers; the system's own words are plainer
-    reason = strerror(number) if number and number in errno.errorcode else str(error)
-    return f"cannot listen on {host} port {port} ({reason}): choose another --host or --port"
+        number = error.errno if isinstance(error, OSError) else None
+        if number == errno.EADDRINUSE:
+            raise UsageError(f"port {port} on {host} is taken: choose another --port") from error
+        # asyncio words its errors for programmers; the system's own words are plainer
+        reason = strerror(number) if number and number in errno.errorcode else str(error)
+        raise UsageError(
+            f"cannot listen on {host} port {port} ({reason}): choose another --host or --port"
+        ) from error
 
 
 def _url(runner: web.AppRunner) -> str:
@@ -104,18 +85,13 @@ def _url(runner: web.AppRunner) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _steady_clock() -> Callable[[], float]:
-    """Unix seconds that never go back, so no window of the rate limit is ever torn."""
-    offset = time.time() - time.monotonic()
-    return lambda: offset + time.monotonic()
-
-
 class _Pages:
     """The pages of the server: the API's own, and the simulator's under `/_simulator`."""
 
-    def __init__(self, api: SimulatedApi, clock: Callable[[], float]) -> None:
+    def __init__(self, api: SimulatedApi) -> None:
         self._api = api
-        self._clock = clock
+        # Unix seconds that never go back, so no window of the rate limit is ever torn.
+        self._offset = time.time() - time.monotonic()
 
     def app(self) -> web.Application:
         app = web.Application()
@@ -130,7 +106,7 @@ class _Pages:
         return app
 
     async def call(self, request: web.Request) -> web.Response:
-        reply = self._api.answer(request.path, request.query, self._clock())
+        reply = self._api.answer(request.path, request.query, self._offset + time.monotonic())
         await asyncio.sleep(reply.delay)
         return web.Response(status=reply.status, body=reply.body, headers=reply.headers)
 

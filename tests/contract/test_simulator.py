@@ -19,7 +19,7 @@ import pytest
 from harvester.errors import UsageError
 from harvester.simulator import SimulatorSettings
 from harvester.simulator.api import ENDPOINTS, SimulatedApi
-from harvester.simulator.server import SimulatorServer, serve_forever, serving
+from harvester.simulator.server import SimulatorServer, serving
 
 NOTE = "67f32a94000000001d02eb4a"
 PATH = ENDPOINTS[0]
@@ -391,25 +391,12 @@ def test_an_address_that_cannot_be_had_says_what_to_do(host: str, port: int) -> 
     in_time(scene())
 
 
-def test_serving_forever_ends_when_told() -> None:
+def test_nothing_is_served_any_more_at_the_end() -> None:
     async def scene() -> None:
-        stopping = asyncio.Event()
-        ready: asyncio.Queue[str] = asyncio.Queue()
-        serving_task = asyncio.create_task(
-            serve_forever(
-                SimulatorSettings(latency=0, jitter=0),
-                "127.0.0.1",
-                0,
-                ready=ready.put_nowait,
-                stopping=stopping,
-            )
-        )
-        async with aiohttp.ClientSession(await ready.get()) as session:
+        async with serving(SimulatorSettings(latency=0, jitter=0)) as server:
+            session = aiohttp.ClientSession(server.url)
             assert (await fetch(session))[0] == 200
-            assert not serving_task.done()
-            stopping.set()
-            async with asyncio.timeout(5):
-                await serving_task
+        async with session:
             with pytest.raises(aiohttp.ClientError):
                 await fetch(session)
 
