@@ -25,6 +25,11 @@ class Disk:
         """Write at the file's place, or its end if opened to append; gives how many bytes."""
         return os.write(fd, data)
 
+    def write_all(self, fd: int, data: memoryview) -> None:
+        """Write until all is written."""
+        while data:
+            data = data[self.write(fd, data) :]
+
     def truncate(self, fd: int, length: int) -> None:
         """Cut a file, or lengthen it with zeros, to a length in bytes."""
         os.ftruncate(fd, length)

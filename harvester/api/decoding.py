@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import re
 import zlib
-from typing import Protocol
+from collections.abc import Callable
+from functools import partial
 
 _GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 _GZIP_MAGIC, _ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
@@ -22,9 +23,8 @@ class _NotPackedError(Exception):
     """The bytes are not what they pretend to be, or their library is not installed."""
 
 
-class _Unpacker(Protocol):
-    def __call__(self, body: bytes, most: int, /) -> bytes:
-        """At most `most` bytes and one more; raises _NotPackedError."""
+# Gives at most so many bytes and one more; raises _NotPackedError.
+_Unpacker = Callable[[bytes, int], bytes]
 
 
 def decoded(body: bytes, content_encoding: str, most: int) -> bytes | None:
@@ -35,8 +35,11 @@ def decoded(body: bytes, content_encoding: str, most: int) -> bytes | None:
     """
     names = _NAMES.findall(content_encoding.lower())
     for _ in range(_MOST_LAYERS):
+        unpack = _unpacker(body, names)
+        if unpack is None:
+            break
         try:
-            plain = _unpacker(body, names)(body, most)
+            plain = unpack(body, most)
         except _NotPackedError:
             break
         if len(plain) > most:
@@ -45,42 +48,24 @@ def decoded(body: bytes, content_encoding: str, most: int) -> bytes | None:
     return body
 
 
-def _unpacker(body: bytes, names: list[str]) -> _Unpacker:
-    """What undoes the outermost layer; a name that was of use is taken from `names`."""
+def _unpacker(body: bytes, names: list[str]) -> _Unpacker | None:
+    """What undoes the outermost layer, if any; a name that was of use is taken from `names`."""
     if body.startswith(_GZIP_MAGIC):
-        return _gzip
+        return partial(_inflated, window=_GZIP)
     if body.startswith(_ZSTD_MAGIC):
         return _zstd
     if _is_zlib(body):
-        return _zlib
+        return partial(_inflated, window=_ZLIB)
+    named: dict[str, _Unpacker] = {"deflate": partial(_inflated, window=_RAW), "br": _brotli}
     while names:
-        name = names.pop()
-        if name == "deflate":
-            return _raw_deflate
-        if name == "br":
-            return _brotli
-    return _as_it_is
+        if (unpack := named.get(names.pop())) is not None:
+            return unpack
+    return None
 
 
 def _is_zlib(body: bytes) -> bool:
     head = body[:2]
     return len(head) == 2 and head[0] in _ZLIB_METHODS and int.from_bytes(head) % 31 == 0  # noqa: PLR2004
-
-
-def _as_it_is(_body: bytes, _most: int) -> bytes:
-    raise _NotPackedError
-
-
-def _gzip(body: bytes, most: int) -> bytes:
-    return _inflated(body, most, _GZIP)
-
-
-def _zlib(body: bytes, most: int) -> bytes:
-    return _inflated(body, most, _ZLIB)
-
-
-def _raw_deflate(body: bytes, most: int) -> bytes:
-    return _inflated(body, most, _RAW)
 
 
 def _inflated(body: bytes, most: int, window: int) -> bytes:

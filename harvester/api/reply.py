@@ -88,7 +88,8 @@ class Reply:
         self._wire += len(data)
         self._take(self, data)
         if len(self._body) > MOST_BYTES or self._wire - 2 * len(self._body) > _MOST_FRAMING:
-            self.is_too_long, self.is_over, self.is_clean = True, True, False
+            self.is_too_long = True
+            self._give_up()
             self._body.clear()
         return self.is_over
 
@@ -101,14 +102,14 @@ class Reply:
             self.is_whole = True
         self.is_over, self.is_clean = True, False
 
-    def _finish(self, rest: bytes | bytearray = b"") -> None:
+    def _finish(self, rest: bytes | bytearray) -> None:
         self.is_over = self.is_whole = True
         # What was said beyond the answer nobody asked for.
         self.is_clean = self.is_clean and not rest
 
     def _give_up(self) -> None:
-        self.is_over = self.is_malformed = True
-        self.is_clean = False
+        self.is_over, self.is_clean = True, False
+        self.is_malformed = not self.is_too_long
 
     # The head
 
@@ -164,8 +165,7 @@ class Reply:
         """Decide how the body is framed, and take in what has come of it."""
         headers = self._headers
         if self.status == _SWITCHING:
-            self.is_clean = False
-            self._finish()
+            self._finish(b"not HTTP")
             return
         given = [part.strip() for v in headers.get(b"content-length", ()) for part in v.split(b",")]
         lengths = {int(part) for part in given if part.isdigit()}
@@ -175,22 +175,19 @@ class Reply:
             self.is_clean, self.is_enough = False, True
         self._left = min(lengths, default=0)
         if self._left > MOST_BYTES:
-            self.is_too_long = self.is_over = True
-            self.is_clean = False
-        elif b"chunked" in codings:
+            self.is_too_long = True
+            self._give_up()
+            return
+        if b"chunked" in codings:
             self.is_clean = self.is_clean and not given
-            self._left = 0
-            self._take = Reply._take_chunks
-            self._take(self, rest)
+            self._left, self._take = 0, Reply._take_chunks
         elif is_odd:
-            self._take_odd(rest)
+            self.is_clean, self._take = False, Reply._take_odd
         elif lengths and not codings:
             self._take = Reply._take_length
-            self._take(self, rest)
         else:
-            self.is_clean = False
-            self._take = Reply._take_rest
-            self._take(self, rest)
+            self.is_clean, self._take = False, Reply._take_rest
+        self._take(self, rest)
 
     def _take_length(self, data: bytes) -> None:
         missing = self._left - len(self._body)
@@ -218,8 +215,6 @@ class Reply:
 
     def _take_odd(self, data: bytes) -> None:
         """Take what comes under lengths that contradict each other, or say nothing."""
-        self.is_clean = False
-        self._take = Reply._take_odd
         self._body += data
         self.is_enough = len(self._body) >= self._left
 

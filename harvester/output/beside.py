@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from harvester.disk import Disk
@@ -23,20 +24,26 @@ def open_beside(path: Path, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
+@contextmanager
+def opened_beside(path: Path, flags: int) -> Iterator[int]:
+    """The same for as long as the context lasts."""
+    fd = open_beside(path, flags)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
 def append_beside(path: Path, disk: Disk, data: bytes) -> None:
     """Append to a side file of ours, all or nothing; raises OSError."""
-    fd = open_beside(path, os.O_WRONLY | os.O_APPEND)
-    try:
-        size, rest = os.fstat(fd).st_size, memoryview(data)
+    with opened_beside(path, os.O_WRONLY | os.O_APPEND) as fd:
+        size = os.fstat(fd).st_size
         try:
-            while rest:
-                rest = rest[disk.write(fd, rest) :]
+            disk.write_all(fd, memoryview(data))
         except OSError:
             with suppress(OSError):
                 disk.truncate(fd, size)
             raise
-    finally:
-        os.close(fd)
 
 
 class Cuttings:

@@ -13,6 +13,22 @@ from harvester.output.lines import read_line
 _LINES_AT_ONCE = 500
 
 
+class SeenNotes:
+    """Notes seen, by their numbers up to `last`: one bit each; `many` counts them."""
+
+    def __init__(self, last: int) -> None:
+        self._bits = bytearray(last // 8 + 1)
+        self.many = 0
+
+    def add(self, seq: int) -> None:
+        """Take note of one."""
+        self.many += seq not in self
+        self._bits[seq // 8] |= 1 << seq % 8
+
+    def __contains__(self, seq: int) -> bool:
+        return bool(self._bits[seq // 8] >> seq % 8 & 1)
+
+
 class Census(Struct, frozen=True):
     """Of `done` notes that the ledger knows on a line, `missing` have none in OUTPUT.
 
@@ -30,19 +46,16 @@ def take_census(lines: Iterable[bytes], beside: Iterable[bytes], reader: LedgerR
     Memory does not grow with OUTPUT, but for one bit a note.
     """
     expected = reader.expected_lines()
-    seen = bytearray(expected.last_seq // 8 + 1)
-    found = 0
+    seen = SeenNotes(expected.last_seq)
     is_in_order, last = True, 0
     for seq, end in _places(lines, reader):
-        found += not seen[seq // 8] >> seq % 8 & 1
-        seen[seq // 8] |= 1 << seq % 8
+        seen.add(seq)
         is_in_order &= end > last
         last = end
-    is_as_it_was = is_in_order and found == expected.current
+    is_as_it_was = is_in_order and seen.many == expected.current
     for seq, _ in _places(beside, reader):
-        found += not seen[seq // 8] >> seq % 8 & 1
-        seen[seq // 8] |= 1 << seq % 8
-    return Census(expected.current, expected.current - found, is_as_it_was)
+        seen.add(seq)
+    return Census(expected.current, expected.current - seen.many, is_as_it_was)
 
 
 def _places(lines: Iterable[bytes], reader: LedgerReader) -> Iterator[tuple[int, int]]:

@@ -7,6 +7,7 @@ import fcntl
 import os
 import shlex
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 
@@ -38,13 +39,19 @@ class OutputFile:
         self._is_full_sync = sync
         if path.exists() and not path.is_file():
             raise UsageError(f"--output {path} is not a regular file: name a file to append to.")
-        try:
+        with self._errors():
             self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise _failed(path, error) from error
         self._is_apart = False
         self._lock()
         self.length = os.fstat(self._fd).st_size
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Raise LocalIOError for what the system refuses."""
+        try:
+            yield
+        except OSError as error:
+            raise _failed(self.path, error) from error
 
     def _lock(self) -> None:
         try:
@@ -73,13 +80,12 @@ class OutputFile:
         """
         data = memoryview(b"".join(lines))
         self._check_unchanged(self.length)
-        written = 0
-        try:
-            while written < len(data):
-                written += self._disk.write(self._fd, data[written:])
-        except OSError as error:
-            self._cut_quietly(self.length)
-            raise _failed(self.path, error) from error
+        with self._errors():
+            try:
+                self._disk.write_all(self._fd, data)
+            except OSError:
+                self._cut_quietly(self.length)
+                raise
         if data:
             self._check_written(data)
         ends = list(accumulate(map(len, lines), initial=self.length))[1:]
@@ -205,30 +211,24 @@ class OutputFile:
         return self.length - len(piece), piece
 
     def _end_line(self) -> None:
-        try:
+        with self._errors():
             self._disk.write(self._fd, memoryview(b"\n"))
-        except OSError as error:
-            raise _failed(self.path, error) from error
         self.length += 1
 
     def cut(self, length: int) -> int:
         """Cut OUTPUT to a length in bytes, and keep what is cut beside it; gives how much."""
         many = self.length - length
-        try:
+        with self._errors():
             Cuttings(self.path).keep(self._disk, os.pread(self._fd, min(many, LONGEST), length))
             self._disk.truncate(self._fd, length)
-        except OSError as error:
-            raise _failed(self.path, error) from error
         self.length = length
         return many
 
     def sync(self) -> int:
         """Make OUTPUT durable; gives the length that now is."""
         length = self.length
-        try:
+        with self._errors():
             self._disk.sync(self._fd, is_full=self._is_full_sync)
-        except OSError as error:
-            raise _failed(self.path, error) from error
         return length
 
     def pieces(self, start: int) -> Iterator[tuple[bytes, int]]:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from harvester.disk import Disk
-from harvester.output.beside import open_beside
+from harvester.output.beside import opened_beside
 from harvester.output.unread import is_unread, keep_unread
 from harvester.sides import Side
 
@@ -73,11 +73,8 @@ class EmergencySpool:
         room = min(size, (self._disk.free(self.path.parent) + self._room) // _PART)
         if self._room and room <= self._room:
             return
-        fd = open_beside(self.path, os.O_RDWR)
-        try:
+        with opened_beside(self.path, os.O_RDWR) as fd:
             self._disk.allocate(fd, room)
-        finally:
-            os.close(fd)
         self._room = room
 
     def save(self, lines: Sequence[bytes]) -> bool:
@@ -88,19 +85,12 @@ class EmergencySpool:
         data = memoryview(b"".join(lines))
         self._used = self._used or sum(map(len, self._lines()))
         try:
-            fd = open_beside(self.path, os.O_RDWR)
+            with opened_beside(self.path, os.O_RDWR) as fd:
+                os.lseek(fd, self._used, os.SEEK_SET)
+                self._disk.write_all(fd, data)
+                self._disk.sync(fd)
         except OSError:
             return False
-        try:
-            os.lseek(fd, self._used, os.SEEK_SET)
-            written = 0
-            while written < len(data):
-                written += self._disk.write(fd, data[written:])
-            self._disk.sync(fd)
-        except OSError:
-            return False
-        finally:
-            os.close(fd)
         self._used += len(data)
         return True
 

@@ -16,6 +16,7 @@ from msgspec import Struct
 from harvester.ledger.protocol import Extent, FoundLine
 from harvester.ledger.reader import KnownJob, LedgerReader
 from harvester.output.beside import PADDING
+from harvester.output.census import SeenNotes
 from harvester.output.ending import holds, line_before
 from harvester.output.lines import (
     head_endpoint,
@@ -125,7 +126,7 @@ class _Verifier:
         self._expected = reader.expected_lines()
         self._endpoint = reader.meta().get("endpoint")
         self._is_simulated: bool | None = None
-        self._seen = bytearray(self._expected.last_seq // 8 + 1)
+        self._seen = SeenNotes(self._expected.last_seq)
         self._shift = self._good_end = self._counted = 0
         self._older = self._older_sum = 0
 
@@ -252,8 +253,8 @@ class _Verifier:
                 yield Damage(Remedy.REBUILD, "duplicate", number, text)
                 return
             is_longer = line.end > shifted > line.begin == self._good_end
-        self._checked.current += not self._has_seen(job.seq)
-        self._seen[job.seq // 8] |= 1 << job.seq % 8
+        self._seen.add(job.seq)
+        self._checked.current = self._seen.many
         self._good_end, self._shift = line.end, line.end - place
         if is_longer:
             text = f"{name}: {line.end - shifted} bytes longer than it was"
@@ -269,7 +270,7 @@ class _Verifier:
         for other in {place, shifted, shifted + len(line.text)} - {line.end}:
             if self._has_line(note_id, other):
                 return self._number_of(other, line)
-        return " further up" if self._has_seen(seq) else None
+        return " further up" if seq in self._seen else None
 
     def _number_of(self, end: int, line: _Line) -> str:
         """Which line ends at a place, counted from this one, if that is cheap to say."""
@@ -288,9 +289,6 @@ class _Verifier:
         line = line_before(self._fd, end) if end > 0 else b""
         head = read_line(line)
         return head is not None and head.note_id == note_id and line.endswith(b"\n")
-
-    def _has_seen(self, seq: int) -> bool:
-        return bool(self._seen[seq // 8] >> seq % 8 & 1)
 
     def _of_all(self, size: int) -> Iterator[Damage]:
         """What is wrong with OUTPUT as a whole."""
@@ -311,7 +309,7 @@ class _Verifier:
 
     def _missing(self, many: int) -> str:
         placed = self._reader.placed_lines()
-        unseen = (sanitize(note_id) for seq, note_id in placed if not self._has_seen(seq))
+        unseen = (sanitize(note_id) for seq, note_id in placed if seq not in self._seen)
         names = ", ".join(islice(unseen, _NAMED)) + (", …" if many > _NAMED else "")
         return f"{many} done {'note has' if many == 1 else 'notes have'} no good line: {names}"
 
