@@ -159,11 +159,9 @@ def test_the_reference_is_true_of_what_a_run_writes(shell: Shell) -> None:
         re.findall(r"^# TYPE (\w+)", (shell.folder / "harvester.prom").read_text(), re.MULTILINE)
     )
     assert metrics == set(re.findall(r"`(harvester_\w+?)(?:\{\w+\})?`", text))
-    (example,) = map(json.loads, blocks("json", "reference"))
-    found = json.loads(shell.run("harvester status watched.jsonl --json --price 0.05"))
-    assert list(found) == list(example)
-    assert list(found["forecast"]) == list(example["forecast"])
-    assert list(found["runs"][0]) == list(example["runs"][0])
+    (options,) = blocks("toml", "reference")
+    (shell.folder / "harvester.toml").write_text(options, "utf-8")
+    assert "at 0.05 a call" in shell.run("harvester run --dry-run --refresh 0d")
 
 
 def test_the_commands_of_a_fleet_work_in_their_order(shell: Shell, database: str) -> None:

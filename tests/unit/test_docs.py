@@ -7,23 +7,41 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
 from click.testing import CliRunner
+from msgspec import Struct
+from msgspec.structs import fields
 
 import harvester
 from harvester.cli import cli
 from harvester.cli.helping import sections_of
+from harvester.cli.on_finish import of_summary
+from harvester.config import BASE_URL_VARIABLE, LEDGER_VARIABLE
 from harvester.errors import (
     LocalIOError,
     NobodyReadsError,
     OutputLockedError,
     UsageError,
 )
-from harvester.model import StopReason
+from harvester.model import StopReason, Summary
 from harvester.observe.log import as_json
 from harvester.sides import Side
+from harvester.status.model import (
+    Ahead,
+    Duplicate,
+    Failure,
+    FleetRun,
+    FleetStatus,
+    Left,
+    Part,
+    RunStatus,
+    Status,
+    Stop,
+)
+from harvester.tokens import TOKEN_VARIABLES
 from tests.unit.test_observe_log import EVERY
 
 CODE = Path(harvester.__file__).parent
@@ -188,3 +206,35 @@ def test_the_reference_tells_the_fields_of_every_event_of_the_log() -> None:
         _, _, name, *fields = json.loads(as_json(event)).items()
         told = re.findall(r"`(\w+)`", rows[str(name[1])])
         assert [field for field, _ in fields] == told
+
+
+def keys(kind: type[Struct]) -> list[str]:
+    return [one.encode_name for one in fields(kind)]
+
+
+def test_the_reference_tells_every_key_of_the_status() -> None:
+    (shown,) = re.findall(r"^```json\n(.*?)^```", page("reference"), re.MULTILINE | re.DOTALL)
+    told = json.loads(shown)
+    parts = (told, told["forecast"], told["runs"][0], told["failures"][0], told["left"])
+    kinds: tuple[type[Struct], ...] = (Status, Ahead, RunStatus, Failure, Left)
+    assert [list(part) for part in parts] == [keys(kind) for kind in kinds]
+    of_fleets = {
+        key for kind in (FleetRun, Part, Duplicate, Stop, FleetStatus) for key in keys(kind)
+    }
+    assert of_fleets <= named("reference") | set(keys(Status)) | set(keys(RunStatus))
+
+
+def test_the_reference_names_every_variable_that_is_read_or_told() -> None:
+    read = {*TOKEN_VARIABLES, BASE_URL_VARIABLE, LEDGER_VARIABLE}
+    summary = Summary("done", 0, 1, 0, 0, 1, 0, 1, {"0": 1})
+    assert read | set(of_summary(summary, "")) <= named("reference")
+
+
+def test_the_python_page_names_every_field_of_a_summary_and_every_event() -> None:
+    assert set(keys(Summary)) <= named("python")
+    assert {kind.__name__ for kind in get_args(harvester.Event)} <= named("python")
+
+
+def named(topic: str) -> set[str]:
+    """What stands in backquotes, word by word."""
+    return {word for code in re.findall(r"`([^`\n]+)`", page(topic)) for word in code.split()}
