@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,7 +25,7 @@ from harvester.engine.run import Run
 from harvester.errors import LocalIOError, OutputLockedError
 from harvester.formatting import count
 from harvester.model import Summary
-from harvester.observe.log import line_in, notices_to, open_log, writer
+from harvester.observe.log import EventFormatter, StderrHandler, event_of, log_to
 from harvester.sanitize import sanitize
 
 _LONGEST_LINE = 600
@@ -38,20 +38,21 @@ def observers_of(
     console: ConsoleOptions, stack: ExitStack, metrics: MetricsFile | None
 ) -> tuple[Callable[[Event], None], ...]:
     """Who is told what happens: standard error, the log file, the metrics file."""
-    observers: list[Callable[[Event], None]] = []
-    # With -v, what is notable is among the lines.
-    if not console.verbose:
-        only = NO_NOTE if console.quiet else ""
-        observers.append(_aloud(partial(notices_to, only=only)))
+    shown: logging.Handler = StderrHandler()
+    handlers = [shown]
     if console.verbose:
-        observers.append(_aloud(partial(writer, line_of=line_in(console.log_format), calls=True)))
+        shown.setFormatter(EventFormatter(console.log_format))
+    else:
+        shown.setLevel(logging.WARNING)
+        shown.setFormatter(EventFormatter("notice"))
+        if console.quiet:
+            shown.addFilter(lambda record: getattr(event_of(record), "kind", "") == NO_NOTE)
     if console.log_file is not None:
-        line_of = line_in(console.log_format, secrets.token_hex(4))
-        log = stack.enter_context(open_log(console.log_file, _warn, line_of))
-        observers.append(writer(log, line_of, calls=True))
-    if metrics is not None:
-        observers.append(metrics)
-    return tuple(observers)
+        from harvester.observe.log_file import open_log
+
+        formatter = EventFormatter(console.log_format, secrets.token_hex(4))
+        handlers.append(stack.enter_context(open_log(console.log_file, _warn, formatter)))
+    return (log_to(handlers), *(() if metrics is None else (metrics,)))
 
 
 @contextmanager
@@ -83,15 +84,6 @@ def _warn(text: str) -> None:
     # Nobody may be reading standard error; that must not end a run.
     with suppress(OSError):
         click.echo(f"harvester: warning: {text}", err=True)
-
-
-def _aloud(view: Callable[[TextIO], Callable[[Event], None]]) -> Callable[[Event], None]:
-    """A view on standard error as it is at each event: a bar there takes lines in above itself."""
-
-    def tell(event: Event) -> None:
-        view(sys.stderr)(event)
-
-    return tell
 
 
 def _bar(run: Run) -> Coroutine[Any, Any, None]:

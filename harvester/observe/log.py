@@ -1,15 +1,15 @@
-"""What happens in a run, line by line: to standard error with -v, and to a log file."""
+"""What happens in a run, line by line: on standard error, and in a log file."""
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Protocol, TextIO
+import logging
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import cast
 
 import orjson
+from msgspec.structs import asdict
 
 from harvester.engine.ports import (
     CallFinished,
@@ -20,21 +20,25 @@ from harvester.engine.ports import (
     RunEnded,
     Stopping,
 )
-from harvester.errors import LocalIOError
 from harvester.formatting import codes, iso_utc
 from harvester.model import Summary
-from harvester.observe.outlet import Outlet
 from harvester.sanitize import sanitize
 
 _LONGEST = 600
 _LONGEST_PATH = 4096
-
-
-class Lines(Protocol):
-    """Where lines go: a stream, or a log file."""
-
-    def write(self, text: str, /) -> object:
-        """Write a line, its newline included, as a whole."""
+_KINDS = {
+    CallFinished: "call",
+    LineLeftOut: "left out",
+    Notice: "notice",
+    RunBegan: "begin",
+    Stopping: "stopping",
+    RunEnded: "end",
+}
+# What the log tells of a summary, in this order.
+_OF_SUMMARY = (
+    *("reason", "detail", "exit_code", "done", "queued", "waiting", "rejected", "exhausted"),
+    *("saved", "charged", "unanswered", "closed", "calls", "by_code", "bad_lines", "elapsed"),
+)
 
 
 def as_text(event: Event) -> str:
@@ -74,225 +78,91 @@ def _end_as_text(summary: Summary) -> str:
     )
 
 
-def as_json(event: Event, run_id: str = "", at: float | None = None) -> bytes:
-    """An event as one JSON object with fixed names; `at` is Unix seconds, now if not given."""
-    when = iso_utc(time.time() if at is None else at)
-    return orjson.dumps({"at": when, "run": run_id} | _fields(event))
-
-
-def _fields(event: Event) -> dict[str, object]:
+def as_json(event: Event, run_id: str, at: float) -> bytes:
+    """An event as one JSON object with fixed names; `at` is Unix seconds."""
     match event:
-        case CallFinished():
-            return {
-                "event": "call",
-                "noteId": sanitize(event.note_id),
-                "verdict": event.verdict,
-                "code": event.code,
-                "reason": sanitize(event.reason, _LONGEST),
-                "attempt": event.attempt,
-                "elapsed": round(event.elapsed, 6),
-                "charged": event.charged,
-                "unanswered": event.unanswered,
-            }
-        case LineLeftOut():
-            bad = event.bad
-            place = {"file": sanitize(bad.file, _LONGEST_PATH), "line": bad.line}
-            told = {"reason": sanitize(bad.reason), "text": sanitize(bad.text, _LONGEST)}
-            return {"event": "left out"} | place | told
-        case Notice():
-            return {"event": "notice", "kind": event.kind, "text": sanitize(event.text, _LONGEST)}
-        case RunBegan():
-            return {
-                "event": "begin",
-                "output": sanitize(event.output, _LONGEST_PATH),
-                "endpoint": sanitize(event.endpoint),
-                "simulated": event.simulated,
-                "done": event.done,
-                "queued": event.queued,
-                "failed": event.failed,
-            }
-        case Stopping():
-            return {
-                "event": "stopping",
-                "reason": event.reason,
-                "detail": sanitize(event.detail, _LONGEST),
-                "inFlight": event.in_flight,
-            }
         case RunEnded():
-            return {"event": "end"} | _end_fields(event.summary)
+            fields = {name: getattr(event.summary, name) for name in _OF_SUMMARY}
+        case LineLeftOut():
+            fields = asdict(event.bad)
+        case _:
+            fields = asdict(event)
+    told = {_camel(name): _fit(name, value) for name, value in fields.items()}
+    return orjson.dumps(
+        {"at": iso_utc(at), "run": run_id, "event": _KINDS[type(event)]} | told, default=dict
+    )
 
 
-def _end_fields(summary: Summary) -> dict[str, object]:
-    return {
-        "reason": summary.reason,
-        "detail": sanitize(summary.detail, _LONGEST),
-        "exitCode": summary.exit_code,
-        "done": summary.done,
-        "queued": summary.queued,
-        "waiting": summary.waiting,
-        "rejected": summary.rejected,
-        "exhausted": summary.exhausted,
-        "saved": summary.saved,
-        "charged": summary.charged,
-        "unanswered": summary.unanswered,
-        "closed": summary.closed,
-        "calls": summary.calls,
-        "byCode": dict(summary.by_code),
-        "badLines": summary.bad_lines,
-        "elapsed": round(summary.elapsed, 6),
-    }
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(word.title() for word in others)
 
 
-class LogFile:
-    """A file that takes whole lines only, and never hurts a run.
+def _fit(name: str, value: object) -> object:
+    """A value fit to be written."""
+    if isinstance(value, str):
+        return sanitize(value, _LONGEST_PATH if name in {"output", "file"} else _LONGEST)
+    return round(value, 6) if isinstance(value, float) else value
 
-    Each line is one write to the end of the file, so it is whole though the process be killed, and
-    lines of several runs do not mix. A file that was moved away or removed, as logrotate does, is
-    opened anew; one that was cut short goes on at its beginning. What cannot be written is left
-    out, and `warn` is told the first time.
+
+class EventFormatter(logging.Formatter):
+    """An event as a line: `form` is text or json, each with its time, or notice without.
+
+    `run_id` tells the runs in one log apart.
     """
 
-    def __init__(self, path: Path, warn: Callable[[str], None]) -> None:
-        """Raises OSError."""
-        self._path = path
-        self._warn = warn
-        self._has_failed = False
-        self._file = _open_end(path)
-        self._is_torn = _is_torn(path)
-        self._identity = _identity(os.fstat(self._file))
+    def __init__(self, form: str, run_id: str = "") -> None:
+        super().__init__()
+        self._form = form
+        self._run_id = run_id
+        self._mark = f" [{run_id}]" if run_id else ""
 
-    def write(self, text: str) -> None:
-        """Append lines, the newline of the last one included."""
-        line = text.encode("utf-8", "backslashreplace")
-        try:
-            self._follow()
-            if self._is_torn:
-                line = b"\n" + line
-            written = os.write(self._file, line)
-        except OSError as error:
-            self._fail(error.strerror or "it cannot be written")
-            return
-        if written < len(line):
-            self._is_torn = True
-            self._fail("no space is left")
-        else:
-            self._is_torn = False
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, without its end."""
+        event = event_of(record)
+        if self._form == "json":
+            return as_json(event, self._run_id, record.created).decode()
+        if self._form == "notice":
+            return f"harvester: {as_text(event)}"
+        return f"{iso_utc(record.created)}{self._mark} {as_text(event)}"
 
-    def close(self) -> None:
-        """Close the file."""
+
+class StderrHandler(logging.Handler):
+    """Writes to standard error as it is at each event: a bar there takes lines in above itself."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        # Nobody may be reading any more; the run matters more than its lines.
         with suppress(OSError):
-            os.close(self._file)
-
-    def _follow(self) -> None:
-        """Open the file anew if another, or none, is in its place."""
-        try:
-            identity = _identity(self._path.stat())
-        except FileNotFoundError:
-            identity = None
-        if identity == self._identity:
-            return
-        file = _open_end(self._path)
-        os.close(self._file)
-        self._file, self._is_torn = file, _is_torn(self._path)
-        self._identity = _identity(os.fstat(file))
-
-    def _fail(self, reason: str) -> None:
-        if not self._has_failed:
-            self._has_failed = True
-            name = sanitize(str(self._path), _LONGEST_PATH)
-            self._warn(
-                f"--log-file {name} takes no more lines: {reason}. The run goes on; lines are "
-                "left out until it takes them again: make room."
-            )
+            sys.stderr.write(f"{self.format(record)}\n")
+            sys.stderr.flush()
 
 
-def _open_end(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def record_of(event: Event) -> logging.LogRecord:
+    """Returns the record of an event that happens now: calls are details, notices are notable."""
+    return logging.LogRecord("harvester", _level(event), "", 0, event, None, None)
 
 
-def _is_torn(path: Path) -> bool:
-    """Whether a file ends in the middle of a line, as a full disk leaves it."""
-    if not path.is_file() or not path.stat().st_size:
-        return False
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) != b"\n"
+def event_of(record: logging.LogRecord) -> Event:
+    """Returns the event that a record was made of."""
+    return cast("Event", record.msg)
 
 
-def _identity(found: os.stat_result) -> tuple[int, int]:
-    return found.st_dev, found.st_ino
+def _level(event: Event) -> int:
+    if isinstance(event, CallFinished):
+        return logging.DEBUG
+    return logging.WARNING if isinstance(event, Notice) else logging.INFO
 
 
-class LogLines:
-    """Lines on their way to a log file."""
-
-    def __init__(self, outlet: Outlet[str]) -> None:
-        self._outlet = outlet
-
-    def write(self, text: str) -> None:
-        """Append a line, its newline included, as soon as the disk takes it."""
-        self._outlet.put(text)
-
-
-@contextmanager
-def open_log(
-    path: Path, warn: Callable[[str], None], line_of: Callable[[Event], str]
-) -> Iterator[LogLines]:
-    """A log file to append to, a line at a time; raises LocalIOError if that cannot begin.
-
-    `line_of` makes a line that says how many were left out, because the disk took none.
-    """
-    try:
-        log = LogFile(path, warn)
-    except OSError as error:
-        raise LocalIOError(
-            f"--log-file {path} cannot be written: {error.strerror}. Choose another place."
-        ) from error
-
-    def left_out(many: int) -> str:
-        return line_of(Notice("left out", f"{many} lines, since the disk took none in time"))
-
-    outlet = Outlet[str](lambda lines: log.write("".join(lines)), left_out)
-    try:
-        yield LogLines(outlet)
-    finally:
-        if outlet.drain():
-            log.close()
-
-
-def line_in(form: str, run_id: str = "") -> Callable[[Event], str]:
-    """What makes a line of an event, newline and all; `run_id` tells the runs in one log apart."""
-    mark = f" [{run_id}]" if run_id else ""
-
-    def line_of(event: Event) -> str:
-        if form == "json":
-            return as_json(event, run_id).decode() + "\n"
-        return f"{iso_utc(time.time())}{mark} {as_text(event)}\n"
-
-    return line_of
-
-
-def writer(
-    lines: Lines, line_of: Callable[[Event], str], *, calls: bool
-) -> Callable[[Event], None]:
-    """An observer that writes events as lines; without `calls`, only what is notable."""
-
-    def write(event: Event) -> None:
-        if calls or not isinstance(event, CallFinished):
-            # Nobody may be reading any more; the run matters more than its lines.
-            with suppress(OSError):
-                lines.write(line_of(event))
-
-    return write
-
-
-def notices_to(stream: TextIO, only: str = "") -> Callable[[Event], None]:
-    """An observer that tells people what is notable, or `only` one kind of it."""
+def log_to(handlers: Iterable[logging.Handler]) -> Callable[[Event], None]:
+    """Returns an observer that hands each event to those who take its level."""
+    logger = logging.Logger("harvester")  # noqa: LOG001 - of one run, and known to no other
+    for handler in handlers:
+        logger.addHandler(handler)
+    logger.setLevel(min(handler.level for handler in logger.handlers) or logging.DEBUG)
 
     def tell(event: Event) -> None:
-        if isinstance(event, Notice) and only in {"", event.kind}:
-            with suppress(OSError):
-                stream.write(f"harvester: {as_text(event)}\n")
-                stream.flush()
+        if logger.isEnabledFor(_level(event)):
+            logger.handle(record_of(event))
 
     return tell

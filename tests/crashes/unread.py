@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from harvester.engine.ports import Event
-from harvester.observe.log import LogLines, line_in, writer
+from harvester.observe.log import as_text
 from harvester.observe.outlet import Outlet
 
 # So little room that lines are left out.
@@ -27,12 +27,11 @@ class UnreadLog:
         self._held_up = self._told = 0
         self._lines: list[str] = []
         self._outlet = Outlet[str](self._write, lambda many: f"{many} left out\n", _ROOM)
-        self._writer = writer(LogLines(self._outlet), line_in("text"), calls=True)
 
     def tell(self, event: Event) -> None:
         """An observer's part."""
         self._told += 1
-        self._writer(event)
+        self._outlet.put(f"{as_text(event)}\n")
 
     def _write(self, lines: Sequence[str]) -> None:
         if self._is_gone:

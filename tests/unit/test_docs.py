@@ -203,7 +203,7 @@ def test_the_manual_promises_no_option_and_no_command_that_is_not_built(topic: s
 def test_the_reference_tells_the_fields_of_every_event_of_the_log() -> None:
     rows = dict(re.findall(r"^\| `([a-z ]+)` \| (.*`\w+`.*) \|$", page("reference"), re.MULTILINE))
     for event in EVERY:
-        _, _, name, *fields = json.loads(as_json(event)).items()
+        _, _, name, *fields = json.loads(as_json(event, "", 0.0)).items()
         told = re.findall(r"`(\w+)`", rows[str(name[1])])
         assert [field for field, _ in fields] == told
 

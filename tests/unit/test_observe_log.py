@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
-import io
 import json
+import logging
 import os
 import re
 import resource
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -27,7 +28,16 @@ from harvester.engine.ports import (
 )
 from harvester.errors import LocalIOError
 from harvester.model import BadLine, Summary
-from harvester.observe.log import LogFile, as_json, as_text, line_in, notices_to, open_log, writer
+from harvester.observe.log import (
+    EventFormatter,
+    StderrHandler,
+    as_json,
+    as_text,
+    event_of,
+    log_to,
+    record_of,
+)
+from harvester.observe.log_file import LogFile, open_log
 from harvester.sanitize import has_unprintable
 
 ID = "67f32a94000000001d02eb4a"
@@ -105,36 +115,45 @@ def test_each_event_is_one_json_object_with_fixed_names() -> None:
 
 @given(EVENTS)
 def test_whatever_the_server_says_stays_one_plain_line(event: Event) -> None:
-    written = as_json(event).decode()
+    written = as_json(event, "", 0.0).decode()
     assert isinstance(json.loads(written), dict)
     assert not has_unprintable(written)
     assert not has_unprintable(as_text(event))
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_the_log_holds_calls_only_where_they_are_wanted(form: str) -> None:
-    quiet, full = io.StringIO(), io.StringIO()
-    for event in (CALL, Notice("cut", "x")):
-        writer(quiet, line_in(form), calls=False)(event)
-        writer(full, line_in(form), calls=True)(event)
-    assert [len(s.getvalue().splitlines()) for s in (quiet, full)] == [1, 2]
-    assert ID not in quiet.getvalue()
+def test_lines_hold_calls_only_where_they_are_wanted(
+    capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    handler = StderrHandler()
+    handler.setFormatter(EventFormatter(form))
+    for level, many in ((logging.DEBUG, 2), (logging.INFO, 1)):
+        handler.setLevel(level)
+        tell = log_to([handler])
+        tell(CALL)
+        tell(Notice("cut", "x"))
+        shown = capsys.readouterr().err
+        assert (len(shown.splitlines()), ID in shown) == (many, many == 2)
 
 
-def test_people_are_told_what_is_notable_only() -> None:
-    stream = io.StringIO()
-    tell = notices_to(stream)
+def test_people_are_told_what_is_notable_only(capsys: pytest.CaptureFixture[str]) -> None:
+    handler = StderrHandler(logging.WARNING)
+    handler.setFormatter(EventFormatter("notice"))
+    tell = log_to([handler])
     for event in EVERY:
         tell(event)
-    assert stream.getvalue() == "harvester: cut: x\n"
+    assert capsys.readouterr().err == "harvester: cut: x\n"
 
 
-def test_lines_that_nobody_reads_any_more_end_no_run() -> None:
+def test_lines_that_nobody_reads_any_more_end_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     stream = os.fdopen(writing, "w", buffering=1)
-    for observer in (writer(stream, line_in("text"), calls=True), notices_to(stream)):
-        observer(Notice("cut", "x"))
+    handler = StderrHandler()
+    handler.setFormatter(EventFormatter("text"))
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", stream)
+        log_to([handler])(Notice("cut", "x"))
     with suppress(BrokenPipeError):
         stream.close()
 
@@ -142,8 +161,22 @@ def test_lines_that_nobody_reads_any_more_end_no_run() -> None:
 # The log file
 
 
+class Lines(logging.Formatter):
+    """Text as it is, and events as lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return record.msg if isinstance(record.msg, str) else as_text(event_of(record))
+
+
 def silent(text: str) -> None:
     pytest.fail(text)
+
+
+def say(log: logging.Handler, text: str) -> None:
+    """Have a line written as it is."""
+    record = record_of(Notice("", ""))
+    record.msg = text
+    log.handle(record)
 
 
 @contextmanager
@@ -159,9 +192,9 @@ def room_for(size: int) -> Iterator[None]:
 
 def test_a_log_file_is_appended_to(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    for line in ("春\n", "b\n"):
+    for line in ("春", "b"):
         with closing(LogFile(path, silent)) as log:
-            log.write(line)
+            say(log, line)
     assert path.read_text(encoding="utf-8") == "春\nb\n"
 
 
@@ -169,14 +202,14 @@ def test_each_line_is_in_the_file_as_soon_as_it_is_written(tmp_path: Path) -> No
     path = tmp_path / "log"
     with closing(LogFile(path, silent)) as log:
         for many in range(1, 4):
-            log.write("line\n")
+            say(log, "line")
             assert path.read_text() == "line\n" * many
 
 
 def test_a_log_file_that_cannot_be_written_is_a_local_error(tmp_path: Path) -> None:
     with (
         pytest.raises(LocalIOError, match=r"--log-file .*: Is a directory"),
-        open_log(tmp_path, silent, line_in("text")),
+        open_log(tmp_path, silent, EventFormatter("text")),
     ):
         pass
 
@@ -184,11 +217,11 @@ def test_a_log_file_that_cannot_be_written_is_a_local_error(tmp_path: Path) -> N
 def test_a_full_disk_costs_lines_not_the_run_and_is_told_once(tmp_path: Path) -> None:
     path, told = tmp_path / "log", list[str]()
     with closing(LogFile(path, told.append)) as log:
-        log.write("whole\n")
+        say(log, "whole")
         with room_for(10):
             for _ in range(3):
-                log.write("torn line\n")
-        log.write("whole again\n")
+                say(log, "torn line")
+        say(log, "whole again")
     assert path.read_text() == "whole\ntorn\nwhole again\n"
     assert len(told) == 1
     assert "--log-file" in told[0]
@@ -199,28 +232,28 @@ def test_a_line_that_an_earlier_run_left_torn_is_ended_first(tmp_path: Path) -> 
     path = tmp_path / "log"
     path.write_text("torn")
     with closing(LogFile(path, silent)) as log:
-        log.write("whole\n")
+        say(log, "whole")
     assert path.read_text() == "torn\nwhole\n"
 
 
 def test_a_log_that_was_moved_away_is_begun_anew(tmp_path: Path) -> None:
     path, moved = tmp_path / "log", tmp_path / "log.1"
     with closing(LogFile(path, silent)) as log:
-        log.write("a\n")
+        say(log, "a")
         path.rename(moved)
-        log.write("b\n")
+        say(log, "b")
         path.unlink()
         path.touch()
-        log.write("c\n")
+        say(log, "c")
     assert (moved.read_text(), path.read_text()) == ("a\n", "c\n")
 
 
 def test_a_log_that_was_copied_and_truncated_goes_on_at_its_beginning(tmp_path: Path) -> None:
     path = tmp_path / "log"
     with closing(LogFile(path, silent)) as log:
-        log.write("a\n")
+        say(log, "a")
         os.truncate(path, 0)
-        log.write("b\n")
+        say(log, "b")
     assert path.read_bytes() == b"b\n"
 
 
@@ -230,9 +263,9 @@ def test_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:
     with closing(LogFile(folder / "log", told.append)) as log:
         (folder / "log").unlink()
         folder.rmdir()
-        log.write("lost\n")
+        say(log, "lost")
         folder.mkdir()
-        log.write("kept\n")
+        say(log, "kept")
     assert (folder / "log").read_text() == "kept\n"
     assert len(told) == 1
     assert os.strerror(errno.ENOENT) in told[0]
@@ -244,9 +277,9 @@ def test_a_disk_that_hangs_holds_nobody_up_and_the_lines_left_out_are_counted(
     path = tmp_path / "log"
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    with open_log(path, silent, line_in("text")) as log:
+    with open_log(path, silent, Lines()) as log:
         for number in range(20_000):
-            log.write(f"{number:0>100}\n")
+            say(log, f"{number:0>100}")
         os.set_blocking(reader, True)
         with os.fdopen(reader) as stream:
             place = gaps = 0
