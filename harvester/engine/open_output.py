@@ -22,7 +22,7 @@ from harvester.ledger.sqlite import Connection, SqliteLedger
 from harvester.model import State
 from harvester.output.census import take_census
 from harvester.output.file import OutputFile
-from harvester.output.lines import head_endpoint, read_line
+from harvester.output.lines import read_head, read_line
 from harvester.output.part import check_no_part
 from harvester.output.spool import EmergencySpool
 from harvester.sanitize import sanitize
@@ -320,8 +320,8 @@ def identity_of(output: OutputFile) -> Identity | None:
 
 def _first_identity(lines: Iterable[bytes]) -> Identity | None:
     first = next((line for line in lines if line.strip()), b"")
-    head = head_endpoint(first)
-    return None if head is None else Identity(*head)
+    head = read_head(first)
+    return None if head is None else head.of
 
 
 def _mend(held: OpenOutput, kind: Identity, boot: str, *, rebuild: bool) -> Recovery:
@@ -492,11 +492,11 @@ def _found(output: OutputFile, start: int, kind: Identity) -> Iterator[FoundLine
 
 def _of_kind(line: bytes, kind: Identity, place: str, output: OutputFile) -> bytes:
     """A line of the kind that OUTPUT holds; raises OutputMismatchError for another."""
-    head = head_endpoint(line)
-    if head is not None and Identity(*head) != kind:
-        what, among = ("simulated" if one else "real" for one in (head[1], kind.simulated))
+    head = read_head(line)
+    if head is not None and head.of != kind:
+        what, among = ("simulated" if one.simulated else "real" for one in (head.of, kind))
         raise OutputMismatchError(
-            f"{output.path} has a {what} note of {sanitize(head[0])} {place}, but holds {among} "
-            f"ones of {kind.endpoint}: move it to a file of its own."
+            f"{output.path} has a {what} note of {sanitize(head.of.endpoint)} {place}, but holds "
+            f"{among} ones of {kind.endpoint}: move it to a file of its own."
         )
     return line

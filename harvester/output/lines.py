@@ -13,7 +13,7 @@ import orjson
 
 from harvester.disk import reason_of
 from harvester.errors import LocalIOError
-from harvester.ledger.protocol import FoundLine
+from harvester.ledger.protocol import FoundLine, Identity
 from harvester.model import SIMULATED_PREFIX, Job, Judgement
 from harvester.output.ending import LONGEST
 from harvester.rules.envelope import is_json
@@ -66,7 +66,13 @@ def make_line(job: Job, judgement: Judgement, endpoint: str, fetched_at: float) 
     )
 
 
-def read_head(line: bytes, end: int) -> FoundLine | None:
+class Head(FoundLine, frozen=True):
+    """What a line says of itself: also what it is `of`."""
+
+    of: Identity
+
+
+def read_head(line: bytes, end: int = 0) -> Head | None:
     """What a line says of itself, or None if it is no line of ours; `end` is where it ends.
 
     How it is stored is no matter: after CRLF, without its newline, or with the blanks
@@ -77,54 +83,39 @@ def read_head(line: bytes, end: int) -> FoundLine | None:
         return _read_rewritten(line, end)
     if not line.rstrip(_BLANK).endswith(b"}"):
         return None
-    return _found(match[1], match[2].decode(), int(match[3]), end)
-
-
-def _found(name: bytes, fetched_at: str, attempts: int, end: int) -> FoundLine | None:
     try:
-        moment = datetime.fromisoformat(fetched_at)
-        return FoundLine(orjson.loads(name), attempts, moment.timestamp(), end)
+        return Head(
+            orjson.loads(match[1]),
+            int(match[3]),
+            datetime.fromisoformat(match[2].decode()).timestamp(),
+            end,
+            Identity(orjson.loads(match[4]), _SIMULATED.match(line, match.end()) is not None),
+        )
     except ValueError:
         return None
 
 
-def _read_rewritten(line: bytes, end: int) -> FoundLine | None:
-    members = _members(line)
-    match members:
-        case {"noteId": str(name), "fetchedAt": str(at), "attempts": int(tries), "endpoint": str()}:
-            if tries >= 0 and _MOMENT.fullmatch(at):
-                return _found(json.dumps(name).encode(), at, tries, end)
+def _read_rewritten(line: bytes, end: int) -> Head | None:
+    """The same of a line that another program wrote again."""
+    try:
+        members = json.loads(line) if _OBJECT.match(line) else {}
+        match members:
+            case {
+                "noteId": str(name),
+                "fetchedAt": str(at),
+                "attempts": int(tries),
+                "endpoint": str(endpoint),
+            } if tries >= 0 and _MOMENT.fullmatch(at):
+                name.encode()
+                moment = datetime.fromisoformat(at).timestamp()
+                simulated = str(members.get("requestId")).startswith(SIMULATED_PREFIX)
+                return Head(name, tries, moment, end, Identity(endpoint, simulated))
+    except (ValueError, RecursionError):
+        pass
     return None
 
 
-def _members(line: bytes) -> dict[str, object]:
-    """The members of a line that another program wrote again, none if it is no object."""
-    if not _OBJECT.match(line):
-        return {}
-    try:
-        members = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    return members if isinstance(members, dict) else {}
-
-
-def head_endpoint(line: bytes) -> tuple[str, bool] | None:
-    """The endpoint a line came from, and whether its answer was simulated."""
-    match = _HEAD.match(line)
-    if match is None:
-        members = _members(line)
-        endpoint, request = members.get("endpoint"), members.get("requestId")
-        if not isinstance(endpoint, str):
-            return None
-        return endpoint, isinstance(request, str) and request.startswith(SIMULATED_PREFIX)
-    simulated = _SIMULATED.match(line, match.end()) is not None
-    try:
-        return orjson.loads(match[4]), simulated
-    except orjson.JSONDecodeError:
-        return None
-
-
-def read_line(line: bytes, end: int = 0) -> FoundLine | None:
+def read_line(line: bytes, end: int = 0) -> Head | None:
     """What a line says of itself, be it without its newline; None if it is no whole line of ours.
 
     `end` is where it ends in OUTPUT.

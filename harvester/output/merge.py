@@ -18,8 +18,8 @@ from msgspec import Struct
 from harvester.disk import reason_of, replacing
 from harvester.errors import LocalIOError, UsageError
 from harvester.halt import Look, go_on
+from harvester.ledger.protocol import Identity
 from harvester.output.lines import (
-    head_endpoint,
     lines_of,
     may_be_torn,
     read_head,
@@ -127,7 +127,7 @@ def check_place(place: Path, parts: Sequence[Part]) -> None:
             first, _ = next(lines_of(file), (b"", 0))
     except OSError as error:
         raise unreadable(place, error) from error
-    if first and read_head(first, 0) is None:
+    if first and read_head(first) is None:
         raise UsageError(
             f"{place} is there and holds no notes: name another file with -o, or move that one "
             "away."
@@ -166,7 +166,7 @@ class Merge:
         self._newest = newest
         self._on_torn = on_torn
         self._look = look
-        self._kind: tuple[tuple[str, bool], Path] | None = None
+        self._kind: tuple[Identity, Path] | None = None
         self._lines: list[int] = []
 
     def read(self) -> None:
@@ -181,18 +181,18 @@ class Merge:
 
     def _heads(self, part: Part) -> Iterator[tuple[str, int]]:
         for number, line in enumerate(self._lines_of(part, self._on_torn), 1):
-            head, kind = read_line(line), head_endpoint(line)
-            if head is None or kind is None:
+            head = read_line(line)
+            if head is None:
                 raise UsageError(
                     f"{part.path}:{number} is not a good line of harvester's: "
                     f"{shown(line) or '(empty)'}: is it a file that `run -o` wrote? `harvester "
                     "verify` tells what is wrong with one and what mends it."
                 )
-            first, path = self._kind = self._kind or (kind, part.path)
-            if kind != first:
+            first, path = self._kind = self._kind or (head.of, part.path)
+            if head.of != first:
                 raise UsageError(
-                    f"{part.path}:{number} holds {_in_words(*kind)}, but {path} holds "
-                    f"{_in_words(*first)}: they must not mix; merge them into files of their own."
+                    f"{part.path}:{number} holds {_in_words(head.of)}, but {path} holds "
+                    f"{_in_words(first)}: they must not mix; merge them into files of their own."
                 )
             yield head.note_id, round(head.fetched_at * 1000)
 
@@ -246,9 +246,8 @@ class Merge:
             raise _changed(part)
 
 
-def _in_words(endpoint: str, is_simulated: bool) -> str:  # noqa: FBT001 - as a line tells it
-    kind = "simulated" if is_simulated else "real"
-    return f"{kind} notes of {sanitize(endpoint)}"
+def _in_words(kind: Identity) -> str:
+    return f"{'simulated' if kind.simulated else 'real'} notes of {sanitize(kind.endpoint)}"
 
 
 def _changed(part: Part) -> LocalIOError:

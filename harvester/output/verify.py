@@ -13,13 +13,13 @@ from typing import BinaryIO
 
 from msgspec import Struct
 
-from harvester.ledger.protocol import Extent, FoundLine
+from harvester.ledger.protocol import Extent, Identity
 from harvester.ledger.reader import KnownJob, LedgerReader
 from harvester.output.beside import PADDING
 from harvester.output.census import SeenNotes
 from harvester.output.ending import holds, line_before
 from harvester.output.lines import (
-    head_endpoint,
+    Head,
     lines_of,
     may_be_torn,
     read_head,
@@ -125,7 +125,7 @@ class _Verifier:
         self._fd = file.fileno()
         self._expected = reader.expected_lines()
         self._endpoint = reader.meta().get("endpoint")
-        self._is_simulated: bool | None = None
+        self._identity: Identity | None = None
         self._seen = SeenNotes(self._expected.last_seq)
         self._shift = self._good_end = self._counted = 0
         self._older = self._older_sum = 0
@@ -150,7 +150,7 @@ class _Verifier:
                 yield from self._judge(line, head, job, is_past=is_past)
         yield from self._of_all(size)
 
-    def _known_lines(self) -> Iterator[tuple[_Line, FoundLine | None, KnownJob | None]]:
+    def _known_lines(self) -> Iterator[tuple[_Line, Head | None, KnownJob | None]]:
         """The lines, what they say, and what is known of their notes."""
         lines = self._lines()
         while batch := list(_together(lines, self._known.length)):
@@ -165,7 +165,7 @@ class _Verifier:
             yield _Line(number, text, begin, end)
             begin = end
 
-    def _is_past(self, line: _Line, head: FoundLine | None, job: KnownJob | None) -> bool:
+    def _is_past(self, line: _Line, head: Head | None, job: KnownJob | None) -> bool:
         """Whether a line is past what the ledger vouches for, and was not only pushed there."""
         if line.begin < self._known.length:
             return False
@@ -184,15 +184,17 @@ class _Verifier:
         return 0 if self._checked.is_run_on else size, self._reader.newest_length()
 
     def _judge(
-        self, line: _Line, head: FoundLine | None, job: KnownJob | None, *, is_past: bool
+        self, line: _Line, head: Head | None, job: KnownJob | None, *, is_past: bool
     ) -> Iterator[Damage]:
-        damage = self._of_text(line, head, is_past=is_past) or self._of_kind(line)
+        damage = self._of_text(line, head, is_past=is_past)
+        if damage is None and head is not None:
+            damage = self._of_kind(line, head.of)
         if damage is not None:
             yield damage
         elif head is not None:
             yield from self._of_place(line, head, job, is_past=is_past)
 
-    def _of_text(self, line: _Line, head: FoundLine | None, *, is_past: bool) -> Damage | None:
+    def _of_text(self, line: _Line, head: Head | None, *, is_past: bool) -> Damage | None:
         """What is wrong with a line whatever the ledger knows."""
         text, said = line.text, shown(line.text)
         if not text.strip():
@@ -213,22 +215,22 @@ class _Verifier:
         # A run cuts off only what is past what the ledger vouches for.
         return Damage(Remedy.TAKE_OUT, "garbled", line.number, said)
 
-    def _of_kind(self, line: _Line) -> Damage | None:
+    def _of_kind(self, line: _Line, held: Identity) -> Damage | None:
         """What is wrong with a line of another kind than the first line and the ledger say."""
-        held = head_endpoint(line.text)
-        if held is None or self._endpoint is None:
+        if self._endpoint is None:
             return None
-        if self._is_simulated is None:
-            self._is_simulated = held[1]
-        identity = (str(self._endpoint), self._is_simulated)
-        if held == identity:
+        self._identity = self._identity or Identity(str(self._endpoint), held.simulated)
+        if held == self._identity:
             return None
-        of, other = (f"{name} ({'simulated' if s else 'real'})" for name, s in (held, identity))
+        of, other = (
+            f"{kind.endpoint} ({'simulated' if kind.simulated else 'real'})"
+            for kind in (held, self._identity)
+        )
         text = f"is of {sanitize(of)}, the ledger's are of {other}"
         return Damage(Remedy.TAKE_OUT, "mixed", line.number, text)
 
     def _of_place(
-        self, line: _Line, head: FoundLine, job: KnownJob | None, *, is_past: bool
+        self, line: _Line, head: Head, job: KnownJob | None, *, is_past: bool
     ) -> Iterator[Damage]:
         """What is wrong with a good line, going by what the ledger knows of its note."""
         name, number = sanitize(head.note_id), line.number
@@ -314,7 +316,7 @@ class _Verifier:
         return f"{many} done {'note has' if many == 1 else 'notes have'} no good line: {names}"
 
 
-def _edited(line: _Line, head: FoundLine, job: KnownJob) -> Iterator[Damage]:
+def _edited(line: _Line, head: Head, job: KnownJob) -> Iterator[Damage]:
     """A line whose head says other than the ledger."""
     if not job.is_of(head.fetched_at):
         text = f"its fetchedAt is not the ledger's: {shown(line.text)}"

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.ledger.protocol import FoundLine
+from harvester.ledger.protocol import Identity
 from harvester.model import Answer, Job, Judgement, Verdict
-from harvester.output.lines import head_endpoint, make_line, may_be_torn, read_head, read_line
+from harvester.output.lines import Head, make_line, may_be_torn, read_head, read_line
 from harvester.rules.envelope import is_json
 from harvester.rules.verdicts import judge
 
@@ -72,7 +72,7 @@ def test_any_id_and_endpoint_are_read_back_from_the_head(
     assert found is not None
     assert (found.note_id, found.attempts, found.end) == (note_id, attempts + 1, 99)
     assert found.fetched_at == pytest.approx(moment, abs=0.0011)
-    assert head_endpoint(line) == (endpoint, False)
+    assert found.of == Identity(endpoint, simulated=False)
     read = json.loads(line)
     assert list(read) == [
         "noteId", "fetchedAt", "attempts", "endpoint", "recordTime", "requestId", "data",
@@ -135,13 +135,16 @@ def test_a_line_of_another_make_is_not_ours(old: bytes, new: bytes) -> None:
 def test_a_line_of_the_embedded_simulator_is_told_from_a_real_one() -> None:
     body = b'{"code":0,"recordTime":"2026-11-23 01:02:03","requestId":"simulated-1","data":{}}'
     line = make_line(JOB, judge(Answer(200, body)), ENDPOINT, MOMENT)
-    assert head_endpoint(line) == (ENDPOINT, True)
-    assert head_endpoint(b"{}\n") is None
+    head = read_head(line)
+    assert head is not None
+    assert head.of == Identity(ENDPOINT, simulated=True)
+    assert read_head(b"{}\n") is None
 
 
 def test_the_head_is_found_even_if_the_rest_is_spoilt() -> None:
     line = make_line(JOB, saved(), ENDPOINT, MOMENT).replace(b'"data":{', b'"data":{\x00')
-    assert read_head(line, 1) == FoundLine(JOB.note_id, 1, MOMENT, 1)
+    of = Identity(ENDPOINT, simulated=False)
+    assert read_head(line, 1) == Head(JOB.note_id, 1, MOMENT, 1, of)
     assert read_line(line) is None
 
 
