@@ -5,9 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager, nullcontext
 
 from harvester.config import RunConfig
-from harvester.engine.open_output import Environment, OpenOutput, in_flight_of, open_output
+from harvester.engine.open_output import Environment, OpenOutput, open_output
 from harvester.engine.run import Run
-from harvester.ledger.protocol import Identity
 from harvester.model import StopReason
 from harvester.pace import Throttle
 
@@ -19,15 +18,7 @@ class Alone:
 
     def open(self, config: RunConfig, env: Environment) -> OpenOutput:
         """Open OUTPUT; errors as `open_output`'s."""
-        return open_output(
-            config.output,
-            Identity(config.endpoint, config.simulate),
-            env,
-            rebuild=config.rebuild,
-            sync=config.sync,
-            in_flight=in_flight_of(config),
-            is_local=config.is_local,
-        )
+        return open_output(config, env)
 
     def throttle(self, config: RunConfig, start: float | None) -> Throttle:
         """Returns the throttle of one token, which begins at `start` calls a second, if given."""

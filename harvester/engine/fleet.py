@@ -21,13 +21,12 @@ from msgspec.structs import replace
 from harvester.config import RunConfig
 from harvester.engine.clients import TokenClient, TokenPool
 from harvester.engine.open_output import (
-    MOST_IN_FLIGHT,
     Environment,
     OpenOutput,
     bring_together,
     check_kind,
+    identity_asked,
     identity_of,
-    in_flight_of,
     with_room,
 )
 from harvester.engine.ports import Notice
@@ -35,7 +34,7 @@ from harvester.engine.run import Run
 from harvester.engine.state import RunState
 from harvester.errors import HarvesterError, UsageError
 from harvester.ledger.fleet import Absence, FleetAddress, open_ledger, open_membership
-from harvester.ledger.protocol import Identity, Ledger
+from harvester.ledger.protocol import Ledger
 from harvester.ledger.reader import ledger_path
 from harvester.model import StopReason
 from harvester.output.file import OutputFile
@@ -157,16 +156,7 @@ class FleetSession:
             )
             return self._ledger
 
-        return open_part(
-            config.output,
-            Identity(config.endpoint, config.simulate),
-            env,
-            self._address.harvest,
-            ledger_of,
-            rebuild=config.rebuild,
-            in_flight=in_flight_of(config),
-            is_local=config.is_local,
-        )
+        return open_part(config, env, self._address.harvest, ledger_of)
 
     def throttle(self, config: RunConfig, start: float | None) -> Throttle:
         """Returns the throttle of one token: nothing of its rate is ours until it is granted."""
@@ -320,23 +310,13 @@ class FleetSession:
 
 
 def open_part(
-    path: Path,
-    identity: Identity,
-    env: Environment,
-    harvest: str,
-    ledger_of: Callable[[str], Ledger],
-    *,
-    rebuild: bool = False,
-    in_flight: int = MOST_IN_FLIGHT,
-    is_local: bool = False,
+    config: RunConfig, env: Environment, harvest: str, ledger_of: Callable[[str], Ledger]
 ) -> OpenOutput:
-    """Open for a run; `path` is OUTPUT's, and `ledger_of` opens the ledger of a part by its name.
-
-    The rest is `open_output`'s.
+    """Open OUTPUT for a run; `ledger_of` opens the ledger of a part by its name.
 
     Raises OutputLockedError, OutputMismatchError, UsageError, LedgerError, LocalIOError.
     """
-    path = path.resolve()
+    path = config.output.resolve()
     _check_no_ledger(path)
     with ExitStack() as undo:
         had_output = path.exists()
@@ -348,14 +328,14 @@ def open_part(
         # What the fleet's ledger holds says nothing of a file that it does not know yet.
         found = identity_of(output)
         if found is not None:
-            check_kind(path, found, identity, is_local=is_local)
+            check_kind(found, config)
         ledger = ledger_of(marker.part)
         undo.callback(ledger.close)
         # Told of the harvest, not of OUTPUT, which may be empty.
-        ledger.identify(identity)
+        ledger.identify(identity_asked(config))
         held = OpenOutput(output, ledger, EmergencySpool(path, env.disk), part=marker.part)
-        recovery = bring_together(held, identity, env, rebuild=rebuild, is_local=is_local)
-        opened = with_room(replace(held, recovery=recovery), in_flight)
+        recovery = bring_together(held, config, env)
+        opened = with_room(replace(held, recovery=recovery), config)
         undo.pop_all()
     return opened
 

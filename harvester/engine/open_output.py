@@ -86,62 +86,46 @@ class OpenOutput(Struct, frozen=True):
         self.output.close()
 
 
-def open_output(
-    path: Path,
-    identity: Identity,
-    env: Environment,
-    *,
-    rebuild: bool = False,
-    sync: bool = False,
-    in_flight: int = MOST_IN_FLIGHT,
-    is_local: bool = False,
-) -> OpenOutput:
-    """Open for a run; `path` is OUTPUT's, and its links are followed.
+def open_output(config: RunConfig, env: Environment) -> OpenOutput:
+    """Open OUTPUT for a run; its links are followed.
 
-    Room is kept free for the answers of `in_flight` calls. With `is_local` the API is on this
-    machine, and so may be a simulator.
+    Room is kept free for the answers of all calls that may be in flight.
 
     Raises OutputLockedError, OutputMismatchError, UsageError, LedgerError, LocalIOError.
     """
-    path = path.resolve()
+    path = config.output.resolve()
     check_no_part(path)
-    _check_not_lost(path, env.disk, rebuild=rebuild)
+    _check_not_lost(path, env.disk, rebuild=config.rebuild)
     with ExitStack() as undo:
-        held = _open_all(path, env, undo, sync=sync)
+        held = _open_all(path, env, undo, sync=config.sync)
         try:
-            if rebuild:
+            if config.rebuild:
                 _check_whole(path)
-            recovery = bring_together(held, identity, env, rebuild=rebuild, is_local=is_local)
+            recovery = bring_together(held, config, env)
         except DamagedLedgerError:
             # Nothing was called for yet, so what OUTPUT holds is all there is to know.
-            held = _replace_ledger(held, env, undo, sync=sync)
-            recovery = bring_together(held, identity, env, rebuild=rebuild, is_local=is_local)
-        opened = with_room(replace(held, recovery=recovery), in_flight)
+            held = _replace_ledger(held, env, undo, sync=config.sync)
+            recovery = bring_together(held, config, env)
+        opened = with_room(replace(held, recovery=recovery), config)
         undo.pop_all()
     return opened
 
 
-def in_flight_of(config: RunConfig) -> int:
-    """How many calls of a run may be in flight at once."""
-    return (config.workers or MOST_IN_FLIGHT) * len(config.tokens)
-
-
-def with_room(held: OpenOutput, in_flight: int) -> OpenOutput:
-    """The same with room kept free for the answers of so many calls."""
+def with_room(held: OpenOutput, config: RunConfig) -> OpenOutput:
+    """The same with room kept free for the answers of all calls that may be in flight."""
+    in_flight = (config.workers or MOST_IN_FLIGHT) * len(config.tokens)
     done = held.ledger.counts().done
     average = held.output.length // done if done else 0
     warning = held.spool.prepare(in_flight, average)
     return replace(held, recovery=replace(held.recovery, warning=warning))
 
 
-def bring_together(
-    held: OpenOutput, identity: Identity, env: Environment, *, rebuild: bool, is_local: bool = False
-) -> Recovery:
+def bring_together(held: OpenOutput, config: RunConfig, env: Environment) -> Recovery:
     """See that OUTPUT and ledger are of this kind, and mend what came between them."""
-    kind = _kind_of(held, identity, is_local=is_local)
+    kind = _kind_of(held, config)
     if not held.part:
         held.ledger.identify(kind)
-    return _mend(held, kind, env.boot, rebuild=rebuild)
+    return _mend(held, kind, env.boot, rebuild=config.rebuild)
 
 
 def _check_whole(path: Path) -> None:
@@ -287,29 +271,34 @@ def _check_not_moved(path: Path, disk: Disk) -> None:
             )
 
 
-def _kind_of(held: OpenOutput, identity: Identity, *, is_local: bool) -> Identity:
+def _kind_of(held: OpenOutput, config: RunConfig) -> Identity:
     """What OUTPUT holds, or is to hold; raises UsageError where this run's notes must not mix."""
     beside = chain(held.spool.saved(), _kept_lines(held.output.path))
     found = identity_of(held.output) or _first_identity(beside) or held.ledger.identity()
     if found is None:
-        return identity
-    check_kind(held.output.path, found, identity, is_local=is_local)
+        return identity_asked(config)
+    check_kind(found, config)
     return found
 
 
-def check_kind(path: Path, found: Identity, identity: Identity, *, is_local: bool) -> None:
+def identity_asked(config: RunConfig) -> Identity:
+    """What the notes of a run are said to be."""
+    return Identity(config.endpoint, config.simulate)
+
+
+def check_kind(found: Identity, config: RunConfig) -> None:
     """Raise UsageError unless a run's notes may be added to those found."""
-    may_be_simulated = identity.simulated or is_local
-    if found.simulated != identity.simulated and not (found.simulated and may_be_simulated):
+    may_be_simulated = config.simulate or config.is_local
+    if found.simulated != config.simulate and not (found.simulated and may_be_simulated):
         kinds = ("simulated", "real") if found.simulated else ("real", "simulated")
         raise UsageError(
-            f"{path} holds {kinds[0]} notes, this run would add {kinds[1]} ones: "
+            f"{config.output} holds {kinds[0]} notes, this run would add {kinds[1]} ones: "
             "choose another --output."
         )
-    if found.endpoint != identity.endpoint:
+    if found.endpoint != config.endpoint:
         raise UsageError(
-            f"{path} holds notes of the endpoint {found.endpoint}, not of {identity.endpoint}: "
-            f"choose another --output, or --endpoint {found.endpoint}."
+            f"{config.output} holds notes of the endpoint {found.endpoint}, not of "
+            f"{config.endpoint}: choose another --output, or --endpoint {found.endpoint}."
         )
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from harvester.config import RunConfig
-from harvester.engine.open_output import Environment, OpenOutput, begin, open_output
+from harvester.engine.open_output import Environment, begin, open_output
 from harvester.engine.open_run import this_environment
 from harvester.errors import DamagedLedgerError, HarvesterError, LocalIOError, UsageError
 from harvester.halt import Look
-from harvester.ledger.protocol import Identity, Ledger
+from harvester.ledger.protocol import Ledger
 from harvester.ledger.reader import ledger_path, reading
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.output.ending import holds, line_before
@@ -40,7 +40,7 @@ def rehearsed(config: RunConfig, look: Look) -> Iterator[Ledger]:
         copy = Path(folder).resolve() / output.name
         try:
             _copy(output, copy, env, is_whole=config.rebuild)
-            opened = _opened(config, copy, env)
+            opened = open_output(replace(config, output=copy, tokens=()), env)
             begin(opened, config, env)
         except HarvesterError as error:
             # What is to be mended is where the copy was made from.
@@ -57,18 +57,6 @@ def _check_place(output: Path) -> None:
         raise UsageError(f"--output {output} is not a regular file: name a file to append to.")
     if not output.parent.is_dir():
         raise LocalIOError(f"cannot write {output}: create its folder, then run again.")
-
-
-def _opened(config: RunConfig, copy: Path, env: Environment) -> OpenOutput:
-    identity = Identity(config.endpoint, config.simulate)
-    return open_output(
-        copy,
-        identity,
-        env,
-        rebuild=config.rebuild,
-        in_flight=0,
-        is_local=config.is_local,
-    )
 
 
 def _copy(output: Path, copy: Path, env: Environment, *, is_whole: bool) -> None:

@@ -15,10 +15,11 @@ from pathlib import Path
 from harvester.config import RunConfig
 from harvester.engine.open_output import OpenOutput, begin, open_output
 from harvester.engine.open_run import this_environment
-from harvester.ledger.protocol import Extent, Identity
+from harvester.ledger.protocol import Extent
 from harvester.ledger.reader import ledger_path
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import Outcome, State
+from harvester.secret import Secret
 from harvester.source.ids import IdRule
 from harvester.source.pages import read_pages
 from tests.bench.memory import peak
@@ -26,13 +27,15 @@ from tests.bench.notes import write_ids
 from tests.bench.table import show
 
 _ENDPOINT = "xiaohongshu-pgy/note-detail/v1"
-_IDENTITY = Identity(_ENDPOINT, simulated=False)
-_CONFIG = RunConfig(output=Path("notes.jsonl"), inputs=("ids.txt",))
 _GROUP = 500
 _LINES = 200_000
 _TAIL = 1_000
 # As long as a real answer.
 _DATA = '"' + "上海落户" * 240 + '"'
+
+
+def _config_of(output: Path) -> RunConfig:
+    return RunConfig(output=output, inputs=("ids.txt",), endpoint=_ENDPOINT, tokens=(Secret("t"),))
 
 
 def main() -> None:
@@ -99,12 +102,12 @@ def rebuild(room: Path, _many: int) -> None:
     output = room / "lines.jsonl"
     size = _write_lines(output, _LINES)
     began = time.perf_counter()
-    open_output(output, _IDENTITY, this_environment()).close()
+    open_output(_config_of(output), this_environment()).close()
     took = time.perf_counter() - began
     print(f"rebuild from {_LINES:,} lines: {size / took / 1e6:,.0f} MB/s")
     _write_lines(output, _TAIL, after=_LINES)
     began = time.perf_counter()
-    opened = open_output(output, _IDENTITY, this_environment())
+    opened = open_output(_config_of(output), this_environment())
     took = time.perf_counter() - began
     assert opened.recovery.adopted == _TAIL
     opened.close()
@@ -124,8 +127,8 @@ def _write_lines(output: Path, many: int, after: int = 0) -> int:
 
 
 def _opened(room: Path) -> OpenOutput:
-    opened = open_output(room / "notes.jsonl", _IDENTITY, this_environment())
-    begin(opened, _CONFIG, this_environment())
+    opened = open_output(_config_of(room / "notes.jsonl"), this_environment())
+    begin(opened, _config_of(room / "notes.jsonl"), this_environment())
     return opened
 
 

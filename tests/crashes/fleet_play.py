@@ -23,13 +23,13 @@ from harvester.ledger.postgres.ledger import PostgresLedger
 from harvester.ledger.postgres.membership import Membership
 from harvester.ledger.postgres.steady import PartIdentity
 from harvester.ledger.postgres.steady import Patience as DatabasePatience
-from harvester.ledger.protocol import Identity
 from harvester.model import Answer, Fault, Page, Start, StopReason, Summary
 from harvester.output.part import read_part_marker
 from harvester.output.threaded import ThreadedSink
 from harvester.parsing import Rate
 from harvester.rules.backoff import RetryLimits
 from harvester.rules.shares import reduced
+from harvester.secret import Secret
 from tests.contract.fleet import Database
 from tests.crashes.fleet_promises import Call, Played, broken_promises
 from tests.crashes.fleet_story import WORKERS, Fate, Story
@@ -255,7 +255,8 @@ async def _live(worker: Worker, life: Life) -> Summary:
     skew = played.story.skews[worker.number]
     host = Environment(lambda: world.now + skew, life.disk)
     config = RunConfig(
-        output=Path("notes.jsonl"),
+        output=worker.output,
+        tokens=(Secret("t"),),
         inputs=("ids.txt",),
         rate=Rate(played.story.per_second, 1.0),
         timeout=_TIMEOUT,
@@ -279,13 +280,7 @@ async def _live(worker: Worker, life: Life) -> Summary:
             patience=patience,
         )
 
-    opened = open_part(
-        worker.output,
-        Identity(ENDPOINT, simulated=False),
-        host,
-        world.database.harvest,
-        ledger_of,
-    )
+    opened = open_part(config, host, world.database.harvest, ledger_of)
     life.run = begin(opened, config, host).run
     life.session = world.database.one("SELECT session FROM run WHERE id = %s", life.run)
     inline = LifeExecutor(life)

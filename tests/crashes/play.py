@@ -22,7 +22,6 @@ from harvester.engine.ports import Ports
 from harvester.engine.run import Run
 from harvester.errors import LocalIOError, OutputMismatchError
 from harvester.ledger.keys import from_key
-from harvester.ledger.protocol import Identity
 from harvester.ledger.reader import ledger_path, reading
 from harvester.model import Page, StopReason, Summary
 from harvester.output.threaded import ThreadedSink
@@ -30,6 +29,7 @@ from harvester.output.verify import Checked, verify
 from harvester.pace import Throttle
 from harvester.parsing import Rate
 from harvester.rules.backoff import RetryLimits
+from harvester.secret import Secret
 from tests.crashes.edits import COPY, OUTPUT, notes_in, obey
 from tests.crashes.server import MAY_BE_CHARGED, Call, Server, note_id
 from tests.crashes.story import STORES, Fate, Kind, Story
@@ -194,6 +194,8 @@ async def _live(played: Played, fate: Fate, world: World) -> Summary:
         workers=story.workers,
         timeout=TIMEOUT,
         sync=story.sync,
+        rebuild=played.rebuilds,
+        tokens=(Secret("t"),),
         endpoint=ENDPOINT,
         max_attempts=RETRY_LIMITS.max_attempts,
         max_unanswered=RETRY_LIMITS.max_unanswered,
@@ -201,13 +203,7 @@ async def _live(played: Played, fate: Fate, world: World) -> Summary:
         backoff_cap=RETRY_LIMITS.cap,
     )
     waiting = _waiting(played, host.clock())
-    opened = open_output(
-        played.output,
-        Identity(ENDPOINT, simulated=False),
-        host,
-        rebuild=played.rebuilds,
-        sync=story.sync,
-    )
+    opened = open_output(config, host)
     begin(opened, config, host)
     client = TokenClient("token", played.server, Throttle(config.top_rate))
     log = UnreadLog(world.stall) if fate.is_unread else None

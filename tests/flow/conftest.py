@@ -19,10 +19,10 @@ from harvester.engine.open_output import Environment, OpenOutput, begin, identit
 from harvester.engine.open_run import start_rate
 from harvester.engine.ports import Event, Ports
 from harvester.engine.run import PriorState, Run
-from harvester.ledger.protocol import Identity
 from harvester.model import Answer, BadLine, Page, Start, Summary
 from harvester.output.threaded import ThreadedSink
 from harvester.parsing import read_rate
+from harvester.secret import Secret
 from harvester.simulator.api import SimulatedApi
 from tests.virtual import InlineExecutor, run_virtually
 
@@ -92,6 +92,8 @@ CONFIG = RunConfig(
     inputs=("ids.txt",),
     rate=read_rate("50/s"),
     endpoint=ENDPOINT,
+    tokens=(Secret("t"),),
+    base_url="http://127.0.0.1:1",
     backoff_base=1.0,
     backoff_cap=120.0,
 )
@@ -129,8 +131,7 @@ class Night:
         return run_virtually(main())
 
     def open(self, host: Environment, config: RunConfig) -> OpenOutput:
-        identity = Identity(config.endpoint, config.simulate)
-        return open_output(self.output, identity, host, is_local=True)
+        return open_output(replace(config, output=self.output), host)
 
     @property
     def output(self) -> Path:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from harvester.config import RunConfig
 from harvester.engine.open_output import Environment, OpenOutput, open_output
 from harvester.engine.open_run import open_when_free
 from harvester.errors import HaltedError
 from harvester.halt import Halt
-from harvester.ledger.protocol import Identity
 from harvester.threads import done_in_time
 
 
@@ -33,9 +33,7 @@ class Slow:
     def __call__(self) -> OpenOutput:
         self.has_begun.set()
         assert self.gate.wait(60)
-        opened = open_output(
-            self.output, Identity("x/y/v1", simulated=True), Environment(lambda: 1e9)
-        )
+        opened = open_output(RunConfig(output=self.output, simulate=True), Environment(lambda: 1e9))
         self.is_open.set()
         return opened
 

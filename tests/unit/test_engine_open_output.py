@@ -9,7 +9,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from harvester.config import RunConfig
 from harvester.engine.open_output import Environment, OpenOutput, open_output
 from harvester.errors import (
     HaltedError,
@@ -18,15 +20,14 @@ from harvester.errors import (
     OutputMismatchError,
     UsageError,
 )
-from harvester.ledger.protocol import Identity
 from harvester.ledger.reader import ledger_path, reading
 from harvester.model import Job, Judgement, Verdict
 from harvester.output.lines import BOM, make_line
 from harvester.output.verify import Checked, verify
+from harvester.secret import Secret
 from harvester.sides import Side
 
 ENDPOINT = "xiaohongshu-pgy/note-detail/v1"
-REAL = Identity(ENDPOINT, simulated=False)
 NOW = 1795395723.4567
 MANY = 5
 
@@ -40,8 +41,12 @@ def line(number: int, request: bytes = b"null", endpoint: str = ENDPOINT) -> byt
 LINES = [line(number) for number in range(MANY)]
 
 
+def config_of(path: Path, *, rebuild: bool = False) -> RunConfig:
+    return RunConfig(output=path, endpoint=ENDPOINT, tokens=(Secret("t"),), rebuild=rebuild)
+
+
 def opened(path: Path, *, rebuild: bool = False) -> OpenOutput:
-    return open_output(path, REAL, Environment(lambda: NOW), rebuild=rebuild)
+    return open_output(config_of(path, rebuild=rebuild), Environment(lambda: NOW))
 
 
 def look(path: Path, *, rebuild: bool = False) -> OpenOutput:
@@ -109,7 +114,7 @@ def test_an_output_stored_anew_is_no_work_of_a_power_cut(
         held.ledger.settle(held.output.sync())
     text = store(output.read_bytes())
     output.write_bytes(text)
-    with closing(open_output(output, REAL, Environment(lambda: NOW, boot="two"))) as held:
+    with closing(open_output(config_of(output), Environment(lambda: NOW, boot="two"))) as held:
         assert (held.recovery.lost, held.ledger.counts().done) == (0, MANY)
     assert output.read_bytes().split() == text.rstrip(b"\0\x1a").split()
 
@@ -119,20 +124,20 @@ def test_whole_lines_behind_one_that_a_power_cut_broke_are_kept(
     output: Path, *, is_recorded: bool
 ) -> None:
     started = Environment(lambda: NOW, boot="one")
-    with closing(open_output(output, REAL, started)) as held:
+    with closing(open_output(config_of(output), started)) as held:
         held.ledger.mark_boot("one")
         held.ledger.settle(held.output.sync())
     more = [line(number) for number in range(MANY, MANY + 6)]
     with output.open("ab") as file:
         file.write(b"".join(more))
     if is_recorded:
-        open_output(output, REAL, started).close()
+        open_output(config_of(output), started).close()
     text = output.read_bytes()
     # A hole from within a line to its end, and one within another.
     text = text.replace(more[1], more[1][:50].ljust(len(more[1]), b"\0"))
     text = text.replace(more[4], more[4][:50] + bytes(50) + more[4][100:])
     output.write_bytes(text)
-    with closing(open_output(output, REAL, Environment(lambda: NOW, boot="two"))) as held:
+    with closing(open_output(config_of(output), Environment(lambda: NOW, boot="two"))) as held:
         assert held.recovery.lost == 2 * is_recorded
         assert held.ledger.counts().done == MANY + 4
     kept = [*LINES, more[0], more[2], more[3], more[5]]
@@ -183,9 +188,10 @@ def test_a_doubled_line_is_charged_once(output: Path) -> None:
 def test_notes_of_a_simulator_of_its_own_refuse_a_real_run(tmp_path: Path) -> None:
     path = tmp_path / "practice.jsonl"
     host = Environment(lambda: NOW)
-    with closing(open_output(path, REAL, host, is_local=True)) as held:
+    local = replace(config_of(path), base_url="http://127.0.0.1:8080")
+    with closing(open_output(local, host)) as held:
         held.output.append([line(1, b'"simulated-1"')])
-    open_output(path, REAL, host, is_local=True).close()
+    open_output(local, host).close()
     with pytest.raises(UsageError, match="holds simulated notes"):
         opened(path)
 
@@ -294,7 +300,7 @@ def test_opening_a_long_output_leaves_off_between_its_pieces(
     stopping = After(4)
     host = Environment(lambda: NOW, look=stopping.look)
     with pytest.raises(HaltedError):
-        open_output(path, REAL, host, rebuild=not is_lost)
+        open_output(config_of(path, rebuild=not is_lost), host)
     assert path.read_bytes() == text
     with closing(opened(path)) as held:
         assert held.ledger.counts().done == 1000
