@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
 from harvester.disk import replacing
@@ -32,15 +32,14 @@ def read_part_marker(output: Path) -> PartMarker | None:
     """
     path = Side.PART_MARKER.of(output)
     try:
-        said = json.loads(path.read_bytes())
-        return PartMarker(str(said["part"]), str(said["harvest"]))
+        return msgspec.json.decode(path.read_bytes(), type=PartMarker)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise LocalIOError(
             f"{path} cannot be read ({error.strerror}): check its permissions."
         ) from error
-    except (ValueError, KeyError, TypeError):
+    except ValueError:
         raise OutputMismatchError(
             f"{path} is damaged: it tells which part of a fleet's harvest {output.name} is. Remove "
             "it and run again with the same --harvest: the lines of the part are known by what "
@@ -64,11 +63,9 @@ def check_no_part(output: Path) -> None:
 def write_part_marker(output: Path, marker: PartMarker) -> None:
     """Write the marker of an OUTPUT, whole or not at all; raises LocalIOError."""
     path = Side.PART_MARKER.of(output)
-    said = {"harvest": marker.harvest, "part": marker.part}
-    text = json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
     try:
         with replacing(path) as file:
-            file.write(text)
+            file.write(msgspec.json.encode(marker) + b"\n")
     except OSError as error:
         raise LocalIOError(
             f"{path} cannot be written ({error.strerror}): make room, or choose another --output."

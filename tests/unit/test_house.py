@@ -192,3 +192,29 @@ def test_the_files_beside_output_are_named_in_one_place() -> None:
     }
     # SQLite's own, of whatever ledger it is.
     assert named == {("harvester.ledger.reader", "-wal")}
+
+
+# Words of this house's own, for which there are standard ones.
+PRIVATE = frozenset(
+    {"Pointer", "Reserve", "Brain", "Rhythm", "Tempo", "Grant", "borne", "remember_borne"}
+)
+ONCE = ("is_json", "lines_of", "replacing", "Start", "SeenNotes")
+
+
+def defined_in(module: str) -> set[str]:
+    """The functions, classes and methods of a module, and what it gives a name at its top."""
+    tree = tree_of(module)
+    defined = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    names = {node.name for node in ast.walk(tree) if isinstance(node, defined)}
+    assigned = (node.targets for node in tree.body if isinstance(node, ast.Assign))
+    return names | {t.id for targets in assigned for t in targets if isinstance(t, ast.Name)}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_things_have_standard_names(module: str) -> None:
+    assert not defined_in(module) & PRIVATE
+
+
+@pytest.mark.parametrize("name", ONCE)
+def test_what_many_need_is_said_once(name: str) -> None:
+    assert len([module for module in MODULES if name in defined_in(module)]) == 1
