@@ -13,9 +13,9 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct, field
 
 from harvester.ledger.reader import FailedGroup, LedgerReader
-from harvester.model import Answer, Fault, State, Verdict
+from harvester.model import State, Verdict
+from harvester.rules.codes import judge_code
 from harvester.rules.latency import quantile
-from harvester.rules.verdicts import judge
 
 # A chart with more steps than this shows nothing more; in minutes, each a part of a day.
 _MOST_STEPS = 240
@@ -178,9 +178,7 @@ def step_width(busy: int) -> int:
 
 def verdict_of(code: int) -> Verdict:
     """What the judge says of a code; one below 0 is a call without a readable answer."""
-    if code < 0:
-        return judge(Answer(fault=Fault.BROKEN)).verdict
-    return judge(Answer(200, b'{"code":%d}' % code)).verdict
+    return Verdict.SAVE if code == 0 else judge_code(code).verdict
 
 
 def _offset(minute: int, zone: ZoneInfo) -> int:

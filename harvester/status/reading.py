@@ -13,9 +13,10 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 from msgspec.structs import replace
 
+from harvester.ledger.history import verdict_of
 from harvester.ledger.hosts import Hosts
 from harvester.ledger.reader import LedgerReader, RunRow
-from harvester.model import Answer, Counts, StopReason, Verdict
+from harvester.model import Counts, StopReason, Verdict
 from harvester.output.holder import is_held
 from harvester.rules.day import day_began, day_ends
 from harvester.rules.forecast import (
@@ -25,7 +26,6 @@ from harvester.rules.forecast import (
     forecast,
     pace_to_expect,
 )
-from harvester.rules.verdicts import judge
 from harvester.sanitize import sanitize
 from harvester.status.model import Ahead, Failure, FleetStatus, Left, RunStatus, Status
 from harvester.status.runs import (
@@ -255,13 +255,10 @@ def _experience(rows: Sequence[RunRow]) -> Experience:
     for row in rows:
         if row.by_code.get(0):
             by_code.update(row.by_code)
-    rejects = sum(calls for code, calls in by_code.items() if _is_reject(code))
+    rejects = sum(
+        calls for code, calls in by_code.items() if verdict_of(code or 0) is Verdict.REJECT
+    )
     return Experience(by_code.total(), by_code[0], rejects)
-
-
-def _is_reject(code: int | None) -> bool:
-    answer = Answer(status=200, body=b'{"code":%d}' % (code or 0))
-    return judge(answer).verdict is Verdict.REJECT
 
 
 def _pace(runs: Sequence[RunStatus], option: float | None) -> Pace | None:

@@ -17,7 +17,7 @@ for name in ("fdatasync", "posix_fallocate", "sched_getaffinity"):
         delattr(os, name)
 """
 TESTS = (
-    "tests/unit/test_engine_opening.py",
+    "tests/unit/test_engine_open_output.py",
     "tests/flow/test_changed.py",
     "tests/crashes/test_crashes.py",
     "--seeds=20",

@@ -1,0 +1,50 @@
+"""The business codes: what each means, and what is done about it."""
+
+from __future__ import annotations
+
+from harvester.model import Cause, Judgement, StopReason, Verdict
+
+# From the vendor's page, and the wider set of the note-detail family's OpenAPI.
+_STOPS = {
+    100: StopReason.REFUSED,
+    101: StopReason.REFUSED,
+    300: StopReason.REFUSED,
+    303: StopReason.QUOTA,
+    600: StopReason.REFUSED,
+    601: StopReason.BALANCE,
+    602: StopReason.BALANCE,
+}
+_REJECTS = frozenset({202, 400, 404})
+_RATE_LIMITED = 302
+_COLLECTION_FAILED = 301
+MEANINGS = {
+    0: "success",
+    100: "invalid or inactive token",
+    101: "token refused",
+    202: "not supported",
+    300: "endpoint invalid",
+    301: "collection failed",
+    302: "rate limit exceeded",
+    303: "daily quota exceeded",
+    400: "invalid parameters",
+    404: "not found",
+    500: "internal server error",
+    503: "service unavailable",
+    600: "permission denied",
+    601: "insufficient balance",
+    602: "insufficient balance",
+}
+
+
+def judge_code(code: int, message: str = "") -> Judgement:
+    """What an answer means that says this code and message, and is no success."""
+    meaning = MEANINGS.get(code, "unknown code")
+    reason = f"{meaning}: {message}" if message and message.lower() != meaning else meaning
+    if code in _STOPS:
+        return Judgement(Verdict.STOP, code, reason, stop=_STOPS[code])
+    if code in _REJECTS:
+        return Judgement(Verdict.REJECT, code, reason)
+    if code == _RATE_LIMITED:
+        return Judgement(Verdict.SLOW_DOWN, code, reason)
+    cause = Cause.COLLECTION if code == _COLLECTION_FAILED else Cause.SERVER
+    return Judgement(Verdict.RETRY, code, reason, cause)
