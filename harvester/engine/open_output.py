@@ -317,16 +317,18 @@ def _mend(held: OpenOutput, kind: Identity, boot: str, *, rebuild: bool) -> Reco
     """Bring OUTPUT and ledger together again, whatever came between them."""
     output, ledger = held.output, held.ledger
     lost = cut = 0
+    has_lost_power = _lost_power(output, ledger, boot)
+    durable = ledger.synced() if has_lost_power else ledger.extent().length
     # A rebuild that was cut short goes on.
     rebuild = rebuild or ledger.is_rebuilding()
     if not rebuild:
-        cut = output.mend_end(ledger.extent().length)
-        if _lost_power(output, ledger, boot):
+        cut = output.mend_end(durable)
+        if has_lost_power:
             lost, torn = _mend_power(held, kind)
             cut += torn
     is_read_anew = not rebuild and not _fits(output, ledger.extent())
     if is_read_anew:
-        _check_all_there(held)
+        lost = _check_all_there(held, durable)
     if rebuild or is_read_anew:
         ledger.forget_lines()
         cut += output.mend_end(0)
@@ -352,8 +354,11 @@ def _fits(output: OutputFile, known: Extent) -> bool:
     return known.length <= output.length and output.holds(known)
 
 
-def _check_all_there(held: OpenOutput) -> None:
-    """Raise OutputMismatchError unless OUTPUT is what it was, only stored in another way."""
+def _check_all_there(held: OpenOutput, durable: int) -> int:
+    """Raise OutputMismatchError unless OUTPUT is what it was, only stored in another way.
+
+    Of what was not `durable` (bytes), a power cut may have taken notes; gives how many.
+    """
     output, known = held.output, held.ledger.extent()
     what = "shorter than" if known.length > output.length else "not the file that"
     is_what = (
@@ -367,9 +372,9 @@ def _check_all_there(held: OpenOutput) -> None:
     with reading(ledger_path(output.path)) as reader:
         lines = (piece for piece, _ in output.pieces(0))
         beside = chain(_kept_lines(output.path), held.spool.saved())
-        census = take_census(lines, beside, reader)
+        census = take_census(lines, beside, reader, durable)
     if census.is_as_it_was:
-        return
+        return census.missing
     if not census.missing:
         raise OutputMismatchError(
             f"{is_what}, though all its {census.done} notes are there: put the right file back, or "
@@ -397,18 +402,19 @@ def _lost_power(output: OutputFile, ledger: Ledger, boot: str) -> bool:
     before = ledger.boot()
     if not before or not boot or before == boot:
         return False
-    synced = ledger.synced()
-    # Where no line ends at that place, OUTPUT was stored anew since, and places tell nothing.
-    return output.has_line_end(synced) and synced < max(output.length, ledger.extent().length)
+    return ledger.synced() < max(output.length, ledger.extent().length)
 
 
 def _mend_power(held: OpenOutput, kind: Identity) -> tuple[int, int]:
     """Cut OUTPUT where the power cut broke it first; whole lines behind that are put back later.
 
-    Gives how many notes were lost, and how many bytes cut.
+    Gives how many notes were lost, and how many bytes cut. Where OUTPUT was stored anew since,
+    places tell nothing, and what was lost is found when it is read.
     """
     output, ledger = held.output, held.ledger
     whole, behind = ledger.synced(), []
+    if not output.has_line_end(whole):
+        return 0, 0
     for piece, end in output.pieces(whole):
         # NUL bytes are what was never written.
         line = piece.rpartition(b"\0")[2]
@@ -427,11 +433,18 @@ def _mend_power(held: OpenOutput, kind: Identity) -> tuple[int, int]:
             )
         output.cut(whole)
     lost = 0
-    if whole < ledger.extent().length:
+    if whole < ledger.extent().length and _is_as_written(held, whole):
         known = [line for line in behind if (head := read_line(line)) and ledger.knows(head)]
         lost = ledger.lose_lines(output.extent_at(whole)) - len(known)
         _adopt_beside(held, kind, iter(known))
     return lost, cut - sum(map(len, behind))
+
+
+def _is_as_written(held: OpenOutput, place: int) -> bool:
+    """Whether the line that ends at a place is one that the ledger knows there."""
+    head = read_line(held.output.line_before(place), place) if place else None
+    # A part holds older lines, which the ledger does not know by their places.
+    return not place or bool(held.part) or (head is not None and held.ledger.knows(head))
 
 
 def _adopt(output: OutputFile, ledger: Ledger, kind: Identity, start: int) -> int:

@@ -111,7 +111,10 @@ class Ledger(Protocol):
         """
 
     def knows(self, line: FoundLine) -> bool:
-        """Whether a note is known to be fetched at the moment that a line tells."""
+        """Whether a note is known to be fetched at the moment that a line tells.
+
+        And to have that line where it ends, unless that is 0.
+        """
 
     def begin_run(self, longest_delay: float, asked: Asked = ...) -> Opening:
         """Begin a run: what dead runs had claimed is released, what they had sent is unanswered.

@@ -316,6 +316,10 @@ class LedgerReader:
         last_seq = self._one("SELECT coalesce(max(seq), 0) FROM job")
         return ExpectedLines(current, older, older_sum, last_seq)
 
+    def lines_within(self, length: int) -> int:
+        """How many notes' current lines are within so many bytes of OUTPUT."""
+        return self._one("SELECT count(*) FROM job WHERE lines > 0 AND line_end <= ?", length)
+
     def placed_lines(self) -> Iterator[tuple[int, str]]:
         """The number and note id of each job whose current line has a known place."""
         for seq, key in self._db.execute(

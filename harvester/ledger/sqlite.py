@@ -221,11 +221,12 @@ class SqliteLedger:
         return len(lost)
 
     def knows(self, line: FoundLine) -> bool:
-        """Whether a note is known to be fetched at the moment that a line tells."""
+        """See `DirectLedger.knows`."""
         with self._errors():
             row = self._db.execute(
-                "SELECT 1 FROM job WHERE note_id = ? AND fetched_at - ? IN (0, 1) AND lines > 0",
-                (to_key(line.note_id), round(line.fetched_at * 1000)),
+                "SELECT 1 FROM job WHERE note_id = ? AND fetched_at - ? IN (0, 1) AND lines > 0"
+                " AND ? IN (0, line_end)",
+                (to_key(line.note_id), round(line.fetched_at * 1000), line.end),
             ).fetchone()
         return row is not None
 

@@ -32,7 +32,7 @@ class SeenNotes:
 class Census(Struct, frozen=True):
     """Of `done` notes that the ledger knows on a line, `missing` have none in OUTPUT.
 
-    `is_as_it_was` tells that all are there, in the order in which they were written.
+    `is_as_it_was` tells that all that must be are there, in the order in which they were written.
     """
 
     done: int
@@ -40,19 +40,23 @@ class Census(Struct, frozen=True):
     is_as_it_was: bool
 
 
-def take_census(lines: Iterable[bytes], beside: Iterable[bytes], reader: LedgerReader) -> Census:
+def take_census(
+    lines: Iterable[bytes], beside: Iterable[bytes], reader: LedgerReader, durable: int
+) -> Census:
     """Look at the lines of OUTPUT, and at those that an earlier run kept beside it.
 
+    Those that ended within the first `durable` bytes must be there.
     Memory does not grow with OUTPUT, but for one bit a note.
     """
     expected = reader.expected_lines()
-    seen = SeenNotes(expected.last_seq)
+    seen, surely = SeenNotes(expected.last_seq), 0
     is_in_order, last = True, 0
     for seq, end in _places(lines, reader):
+        surely += seq not in seen and end <= durable
         seen.add(seq)
         is_in_order &= end > last
         last = end
-    is_as_it_was = is_in_order and seen.many == expected.current
+    is_as_it_was = is_in_order and surely == reader.lines_within(durable)
     for seq, _ in _places(beside, reader):
         seen.add(seq)
     return Census(expected.current, expected.current - seen.many, is_as_it_was)

@@ -179,6 +179,10 @@ class OutputFile:
         """OUTPUT up to a place, and the mark of the line that ends there."""
         return Extent(length, mark_of(line_before(self._fd, length)))
 
+    def line_before(self, place: int) -> bytes:
+        """The line that ends at a place."""
+        return line_before(self._fd, place)
+
     def holds(self, extent: Extent) -> bool:
         """Whether OUTPUT still has the line that an extent ends with, where it ends."""
         return holds(self._fd, extent)

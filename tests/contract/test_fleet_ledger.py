@@ -235,7 +235,7 @@ def test_an_older_late_line_does_not_take_the_newer_ones_place(
     assert fleet.rows("SELECT uuid, fetched_at, lines FROM job JOIN part ON part.id = part") == [
         ("b", round((NOW + 50) * 1000), 2)
     ]
-    assert a.knows(FoundLine("1", 1, NOW, 9))
+    assert a.knows(FoundLine("1", 1, NOW, 0))
     assert not a.knows(FoundLine("1", 1, NOW + 1, 9))
 
 

@@ -147,6 +147,32 @@ def test_whole_lines_behind_one_that_a_power_cut_broke_are_kept(
         assert reader.charged() == len(kept) + 2 * is_recorded
 
 
+@pytest.mark.parametrize("store", [store for _, store in STORED], ids=[how for how, _ in STORED])
+@pytest.mark.parametrize("durable", [0, 1, MANY - 1])
+def test_what_a_power_cut_took_is_queued_again_though_the_rest_was_stored_anew(
+    output: Path, store: Callable[[bytes], bytes], durable: int
+) -> None:
+    with closing(opened(output)) as held:
+        held.ledger.mark_boot("one")
+        held.ledger.settle(sum(map(len, LINES[:durable])))
+    output.write_bytes(store(b"".join(LINES[:-1])))
+    with closing(open_output(output, REAL, Environment(lambda: NOW, boot="two"))) as held:
+        assert held.recovery.lost == 1
+        counts = held.ledger.counts()
+        assert (counts.done, counts.queued) == (MANY - 1, 1)
+    with reading(ledger_path(output)) as reader:
+        assert list(verify(output, reader, Checked())) == []
+
+
+def test_a_power_cut_excuses_no_line_that_was_durable(output: Path) -> None:
+    with closing(opened(output)) as held:
+        held.ledger.mark_boot("one")
+        held.ledger.settle(sum(map(len, LINES[:-1])))
+    output.write_bytes(BOM + b"".join(LINES[1:-1]))
+    with pytest.raises(OutputMismatchError, match="pays for, those 2 again"):
+        open_output(output, REAL, Environment(lambda: NOW, boot="two"))
+
+
 def test_a_sorted_output_is_told_by_its_lines_and_read_when_told_to(output: Path) -> None:
     output.write_bytes(b"".join(sorted(LINES)))
     with pytest.raises(OutputMismatchError, match=f"all its {MANY} notes are there.*--rebuild"):

@@ -149,15 +149,15 @@ class PostgresLedger:
         return self._once(partial(adoption.lose_lines, extent=extent), for_long=True)
 
     def knows(self, line: FoundLine) -> bool:
-        """Whether a note is known to be fetched at the moment that a line tells."""
+        """See `DirectLedger.knows`."""
         return bool(
             self._one(
                 "SELECT true FROM job LEFT JOIN duplicate USING (seq) WHERE note_id = %s"
-                " AND lines > 0 AND (job.fetched_at - %s IN (0, 1)"
-                " OR duplicate.fetched_at - %s IN (0, 1)) LIMIT 1",
+                " AND lines > 0 AND ((job.fetched_at - %s IN (0, 1) AND %s IN (0, job.line_end))"
+                " OR (duplicate.fetched_at - %s IN (0, 1) AND %s IN (0, duplicate.line_end)))"
+                " LIMIT 1",
                 line.note_id,
-                moment_of(line),
-                moment_of(line),
+                *[moment_of(line), line.end] * 2,
             )
         )
 
