@@ -172,6 +172,17 @@ def the_log_is_written_by_the_line_itself(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Outlet, "put", put)
 
 
+def whatever_is_read_anew_is_taken_for_counted(patch: pytest.MonkeyPatch) -> None:
+    forget = SqliteLedger.forget_lines
+
+    def forget_more(self: SqliteLedger) -> None:
+        forget(self)
+        with self._transaction() as db:
+            db.execute("UPDATE job SET forgotten = 1")
+
+    patch.setattr(SqliteLedger, "forget_lines", forget_more)
+
+
 def unreadable_answers_are_not_counted_as_unanswered(patch: pytest.MonkeyPatch) -> None:
     unsaved = outcomes.unsaved
 
@@ -202,6 +213,7 @@ MUTATIONS: dict[Mutation, int] = {
     changes_of_output_not_noticed: 21,
     a_write_behind_a_change_not_taken_back: 1887,
     the_log_is_written_by_the_line_itself: 9,
+    whatever_is_read_anew_is_taken_for_counted: 444,
     unreadable_answers_are_not_counted_as_unanswered: 0,
 }
 
