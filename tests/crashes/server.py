@@ -154,6 +154,10 @@ class Server:
         call = Call(note, self.run, self.now + loop.time(), answer)
         self.calls.append(call)
         self.said[note] += answer != "303"
+        if answer == "unsent":
+            # Nobody waits for an answer, and none may take the place of the next call's.
+            call.landed = True
+            return
         # Different for each call, so that answers overtake each other.
         loop.call_later(0.01 + (len(self.calls) * 7919 % 97) / 97, self._answer, call)
 
@@ -164,7 +168,7 @@ class Server:
             return
         self._hear()
         peer = self._asked.pop(call.note, None)
-        if call.answer in ("lost", "unsent"):
+        if call.answer == "lost":
             call.landed = True
             return
         if peer is None:
