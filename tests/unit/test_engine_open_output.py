@@ -156,7 +156,7 @@ def test_what_a_power_cut_took_is_queued_again_though_the_rest_was_stored_anew(
         held.ledger.mark_boot("one")
         held.ledger.settle(sum(map(len, LINES[:durable])))
     output.write_bytes(store(b"".join(LINES[:-1])))
-    with closing(open_output(output, REAL, Environment(lambda: NOW, boot="two"))) as held:
+    with closing(open_output(config_of(output), Environment(lambda: NOW, boot="two"))) as held:
         assert held.recovery.lost == 1
         counts = held.ledger.counts()
         assert (counts.done, counts.queued) == (MANY - 1, 1)
@@ -170,7 +170,7 @@ def test_a_power_cut_excuses_no_line_that_was_durable(output: Path) -> None:
         held.ledger.settle(sum(map(len, LINES[:-1])))
     output.write_bytes(BOM + b"".join(LINES[1:-1]))
     with pytest.raises(OutputMismatchError, match="pays for, those 2 again"):
-        open_output(output, REAL, Environment(lambda: NOW, boot="two"))
+        open_output(config_of(output), Environment(lambda: NOW, boot="two"))
 
 
 def test_a_sorted_output_is_told_by_its_lines_and_read_when_told_to(output: Path) -> None:
