@@ -207,7 +207,7 @@ MUTATIONS: dict[Mutation, int] = {
     ledger_durable_before_output: 29,
     power_cuts_not_mended: 50,
     leases_of_stopped_processes_lost: 157,
-    written_again_when_the_ledger_fails: 184,
+    written_again_when_the_ledger_fails: 133,
     repeats_of_a_long_input_kept: 4,
     what_came_while_it_stood_still_is_not_read: 63,
     changes_of_output_not_noticed: 21,
