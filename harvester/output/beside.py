@@ -46,18 +46,11 @@ def append_beside(path: Path, disk: Disk, data: bytes) -> None:
             raise
 
 
-class Cuttings:
-    """What was cut off OUTPUT, one piece after another."""
-
-    def __init__(self, output: Path) -> None:
-        self._path = Side.CUT.of(output)
-
-    def keep(self, disk: Disk, piece: bytes) -> None:
-        """Append a piece, its NUL bytes and the padding at its end left out; raises OSError."""
-        text = piece.rstrip(PADDING).replace(b"\0", b"")
-        if not text:
-            return
-        append_beside(self._path, disk, text.rstrip(b"\n") + b"\n")
+def keep_cut(output: Path, disk: Disk, piece: bytes) -> None:
+    """Keep what is cut off OUTPUT, but for NUL bytes and the padding at its end; raises OSError."""
+    text = piece.rstrip(PADDING).replace(b"\0", b"")
+    if text:
+        append_beside(Side.CUT.of(output), disk, text.rstrip(b"\n") + b"\n")
 
 
 def moved_to(fd: int) -> Path | None:

@@ -15,7 +15,7 @@ from harvester.disk import Disk, reason_of
 from harvester.errors import LocalIOError, OutputChangedError, OutputLockedError, UsageError
 from harvester.halt import Look, go_on
 from harvester.ledger.protocol import Extent
-from harvester.output.beside import PADDING, Cuttings, keep_whole, moved_to
+from harvester.output.beside import PADDING, keep_cut, keep_whole, moved_to
 from harvester.output.ending import LONGEST, holds, line_before, mark_of
 from harvester.output.lines import lines_of, may_be_torn, read_line
 from harvester.sides import Side
@@ -223,7 +223,7 @@ class OutputFile:
         """Cut OUTPUT to a length in bytes, and keep what is cut beside it; gives how much."""
         many = self.length - length
         with self._errors():
-            Cuttings(self.path).keep(self._disk, os.pread(self._fd, min(many, LONGEST), length))
+            keep_cut(self.path, self._disk, os.pread(self._fd, min(many, LONGEST), length))
             self._disk.truncate(self._fd, length)
         self.length = length
         return many
