@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from rich.cells import cell_len
-from rich.console import Console
-from rich.text import Text
 
+from harvester.console.layout import INDENT, folded
 from harvester.ledger.reader import FailedJob
 from harvester.sanitize import sanitize
 
 _ID, _STATE, _CODE, _ATTEMPTS = 24, 9, 4, 8
-_BEFORE_REASON = _ID + _STATE + _CODE + _ATTEMPTS + 4 * 2
+_BEFORE_REASON = _ID + _STATE + _CODE + _ATTEMPTS + 4 * len(INDENT)
 # With less room than this for the reason, it goes below.
 _LEAST_REASON = 20
 
@@ -26,10 +25,9 @@ def failure_lines(jobs: Iterable[FailedJob], width: int | None) -> Iterator[str]
     yield _row("note id", "state", "code", "attempts", "reason")
     for job in jobs:
         reason = sanitize(job.reason)
-        first, *more = [reason] if width is None else _folded(reason, width - _BEFORE_REASON)
-        yield _row(
-            sanitize(job.note_id), job.state.name.lower(), _code(job), f"{job.attempts:,}", first
-        )
+        first, *more = (reason,) if width is None else folded(reason, width - _BEFORE_REASON)
+        told = job.state.name.lower(), _code(job), f"{job.attempts:,}"
+        yield _row(sanitize(job.note_id), *told, first)
         yield from (" " * _BEFORE_REASON + line for line in more)
 
 
@@ -44,14 +42,8 @@ def _block(job: FailedJob, width: int) -> Iterator[str]:
     yield sanitize(job.note_id)
     told = f"{job.state.name.lower()}, code {_code(job)}, attempts {job.attempts:,}"
     for text in (told, sanitize(job.reason)):
-        yield from ("  " + line for line in _folded(text, width - 2))
+        yield from folded(INDENT + text, width)
 
 
 def _code(job: FailedJob) -> str:
     return "-" if job.code is None else str(job.code)
-
-
-def _folded(text: str, width: int) -> list[str]:
-    """Lines of at most `width` cells, at least one."""
-    lines = Text(text).wrap(Console(), max(4, width))
-    return [line.plain.rstrip() for line in lines] or [""]

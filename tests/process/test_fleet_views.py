@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from contextlib import closing
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def test_all_views_tell_of_the_whole_harvest(harvested: Fleet) -> None:
     assert made.code == 0, made.text
     text = page.read_text("utf-8")
     assert "harvest default" in text
-    assert "harvester retry --ledger &quot;$HARVESTER_LEDGER&quot; --harvest default" in text
+    assert 'harvester retry --ledger "$HARVESTER_LEDGER" --harvest default' in unescape(text)
     assert not tool.holding(PASSWORD)
     assert not tool.holding(tool.token)
 

@@ -111,15 +111,15 @@ def test_looking_at_a_ledger_loads_no_engine(tool: Tool) -> None:
     notes, output = tool.notes(3), str(tool.output)
     fetched = tool.run("run", notes, "-o", output, "--simulate", *tool.fast)
     assert fetched.code == 0, fetched.text
-    commands: dict[tuple[str, ...], set[str]] = {
-        ("status", output): set(),
-        ("status", output, "--json"): {"orjson"},
-        ("failures", output, "--format", "ids"): set(),
-        ("verify", output): {"orjson"},
-    }
-    found = loaded(tool, [list(command) for command in commands])
-    for (command, allowed), names in zip(commands.items(), found, strict=True):
-        assert names & HEAVY <= allowed, command
+    commands = [
+        ["status", output],
+        ["status", output, "--json"],
+        ["failures", output, "--format", "ids"],
+        ["verify", output],
+    ]
+    for command, names in zip(commands, loaded(tool, commands), strict=True):
+        # What an answer means is read with it.
+        assert names & HEAVY <= {"orjson"}, command
         assert not names & (ENGINE | {"harvester.ledger.sqlite"}), command
 
 

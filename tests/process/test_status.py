@@ -20,10 +20,11 @@ import pytest
 from aiohttp import web
 from rich.cells import cell_len
 
+import harvester
 from tests.process.tool import Tool, Upstream
 
-README = Path(__file__).parents[2] / "README.md"
-# The README's example begins so; its rows of a table say what may be null.
+REFERENCE = Path(harvester.__file__).parent / "docs" / "reference.md"
+# Its example begins so; its rows of a table say what may be null.
 _SHAPE = re.compile(
     r'^```json\n(\{\n *"done".*?)^```\n\n(.*?)(?:\n\n|\Z)', re.DOTALL | re.MULTILINE
 )
@@ -69,14 +70,14 @@ def differences(told: object, real: object, nullable: set[str], key: str = "") -
 
 
 def told_shape() -> tuple[dict[str, Any], set[str]]:
-    """The README's example of `status --json`, and the keys that it says may be null."""
-    match = _SHAPE.search(README.read_text("utf-8"))
-    assert match is not None, "the README lacks the shape of `status --json`"
+    """The reference's example of `status --json`, and the keys that it says may be null."""
+    match = _SHAPE.search(REFERENCE.read_text("utf-8"))
+    assert match is not None, "the reference lacks the shape of `status --json`"
     rows = [row for row in match[2].splitlines() if "null" in row]
     return json.loads(match[1]), {key for row in rows for key in _KEY.findall(row)}
 
 
-def test_the_json_has_the_shape_that_the_readme_tells(tool: Tool) -> None:
+def test_the_json_has_the_shape_that_the_reference_tells(tool: Tool) -> None:
     told, nullable = told_shape()
     upstream = tool.upstream(refusing)
     caps = ("--max-charged-daily", "5000")
