@@ -59,7 +59,7 @@ class Dispatcher:
                 await self._throttle.turn()
                 # Not sooner: a note in hand is one that no other client can send.
                 batch = await self._gather(await self._feeder.take())
-                await self._depart(batch, group)
+                await self._dispatch(batch, group)
         except Exception as error:  # noqa: BLE001 - what is in flight is to be saved
             self._fail(error)
 
@@ -102,7 +102,7 @@ class Dispatcher:
         """How many calls may start at this moment."""
         state, busy = self._state, self._state.busy
         room = min(self._most - self._client.in_flight, self._answers.room - busy)
-        allowed = calls_allowed(self._limits, state.spent, busy, state.departing)
+        allowed = calls_allowed(self._limits, state.spent, busy, state.reserved)
         if allowed is not None:
             room = min(room, allowed)
         return min(room, 1 - busy) if state.health.is_single else room
@@ -146,16 +146,16 @@ class Dispatcher:
 
     def _reserve(self, calls: int) -> None:
         """Count calls that are about to be sent, so that no other client takes their room."""
-        self._state.depart(calls)
+        self._state.reserve(calls)
         self._client.reserve(calls)
 
-    async def _depart(self, batch: list[Job], group: asyncio.TaskGroup) -> None:
+    async def _dispatch(self, batch: list[Job], group: asyncio.TaskGroup) -> None:
         """Record the calls before they are sent, then let workers send them."""
         if not batch:
             return
         held: list[Job] = []
         try:
-            held = await self._feeder.depart(batch)
+            held = await self._feeder.mark_sent(batch)
         finally:
             self._reserve(len(held) - len(batch))
         for job in held:

@@ -56,7 +56,7 @@ class Feeder:
         """Whether another job can be taken at once."""
         return not self._claimed.empty()
 
-    async def depart(self, jobs: list[Job]) -> list[Job]:
+    async def mark_sent(self, jobs: list[Job]) -> list[Job]:
         """Record that calls are about to be sent; returns those whose claims still hold."""
         held = await self._thread.run(self._ledger.depart, jobs, self._lease)
         self._recorder.touch()

@@ -62,7 +62,7 @@ class RunState:
     """The one owned state of a run: everybody may read it, and its methods alone change it.
 
     `held` are the jobs with us, by sequence number, from their claim until they are recorded or
-    given back; of those, `unsent` wait for their turn, `departing` of them are being recorded as
+    given back; of those, `unsent` wait for their turn, `reserved` of them are being recorded as
     about to be sent, and `in_flight` are being called for. The first reason to stop is the reason.
     `room` is set whenever a call may have become possible, `claimable` whenever there may be
     something to claim, or nothing any more.
@@ -78,7 +78,7 @@ class RunState:
         self.held: dict[int, Job] = {}
         self.in_flight: dict[int, Job] = {}
         self.unsent: dict[int, Job] = {}
-        self.departing = self.settled = self.waiting = 0
+        self.reserved = self.settled = self.waiting = 0
         self.queued = self.done = self.rejected = self.exhausted = 0
         self.answered = self.closed = 0
         self.last_fault = ""
@@ -175,7 +175,7 @@ class RunState:
     @property
     def busy(self) -> int:
         """Calls in flight, and those that are about to be."""
-        return len(self.in_flight) + self.departing
+        return len(self.in_flight) + self.reserved
 
     @property
     def lines(self) -> int:
@@ -217,13 +217,13 @@ class RunState:
         self.held[job.seq] = self.unsent[job.seq] = job
         self.waiting = max(0, self.waiting - bool(job.attempts))
 
-    def depart(self, calls: int) -> None:
+    def reserve(self, calls: int) -> None:
         """So many calls more, or fewer, are about to be sent."""
-        self.departing += calls
+        self.reserved += calls
 
     def mark_sent(self, job: Job) -> None:
-        """A call that was departing starts."""
-        self.departing -= 1
+        """A call that was reserved starts."""
+        self.reserved -= 1
         self.unsent.pop(job.seq, None)
         self.in_flight[job.seq] = job
         self.spent.calls += 1

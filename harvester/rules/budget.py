@@ -27,17 +27,17 @@ class Spent(Struct):
     charged_today: int = 0
 
 
-def calls_allowed(limits: Limits, spent: Spent, in_flight: int, departing: int = 0) -> int | None:
+def calls_allowed(limits: Limits, spent: Spent, in_flight: int, reserved: int = 0) -> int | None:
     """How many more calls may start now; None is no limit.
 
-    Every call in flight may yet be saved and charged, so it counts against each limit. `departing`
+    Every call in flight may yet be saved and charged, so it counts against each limit. `reserved`
     of them are about to be sent, and not among the calls made.
     """
     room = [
         limit - used
         for limit, used in (
             (limits.max_notes, spent.notes + in_flight),
-            (limits.max_calls, spent.calls + departing),
+            (limits.max_calls, spent.calls + reserved),
             (limits.max_charged, spent.charged + spent.unanswered + in_flight),
             (limits.max_charged_daily, spent.charged_today + in_flight),
         )

@@ -58,6 +58,8 @@ MAY = {
     "__init__": ENGINE | {"face"},
     "__main__": frozenset({"cli"}),
 }
+# Where nobody takes more than five things to begin with.
+ORDERLY = frozenset({"rules", "pace", "engine", "api", "output"})
 # The output's lines are what the ledger finds in them; how a ledger keeps anything is not its own.
 LEDGER_FOR_OUTPUT = {"harvester.ledger.protocol", "harvester.ledger.reader"}
 
@@ -196,7 +198,29 @@ def test_the_files_beside_output_are_named_in_one_place() -> None:
 
 # Words of this house's own, for which there are standard ones.
 PRIVATE = frozenset(
-    {"Pointer", "Reserve", "Brain", "Rhythm", "Tempo", "Grant", "borne", "remember_borne"}
+    {
+        "Pointer",
+        "Reserve",
+        "Brain",
+        "Rhythm",
+        "Tempo",
+        "Grant",
+        "borne",
+        "remember_borne",
+        "Host",
+        "Lane",
+        "Lanes",
+        "Caller",
+        "Watch",
+        "Audience",
+        "Opened",
+        "Mended",
+        "Companion",
+        "Sharing",
+        "Waiting",
+        "flying",
+        "landed",
+    }
 )
 ONCE = ("is_json", "lines_of", "replacing", "Start", "SeenNotes")
 
@@ -218,3 +242,35 @@ def test_things_have_standard_names(module: str) -> None:
 @pytest.mark.parametrize("name", ONCE)
 def test_what_many_need_is_said_once(name: str) -> None:
     assert len([module for module in MODULES if name in defined_in(module)]) == 1
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if room_of(name) in ORDERLY])
+def test_a_constructor_takes_five_things_at_most(module: str) -> None:
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+            taken = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            assert len(taken) - 1 <= 5, f"{module}:{node.lineno}"
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if room_of(name) == "engine"])
+def test_in_the_engine_nobody_writes_into_the_fields_of_another(module: str) -> None:
+    """Whose the counts of what is spent are, is the run's state."""
+    written = {
+        ast.unparse(target.value)
+        for node in ast.walk(tree_of(module))
+        if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign)
+        for target in targets_of(node)
+        if isinstance(target, ast.Attribute)
+    }
+    own = {"self", "error"} | ({"self.spent", "spent"} if module.endswith(".state") else set())
+    assert written <= own
+
+
+def targets_of(node: ast.Assign | ast.AugAssign | ast.AnnAssign) -> list[ast.expr]:
+    """What an assignment writes to, each by itself."""
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    return [
+        each
+        for target in targets
+        for each in (target.elts if isinstance(target, ast.Tuple) else [target])
+    ]
