@@ -886,6 +886,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = Clock()
+        self.furthest = START
         self.model = Model()
         self.jobs: list[Job] = []
         self.ledger = self.open()
@@ -1090,7 +1091,9 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.jobs)
     @rule(step=st.sampled_from([-86_400.0, -10.0, 0.0, 10.0]))
     def crash(self, step: float) -> None:
-        self.set_clock(self.clock.now + step)
+        # What lies more than a day ahead is counted no more, so the clock goes no further back.
+        self.furthest = max(self.furthest, self.clock.now)
+        self.set_clock(max(self.clock.now + step, self.furthest - 86_400.0))
         self.ledger = self.die()
         sent = sum(row.sent for row in self.model.rows.values())
         assert self.ledger.begin_run(LONGEST).found_unanswered == sent
