@@ -59,5 +59,6 @@ def _listed(ctx: click.Context, found: dict[str, Path]) -> str:
 
 
 def _title(page: Path) -> str:
+    """What a page's first line says behind its name."""
     with page.open(encoding="utf-8") as lines:
-        return next(lines).removeprefix("# ").strip()
+        return next(lines).removeprefix("# ").rpartition(": ")[2].strip()
