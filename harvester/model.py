@@ -96,17 +96,17 @@ _EXIT_CODES = {
 class Job(Struct, frozen=True):
     """One note id, claimed.
 
-    `token` names the claim; `attempts` counts all requests ever made for the job, `tries` those of
-    this run by `Cause` (collection, server, unanswered). `carried` is the text of a JSON object
-    with what came along from the input.
+    `claim_id` names the claim; `attempts` counts all requests ever made for the job,
+    `failures_by_cause` the failed ones of this run by `Cause` (collection, server, unanswered).
+    `extra_fields` is the text of a JSON object with what came along from the input.
     """
 
     seq: int
     note_id: str
-    token: int = 0
+    claim_id: int = 0
     attempts: int = 0
-    tries: tuple[int, int, int] = (0, 0, 0)
-    carried: str | None = None
+    failures_by_cause: tuple[int, int, int] = (0, 0, 0)
+    extra_fields: str | None = None
 
 
 def _nothing() -> None:
@@ -160,7 +160,7 @@ class Outcome(Struct, frozen=True):
     """A job, its attempt and its verdict, ready to be recorded.
 
     `state` is the job's next state; `delay` (seconds) says when a requeued job is due again;
-    `tries` counts this run's tries by `Cause`, this one included; `attempted` is false for an
+    `failures_by_cause` counts this run's by `Cause`, this one included; `attempted` is false for an
     answer that costs no attempt; `closed` tells that nobody took the call, on a connection that had
     ended while it was idle; `line` is the OUTPUT line of a save, newline and all; `fetched_at` is
     Unix seconds; `unread` is a line of its own for an answer that arrived, may be paid for, and
@@ -171,7 +171,7 @@ class Outcome(Struct, frozen=True):
     state: State
     code: int | None
     reason: str
-    tries: tuple[int, int, int] = (0, 0, 0)
+    failures_by_cause: tuple[int, int, int] = (0, 0, 0)
     attempted: bool = True
     unanswered: bool = False
     closed: bool = False
@@ -219,14 +219,14 @@ class BadLine(Struct, frozen=True):
 class Page(Struct, frozen=True):
     """Some lines of INPUT: the note ids they name, in order, and the bad lines among them.
 
-    `carried` holds, by note id, the text of a JSON object with what travels along; `is_live` tells
-    that the input may wait for somebody to write, and may never end. `without` is the name of an
-    input that has ended and named no note.
+    `extra_fields` holds, by note id, the text of a JSON object with what travels along; `is_live`
+    tells that the input may wait for somebody to write, and may never end. `without` is the name
+    of an input that has ended and named no note.
     """
 
     ids: list[str]
     bad: list[BadLine] = field(default_factory=list)
-    carried: dict[str, str] = field(default_factory=dict)
+    extra_fields: dict[str, str] = field(default_factory=dict)
     is_live: bool = False
     without: str = ""
 

@@ -49,14 +49,14 @@ def merge(paths: tuple[Path, ...], place: Path) -> None:
 
     A part that a run is writing is taken as it was at the start.
     """
-    from harvester.ledger.newest import newest_lines
+    from harvester.ledger.latest_lines import latest_line_index
     from harvester.output.merge import Merge, check_place, merging_into, parts_of
 
     parts = parts_of(paths)
     is_piped = place == _STANDARD_OUTPUT
     if not is_piped:
         check_place(place, parts)
-    with Signals() as signals, newest_lines() as newest:
+    with Signals() as signals, latest_line_index() as newest:
         work = Merge(parts, newest, _tell_torn, signals.check)
         work.read()
         if is_piped:

@@ -58,7 +58,7 @@ class Feeder:
 
     async def mark_sent(self, jobs: list[Job]) -> list[Job]:
         """Record that calls are about to be sent; returns those whose claims still hold."""
-        held = await self._thread.run(self._ledger.depart, jobs, self._lease)
+        held = await self._thread.run(self._ledger.mark_sent, jobs, self._lease)
         self._recorder.touch()
         for job in set(jobs).difference(held):
             self._state.given_back(job)
@@ -115,7 +115,7 @@ class Feeder:
             self._state.emit(Notice(NO_NOTE, f"{page.without} names no note"))
         if page.ids:
             enrol = self._ledger.enrol
-            enrolled = await self._thread.run(enrol, page.ids, refresh_before, page.carried)
+            enrolled = await self._thread.run(enrol, page.ids, refresh_before, page.extra_fields)
             self._recorder.touch()
             self._state.enrolled(enrolled.added, enrolled.refreshed)
 

@@ -16,7 +16,14 @@ from harvester.disk import Disk
 from harvester.errors import DamagedLedgerError, LocalIOError, OutputMismatchError, UsageError
 from harvester.halt import Look, go_on
 from harvester.ledger.bulk import BULK_AFTER
-from harvester.ledger.protocol import Asked, Extent, FoundLine, Identity, Ledger, Opening
+from harvester.ledger.protocol import (
+    Checkpoint,
+    FoundLine,
+    Identity,
+    Ledger,
+    RunRequest,
+    StartedRun,
+)
 from harvester.ledger.reader import ledger_path, reading
 from harvester.ledger.sqlite import Connection, SqliteLedger
 from harvester.model import State
@@ -197,15 +204,15 @@ def _remove_ledger(path: Path, disk: Disk) -> None:
         disk.remove(path.with_name(path.name + suffix))
 
 
-def begin(opened: OpenOutput, config: RunConfig, env: Environment) -> Opening:
+def begin(opened: OpenOutput, config: RunConfig, env: Environment) -> StartedRun:
     """Begin a run: exhausted jobs are tried again, rejected and old ones if the run is told to.
 
     What is old among the notes that an input names is found as it is read.
     """
     opened.ledger.mark_boot(env.boot)
     rate = None if config.rate is None else config.rate.per_second
-    asked = Asked(rate, config.max_charged_daily)
-    opening = opened.ledger.begin_run(config.backoff_cap, asked)
+    request = RunRequest(rate, config.max_charged_daily)
+    opening = opened.ledger.begin_run(config.backoff_cap, request)
     # Durable before the first line is written, or a power cut could not be told from an edit.
     opened.ledger.settle(opened.output.sync())
     if opening.joined:
@@ -318,7 +325,7 @@ def _mend(held: OpenOutput, kind: Identity, boot: str, *, rebuild: bool) -> Reco
     output, ledger = held.output, held.ledger
     lost = cut = 0
     has_lost_power = _lost_power(output, ledger, boot)
-    durable = ledger.synced() if has_lost_power else ledger.extent().length
+    durable = ledger.synced() if has_lost_power else ledger.checkpoint().length
     # A rebuild that was cut short goes on.
     rebuild = rebuild or ledger.is_rebuilding()
     if not rebuild:
@@ -326,13 +333,13 @@ def _mend(held: OpenOutput, kind: Identity, boot: str, *, rebuild: bool) -> Reco
         if has_lost_power:
             lost, torn = _mend_power(held, kind)
             cut += torn
-    is_read_anew = not rebuild and not _fits(output, ledger.extent())
+    is_read_anew = not rebuild and not _fits(output, ledger.checkpoint())
     if is_read_anew:
         lost = _check_all_there(held, durable)
     if rebuild or is_read_anew:
         ledger.forget_lines()
         cut += output.mend_end(0)
-    adopted = _adopt(output, ledger, kind, ledger.extent().length)
+    adopted = _adopt(output, ledger, kind, ledger.checkpoint().length)
     if rebuild:
         adopted += _adopt_beside(held, kind, _kept_lines(output.path))
     adopted += _adopt_beside(held, kind, held.spool.saved())
@@ -350,7 +357,7 @@ def _mend(held: OpenOutput, kind: Identity, boot: str, *, rebuild: bool) -> Reco
     )
 
 
-def _fits(output: OutputFile, known: Extent) -> bool:
+def _fits(output: OutputFile, known: Checkpoint) -> bool:
     return known.length <= output.length and output.holds(known)
 
 
@@ -359,7 +366,7 @@ def _check_all_there(held: OpenOutput, durable: int) -> int:
 
     Of what was not `durable` (bytes), a power cut may have taken notes; gives how many.
     """
-    output, known = held.output, held.ledger.extent()
+    output, known = held.output, held.ledger.checkpoint()
     what = "shorter than" if known.length > output.length else "not the file that"
     is_what = (
         f"{output.path} is {what} its ledger knows ({output.length} bytes, {known.length} known)"
@@ -402,7 +409,7 @@ def _lost_power(output: OutputFile, ledger: Ledger, boot: str) -> bool:
     before = ledger.boot()
     if not before or not boot or before == boot:
         return False
-    return ledger.synced() < max(output.length, ledger.extent().length)
+    return ledger.synced() < max(output.length, ledger.checkpoint().length)
 
 
 def _mend_power(held: OpenOutput, kind: Identity) -> tuple[int, int]:
@@ -433,9 +440,9 @@ def _mend_power(held: OpenOutput, kind: Identity) -> tuple[int, int]:
             )
         output.cut(whole)
     lost = 0
-    if whole < ledger.extent().length and _is_as_written(held, whole):
+    if whole < ledger.checkpoint().length and _is_as_written(held, whole):
         known = [line for line in behind if (head := read_line(line)) and ledger.knows(head)]
-        lost = ledger.lose_lines(output.extent_at(whole)) - len(known)
+        lost = ledger.lose_lines(output.checkpoint_at(whole)) - len(known)
         _adopt_beside(held, kind, iter(known))
     return lost, cut - sum(map(len, behind))
 
@@ -452,7 +459,7 @@ def _adopt(output: OutputFile, ledger: Ledger, kind: Identity, start: int) -> in
     adopted = 0
     lines = _found(output, start, kind)
     while group := list(islice(lines, _LINES_AT_ONCE)):
-        adopted += ledger.adopt(group, output.extent_at(group[-1].end))
+        adopted += ledger.adopt(group, output.checkpoint_at(group[-1].end))
     return adopted
 
 

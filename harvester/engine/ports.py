@@ -8,7 +8,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from harvester.config import RunConfig
-from harvester.ledger.protocol import Extent, Ledger
+from harvester.ledger.protocol import Checkpoint, Ledger
 from harvester.model import Answer, BadLine, Page, Start, StopReason, Summary
 from harvester.threads import Runner
 
@@ -30,8 +30,8 @@ class Sink(Protocol):
     def calls(self) -> int:
         """How many answers there is room for beside OUTPUT, should it take none; at least one."""
 
-    async def append(self, lines: Sequence[bytes]) -> tuple[list[int], Extent]:
-        """Append whole lines; gives where each ends, and the extent. Raises LocalIOError."""
+    async def append(self, lines: Sequence[bytes]) -> tuple[list[int], Checkpoint]:
+        """Append whole lines; gives where each ends, and the checkpoint. Raises LocalIOError."""
 
     async def keep_unread(self, lines: Sequence[bytes]) -> None:
         """Keep answers that could not be read beside OUTPUT. Raises LocalIOError."""

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from harvester.engine.ports import Ports
 from harvester.engine.state import RunState
 from harvester.errors import HarvesterError
-from harvester.ledger.protocol import Extent, FoundLine
+from harvester.ledger.protocol import Checkpoint, FoundLine
 from harvester.model import Outcome, State, StopReason
 
 _LARGEST_GROUP = 500
@@ -24,11 +24,11 @@ _SETTLE_EVERY = 1.0
 
 
 class _Written(Struct, frozen=True):
-    """A group whose lines are in OUTPUT: where they end, and OUTPUT's extent then."""
+    """A group whose lines are in OUTPUT: where they end, and OUTPUT's checkpoint then."""
 
     outcomes: list[Outcome]
     ends: list[int]
-    extent: Extent
+    checkpoint: Checkpoint
 
 
 class MinInterval:
@@ -71,7 +71,7 @@ class Recorder:
         self._waiting = 0
         self._written: asyncio.Queue[_Written | None] = asyncio.Queue()
         self._uncommitted: list[_Written] = []
-        self._late: tuple[list[FoundLine], Extent] | None = None
+        self._late: tuple[list[FoundLine], Checkpoint] | None = None
         self._pending = 0
         self._is_dirty = False
 
@@ -168,7 +168,7 @@ class Recorder:
         group = self._unwritten
         lines = [outcome.line for outcome in group if outcome.line is not None]
         try:
-            ends, extent = await self._sink.append(lines)
+            ends, checkpoint = await self._sink.append(lines)
         except HarvesterError as error:
             self._state.stop(StopReason.LOCAL_IO, str(error))
             await self._keep()
@@ -184,7 +184,7 @@ class Recorder:
         _release(group)
         # Their text is not needed any more, and a ledger that is busy would hold it for long.
         bare = [replace(outcome, line=None, unread=None) for outcome in group]
-        self._written.put_nowait(_Written(bare, ends, extent))
+        self._written.put_nowait(_Written(bare, ends, checkpoint))
 
     async def _keep_unread(self, group: list[Outcome]) -> None:
         """Write answers that could not be read beside OUTPUT."""
@@ -209,17 +209,17 @@ class Recorder:
         written = _Written(
             [outcome for group in self._uncommitted for outcome in group.outcomes],
             [end for group in self._uncommitted for end in group.ends],
-            self._uncommitted[-1].extent,
+            self._uncommitted[-1].checkpoint,
         )
         try:
             # What is vouched for next lies behind lines that could not be adopted the last time.
             await self._adopt()
             late = await self._thread.run(
-                self._ledger.record, written.outcomes, written.ends, written.extent
+                self._ledger.record, written.outcomes, written.ends, written.checkpoint
             )
             self._uncommitted = []
             if late:
-                self._late = _lines_of(written, late), written.extent
+                self._late = _lines_of(written, late), written.checkpoint
                 await self._adopt()
         except HarvesterError as error:
             self._state.stop(StopReason.LOCAL_IO, str(error))
@@ -232,8 +232,8 @@ class Recorder:
     async def _adopt(self) -> None:
         """A save whose lease lapsed is paid for and written all the same: it is done."""
         if self._late is not None:
-            lines, extent = self._late
-            await self._thread.run(self._ledger.adopt, lines, extent)
+            lines, checkpoint = self._late
+            await self._thread.run(self._ledger.adopt, lines, checkpoint)
             self._late = None
 
     async def settle_often(self) -> None:

@@ -89,7 +89,7 @@ def _known_length(output: Path, copy: Path, env: Environment) -> int:
         return 0
     ledger = SqliteLedger(ledger_path(copy), env.clock)
     try:
-        known, synced, is_rebuilding = ledger.extent(), ledger.synced(), ledger.is_rebuilding()
+        known, synced, is_rebuilding = ledger.checkpoint(), ledger.synced(), ledger.is_rebuilding()
     finally:
         ledger.close()
     if is_rebuilding or not output.is_file():

@@ -76,9 +76,9 @@ def open_ledger(
     try:
         from harvester.ledger.postgres.claims import Caps  # noqa: PLC0415 - an extra
         from harvester.ledger.postgres.ledger import PostgresLedger  # noqa: PLC0415 - the same
-        from harvester.ledger.postgres.steady import (  # noqa: PLC0415 - the same
+        from harvester.ledger.postgres.resilient import (  # noqa: PLC0415 - the same
             PartIdentity,
-            Patience,
+            ReconnectPolicy,
         )
     except ImportError:
         raise UsageError(NO_DRIVER) from None
@@ -88,7 +88,7 @@ def open_ledger(
         PartIdentity(part, os.uname().nodename, str(output)),
         caps=Caps(limits, day_began),
         tokens=tokens,
-        patience=Patience(absence.give_up, absence.on_away, absence.on_back),
+        policy=ReconnectPolicy(absence.give_up, absence.on_away, absence.on_back),
     )
 
 

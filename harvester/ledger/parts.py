@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from harvester.ledger.keys import from_key
-from harvester.ledger.protocol import Extent
+from harvester.ledger.protocol import Checkpoint
 from harvester.ledger.reader import ExpectedLines, KnownJob, LedgerReader
 from harvester.model import State
 
@@ -44,9 +44,9 @@ class PartView(LedgerReader):
     def require_index(self) -> None:
         """Nothing: the index on note ids is always there."""
 
-    def extent(self) -> Extent:
+    def checkpoint(self) -> Checkpoint:
         """How much of the part the ledger vouches for."""
-        return self._fleet.extent()
+        return self._fleet.checkpoint()
 
     def newest_length(self) -> int:
         """How many bytes of the part the ledger vouches for by now, also within a snapshot."""

@@ -22,7 +22,7 @@ class Identity(Struct, frozen=True):
     simulated: bool
 
 
-class Extent(Struct, frozen=True):
+class Checkpoint(Struct, frozen=True):
     """How much of OUTPUT the ledger vouches for: its length in bytes, and its last bytes."""
 
     length: int = 0
@@ -56,14 +56,14 @@ class FoundLine(Struct, frozen=True):
     end: int
 
 
-class Asked(Struct, frozen=True):
+class RunRequest(Struct, frozen=True):
     """What a run was asked to keep to: calls a second (None: to be found), charged calls a day."""
 
     rate: float | None = None
     daily_cap: int | None = None
 
 
-class Opening(Struct, frozen=True):
+class StartedRun(Struct, frozen=True):
     """What a beginning run met: its number, and the unanswered calls that a dead run left.
 
     `joined` says that other hosts' runs were on: then it goes along with what they began.
@@ -83,7 +83,7 @@ class Ledger(Protocol):
 
     is_damaged: bool
 
-    # Opening and closing
+    # StartedRun and closing
 
     def identity(self) -> Identity | None:
         """What this ledger holds, or None if it was never told."""
@@ -91,7 +91,7 @@ class Ledger(Protocol):
     def identify(self, identity: Identity) -> None:
         """Tell the ledger what it holds."""
 
-    def extent(self) -> Extent:
+    def checkpoint(self) -> Checkpoint:
         """How much of OUTPUT the ledger vouches for."""
 
     def synced(self) -> int:
@@ -103,10 +103,10 @@ class Ledger(Protocol):
     def mark_boot(self, boot: str) -> None:
         """Write down which start of the system this run is under."""
 
-    def lose_lines(self, extent: Extent) -> int:
+    def lose_lines(self, checkpoint: Checkpoint) -> int:
         """Queue again the jobs whose paid lines a power cut took; gives how many.
 
-        `extent` is what is left of OUTPUT. That their calls are counted is kept until
+        `checkpoint` is what is left of OUTPUT. That their calls are counted is kept until
         `end_reading`, as some of them may be found elsewhere.
         """
 
@@ -116,7 +116,7 @@ class Ledger(Protocol):
         And to have that line where it ends, unless that is 0.
         """
 
-    def begin_run(self, longest_delay: float, asked: Asked = ...) -> Opening:
+    def begin_run(self, longest_delay: float, request: RunRequest = ...) -> StartedRun:
         """Begin a run: what dead runs had claimed is released, what they had sent is unanswered.
 
         No requeued job waits longer than `longest_delay` seconds, whatever the clock did meanwhile.
@@ -152,12 +152,12 @@ class Ledger(Protocol):
         self,
         ids: Sequence[str],
         refresh_before: float | None,
-        carried: Mapping[str, str] | None = None,
+        extra_fields: Mapping[str, str] | None = None,
     ) -> Enrolled:
         """Add the note ids that are not known yet; queue again what is done and older.
 
-        `refresh_before` is Unix seconds; None refreshes nothing. `carried` is what travels along,
-        by note id; queued jobs take it over from what was named last. Of a long input, ids may be
+        `refresh_before` is Unix seconds; None refreshes nothing. `extra_fields` are what travels
+        along, by note id; queued jobs take over what was named last. Of a long input, ids may be
         found to be known only later: `end_input` gives how many that were.
         """
 
@@ -174,14 +174,14 @@ class Ledger(Protocol):
     def renew(self, jobs: Sequence[Job], lease: float) -> None:
         """Hold claimed jobs for `lease` seconds from now, where the claim still holds."""
 
-    def depart(self, jobs: Sequence[Job], lease: float) -> list[Job]:
+    def mark_sent(self, jobs: Sequence[Job], lease: float) -> list[Job]:
         """Record that calls for these jobs are about to be sent, and renew their leases.
 
         Gives the jobs whose claim still holds; the others must not be sent.
         """
 
     def record(
-        self, outcomes: Sequence[Outcome], ends: Sequence[int], extent: Extent
+        self, outcomes: Sequence[Outcome], ends: Sequence[int], checkpoint: Checkpoint
     ) -> list[Outcome]:
         """Commit outcomes whose claim still holds, in one transaction; gives back the others.
 
@@ -205,7 +205,7 @@ class Ledger(Protocol):
     def requeue(self, seqs: Sequence[int]) -> None:
         """Put failed jobs back in the queue, due at once."""
 
-    def adopt(self, lines: Sequence[FoundLine], extent: Extent) -> int:
+    def adopt(self, lines: Sequence[FoundLine], checkpoint: Checkpoint) -> int:
         """Take whole lines of OUTPUT as done jobs; gives how many were not known as done.
 
         Those whose calls are not counted as charged yet are counted now.

@@ -15,7 +15,7 @@ from msgspec import Struct, field
 
 from harvester.errors import DamagedLedgerError, LedgerError, LocalIOError, UsageError
 from harvester.ledger.keys import from_key, to_key
-from harvester.ledger.protocol import Extent
+from harvester.ledger.protocol import Checkpoint
 from harvester.ledger.schema import LOST, NEWEST, NOT_TAKEN
 from harvester.model import Counts, State
 from harvester.sides import Side
@@ -293,13 +293,13 @@ class LedgerReader:
         jobs = ((note_id, self.job_of(note_id)) for note_id in note_ids)
         return {note_id: job for note_id, job in jobs if job is not None}
 
-    def extent(self) -> Extent:
+    def checkpoint(self) -> Checkpoint:
         """How much of OUTPUT the ledger vouches for."""
-        return Extent(*self._db.execute("SELECT length, tail FROM output").fetchone())
+        return Checkpoint(*self._db.execute("SELECT length, tail FROM output").fetchone())
 
     def length(self) -> int:
         """How many bytes of OUTPUT the ledger vouches for."""
-        return self.extent().length
+        return self.checkpoint().length
 
     def newest_length(self) -> int:
         """The same by now, also from within a snapshot."""
@@ -339,8 +339,8 @@ def reading(
 ) -> Iterator[LedgerReader]:
     """A reader of the ledger at a path; raises UsageError, LedgerError, LocalIOError.
 
-    Of an older schema only `extent` can be read. A brief look leaves no file of SQLite's beside the
-    ledger, but sees nothing of a run that begins meanwhile.
+    Of an older schema only `checkpoint` can be read. A brief look leaves no file of SQLite's beside
+    the ledger, but sees nothing of a run that begins meanwhile.
     """
     if not path.exists():
         raise UsageError(_no_ledger(path))

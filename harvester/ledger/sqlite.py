@@ -15,13 +15,13 @@ from harvester.ledger.bulk import BULK_AFTER, Bulk
 from harvester.ledger.keys import from_key, to_key
 from harvester.ledger.protocol import (
     ANY_MARK,
-    Asked,
+    Checkpoint,
     Claimed,
     Enrolled,
-    Extent,
     FoundLine,
     Identity,
-    Opening,
+    RunRequest,
+    StartedRun,
 )
 from harvester.ledger.schema import DAY_MS, LOST, NO_CODE, OVERTAKEN, code_of, migrate
 from harvester.model import Counts, Job, Outcome, State
@@ -32,7 +32,7 @@ Connection = sqlite3.Connection
 _BUSY_SECONDS = 30.0
 # No window holds more starts (pace/window.py).
 _MOST_UNKEPT = 4096
-_NOTHING_ASKED = Asked()
+_NO_REQUEST = RunRequest()
 _SEQS = "(SELECT value FROM json_each(?))"
 _JOB_COLUMNS = (
     "seq, note_id, attempts, run, tries_collection, tries_server, tries_unanswered, carried"
@@ -153,7 +153,7 @@ class SqliteLedger:
         rows = [(many, state) for state, many in moves.items() if many]
         self._db.executemany("UPDATE tally SET jobs = jobs + ? WHERE state = ?", rows)
 
-    # Opening and closing
+    # StartedRun and closing
 
     def identity(self) -> Identity | None:
         """What this ledger holds, or None if it was never told."""
@@ -169,11 +169,11 @@ class SqliteLedger:
         with self._transaction() as db:
             db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows.items())
 
-    def extent(self) -> Extent:
+    def checkpoint(self) -> Checkpoint:
         """How much of OUTPUT the ledger vouches for."""
         with self._errors():
             row = self._db.execute("SELECT length, tail FROM output").fetchone()
-        return Extent(*row)
+        return Checkpoint(*row)
 
     def synced(self) -> int:
         """How many bytes of OUTPUT were made durable, at least."""
@@ -192,14 +192,14 @@ class SqliteLedger:
         with self._transaction() as db:
             db.execute("INSERT OR REPLACE INTO meta VALUES ('boot', ?)", (boot,))
 
-    def lose_lines(self, extent: Extent) -> int:
+    def lose_lines(self, checkpoint: Checkpoint) -> int:
         """Queue again the jobs whose paid lines a power cut took; gives how many.
 
-        `extent` is what is left of OUTPUT.
+        `checkpoint` is what is left of OUTPUT.
         """
         with self._transaction() as db:
             lost = db.execute(
-                "SELECT seq, fetched_at, state FROM job WHERE line_end > ?", (extent.length,)
+                "SELECT seq, fetched_at, state FROM job WHERE line_end > ?", (checkpoint.length,)
             ).fetchall()
             run = self._last_run()
             db.executemany(
@@ -216,8 +216,8 @@ class SqliteLedger:
             )
             moves[State.QUEUED] += len(lost)
             self._shift(moves)
-            db.execute("UPDATE output SET synced = min(synced, ?)", (extent.length,))
-            self._vouch(extent)
+            db.execute("UPDATE output SET synced = min(synced, ?)", (checkpoint.length,))
+            self._checkpoint(checkpoint)
         return len(lost)
 
     def knows(self, line: FoundLine) -> bool:
@@ -230,7 +230,7 @@ class SqliteLedger:
             ).fetchone()
         return row is not None
 
-    def begin_run(self, longest_delay: float, asked: Asked = _NOTHING_ASKED) -> Opening:
+    def begin_run(self, longest_delay: float, request: RunRequest = _NO_REQUEST) -> StartedRun:
         """Begin a run: what dead runs had claimed is released, what they had sent is unanswered.
 
         Only one run at a time can hold OUTPUT, so every claim found is a dead one. No requeued
@@ -248,10 +248,10 @@ class SqliteLedger:
             self._frontier = row[0] if row else 0
             cursor = db.execute(
                 "INSERT INTO run (started_at, rate, daily_cap) VALUES (?, ?, ?)",
-                (now, asked.rate, asked.daily_cap),
+                (now, request.rate, request.daily_cap),
             )
             self._run = cursor.lastrowid or 0
-        return Opening(self._run, lost)
+        return StartedRun(self._run, lost)
 
     def _add_unkept_starts(self, now: int, lost: int) -> None:
         """Count calls that the last run made after it last kept their starts, if it died."""
@@ -308,7 +308,7 @@ class SqliteLedger:
                 " WHERE lines > 0"
             )
             self._shift(Counter({State.DONE: -many, State.QUEUED: many}))
-            self._vouch(Extent())
+            self._checkpoint(Checkpoint())
             db.execute("INSERT OR REPLACE INTO meta VALUES ('rebuilding', 1)")
 
     def is_rebuilding(self) -> bool:
@@ -354,10 +354,10 @@ class SqliteLedger:
         self,
         ids: Sequence[str],
         refresh_before: float | None,
-        carried: Mapping[str, str] | None = None,
+        extra_fields: Mapping[str, str] | None = None,
     ) -> Enrolled:
         """See `Ledger.enrol`."""
-        if carried:
+        if extra_fields:
             # Which job it goes to can only be told with the index.
             self._end_bulk()
         keys = [(to_key(note_id),) for note_id in ids]
@@ -372,10 +372,10 @@ class SqliteLedger:
                 ).rowcount
             added = self._bulk.add(keys)
             self._shift(Counter({State.QUEUED: added + refreshed, State.DONE: -refreshed}))
-            if carried:
+            if extra_fields:
                 db.executemany(
                     "UPDATE job SET carried = ? WHERE note_id = ? AND state = 0",
-                    ((text, to_key(note_id)) for note_id, text in carried.items()),
+                    ((text, to_key(note_id)) for note_id, text in extra_fields.items()),
                 )
             elif refresh_before is None:
                 self._bulk.begin()
@@ -446,7 +446,7 @@ class SqliteLedger:
         """See `Ledger.claim`."""
         now = self._now()
         self._claims += 1
-        token = (self._run << 32) + self._claims
+        claim_id = (self._run << 32) + self._claims
         if self._bulk.is_on and self._frontier >= self._bulk.last_sure:
             self._end_bulk()
         with self._transaction() as db:
@@ -460,26 +460,26 @@ class SqliteLedger:
             until = now + round(lease * 1000)
             db.executemany(
                 "INSERT INTO claim (seq, token, until) VALUES (?, ?, ?)",
-                ((row[0], token, until) for row in rows),
+                ((row[0], claim_id, until) for row in rows),
             )
             next_due = None if len(rows) == limit else self._next_due()
         delay = None if next_due is None else max(0.0, (next_due - now) / 1000)
         if len(rows) == limit:
             delay = 0.0
-        return Claimed([self._job(row, token) for row in rows], delay)
+        return Claimed([self._job(row, claim_id) for row in rows], delay)
 
     def _lapse(self, now: int, lease: float, held: Collection[Job]) -> None:
         """Lose the claims whose leases have lapsed, but renew those of jobs still worked on."""
         rows = self._db.execute("SELECT seq, token FROM claim WHERE until <= ?", (now,))
         if lapsed := set(rows):
-            self._extend([job for job in held if (job.seq, job.token) in lapsed], now, lease)
+            self._extend([job for job in held if (job.seq, job.claim_id) in lapsed], now, lease)
             self._lose_claims("until <= ?", (now,), "its lease lapsed")
 
     def _extend(self, jobs: Collection[Job], now: int, lease: float) -> None:
         until = now + round(lease * 1000)
         self._db.executemany(
             "UPDATE claim SET until = ? WHERE seq = ? AND token = ?",
-            ((until, job.seq, job.token) for job in jobs),
+            ((until, job.seq, job.claim_id) for job in jobs),
         )
 
     def _claim_new(self, limit: int) -> list[_JobRow]:
@@ -501,18 +501,18 @@ class SqliteLedger:
         ).fetchone()
         return row[0] if row else None
 
-    def _job(self, row: _JobRow, token: int) -> Job:
-        seq, key, attempts, run, collection, server, unanswered, carried = row
-        tries = (collection, server, unanswered) if run == self._run else (0, 0, 0)
-        return Job(seq, from_key(key), token, attempts, tries, carried)
+    def _job(self, row: _JobRow, claim_id: int) -> Job:
+        seq, key, attempts, run, collection, server, unanswered, extra = row
+        failures = (collection, server, unanswered) if run == self._run else (0, 0, 0)
+        return Job(seq, from_key(key), claim_id, attempts, failures, extra)
 
     def renew(self, jobs: Sequence[Job], lease: float) -> None:
         """See `Ledger.renew`."""
         with self._transaction():
             self._extend(jobs, self._now(), lease)
 
-    def depart(self, jobs: Sequence[Job], lease: float) -> list[Job]:
-        """See `Ledger.depart`."""
+    def mark_sent(self, jobs: Sequence[Job], lease: float) -> list[Job]:
+        """See `Ledger.mark_sent`."""
         now = self._now()
         until = now + round(lease * 1000)
         with self._transaction() as db:
@@ -525,13 +525,11 @@ class SqliteLedger:
 
     def _held(self, jobs: Sequence[Job]) -> list[Job]:
         seqs = json.dumps([job.seq for job in jobs])
-        tokens = dict(
-            self._db.execute(f"SELECT seq, token FROM claim WHERE seq IN {_SEQS}", (seqs,))
-        )
-        return [job for job in jobs if tokens.get(job.seq) == job.token]
+        ids = dict(self._db.execute(f"SELECT seq, token FROM claim WHERE seq IN {_SEQS}", (seqs,)))
+        return [job for job in jobs if ids.get(job.seq) == job.claim_id]
 
     def record(
-        self, outcomes: Sequence[Outcome], ends: Sequence[int], extent: Extent
+        self, outcomes: Sequence[Outcome], ends: Sequence[int], checkpoint: Checkpoint
     ) -> list[Outcome]:
         """See `Ledger.record`."""
         end_of = dict(
@@ -548,7 +546,7 @@ class SqliteLedger:
             moves[State.QUEUED] = -sum(moves.values())
             self._shift(moves)
             self._count_calls(good)
-            self._vouch(extent)
+            self._checkpoint(checkpoint)
         return [outcome for outcome in outcomes if outcome.job.seq not in held]
 
     def _write_saves(self, outcomes: Sequence[Outcome], end_of: dict[int, int]) -> None:
@@ -573,7 +571,7 @@ class SqliteLedger:
                     now + round(o.delay * 1000) if o.state is State.QUEUED else None,
                     o.job.attempts + o.attempted,
                     self._run,
-                    *o.tries,
+                    *o.failures_by_cause,
                     o.code,
                     o.reason,
                     o.job.seq,
@@ -621,8 +619,10 @@ class SqliteLedger:
             rows,
         )
 
-    def _vouch(self, extent: Extent) -> None:
-        self._db.execute("UPDATE output SET length = ?, tail = ?", (extent.length, extent.tail))
+    def _checkpoint(self, checkpoint: Checkpoint) -> None:
+        self._db.execute(
+            "UPDATE output SET length = ?, tail = ?", (checkpoint.length, checkpoint.tail)
+        )
 
     def release(self, jobs: Sequence[Job]) -> None:
         """See `Ledger.release`."""
@@ -660,7 +660,7 @@ class SqliteLedger:
         self._db.execute(f"DELETE FROM claim WHERE {where}", values)
         return len(sent)
 
-    def adopt(self, lines: Sequence[FoundLine], extent: Extent) -> int:
+    def adopt(self, lines: Sequence[FoundLine], checkpoint: Checkpoint) -> int:
         """See `Ledger.adopt`."""
         rows = [
             (to_key(line.note_id), line.attempts, round(line.fetched_at * 1000), line.end)
@@ -674,7 +674,7 @@ class SqliteLedger:
             self._count_found()
             adopted = self._adopt_found()
             db.execute("DELETE FROM found")
-            self._vouch(extent)
+            self._checkpoint(checkpoint)
         return adopted
 
     def _count_found(self) -> None:

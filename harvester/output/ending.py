@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from hashlib import blake2b
 
-from harvester.ledger.protocol import Extent
+from harvester.ledger.protocol import Checkpoint
 
 # No line begins with NUL, so a mark is told from the bare last bytes that older ledgers hold.
 _MARK = b"\0"
@@ -25,15 +25,15 @@ def mark_of(line: bytes) -> bytes:
     return _MARK + len(line).to_bytes(_LENGTH_BYTES, "big") + digest
 
 
-def holds(fd: int, extent: Extent) -> bool:
-    """Whether a file has the line that an extent ends with, where it ends."""
-    tail = extent.tail
+def holds(fd: int, checkpoint: Checkpoint) -> bool:
+    """Whether a file has the line that a checkpoint ends with, where it ends."""
+    tail = checkpoint.tail
     if not tail.startswith(_MARK):
-        return os.pread(fd, len(tail), extent.length - len(tail)) == tail
+        return os.pread(fd, len(tail), checkpoint.length - len(tail)) == tail
     length = int.from_bytes(tail[1 : 1 + _LENGTH_BYTES], "big")
-    if length > extent.length:
+    if length > checkpoint.length:
         return False
-    return mark_of(os.pread(fd, length, extent.length - length)) == tail
+    return mark_of(os.pread(fd, length, checkpoint.length - length)) == tail
 
 
 def line_before(fd: int, end: int) -> bytes:

@@ -14,7 +14,7 @@ from pathlib import Path
 from harvester.disk import Disk, reason_of
 from harvester.errors import LocalIOError, OutputChangedError, OutputLockedError, UsageError
 from harvester.halt import Look, go_on
-from harvester.ledger.protocol import Extent
+from harvester.ledger.protocol import Checkpoint
 from harvester.output.beside import PADDING, keep_cut, keep_whole, moved_to
 from harvester.output.ending import LONGEST, holds, line_before, mark_of
 from harvester.output.lines import lines_of, may_be_torn, read_line
@@ -169,23 +169,23 @@ class OutputFile:
         except OSError:
             return
 
-    def extent(self, last_line: bytes = b"") -> Extent:
+    def checkpoint(self, last_line: bytes = b"") -> Checkpoint:
         """The length of OUTPUT and its last line's mark; `last_line` saves reading it back."""
         if last_line:
-            return Extent(self.length, mark_of(last_line))
-        return self.extent_at(self.length)
+            return Checkpoint(self.length, mark_of(last_line))
+        return self.checkpoint_at(self.length)
 
-    def extent_at(self, length: int) -> Extent:
+    def checkpoint_at(self, length: int) -> Checkpoint:
         """OUTPUT up to a place, and the mark of the line that ends there."""
-        return Extent(length, mark_of(line_before(self._fd, length)))
+        return Checkpoint(length, mark_of(line_before(self._fd, length)))
 
     def line_before(self, place: int) -> bytes:
         """The line that ends at a place."""
         return line_before(self._fd, place)
 
-    def holds(self, extent: Extent) -> bool:
-        """Whether OUTPUT still has the line that an extent ends with, where it ends."""
-        return holds(self._fd, extent)
+    def holds(self, checkpoint: Checkpoint) -> bool:
+        """Whether OUTPUT still has the line that a checkpoint ends with, where it ends."""
+        return holds(self._fd, checkpoint)
 
     def has_line_end(self, place: int) -> bool:
         """Whether a line ends at a place, or OUTPUT begins there."""

@@ -42,7 +42,7 @@ def make_line(job: Job, judgement: Judgement, endpoint: str, fetched_at: float) 
     """The line of a saved note, newline and all; `fetched_at` is Unix seconds."""
     moment = datetime.fromtimestamp(fetched_at, UTC).isoformat(timespec="milliseconds")
     raw = b"" if judgement.raw is None else b',"raw":' + judgement.raw
-    carried = b"" if job.carried is None else b',"input":' + job.carried.encode()
+    extra = b"" if job.extra_fields is None else b',"input":' + job.extra_fields.encode()
     return b"".join(
         (
             b'{"noteId":',
@@ -60,7 +60,7 @@ def make_line(job: Job, judgement: Judgement, endpoint: str, fetched_at: float) 
             b',"data":',
             judgement.data,
             raw,
-            carried,
+            extra,
             b"}\n",
         )
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harvester.ledger.protocol import Extent
+from harvester.ledger.protocol import Checkpoint
 from harvester.output.file import OutputFile
 from harvester.output.spool import EmergencySpool
 from harvester.threads import Runner
@@ -23,14 +23,14 @@ class ThreadedSink:
         """See `Sink.calls`."""
         return self._spool.calls
 
-    async def append(self, lines: Sequence[bytes]) -> tuple[list[int], Extent]:
+    async def append(self, lines: Sequence[bytes]) -> tuple[list[int], Checkpoint]:
         """See `Sink.append`."""
         return await self._thread.run(self._append, lines)
 
-    def _append(self, lines: Sequence[bytes]) -> tuple[list[int], Extent]:
+    def _append(self, lines: Sequence[bytes]) -> tuple[list[int], Checkpoint]:
         ends = self._output.append(lines)
         self._spool.see(lines)
-        return ends, self._output.extent(lines[-1] if lines else b"")
+        return ends, self._output.checkpoint(lines[-1] if lines else b"")
 
     async def keep_unread(self, lines: Sequence[bytes]) -> None:
         """See `Sink.keep_unread`."""

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from msgspec import Struct
 
-from harvester.ledger.protocol import Extent, Identity
+from harvester.ledger.protocol import Checkpoint, Identity
 from harvester.ledger.reader import KnownJob, LedgerReader
 from harvester.output.beside import PADDING
 from harvester.output.census import SeenNotes
@@ -83,7 +83,7 @@ def verify(path: Path, reader: LedgerReader, checked: Checked) -> Iterator[Damag
     """
     reader.require_index()
     with reader.snapshot():
-        known = reader.extent()
+        known = reader.checkpoint()
         try:
             with path.open("rb") as file:
                 yield from _told(_Verifier(file, reader, known, checked).damages())
@@ -119,7 +119,7 @@ class _Verifier:
     """One pass over OUTPUT; `_shift` is how far the lines stand from where the ledger has them."""
 
     def __init__(
-        self, file: BinaryIO, reader: LedgerReader, known: Extent, checked: Checked
+        self, file: BinaryIO, reader: LedgerReader, known: Checkpoint, checked: Checked
     ) -> None:
         self._file, self._reader, self._known, self._checked = file, reader, known, checked
         self._fd = file.fileno()

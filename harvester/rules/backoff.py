@@ -33,9 +33,9 @@ def backoff_delay(nth: int, limits: RetryLimits, jitter: Callable[[], float]) ->
     return ceiling * jitter()
 
 
-def tries_after(job: Job, cause: Cause) -> tuple[int, int, int]:
-    """The job's tries of this run, by cause, once one more has failed."""
-    collection, server, unanswered = job.tries
+def failures_after(job: Job, cause: Cause) -> tuple[int, int, int]:
+    """The job's failures of this run, by cause, with one more."""
+    collection, server, unanswered = job.failures_by_cause
     return (
         collection + (cause is Cause.COLLECTION),
         server + (cause is Cause.SERVER),
@@ -49,5 +49,7 @@ def is_exhausted(job: Job, cause: Cause, limits: RetryLimits) -> bool:
     Attempts of all causes count together. Of them the unanswered ones may have been charged, so of
     those fewer are allowed.
     """
-    tries = tries_after(job, cause)
-    return sum(tries) >= limits.max_attempts or tries[Cause.UNANSWERED] > limits.max_unanswered
+    failures = failures_after(job, cause)
+    return (
+        sum(failures) >= limits.max_attempts or failures[Cause.UNANSWERED] > limits.max_unanswered
+    )

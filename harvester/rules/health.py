@@ -130,7 +130,7 @@ class RunHealth:
     def _see(self, job: Job, judgement: Judgement, reaction: Reaction) -> Reaction:
         """Let the breaker see it."""
         breaker, is_probe = self._breaker, job.seq == self._probe
-        breaker.see(job.seq, judgement.verdict, probe=is_probe, again=any(job.tries))
+        breaker.see(job.seq, judgement.verdict, probe=is_probe, again=any(job.failures_by_cause))
         if breaker.is_spent:
             failed = f"{breaker.failed_probes} probes in a row failed"
             stop = StopReason.UPSTREAM, f"{self._tripped_by}; {failed}"

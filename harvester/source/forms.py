@@ -115,7 +115,7 @@ def _add(record: dict[str, object], line: bytes, form: Form, page: Page) -> None
     field = _field_in(record, form)
     note_id = _id_of(record[field], field, form)
     if form.carry is not None:
-        page.carried[note_id] = form.carry.of_record(line, field)
+        page.extra_fields[note_id] = form.carry.of_record(line, field)
     page.ids.append(note_id)
 
 

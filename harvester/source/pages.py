@@ -113,7 +113,7 @@ class _Pager:
         """Take a piece in; yields the pages that are full now."""
         self._held.ids.extend(piece.ids)
         self._held.bad.extend(piece.bad)
-        self._held.carried.update(piece.carried)
+        self._held.extra_fields.update(piece.extra_fields)
         while len(self._held.ids) + len(self._held.bad) >= self._limit:
             yield self._cut()
 
@@ -123,12 +123,12 @@ class _Pager:
             yield self._cut()
 
     def _cut(self) -> Page:
-        ids, bad, carried = self._held.ids, self._held.bad, self._held.carried
+        ids, bad, extra = self._held.ids, self._held.bad, self._held.extra_fields
         page = Page(ids[: self._limit], bad[: max(0, self._limit - len(ids))])
         self._held = Page(ids[len(page.ids) :], bad[len(page.bad) :])
-        if carried:
-            page.carried.update((key, carried[key]) for key in page.ids if key in carried)
-            self._held.carried.update((key, carried[key]) for key in self._held.ids)
+        if extra:
+            page.extra_fields.update((key, extra[key]) for key in page.ids if key in extra)
+            self._held.extra_fields.update((key, extra[key]) for key in self._held.ids)
         self._limit = self._size
         return page
 

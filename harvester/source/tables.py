@@ -36,7 +36,7 @@ def table_pages(chunks: Iterator[Chunk], form: Form, *, delimiter: str) -> Itera
                 feed.check_closed()
                 note_id = _id_of(row, column, field, form)
                 if carry is not None:
-                    page.carried[note_id] = carry.of_row(columns, row)
+                    page.extra_fields[note_id] = carry.of_row(columns, row)
                 page.ids.append(note_id)
         except (csv.Error, NoNoteError) as error:
             page.bad.append(form.bad(first, str(error), feed.text))

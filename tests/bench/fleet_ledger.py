@@ -10,8 +10,8 @@ from contextlib import closing
 import psycopg
 
 from harvester.ledger.postgres.ledger import PostgresLedger
-from harvester.ledger.postgres.steady import PartIdentity
-from harvester.ledger.protocol import Extent
+from harvester.ledger.postgres.resilient import PartIdentity
+from harvester.ledger.protocol import Checkpoint
 from harvester.model import Job, Outcome, State
 from tests.postgres import Server
 from tests.process.tool import note_ids
@@ -49,7 +49,7 @@ def call_all(url: str, harvest: str, part: str, batch: int) -> tuple[int, float,
     with closing(opened(url, harvest, part)) as ledger:
         began, many = time.time(), 0
         while jobs := ledger.claim(batch, _LEASE).jobs:
-            ledger.depart(jobs, _LEASE)
+            ledger.mark_sent(jobs, _LEASE)
             record(ledger, jobs, many)
             many += len(jobs)
         return many, began, time.time()
@@ -62,7 +62,7 @@ def record(ledger: PostgresLedger, jobs: list[Job], before: int) -> None:
         for job in jobs
     ]
     ends = [3 * (before + n + 1) for n in range(len(saves))]
-    ledger.record(saves, ends, Extent(ends[-1], b"{}\n"))
+    ledger.record(saves, ends, Checkpoint(ends[-1], b"{}\n"))
 
 
 Work = Callable[[str, str, str, int], tuple[int, float, float]]
@@ -126,7 +126,7 @@ def main() -> None:
 
                     def call(jobs: list[Job] = jobs, batch: int = batch) -> None:
                         for n in range(0, len(jobs), batch):
-                            ledger.depart(jobs[n : n + batch], _LEASE)
+                            ledger.mark_sent(jobs[n : n + batch], _LEASE)
                             record(ledger, jobs[n : n + batch], n)
 
                     statements, wal = cost(db, call, len(jobs))

@@ -15,7 +15,7 @@ from pathlib import Path
 from harvester.config import RunConfig
 from harvester.engine.open_output import OpenOutput, begin, open_output
 from harvester.engine.open_run import this_environment
-from harvester.ledger.protocol import Extent
+from harvester.ledger.protocol import Checkpoint
 from harvester.ledger.reader import ledger_path
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import Outcome, State
@@ -87,10 +87,10 @@ def go_on(room: Path, many: int) -> None:
     began = time.perf_counter()
     rounds = 40
     for number in range(rounds):
-        ledger.depart(jobs, 100)
+        ledger.mark_sent(jobs, 100)
         outcomes = [Outcome(job, State.DONE, 0, "", line=b"x", fetched_at=began) for job in jobs]
         ends = [number * _GROUP + n for n in range(len(jobs))]
-        ledger.record(outcomes, ends, Extent())
+        ledger.record(outcomes, ends, Checkpoint())
         jobs = ledger.claim(_GROUP, 100).jobs
     took = time.perf_counter() - began
     print(f"claim, depart, record: {took / rounds / _GROUP * 1e6:.1f} us a note")

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import psycopg
 
 from harvester.ledger.postgres.ledger import PostgresLedger
+from harvester.ledger.postgres.resilient import PartIdentity
 from harvester.ledger.postgres.schema import schema_of
-from harvester.ledger.postgres.steady import PartIdentity
 
 _CLOCK = """
 CREATE TABLE test_clock (now bigint NOT NULL);
@@ -75,7 +75,7 @@ class Database:
 
 def drop_connection(ledger: PostgresLedger) -> None:
     """Cut a ledger's connection without goodbye, as the death of its process does."""
-    db = ledger._steady._db  # noqa: SLF001 - a connection is not cut by its owner
+    db = ledger._connection._db  # noqa: SLF001 - a connection is not cut by its owner
     assert db is not None
     with closing(socket.socket(fileno=os.dup(db.fileno()))) as line:
         line.shutdown(socket.SHUT_RDWR)

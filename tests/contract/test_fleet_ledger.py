@@ -22,10 +22,10 @@ from harvester.ledger.postgres.claims import Caps
 from harvester.ledger.postgres.connection import Address
 from harvester.ledger.postgres.ledger import PostgresLedger
 from harvester.ledger.postgres.membership import Membership
+from harvester.ledger.postgres.resilient import PartIdentity, ReconnectPolicy
 from harvester.ledger.postgres.schema import _MIGRATIONS, NEWEST
-from harvester.ledger.postgres.steady import PartIdentity, Patience
-from harvester.ledger.postgres.work import Work
-from harvester.ledger.protocol import Asked, Claimed, Enrolled, Extent, FoundLine, Identity
+from harvester.ledger.postgres.transaction import Transaction
+from harvester.ledger.protocol import Checkpoint, Claimed, Enrolled, FoundLine, Identity, RunRequest
 from harvester.model import Job, Outcome, State
 from harvester.rules.budget import Limits
 from tests.contract.fleet import Database, Severed, drop_connection
@@ -70,7 +70,7 @@ def save(job: Job, at: float = NOW) -> Outcome:
 
 
 def again(job: Job) -> Outcome:
-    return Outcome(job, State.QUEUED, 301, "collection failed", tries=(1, 0, 0))
+    return Outcome(job, State.QUEUED, 301, "collection failed", failures_by_cause=(1, 0, 0))
 
 
 def give_up(job: Job) -> Outcome:
@@ -78,13 +78,13 @@ def give_up(job: Job) -> Outcome:
 
 
 def timed_out(job: Job) -> Outcome:
-    return Outcome(job, State.QUEUED, None, "timeout", tries=(0, 0, 1), unanswered=True)
+    return Outcome(job, State.QUEUED, None, "timeout", failures_by_cause=(0, 0, 1), unanswered=True)
 
 
 def record(ledger: PostgresLedger, *outcomes: Outcome, start: int = 0) -> list[Outcome]:
     saves = sum(outcome.line is not None for outcome in outcomes)
     ends = [start + 3 * (n + 1) for n in range(saves)]
-    return ledger.record(outcomes, ends, Extent(start + 3 * saves, LINE))
+    return ledger.record(outcomes, ends, Checkpoint(start + 3 * saves, LINE))
 
 
 def ids(jobs: Sequence[Job]) -> list[str]:
@@ -149,7 +149,7 @@ def test_a_beginning_host_leaves_the_claims_of_others_alone(
     a = hosts("a")
     a.enrol(["1", "2"], None)
     (job,) = a.claim(1, LEASE).jobs
-    a.depart([job], LEASE)
+    a.mark_sent([job], LEASE)
     b = hosts("b")
     assert ids(b.claim(5, LEASE).jobs) == ["2"]
     assert record(a, save(job)) == []
@@ -162,8 +162,8 @@ def test_a_host_that_begins_again_loses_only_its_own_dead_claims(
     a.enrol(["1", "2"], None)
     (mine,) = a.claim(1, LEASE).jobs
     (other,) = b.claim(1, LEASE).jobs
-    a.depart([mine], LEASE)
-    b.depart([other], LEASE)
+    a.mark_sent([mine], LEASE)
+    b.mark_sent([other], LEASE)
     drop_connection(a)
     a.close()
     with closing(fleet.open("a")) as back:
@@ -181,19 +181,19 @@ def test_a_lapsed_job_goes_to_another_host_and_its_late_answer_is_a_listed_dupli
     a, b = hosts("a"), hosts("b")
     a.enrol(["1"], None)
     (old,) = a.claim(1, LEASE).jobs
-    a.depart([old], LEASE)
+    a.mark_sent([old], LEASE)
     fleet.set_clock(NOW + LEASE)
     (new,) = b.claim(1, LEASE).jobs
     assert (new.note_id, new.attempts) == ("1", 1)
-    b.depart([new], LEASE)
+    b.mark_sent([new], LEASE)
     assert record(b, save(new, NOW + LEASE + 1)) == []
     assert b.charged_since(0) == 2
     late = save(old, NOW + LEASE + 2)
     assert record(a, late) == [late]
     # Were this host to die here, its line must still be news to whoever looks for lines to adopt.
-    assert a.extent() == Extent()
+    assert a.checkpoint() == Checkpoint()
     line = FoundLine("1", 1, late.fetched_at, 3)
-    assert a.adopt([line], Extent(3, LINE)) == 0
+    assert a.adopt([line], Checkpoint(3, LINE)) == 0
     found = "SELECT part.uuid, job.note_id, line_end FROM duplicate JOIN job USING (seq)"
     found = found.replace("line_end", "duplicate.line_end")
     assert fleet.rows(f"{found} JOIN part ON part.id = duplicate.part") == [("a", "1", 3)]
@@ -210,17 +210,17 @@ def test_a_late_answer_that_comes_first_makes_the_other_hosts_answer_the_duplica
     a, b = hosts("a"), hosts("b")
     a.enrol(["1"], None)
     (old,) = a.claim(1, LEASE).jobs
-    a.depart([old], LEASE)
+    a.mark_sent([old], LEASE)
     fleet.set_clock(NOW + LEASE)
     (new,) = b.claim(1, LEASE).jobs
-    b.depart([new], LEASE)
+    b.mark_sent([new], LEASE)
     assert record(a, save(old)) == [save(old)]
-    assert a.adopt([FoundLine("1", 1, NOW, 3)], Extent(3, LINE)) == 1
-    assert b.depart([new], LEASE) == []
+    assert a.adopt([FoundLine("1", 1, NOW, 3)], Checkpoint(3, LINE)) == 1
+    assert b.mark_sent([new], LEASE) == []
     late = save(new, NOW + LEASE + 2)
     assert record(b, late) == [late]
     line = FoundLine("1", 2, late.fetched_at, 3)
-    assert b.adopt([line], Extent(3, LINE)) == 0
+    assert b.adopt([line], Checkpoint(3, LINE)) == 0
     assert fleet.rows("SELECT uuid FROM duplicate JOIN part ON part.id = part") == [("b",)]
     assert a.charged_since(0) == 2
 
@@ -231,7 +231,7 @@ def test_an_older_late_line_does_not_take_the_newer_ones_place(
     a, b = hosts("a"), hosts("b")
     b.enrol(["1"], None)
     record(b, save(b.claim(1, LEASE).jobs[0], NOW + 50))
-    a.adopt([FoundLine("1", 1, NOW, 3)], Extent(3, LINE))
+    a.adopt([FoundLine("1", 1, NOW, 3)], Checkpoint(3, LINE))
     assert fleet.rows("SELECT uuid, fetched_at, lines FROM job JOIN part ON part.id = part") == [
         ("b", round((NOW + 50) * 1000), 2)
     ]
@@ -246,7 +246,7 @@ def test_a_copied_part_is_not_charged_again(
     a.enrol(["1"], None)
     record(a, save(a.claim(1, LEASE).jobs[0]))
     with closing(fleet.open("copy")) as copy:
-        assert copy.adopt([FoundLine("1", 1, NOW, 3)], Extent(3, LINE)) == 0
+        assert copy.adopt([FoundLine("1", 1, NOW, 3)], Checkpoint(3, LINE)) == 0
         assert copy.charged_since(0) == 1
     assert fleet.rows("SELECT uuid, lines FROM job JOIN part ON part.id = part") == [("copy", 1)]
     assert fleet.one("SELECT count(*) FROM duplicate") == 0
@@ -256,7 +256,7 @@ def test_lines_read_anew_from_the_beginning_are_no_duplicates(fleet: Database) -
     """The refreshed note of a part whose database is lost was not paid for by mistake."""
     lines = [FoundLine("1", 1, NOW, 3), FoundLine("1", 2, NOW + 9, 6)]
     with closing(fleet.open("a")) as a:
-        assert a.adopt(lines, Extent(6, LINE)) == 1
+        assert a.adopt(lines, Checkpoint(6, LINE)) == 1
         assert a.charged_since(0) == 2
     assert fleet.one("SELECT count(*) FROM duplicate") == 0
     assert fleet.one("SELECT lines FROM job") == 2
@@ -275,7 +275,7 @@ def two_parts(
     record(a, save(one), save(two))
     (three,) = b.claim(1, LEASE).jobs
     record(b, save(three))
-    b.adopt([FoundLine("1", 1, NOW + 5, 6)], Extent(6, LINE))
+    b.adopt([FoundLine("1", 1, NOW + 5, 6)], Checkpoint(6, LINE))
     return a, b
 
 
@@ -289,9 +289,9 @@ def test_forgetting_a_part_keeps_what_other_parts_hold(
     assert states == {"1": State.DONE, "2": State.DONE, "3": State.QUEUED}
     assert (b.counts().done, b.counts().queued) == (2, 1)
     assert fleet.one("SELECT uuid FROM job JOIN part ON part.id = part WHERE note_id = '1'") == "a"
-    assert b.extent() == Extent()
+    assert b.checkpoint() == Checkpoint()
     lines = [FoundLine("3", 1, NOW, 3), FoundLine("1", 1, NOW + 5, 6)]
-    assert b.adopt(lines, Extent(6, LINE)) == 1
+    assert b.adopt(lines, Checkpoint(6, LINE)) == 1
     b.end_reading()
     assert fleet.rows("SELECT note_id, lines FROM job ORDER BY 1") == [("1", 2), ("2", 1), ("3", 1)]
     assert fleet.one("SELECT count(*) FROM duplicate") == 1
@@ -301,10 +301,10 @@ def test_a_power_cut_takes_back_a_part_only_what_no_other_holds(
     fleet: Database, hosts: Callable[..., PostgresLedger]
 ) -> None:
     a, b = two_parts(fleet, hosts)
-    assert b.lose_lines(Extent(0, b"")) == 1
+    assert b.lose_lines(Checkpoint(0, b"")) == 1
     assert dict(fleet.rows("SELECT note_id, lines FROM job")) == {"1": 1, "2": 1, "3": 0}
     assert (b.counts().done, b.counts().queued) == (2, 1)
-    assert a.lose_lines(Extent(0, b"")) == 2
+    assert a.lose_lines(Checkpoint(0, b"")) == 2
     assert a.counts().done == 0
     assert fleet.rows("SELECT DISTINCT lines FROM job") == [(0,)]
     assert fleet.one("SELECT count(*) FROM older") == 0
@@ -315,8 +315,8 @@ def test_each_part_has_its_own_length_and_boot(hosts: Callable[..., PostgresLedg
     a.mark_boot("one")
     a.settle(7)
     record(a, start=4)
-    assert (a.boot(), a.synced(), a.extent().length) == ("one", 7, 4)
-    assert (b.boot(), b.synced(), b.extent().length) == ("", 0, 0)
+    assert (a.boot(), a.synced(), a.checkpoint().length) == ("one", 7, 4)
+    assert (b.boot(), b.synced(), b.checkpoint().length) == ("", 0, 0)
 
 
 # Sessions, stops, caps
@@ -327,7 +327,7 @@ def test_runs_that_overlap_share_a_session(
 ) -> None:
     hosts("a")
     with closing(fleet.open("b")) as b:
-        assert b.begin_run(120, Asked(5.0)).joined
+        assert b.begin_run(120, RunRequest(5.0)).joined
     fleet.set_clock(NOW + 3600)
     with closing(fleet.open("c")) as c:
         assert not c.begin_run(120).joined
@@ -352,14 +352,14 @@ def test_after_a_stop_nothing_departs_anywhere(
     with closing(Membership(fleet.url, fleet.harvest, "a")) as told:
         told.join(a.run)
         told.tell_stop("t1", "quota", "daily quota used up")
-        assert a.depart([one], LEASE) == []
-        assert b.depart([two], LEASE, token="t1") == []  # noqa: S106 - a fingerprint
+        assert a.mark_sent([one], LEASE) == []
+        assert b.mark_sent([two], LEASE, token="t1") == []  # noqa: S106 - a fingerprint
         # What a stop kept here went back; the other token rests only once it is stopped too.
         (two,) = b.claim(1, LEASE).jobs
-        assert b.depart([two], LEASE, token="t2") == [two]  # noqa: S106 - a fingerprint
-        assert b.depart([two], LEASE) == [two]
+        assert b.mark_sent([two], LEASE, token="t2") == [two]  # noqa: S106 - a fingerprint
+        assert b.mark_sent([two], LEASE) == [two]
         told.tell_stop("", "refused", "endpoint gone")
-        assert b.depart([two], LEASE) == []
+        assert b.mark_sent([two], LEASE) == []
 
 
 def test_a_stop_is_over_with_its_session(
@@ -372,7 +372,7 @@ def test_a_stop_is_over_with_its_session(
         told.tell_stop("t1", "quota", "")
         told.leave()
     a.begin_run(120)
-    assert len(a.depart(a.claim(1, LEASE).jobs, LEASE)) == 1
+    assert len(a.mark_sent(a.claim(1, LEASE).jobs, LEASE)) == 1
 
 
 @pytest.mark.parametrize(
@@ -400,7 +400,7 @@ def test_a_cap_holds_for_all_hosts_together(
         claimed = host.claim(dice.randint(1, 9), LEASE)
         limit = limit or claimed.limit
         held[at] += claimed.jobs
-        flying = host.depart(held[at][: dice.randint(0, 5)], LEASE)
+        flying = host.mark_sent(held[at][: dice.randint(0, 5)], LEASE)
         held[at] = [job for job in held[at] if job not in flying]
         calls += len(flying)
         kinds = [dice.choice([save, save, timed_out, again, give_up]) for _ in flying]
@@ -449,7 +449,7 @@ def test_hosts_that_enrol_one_input_at_once_add_each_note_once(
 def test_processes_that_make_the_schema_at_once_make_one(fleet_url: str) -> None:
     opens = (
         "import sys; from harvester.ledger.postgres.ledger import PostgresLedger as L;"
-        "from harvester.ledger.postgres.steady import PartIdentity as P;"
+        "from harvester.ledger.postgres.resilient import PartIdentity as P;"
         "input(); l = L(sys.argv[1], 'atonce', P(sys.argv[2], 'h', 'p'));"
         "l.enrol([sys.argv[2]], None); l.close()"
     )
@@ -498,7 +498,7 @@ def everything(ledger: PostgresLedger, sever: Callable[[], None]) -> None:
     jobs = ledger.claim(5, LEASE).jobs
     assert ids(jobs) == ["1", "2", "3", "4", "5"]
     sever()
-    assert ledger.depart(jobs, LEASE) == jobs
+    assert ledger.mark_sent(jobs, LEASE) == jobs
     sever()
     outcomes = [save(jobs[0]), again(jobs[1]), give_up(jobs[2])]
     assert record(ledger, *outcomes) == []
@@ -507,7 +507,7 @@ def everything(ledger: PostgresLedger, sever: Callable[[], None]) -> None:
     sever()
     ledger.abandon([jobs[4]], "stopped at once")
     sever()
-    assert ledger.adopt([FoundLine("6", 1, NOW, 6)], Extent(6, LINE)) == 1
+    assert ledger.adopt([FoundLine("6", 1, NOW, 6)], Checkpoint(6, LINE)) == 1
     sever()
     assert ledger.retry([State.REJECTED]) == 1
     sever()
@@ -548,11 +548,11 @@ def test_each_call_is_done_once_whenever_its_connection_breaks(
     """At BEGIN nothing was committed yet; at COMMIT all was, though nobody was told."""
     away: list[str] = []
     back: list[bool] = []
-    patience = Patience(
+    policy = ReconnectPolicy(
         on_away=away.append, on_back=lambda: back.append(True), pause=lambda _seconds: None
     )
     with Severed(fleet.url) as network:
-        with closing(fleet.open("a", url=network.url, patience=patience)) as ledger:
+        with closing(fleet.open("a", url=network.url, policy=policy)) as ledger:
             everything(ledger, lambda: network.sever(at))
         assert network.severed == len(away) == len(back) >= 10
     assert told(fleet) == unbroken
@@ -569,7 +569,7 @@ def test_calls_wait_for_a_server_that_was_killed_until_it_is_back(
         if len(pauses) % 3 == 0:
             postgres.start()
 
-    with closing(fleet.open("a", patience=Patience(pause=pause))) as ledger:
+    with closing(fleet.open("a", policy=ReconnectPolicy(pause=pause))) as ledger:
         killed = iter([False, True, False, True, False, False, True] + [False] * 9)
         everything(ledger, lambda: postgres.kill() if next(killed) else None)
     assert pauses[:3] == [0.1, 0.2, 0.4]
@@ -583,8 +583,8 @@ def test_a_run_that_stops_waits_no_longer_for_the_database(
 ) -> None:
     waits: list[float] = []
     with Cut(fleet.url) as network:
-        patience = Patience(give_up=lambda: len(waits) > 2, pause=waits.append)
-        with closing(fleet.open("a", url=network.url, patience=patience)) as ledger:
+        policy = ReconnectPolicy(give_up=lambda: len(waits) > 2, pause=waits.append)
+        with closing(fleet.open("a", url=network.url, policy=policy)) as ledger:
             ledger.begin_run(120)
             ledger.enrol(["1"], None)
             (job,) = ledger.claim(1, LEASE).jobs
@@ -602,8 +602,8 @@ def test_a_run_that_stops_waits_no_longer_for_the_database(
 def test_a_network_that_swallows_everything_is_noticed(fleet: Database) -> None:
     away: list[str] = []
     with Cut(fleet.url) as network:
-        patience = Patience(on_away=away.append, pause=lambda _: network.mend(), statement=0.3)
-        with closing(fleet.open("a", url=network.url, patience=patience)) as ledger:
+        policy = ReconnectPolicy(on_away=away.append, pause=lambda _: network.mend(), statement=0.3)
+        with closing(fleet.open("a", url=network.url, policy=policy)) as ledger:
             ledger.begin_run(120)
             network.cut()
             assert ledger.enrol(["1", "2"], None) == Enrolled(2, 0)
@@ -639,15 +639,15 @@ def test_a_transaction_that_stands_in_anothers_way_is_done_again(
     assert a.counts().done == 2
 
 
-@pytest.mark.parametrize("begin", [lambda work: work.ask("SELECT 1"), lambda work: work.now])
+@pytest.mark.parametrize("begin", [lambda tx: tx.ask("SELECT 1"), lambda tx: tx.now])
 def test_the_server_ends_a_transaction_whose_host_has_stopped(
-    fleet: Database, hosts: Callable[..., PostgresLedger], begin: Callable[[Work], object]
+    fleet: Database, hosts: Callable[..., PostgresLedger], begin: Callable[[Transaction], object]
 ) -> None:
     hosts("a")
     schema = f"harvester_{fleet.harvest}"
     alive = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'stopped'"
     with closing(Address.parse(fleet.url).connect(schema, "stopped", idle=0.3)) as db:
-        begin(Work(db, 0, 0, 1))
+        begin(Transaction(db, 0, 0, 1))
         assert fleet.one(alive) == 1
         until(lambda: fleet.one(alive) == 0, "the server to end it", 10)
 
@@ -759,7 +759,7 @@ def test_a_rebuild_that_an_older_harvester_began_counts_no_call_twice(fleet_url:
         db.execute("UPDATE tally_of_run SET jobs = 1 WHERE state = 0")
         with closing(PostgresLedger(fleet_url, "older", part)) as ledger:
             lines = [FoundLine("1", 1, NOW, 3), FoundLine("2", 1, NOW, 6)]
-            assert ledger.adopt(lines, Extent(6, LINE)) == 2
+            assert ledger.adopt(lines, Checkpoint(6, LINE)) == 2
             assert ledger.charged_since(0) == 1
             ledger.end_reading()
         db.execute("DROP SCHEMA harvester_older CASCADE")
@@ -776,4 +776,4 @@ def test_a_harvest_that_is_removed_under_a_run_is_told(
 
 def test_the_password_shows_in_nothing_that_can_be_printed(fleet: Database) -> None:
     with closing(fleet.open("a")) as ledger:
-        assert PASSWORD not in repr(vars(ledger)) + repr(vars(ledger._steady))  # noqa: SLF001 - all of it
+        assert PASSWORD not in repr(vars(ledger)) + repr(vars(ledger._connection))  # noqa: SLF001 - all of it

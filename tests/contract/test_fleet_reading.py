@@ -12,7 +12,7 @@ import pytest
 from harvester.errors import LocalIOError, UsageError
 from harvester.ledger.history import History
 from harvester.ledger.postgres.reading import FleetReader, reading_fleet
-from harvester.ledger.protocol import Asked, Extent, FoundLine, Identity, Ledger
+from harvester.ledger.protocol import Checkpoint, FoundLine, Identity, Ledger, RunRequest
 from harvester.ledger.reader import LedgerReader, reading
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import Outcome, State
@@ -29,14 +29,14 @@ def tell(ledger: Ledger, set_clock: Callable[[float], None]) -> None:
     """Two runs with all that can happen in them."""
     ledger.identify(Identity("notes/v1", simulated=True))
     ledger.mark_boot("boot")
-    ledger.begin_run(120, Asked(5.0, 100))
+    ledger.begin_run(120, RunRequest(5.0, 100))
     ledger.enrol(NOTES, None, {NOTES[3]: '{"a":"?"}'})
     end = 0
     for minute in range(6):
         now = NOW + minute * 61.5
         set_clock(now)
         jobs = ledger.claim(5, LEASE).jobs
-        ledger.depart(jobs, LEASE)
+        ledger.mark_sent(jobs, LEASE)
         outcomes = [
             Outcome(jobs[0], State.DONE, 0, "saved", line=b"{}\n", fetched_at=now, elapsed=0.2),
             Outcome(jobs[1], State.QUEUED, 301, "collection failed", (1, 0, 0), delay=500),
@@ -44,12 +44,12 @@ def tell(ledger: Ledger, set_clock: Callable[[float], None]) -> None:
             Outcome(jobs[3], State.EXHAUSTED, None, "timeout", unanswered=True, elapsed=90),
         ]
         end += 3
-        assert ledger.record(outcomes, [end], Extent(end, b"{}\n")) == []
+        assert ledger.record(outcomes, [end], Checkpoint(end, b"{}\n")) == []
     ledger.finish_run("quota", 3)
     ledger.begin_run(120)
-    ledger.adopt([FoundLine(NOTES[0], 2, NOW + 999, end + 3)], Extent(end + 3))
+    ledger.adopt([FoundLine(NOTES[0], 2, NOW + 999, end + 3)], Checkpoint(end + 3))
     jobs = ledger.claim(3, LEASE).jobs
-    ledger.depart(jobs[:2], LEASE)
+    ledger.mark_sent(jobs[:2], LEASE)
 
 
 def everything(reader: LedgerReader) -> dict[str, object]:
@@ -72,7 +72,7 @@ def everything(reader: LedgerReader) -> dict[str, object]:
             "few groups": sum(group.jobs for group in reader.failed_groups(str.upper, 1)),
             "failures": list(reader.failures()),
             "jobs": [reader.job_of(note_id) for note_id in (*NOTES, "unknown")],
-            "extent": reader.extent(),
+            "checkpoint": reader.checkpoint(),
             "length": reader.length(),
             "newest length": reader.newest_length(),
             "expected": reader.expected_lines(),
@@ -148,15 +148,15 @@ def test_parts_duplicates_and_members_are_told(harvest: Database) -> None:
     with closing(harvest.open("a")) as a, closing(harvest.open("b")) as b:
         a.begin_run(120)
         b.begin_run(120)
-        a.adopt([FoundLine("1", 1, NOW, 3)], Extent(3, b"{}\n"))
-        b.adopt([FoundLine("1", 1, NOW + 1, 3)], Extent(3, b"{}\n"))
+        a.adopt([FoundLine("1", 1, NOW, 3)], Checkpoint(3, b"{}\n"))
+        b.adopt([FoundLine("1", 1, NOW + 1, 3)], Checkpoint(3, b"{}\n"))
 
         def look(reader: FleetReader) -> None:
             assert [(p.uuid, p.current, p.duplicates) for p in reader.parts()] == [
                 ("a", 0, 0),
                 ("b", 1, 1),
             ]
-            assert reader.parts()[0].extent == Extent(3, b"{}\n")
+            assert reader.parts()[0].checkpoint == Checkpoint(3, b"{}\n")
             (again,) = reader.duplicates()
             assert (again.note_id, again.part, again.line_end) == ("1", "b", 3)
             assert (reader.part_of("1"), reader.part_of("2")) == ("b", None)
@@ -164,7 +164,7 @@ def test_parts_duplicates_and_members_are_told(harvest: Database) -> None:
 
         with reading_fleet(harvest.url, harvest.harvest) as reader:
             look(reader)
-            assert reader.extent() == Extent()
+            assert reader.checkpoint() == Checkpoint()
 
 
 def test_a_role_that_may_only_read_can_look(harvest: Database, fleet_url: str) -> None:

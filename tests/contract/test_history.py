@@ -18,7 +18,7 @@ from harvester.ledger.history import (
     step_width,
     verdict_of,
 )
-from harvester.ledger.protocol import Extent
+from harvester.ledger.protocol import Checkpoint
 from harvester.ledger.reader import reading
 from harvester.ledger.schema import NO_CODE
 from harvester.ledger.sqlite import SqliteLedger
@@ -58,7 +58,7 @@ class Kept:
         line = b"\n" if state is State.DONE else None
         told = [Outcome(job, state, code, reason, line=line, elapsed=elapsed) for job in jobs]
         ends = range(many) if line else ()
-        assert self._ledger.record(told, ends, Extent(many)) == []
+        assert self._ledger.record(told, ends, Checkpoint(many)) == []
 
     def timeline(self, zone: ZoneInfo = UTC) -> Timeline:
         with reading(self.path) as reader, reader.snapshot():

@@ -26,12 +26,12 @@ from hypothesis.stateful import (
 
 from harvester.ledger.keys import from_key, to_key
 from harvester.ledger.protocol import (
+    Checkpoint,
     Claimed,
     Enrolled,
-    Extent,
     FoundLine,
     Ledger,
-    Opening,
+    StartedRun,
 )
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import Job, Outcome, State
@@ -68,7 +68,7 @@ class Bench(Protocol):
     def crash(self) -> None:
         """Die as by `kill -9`, and open what is left."""
 
-    def begin_run(self, longest_delay: float = LONGEST) -> Opening: ...
+    def begin_run(self, longest_delay: float = LONGEST) -> StartedRun: ...
 
 
 def crashed_copy(path: Path) -> Path:
@@ -108,7 +108,7 @@ class SqliteBench:
         self._path = path
         self._open()
 
-    def begin_run(self, longest_delay: float = LONGEST) -> Opening:
+    def begin_run(self, longest_delay: float = LONGEST) -> StartedRun:
         return self._ledger.begin_run(longest_delay)
 
     def close(self) -> None:
@@ -144,7 +144,7 @@ class PostgresBench:
         self._ledger.close()
         self._open()
 
-    def begin_run(self, longest_delay: float = LONGEST) -> Opening:
+    def begin_run(self, longest_delay: float = LONGEST) -> StartedRun:
         return self._ledger.begin_run(longest_delay)
 
     def close(self) -> None:
@@ -166,28 +166,44 @@ def save(job: Job, at: float = START) -> Outcome:
     return Outcome(job, State.DONE, 0, "saved", line=b"{}\n", fetched_at=at)
 
 
-def again(job: Job, delay: float = 0.0, tries: tuple[int, int, int] = (1, 0, 0)) -> Outcome:
-    return Outcome(job, State.QUEUED, 301, "collection failed", tries=tries, delay=delay)
+def again(
+    job: Job, delay: float = 0.0, failures_by_cause: tuple[int, int, int] = (1, 0, 0)
+) -> Outcome:
+    return Outcome(
+        job,
+        State.QUEUED,
+        301,
+        "collection failed",
+        failures_by_cause=failures_by_cause,
+        delay=delay,
+    )
 
 
 def slow(job: Job) -> Outcome:
-    return Outcome(job, State.QUEUED, 302, "slow down", tries=job.tries, attempted=False)
+    return Outcome(
+        job,
+        State.QUEUED,
+        302,
+        "slow down",
+        failures_by_cause=job.failures_by_cause,
+        attempted=False,
+    )
 
 
 def give_up(job: Job, state: State = State.REJECTED) -> Outcome:
-    return Outcome(job, state, 404, "not found", tries=job.tries)
+    return Outcome(job, state, 404, "not found", failures_by_cause=job.failures_by_cause)
 
 
 def timed_out(job: Job) -> Outcome:
-    tries = (0, 0, 1)
-    return Outcome(job, State.QUEUED, None, "timeout", tries=tries, unanswered=True)
+    failures = (0, 0, 1)
+    return Outcome(job, State.QUEUED, None, "timeout", failures_by_cause=failures, unanswered=True)
 
 
 def record(ledger: Ledger, *outcomes: Outcome) -> list[Outcome]:
     """Record outcomes; their lines end at 3, 6, ... in OUTPUT."""
     saves = sum(outcome.line is not None for outcome in outcomes)
     ends = [3 * (number + 1) for number in range(saves)]
-    return ledger.record(outcomes, ends, Extent(3 * saves, b"{}\n" * saves))
+    return ledger.record(outcomes, ends, Checkpoint(3 * saves, b"{}\n" * saves))
 
 
 def claim(ledger: Ledger, limit: int = 100, lease: float = LEASE) -> list[Job]:
@@ -236,8 +252,8 @@ def test_an_empty_page_is_fine(bench: Bench) -> None:
     assert bench.ledger.enrol([], None) == Enrolled(0, 0)
     assert bench.ledger.enrol([], START) == Enrolled(0, 0)
     assert bench.ledger.claim(10, LEASE) == Claimed([], None)
-    assert bench.ledger.depart([], LEASE) == []
-    assert bench.ledger.record([], [], Extent()) == []
+    assert bench.ledger.mark_sent([], LEASE) == []
+    assert bench.ledger.record([], [], Checkpoint()) == []
 
 
 @pytest.mark.parametrize(
@@ -281,8 +297,8 @@ def test_ids_of_different_case_are_different_ids(bench: Bench) -> None:
 def test_what_came_along_is_given_with_the_job(bench: Bench) -> None:
     bench.ledger.enrol([A, B], None, {A: '{"owner":"李"}'})
     jobs = {job.note_id: job for job in claim(bench.ledger)}
-    assert jobs[A].carried == '{"owner":"李"}'
-    assert jobs[B].carried is None
+    assert jobs[A].extra_fields == '{"owner":"李"}'
+    assert jobs[B].extra_fields is None
 
 
 def test_a_queued_note_takes_over_what_was_named_last(bench: Bench) -> None:
@@ -292,10 +308,10 @@ def test_a_queued_note_takes_over_what_was_named_last(bench: Bench) -> None:
     assert bench.ledger.enrol([A, B], None, {A: "2", B: "2"}) == Enrolled(0, 0)
     assert bench.ledger.enrol([A, B], None) == Enrolled(0, 0)
     (job,) = claim(bench.ledger, 1)
-    assert (job.note_id, job.carried) == (B, "2")
+    assert (job.note_id, job.extra_fields) == (B, "2")
     bench.ledger.enrol([A], START + 1, {A: "3"})
     (job,) = claim(bench.ledger, 1)
-    assert (job.note_id, job.carried) == (A, "3")
+    assert (job.note_id, job.extra_fields) == (A, "3")
 
 
 def test_what_came_along_outlives_retries_and_crashes(bench: Bench) -> None:
@@ -305,7 +321,7 @@ def test_what_came_along_outlives_retries_and_crashes(bench: Bench) -> None:
     bench.crash()
     bench.begin_run()
     (job,) = claim(bench.ledger)
-    assert job.carried == "1"
+    assert job.extra_fields == "1"
 
 
 # Refreshing
@@ -391,7 +407,7 @@ def test_no_job_is_claimed_by_two(bench: Bench) -> None:
     first, second = bench.ledger.claim(3, LEASE), bench.ledger.claim(3, LEASE)
     ids = [job.note_id for job in first.jobs + second.jobs]
     assert sorted(ids) == [A, B, C, D]
-    assert {job.token for job in first.jobs}.isdisjoint(job.token for job in second.jobs)
+    assert {job.claim_id for job in first.jobs}.isdisjoint(job.claim_id for job in second.jobs)
 
 
 # Leases
@@ -408,7 +424,7 @@ def test_an_unsent_job_whose_lease_lapsed_is_given_out_again_at_no_cost(bench: B
 
 
 def test_a_sent_job_whose_lease_lapsed_is_an_unanswered_call(bench: Bench) -> None:
-    bench.ledger.depart([one(bench)], LEASE)
+    bench.ledger.mark_sent([one(bench)], LEASE)
     bench.advance(LEASE)
     (job,) = claim(bench.ledger)
     assert job.attempts == 1
@@ -418,7 +434,7 @@ def test_a_sent_job_whose_lease_lapsed_is_an_unanswered_call(bench: Bench) -> No
 def test_departing_renews_the_lease(bench: Bench) -> None:
     job = one(bench)
     bench.advance(LEASE - 1)
-    assert bench.ledger.depart([job], LEASE) == [job]
+    assert bench.ledger.mark_sent([job], LEASE) == [job]
     bench.advance(LEASE - 1)
     assert claim(bench.ledger) == []
     assert record(bench.ledger, save(job)) == []
@@ -427,11 +443,11 @@ def test_departing_renews_the_lease(bench: Bench) -> None:
 def test_a_lost_claim_may_not_depart(bench: Bench) -> None:
     bench.ledger.enrol([A, B], None)
     lost, kept = claim(bench.ledger)
-    bench.ledger.depart([kept], 3 * LEASE)
+    bench.ledger.mark_sent([kept], 3 * LEASE)
     bench.advance(LEASE)
     (new,) = claim(bench.ledger)
-    assert bench.ledger.depart([lost, kept], LEASE) == [kept]
-    assert bench.ledger.depart([new], LEASE) == [new]
+    assert bench.ledger.mark_sent([lost, kept], LEASE) == [kept]
+    assert bench.ledger.mark_sent([new], LEASE) == [new]
 
 
 @pytest.mark.parametrize("outcome", [save, again, slow, give_up, timed_out])
@@ -452,7 +468,7 @@ def test_what_a_lost_claim_brings_is_given_back_and_changes_nothing(
 def test_of_one_group_only_lost_claims_are_given_back(bench: Bench) -> None:
     bench.ledger.enrol([A, B, C], None)
     a, b, c = claim(bench.ledger)
-    bench.ledger.depart([b], 3 * LEASE)
+    bench.ledger.mark_sent([b], 3 * LEASE)
     bench.advance(LEASE)
     claim(bench.ledger)
     assert record(bench.ledger, save(c), save(b), again(a)) == [save(c), again(a)]
@@ -474,7 +490,7 @@ def test_an_outcome_is_recorded_once(bench: Bench) -> None:
 def test_a_released_job_is_due_at_once_and_cost_nothing(bench: Bench) -> None:
     bench.ledger.enrol([A, B, C], None)
     a, b = claim(bench.ledger, 2)
-    bench.ledger.depart([b], LEASE)
+    bench.ledger.mark_sent([b], LEASE)
     bench.ledger.release([a, b])
     jobs = claim(bench.ledger, 2)
     assert [(job.note_id, job.attempts) for job in jobs] == [(A, 0), (B, 0)]
@@ -485,7 +501,7 @@ def test_a_lost_claim_releases_and_abandons_nothing(bench: Bench) -> None:
     lost = one(bench)
     bench.advance(LEASE)
     (new,) = claim(bench.ledger)
-    bench.ledger.depart([new], LEASE)
+    bench.ledger.mark_sent([new], LEASE)
     bench.ledger.release([lost])
     bench.ledger.abandon([lost], "stopped at once")
     assert claim(bench.ledger) == []
@@ -494,7 +510,7 @@ def test_a_lost_claim_releases_and_abandons_nothing(bench: Bench) -> None:
 
 def test_an_abandoned_job_is_an_unanswered_call_and_queued(bench: Bench) -> None:
     job = one(bench)
-    bench.ledger.depart([job], LEASE)
+    bench.ledger.mark_sent([job], LEASE)
     bench.ledger.abandon([job], "stopped at once")
     assert (bench.ledger.counts()).claimed == 0
     assert bench.ledger.charged_since(0) == 1
@@ -521,7 +537,7 @@ def test_a_recorded_job_is_counted_under_its_state(
     bench: Bench, outcome: Callable[[Job], Outcome], state: str
 ) -> None:
     job = one(bench)
-    bench.ledger.depart([job], LEASE)
+    bench.ledger.mark_sent([job], LEASE)
     assert record(bench.ledger, outcome(job)) == []
     counts = bench.ledger.counts()
     assert getattr(counts, state) == counts.total == 1
@@ -541,24 +557,24 @@ def test_what_is_recorded_outlives_a_crash(bench: Bench) -> None:
 
 
 def test_tries_count_for_one_run_and_attempts_for_ever(bench: Bench) -> None:
-    record(bench.ledger, again(one(bench), tries=(1, 0, 0)))
+    record(bench.ledger, again(one(bench), failures_by_cause=(1, 0, 0)))
     (job,) = claim(bench.ledger)
-    assert (job.attempts, job.tries) == (1, (1, 0, 0))
-    record(bench.ledger, again(job, tries=(1, 2, 3)))
+    assert (job.attempts, job.failures_by_cause) == (1, (1, 0, 0))
+    record(bench.ledger, again(job, failures_by_cause=(1, 2, 3)))
     (job,) = claim(bench.ledger)
-    assert (job.attempts, job.tries) == (2, (1, 2, 3))
+    assert (job.attempts, job.failures_by_cause) == (2, (1, 2, 3))
     bench.crash()
     bench.begin_run()
     (job,) = claim(bench.ledger)
-    assert (job.attempts, job.tries) == (2, (0, 0, 0))
+    assert (job.attempts, job.failures_by_cause) == (2, (0, 0, 0))
 
 
 def test_an_answer_that_costs_no_attempt_counts_none(bench: Bench) -> None:
-    record(bench.ledger, again(one(bench), tries=(1, 0, 0)))
+    record(bench.ledger, again(one(bench), failures_by_cause=(1, 0, 0)))
     (job,) = claim(bench.ledger)
     record(bench.ledger, slow(job))
     (job,) = claim(bench.ledger)
-    assert (job.attempts, job.tries) == (1, (1, 0, 0))
+    assert (job.attempts, job.failures_by_cause) == (1, (1, 0, 0))
 
 
 def test_only_failed_jobs_are_requeued(bench: Bench) -> None:
@@ -569,7 +585,7 @@ def test_only_failed_jobs_are_requeued(bench: Bench) -> None:
     counts = bench.ledger.counts()
     assert (counts.queued, counts.waiting, counts.done, counts.failed) == (3, 1, 1, 0)
     back = claim(bench.ledger)
-    assert [(job.note_id, job.attempts, job.tries) for job in back] == [
+    assert [(job.note_id, job.attempts, job.failures_by_cause) for job in back] == [
         (B, 1, (0, 0, 0)),
         (C, 1, (0, 0, 0)),
     ]
@@ -583,9 +599,9 @@ def test_an_adopted_line_makes_its_job_done_whatever_it_was(bench: Bench) -> Non
     a, b, c = claim(bench.ledger, 3)
     record(bench.ledger, save(a), give_up(b), again(c, 30))
     (d,) = claim(bench.ledger)
-    bench.ledger.depart([d], LEASE)
+    bench.ledger.mark_sent([d], LEASE)
     lines = [found(note_id) for note_id in (A, B, C, D, "new")]
-    assert bench.ledger.adopt(lines, Extent(15, b"{}\n")) == 4
+    assert bench.ledger.adopt(lines, Checkpoint(15, b"{}\n")) == 4
     counts = bench.ledger.counts()
     assert counts.done == counts.total == 5
     assert bench.ledger.claim(10, LEASE) == Claimed([], None)
@@ -593,10 +609,10 @@ def test_an_adopted_line_makes_its_job_done_whatever_it_was(bench: Bench) -> Non
 
 def test_an_adopted_job_is_no_longer_claimed(bench: Bench) -> None:
     job = one(bench)
-    bench.ledger.depart([job], LEASE)
-    bench.ledger.adopt([found(A)], Extent(3, b"{}\n"))
+    bench.ledger.mark_sent([job], LEASE)
+    bench.ledger.adopt([found(A)], Checkpoint(3, b"{}\n"))
     assert record(bench.ledger, again(job)) == [again(job)]
-    assert bench.ledger.depart([job], LEASE) == []
+    assert bench.ledger.mark_sent([job], LEASE) == []
     assert (bench.ledger.counts()).done == 1
     bench.crash()
     assert bench.begin_run().found_unanswered == 0
@@ -604,14 +620,14 @@ def test_an_adopted_job_is_no_longer_claimed(bench: Bench) -> None:
 
 def test_a_note_on_two_adopted_lines_is_one_job(bench: Bench) -> None:
     lines = [found(A, end=3), found(A, at=START + 9, end=6)]
-    assert bench.ledger.adopt(lines, Extent(6, b"{}\n")) == 1
+    assert bench.ledger.adopt(lines, Checkpoint(6, b"{}\n")) == 1
     assert (bench.ledger.counts()).total == 1
     assert bench.ledger.enrol([A], START + 5) == Enrolled(0, 0)
 
 
 def test_adopted_lines_are_counted_as_charged_at_their_minutes(bench: Bench) -> None:
     lines = [found(A, at=START - 600), found(B, at=START - 540)]
-    bench.ledger.adopt(lines, Extent(6, b"{}\n"))
+    bench.ledger.adopt(lines, Checkpoint(6, b"{}\n"))
     assert bench.ledger.charged_since(0) == 2
     assert bench.ledger.charged_since(START - 540) == 1
 
@@ -626,7 +642,7 @@ def test_of_lines_read_anew_exactly_those_not_counted_yet_are_counted(bench: Ben
     again = [found(A, end=3), found(A, at=START + 60, end=6)]
     # These two were written, but not recorded.
     unknown = [found(A, at=START + 120, end=9), found(B, end=12)]
-    assert bench.ledger.adopt([*again, *unknown], Extent(12, b"{}\n")) == 2
+    assert bench.ledger.adopt([*again, *unknown], Checkpoint(12, b"{}\n")) == 2
     bench.ledger.end_reading()
     assert bench.ledger.charged_since(0) == 4
     assert bench.ledger.charged_since(START + 120) == 1
@@ -636,8 +652,8 @@ def test_reading_anew_that_was_cut_short_counts_nothing_twice(bench: Bench) -> N
     record(bench.ledger, save(one(bench)))
     for lines in ([found(A)], [found(A), found(B, end=6)], [found(A), found(B, end=6)]):
         bench.ledger.forget_lines()
-        bench.ledger.adopt(lines[:1], Extent(3, b"{}\n"))
-        bench.ledger.adopt(lines[1:], Extent(6, b"{}\n"))
+        bench.ledger.adopt(lines[:1], Checkpoint(3, b"{}\n"))
+        bench.ledger.adopt(lines[1:], Checkpoint(6, b"{}\n"))
         bench.crash()
     assert bench.ledger.charged_since(0) == 2
     assert (bench.ledger.counts()).done == 2
@@ -648,7 +664,7 @@ def test_a_line_that_is_gone_for_good_stands_for_no_later_one(bench: Bench) -> N
     bench.ledger.forget_lines()
     bench.ledger.end_reading()
     assert (bench.ledger.counts()).queued == 1
-    bench.ledger.adopt([found(A, at=START + 1)], Extent(3, b"{}\n"))
+    bench.ledger.adopt([found(A, at=START + 1)], Checkpoint(3, b"{}\n"))
     assert bench.ledger.charged_since(0) == 2
 
 
@@ -657,11 +673,11 @@ def test_a_line_behind_what_a_power_cut_took_was_charged_once_and_a_later_one_an
 ) -> None:
     bench.ledger.enrol([A, B], None)
     record(bench.ledger, *map(save, claim(bench.ledger)))
-    assert bench.ledger.lose_lines(Extent()) == 2
-    bench.ledger.adopt([found(B)], Extent(3, b"{}\n"))
+    assert bench.ledger.lose_lines(Checkpoint()) == 2
+    bench.ledger.adopt([found(B)], Checkpoint(3, b"{}\n"))
     bench.ledger.end_reading()
     assert bench.ledger.charged_since(0) == 2
-    bench.ledger.adopt([found(A, at=START + 1, end=6)], Extent(6, b"{}\n"))
+    bench.ledger.adopt([found(A, at=START + 1, end=6)], Checkpoint(6, b"{}\n"))
     assert bench.ledger.charged_since(0) == 3
 
 
@@ -671,8 +687,8 @@ def test_a_line_that_is_there_twice_was_charged_once_also_when_read_anew(
     record(bench.ledger, save(one(bench)))
     for _ in range(2):
         bench.ledger.forget_lines()
-        bench.ledger.adopt([found(A), found(A, end=6)], Extent(6, b"{}\n"))
-        bench.ledger.adopt([found(A, end=9)], Extent(9, b"{}\n"))
+        bench.ledger.adopt([found(A), found(A, end=6)], Checkpoint(6, b"{}\n"))
+        bench.ledger.adopt([found(A, end=9)], Checkpoint(9, b"{}\n"))
         bench.ledger.end_reading()
     assert bench.ledger.charged_since(0) == 1
 
@@ -683,17 +699,17 @@ def test_a_call_that_was_out_when_its_notes_older_line_is_read_anew_is_unanswere
     record(bench.ledger, save(one(bench)))
     bench.ledger.enrol([A], START + 60)
     (job,) = claim(bench.ledger)
-    bench.ledger.depart([job], LEASE)
+    bench.ledger.mark_sent([job], LEASE)
     bench.crash()
     bench.ledger.forget_lines()
-    bench.ledger.adopt([found(A)], Extent(3, b"{}\n"))
+    bench.ledger.adopt([found(A)], Checkpoint(3, b"{}\n"))
     bench.ledger.end_reading()
     bench.begin_run()
     assert bench.ledger.charged_since(0) == 2
 
 
 def test_an_adopted_job_keeps_the_attempts_of_its_line(bench: Bench) -> None:
-    bench.ledger.adopt([found(A, attempts=4)], Extent(3, b"{}\n"))
+    bench.ledger.adopt([found(A, attempts=4)], Checkpoint(3, b"{}\n"))
     bench.ledger.enrol([A], START + 1)
     (job,) = claim(bench.ledger)
     assert job.attempts == 4
@@ -736,7 +752,7 @@ def test_only_saves_and_unanswered_calls_may_be_charged(bench: Bench) -> None:
 def test_charges_of_earlier_runs_count_too(bench: Bench) -> None:
     bench.ledger.enrol([A, B], None)
     a, b = claim(bench.ledger)
-    bench.ledger.depart([a, b], LEASE)
+    bench.ledger.mark_sent([a, b], LEASE)
     record(bench.ledger, save(a))
     bench.crash()
     bench.begin_run()
@@ -768,7 +784,7 @@ def test_settling_changes_nothing(bench: Bench) -> None:
 def test_after_a_crash_exactly_what_had_departed_is_unanswered(bench: Bench) -> None:
     bench.ledger.enrol([A, B, C, D, "e"], None)
     a, b, c, d = claim(bench.ledger, 4)
-    bench.ledger.depart([a, b, c], LEASE)
+    bench.ledger.mark_sent([a, b, c], LEASE)
     record(bench.ledger, save(a))
     bench.ledger.release([d])
     bench.crash()
@@ -785,12 +801,12 @@ def test_after_a_crash_claims_are_free_although_their_leases_are_not_over(
     bench.crash()
     assert bench.begin_run().found_unanswered == 0
     assert (bench.ledger.counts()).claimed == 0
-    assert bench.ledger.depart([job], LEASE) == []
+    assert bench.ledger.mark_sent([job], LEASE) == []
     assert claim_ids(bench.ledger) == [A]
 
 
 def test_unanswered_calls_are_found_once(bench: Bench) -> None:
-    bench.ledger.depart([one(bench)], LEASE)
+    bench.ledger.mark_sent([one(bench)], LEASE)
     first = bench.begin_run()
     bench.crash()
     second = bench.begin_run()
@@ -804,7 +820,7 @@ def test_a_claim_of_a_dead_run_records_nothing_in_the_next(bench: Bench) -> None
     bench.crash()
     bench.begin_run()
     (new,) = claim(bench.ledger)
-    assert new.token != old.token
+    assert new.claim_id != old.claim_id
     assert record(bench.ledger, save(old)) == [save(old)]
 
 
@@ -823,7 +839,7 @@ def test_a_clock_set_anew_between_runs_makes_no_job_wait_long(bench: Bench, step
 
 
 def test_a_clock_set_back_frees_no_lease_and_holds_none_for_ever(bench: Bench) -> None:
-    bench.ledger.depart([one(bench)], LEASE)
+    bench.ledger.mark_sent([one(bench)], LEASE)
     bench.crash()
     bench.advance(-86_400)
     assert bench.begin_run().found_unanswered == 1
@@ -845,7 +861,7 @@ class Row:
     state: State = State.QUEUED
     due: float | None = None
     attempts: int = 0
-    token: int | None = None
+    claim_id: int | None = None
     until: float = 0.0
     sent: bool = False
     fetched_at: float = 0.0
@@ -864,17 +880,19 @@ class Model:
         return self.rows[job.note_id]
 
     def holds(self, job: Job) -> bool:
-        return self.row(job).token == job.token
+        return self.row(job).claim_id == job.claim_id
 
     def lose(self, row: Row, now: float) -> None:
         self.unanswered += row.sent
         row.attempts += row.sent
         row.lost += row.sent
-        row.token, row.sent, row.due = None, False, now
+        row.claim_id, row.sent, row.due = None, False, now
 
     def claimable(self, now: float) -> list[str]:
         """Ids in the order they are to be claimed: what is due, then what is new."""
-        free = {i: r for i, r in self.rows.items() if r.state == State.QUEUED and r.token is None}
+        free = {
+            i: r for i, r in self.rows.items() if r.state == State.QUEUED and r.claim_id is None
+        }
         due = sorted((r.due, n, i) for n, (i, r) in enumerate(free.items()) if r.due is not None)
         new = [i for i, row in free.items() if row.due is None]
         return [i for when, _, i in due if when <= now] + new
@@ -974,7 +992,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def claim(self, limit: int, lease: float) -> None:
         now = self.clock.now
         for row in self.model.rows.values():
-            if row.token is not None and row.until <= now:
+            if row.claim_id is not None and row.until <= now:
                 self.model.lose(row, now)
         expected = self.model.claimable(now)[:limit]
         claimed = self.ledger.claim(limit, lease)
@@ -982,7 +1000,7 @@ class LedgerMachine(RuleBasedStateMachine):
         for job in claimed.jobs:
             row = self.model.row(job)
             assert job.attempts == row.attempts
-            row.token, row.until, row.sent = job.token, now + lease, False
+            row.claim_id, row.until, row.sent = job.claim_id, now + lease, False
         self.jobs += claimed.jobs
         self._check_next_due(claimed, limit)
 
@@ -991,14 +1009,14 @@ class LedgerMachine(RuleBasedStateMachine):
             assert claimed.next_due == 0
             return
         rows = self.model.rows.values()
-        waits = [r.due for r in rows if r.state == State.QUEUED and r.token is None and r.due]
+        waits = [r.due for r in rows if r.state == State.QUEUED and r.claim_id is None and r.due]
         assert claimed.next_due == (min(waits) - self.clock.now if waits else None)
 
     @rule(picks=picks, lease=_leases)
-    def depart(self, picks: list[int], lease: float) -> None:
+    def mark_sent(self, picks: list[int], lease: float) -> None:
         jobs = self.known(picks)
         held = [job for job in jobs if self.model.holds(job)]
-        assert self.ledger.depart(jobs, lease) == held
+        assert self.ledger.mark_sent(jobs, lease) == held
         for job in held:
             row = self.model.row(job)
             row.sent, row.until = True, self.clock.now + lease
@@ -1009,7 +1027,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger.release(jobs)
         for job in filter(self.model.holds, jobs):
             row = self.model.row(job)
-            row.token, row.sent, row.due = None, False, self.clock.now
+            row.claim_id, row.sent, row.due = None, False, self.clock.now
 
     @rule(picks=picks)
     def abandon(self, picks: list[int]) -> None:
@@ -1031,14 +1049,14 @@ class LedgerMachine(RuleBasedStateMachine):
         ]
         lost = [outcome for outcome in outcomes if not self.model.holds(outcome.job)]
         ends = [3 for outcome in outcomes if outcome.line is not None]
-        assert self.ledger.record(outcomes, ends, Extent(3, b"{}\n")) == lost
+        assert self.ledger.record(outcomes, ends, Checkpoint(3, b"{}\n")) == lost
         for outcome in outcomes:
             if self.model.holds(outcome.job):
                 self._recorded(outcome)
 
     def _recorded(self, outcome: Outcome) -> None:
         row = self.model.row(outcome.job)
-        row.token, row.sent, row.state = None, False, outcome.state
+        row.claim_id, row.sent, row.state = None, False, outcome.state
         row.attempts += outcome.attempted
         row.due = self.clock.now + outcome.delay if row.state == State.QUEUED else None
         row.fetched_at = outcome.fetched_at or row.fetched_at
@@ -1071,7 +1089,7 @@ class LedgerMachine(RuleBasedStateMachine):
         rows = self.model.rows
         fresh = {i for i in ids if i not in rows or rows[i].state != State.DONE}
         lines = [found(note_id, 1, self.clock.now) for note_id in ids]
-        assert self.ledger.adopt(lines, Extent(3, b"{}\n")) == len(fresh)
+        assert self.ledger.adopt(lines, Checkpoint(3, b"{}\n")) == len(fresh)
         for note_id in ids:
             self.adopted(note_id, rows.get(note_id, Row()))
 
@@ -1081,7 +1099,7 @@ class LedgerMachine(RuleBasedStateMachine):
         Then a call that is out is another one, which may be charged, too.
         """
         is_known = row.fetched_at == self.clock.now
-        if row.token is not None and is_known:
+        if row.claim_id is not None and is_known:
             self.model.lose(row, self.clock.now)
         self.model.rows[note_id] = Row(
             State.DONE, attempts=max(1, row.attempts), fetched_at=self.clock.now, lost=row.lost
@@ -1098,7 +1116,7 @@ class LedgerMachine(RuleBasedStateMachine):
         sent = sum(row.sent for row in self.model.rows.values())
         assert self.ledger.begin_run(LONGEST).found_unanswered == sent
         for row in self.model.rows.values():
-            if row.token is not None:
+            if row.claim_id is not None:
                 self.model.lose(row, self.clock.now)
             if row.state == State.QUEUED and row.due is not None:
                 row.due = min(row.due, self.clock.now + LONGEST)
@@ -1120,7 +1138,7 @@ class LedgerMachine(RuleBasedStateMachine):
             states[state] for state in State
         ]
         assert counts.total == len(rows)
-        assert counts.claimed == sum(row.token is not None for row in rows)
+        assert counts.claimed == sum(row.claim_id is not None for row in rows)
         due = [row.due for row in rows if row.state == State.QUEUED and row.due is not None]
         assert counts.waiting == sum(when > now for when in due)
 
@@ -1133,7 +1151,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.set_clock(self.clock.now + 100_000)
         queued = sum(row.state == State.QUEUED for row in self.model.rows.values())
         self.claim(len(_IDS) + 1, 0.5)
-        assert sum(row.token is not None for row in self.model.rows.values()) == queued
+        assert sum(row.claim_id is not None for row in self.model.rows.values()) == queued
 
 
 LedgerMachine.TestCase.settings = settings(

@@ -17,7 +17,7 @@ import pytest
 import harvester
 from harvester.errors import LedgerError
 from harvester.ledger.keys import from_key, to_key
-from harvester.ledger.protocol import Extent, FoundLine
+from harvester.ledger.protocol import Checkpoint, FoundLine
 from harvester.ledger.reader import reading
 from harvester.ledger.schema import _MIGRATIONS, NEWEST, migrate
 from harvester.ledger.sqlite import SqliteLedger
@@ -191,7 +191,7 @@ def test_a_rebuild_that_an_older_one_began_counts_no_call_twice(output: Path) ->
     lines = [FoundLine(DONE, 1, STARTED / 1000 + 3.456, 3), FoundLine(NEW, 1, STARTED / 1000, 6)]
     with closing(SqliteLedger(ledger_of(output), lambda: STARTED / 1000)) as ledger:
         before = ledger.charged_since(0)
-        ledger.adopt(lines, Extent(6))
+        ledger.adopt(lines, Checkpoint(6))
         assert ledger.charged_since(0) == before + 1
 
 

@@ -21,8 +21,7 @@ from harvester.errors import HarvesterError
 from harvester.ledger.postgres import connection
 from harvester.ledger.postgres.ledger import PostgresLedger
 from harvester.ledger.postgres.membership import Membership
-from harvester.ledger.postgres.steady import PartIdentity
-from harvester.ledger.postgres.steady import Patience as DatabasePatience
+from harvester.ledger.postgres.resilient import PartIdentity, ReconnectPolicy
 from harvester.model import Answer, Fault, Page, Start, StopReason, Summary
 from harvester.output.part import read_part_marker
 from harvester.output.threaded import ThreadedSink
@@ -270,14 +269,14 @@ async def _live(worker: Worker, life: Life) -> Summary:
 
     def ledger_of(part: str) -> PostgresLedger:
         identity = PartIdentity(part, f"host {worker.number}", str(worker.output))
-        patience = DatabasePatience(pause=world.elapse)
+        policy = ReconnectPolicy(pause=world.elapse)
         return WatchedLedger(
             life,
             world.database.url,
             world.database.harvest,
             identity,
             tokens=[_TOKEN],
-            patience=patience,
+            policy=policy,
         )
 
     opened = open_part(config, host, world.database.harvest, ledger_of)

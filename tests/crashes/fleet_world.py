@@ -314,18 +314,18 @@ class WatchedLedger(PostgresLedger):
         world = self._life.world
         if claimed.jobs:
             query = "SELECT count(*) FROM claim WHERE token = %s"
-            made = world.database.one(query, claimed.jobs[0].token)
+            made = world.database.one(query, claimed.jobs[0].claim_id)
             if made != len(claimed.jobs):
                 world.problems.append(f"{self._life} claimed {made}, got {len(claimed.jobs)}")
         return claimed
 
-    def depart(self, jobs: Sequence[Job], lease: float, token: str = "") -> list[Job]:
+    def mark_sent(self, jobs: Sequence[Job], lease: float, token: str = "") -> list[Job]:
         """Depart, and see that no stop was recorded before."""
         life = self._life
         stopped = life.session in life.world.stops
         for job in jobs:
             life.departed[job.note_id] += 1
-        held = super().depart(jobs, lease, token)
+        held = super().mark_sent(jobs, lease, token)
         for job in set(jobs).difference(held):
             life.departed[job.note_id] -= 1
         if held and stopped:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from harvester.ledger.postgres import adoption, claims, records, runs, steady
-from harvester.ledger.postgres.work import Row, Work
-from harvester.ledger.protocol import Asked, Opening
+from harvester.ledger.postgres import adoption, claims, records, resilient, runs
+from harvester.ledger.postgres.transaction import Row, Transaction
+from harvester.ledger.protocol import RunRequest, StartedRun
 from harvester.model import Job
 from tests.crashes.fleet_play import Stage
 from tests.crashes.fleet_story import story_of
@@ -21,8 +21,8 @@ Mutation = Callable[[pytest.MonkeyPatch], None]
 
 
 def record_ignores_claim_tokens(patch: pytest.MonkeyPatch) -> None:
-    def held(_work: Work, jobs: Sequence[Job]) -> list[Row]:
-        return [(job.seq, job.token, 0, None) for job in jobs]
+    def held(_work: Transaction, jobs: Sequence[Job]) -> list[Row]:
+        return [(job.seq, job.claim_id, 0, None) for job in jobs]
 
     patch.setattr(records, "held", held)
 
@@ -39,34 +39,34 @@ def calls_overtaken_by_another_are_forgotten(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(adoption, "_leave_out", lambda *_: None)
 
 
-def depart_does_not_look(patch: pytest.MonkeyPatch) -> None:
-    depart = claims.depart
+def mark_does_not_look(patch: pytest.MonkeyPatch) -> None:
+    mark_sent = claims.mark_sent
 
-    def depart_all(
-        work: Work, jobs: Sequence[Job], lease: float, tokens: Sequence[str]
+    def mark_all(
+        tx: Transaction, jobs: Sequence[Job], lease: float, tokens: Sequence[str]
     ) -> list[int]:
-        depart(work, jobs, lease, tokens)
+        mark_sent(tx, jobs, lease, tokens)
         return [job.seq for job in jobs]
 
-    patch.setattr(claims, "depart", depart_all)
+    patch.setattr(claims, "mark_sent", mark_all)
 
 
-def depart_heeds_no_stop(patch: pytest.MonkeyPatch) -> None:
-    depart = claims.depart
+def mark_heeds_no_stop(patch: pytest.MonkeyPatch) -> None:
+    mark_sent = claims.mark_sent
 
-    def depart_on(
-        work: Work, jobs: Sequence[Job], lease: float, tokens: Sequence[str]
+    def mark_on(
+        tx: Transaction, jobs: Sequence[Job], lease: float, tokens: Sequence[str]
     ) -> list[int]:
-        return depart(work, jobs, lease, [f"not {token}" for token in tokens])
+        return mark_sent(tx, jobs, lease, [f"not {token}" for token in tokens])
 
-    patch.setattr(claims, "depart", depart_on)
+    patch.setattr(claims, "mark_sent", mark_on)
 
 
 def lapsed_claims_forget_that_they_were_sent(patch: pytest.MonkeyPatch) -> None:
     lose = claims.lose
 
-    def lose_unsent(work: Work, rows: Sequence[Row], how: str) -> int:
-        return lose(work, [(*row[:3], None) for row in rows], how)
+    def lose_unsent(tx: Transaction, rows: Sequence[Row], how: str) -> int:
+        return lose(tx, [(*row[:3], None) for row in rows], how)
 
     patch.setattr(claims, "lose", lose_unsent)
 
@@ -74,8 +74,8 @@ def lapsed_claims_forget_that_they_were_sent(patch: pytest.MonkeyPatch) -> None:
 def a_dead_run_forgets_what_it_sent(patch: pytest.MonkeyPatch) -> None:
     lose = claims.lose
 
-    def lose_unsent(work: Work, rows: Sequence[Row], how: str) -> int:
-        return lose(work, [(*row[:3], None) for row in rows], how)
+    def lose_unsent(tx: Transaction, rows: Sequence[Row], how: str) -> int:
+        return lose(tx, [(*row[:3], None) for row in rows], how)
 
     patch.setattr(runs, "lose", lose_unsent)
 
@@ -83,25 +83,25 @@ def a_dead_run_forgets_what_it_sent(patch: pytest.MonkeyPatch) -> None:
 def a_beginning_run_loses_the_claims_of_all(patch: pytest.MonkeyPatch) -> None:
     begin = runs.begin_run
 
-    def begin_alone(work: Work, longest_delay: float, asked: Asked) -> Opening:
-        rows = work.ask("SELECT seq, token, run, sent_at FROM claim")
-        claims.lose(work, [(*row[:3], None) for row in rows], "")
-        return begin(work, longest_delay, asked)
+    def begin_alone(tx: Transaction, longest_delay: float, request: RunRequest) -> StartedRun:
+        rows = tx.ask("SELECT seq, token, run, sent_at FROM claim")
+        claims.lose(tx, [(*row[:3], None) for row in rows], "")
+        return begin(tx, longest_delay, request)
 
     patch.setattr(runs, "begin_run", begin_alone)
 
 
 def a_lost_answer_to_a_commit_means_once_more(patch: pytest.MonkeyPatch) -> None:
-    tried = steady._Tried  # noqa: SLF001 - what is mutated
+    tried = resilient._Attempted  # noqa: SLF001 - what is mutated
 
     def untried(_op: int, result: Any) -> Any:  # noqa: ANN401 - of any transaction
         return tried(-1, result)
 
-    patch.setattr(steady, "_Tried", untried)
+    patch.setattr(resilient, "_Attempted", untried)
 
 
 def what_is_not_sent_is_not_given_back(patch: pytest.MonkeyPatch) -> None:
-    def release(work: Work, jobs: Sequence[Job]) -> None:
+    def release(tx: Transaction, jobs: Sequence[Job]) -> None:
         """Leave them all."""
 
     patch.setattr(claims, "release", release)
@@ -114,8 +114,8 @@ MUTATIONS: dict[Mutation, int] = {
     adopted_lines_are_not_counted: 2,
     adopted_lines_leave_their_calls_unanswered: 2,
     calls_overtaken_by_another_are_forgotten: 140,
-    depart_does_not_look: 2,
-    depart_heeds_no_stop: 21,
+    mark_does_not_look: 2,
+    mark_heeds_no_stop: 21,
     lapsed_claims_forget_that_they_were_sent: 17,
     a_dead_run_forgets_what_it_sent: 1,
     a_beginning_run_loses_the_claims_of_all: 0,

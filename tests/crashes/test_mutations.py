@@ -15,7 +15,7 @@ from harvester.api.wire import End, Wire
 from harvester.engine import answers, open_output, recorder
 from harvester.engine.recorder import Recorder
 from harvester.ledger.bulk import Bulk
-from harvester.ledger.protocol import Asked, Extent, FoundLine, Opening
+from harvester.ledger.protocol import Checkpoint, FoundLine, RunRequest, StartedRun
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import Job, Outcome
 from harvester.observe.outlet import Outlet
@@ -35,12 +35,12 @@ def commit_before_write(patch: pytest.MonkeyPatch) -> None:
     async def committed_first(self: Recorder) -> None:
         group = self._unwritten
         lines = [outcome.line for outcome in group if outcome.line is not None]
-        extent = (await self._sink.append([]))[1]
-        ends, length = [], extent.length
+        checkpoint = (await self._sink.append([]))[1]
+        ends, length = [], checkpoint.length
         for line in lines:
             length += len(line)
             ends.append(length)
-        self._ledger.record(group, ends, Extent(length, b"".join(lines)[-64:]))
+        self._ledger.record(group, ends, Checkpoint(length, b"".join(lines)[-64:]))
         await write(self)
 
     patch.setattr(Recorder, "_write", committed_first)
@@ -54,9 +54,9 @@ def torn_tail_not_cut(patch: pytest.MonkeyPatch) -> None:
 
 
 def nothing_adopted(patch: pytest.MonkeyPatch) -> None:
-    def adopt(self: SqliteLedger, _lines: Sequence[FoundLine], extent: Extent) -> int:
+    def adopt(self: SqliteLedger, _lines: Sequence[FoundLine], checkpoint: Checkpoint) -> int:
         with self._transaction():
-            self._vouch(extent)
+            self._checkpoint(checkpoint)
         return 0
 
     patch.setattr(SqliteLedger, "adopt", adopt)
@@ -74,8 +74,8 @@ def claims_of_dead_runs_are_kept(patch: pytest.MonkeyPatch) -> None:
 def backoff_lost_on_resume(patch: pytest.MonkeyPatch) -> None:
     begin = SqliteLedger.begin_run
 
-    def begin_at_once(self: SqliteLedger, _longest_delay: float, asked: Asked) -> Opening:
-        return begin(self, 0.0, asked)
+    def begin_at_once(self: SqliteLedger, _longest_delay: float, request: RunRequest) -> StartedRun:
+        return begin(self, 0.0, request)
 
     patch.setattr(SqliteLedger, "begin_run", begin_at_once)
 
@@ -90,10 +90,10 @@ def slow_down_costs_an_attempt(patch: pytest.MonkeyPatch) -> None:
 
 
 def departures_not_recorded(patch: pytest.MonkeyPatch) -> None:
-    def depart(self: SqliteLedger, jobs: Sequence[Job], _lease: float) -> list[Job]:
+    def mark_sent(self: SqliteLedger, jobs: Sequence[Job], _lease: float) -> list[Job]:
         return self._held(jobs)
 
-    patch.setattr(SqliteLedger, "depart", depart)
+    patch.setattr(SqliteLedger, "mark_sent", mark_sent)
 
 
 def no_backoff(patch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ Starts = list[float]
 class Host:
     """One host that starts a call whenever it may; its starts in loop seconds.
 
-    `depart` is done between its turn and its start, as calls are recorded then.
+    `mark_sent` is done between its turn and its start, as calls are recorded then.
     """
 
     def __init__(self, depart: Callable[[int], None] = lambda _nth: None) -> None:

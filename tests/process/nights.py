@@ -8,7 +8,7 @@ from pathlib import Path
 from aiohttp import web
 
 from harvester.api.endpoints import DEFAULT_ENDPOINT
-from harvester.ledger.protocol import Extent, Identity
+from harvester.ledger.protocol import Checkpoint, Identity
 from harvester.ledger.reader import ledger_path
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import Job, Outcome, State
@@ -45,7 +45,7 @@ def earlier_nights(output: Path, ids: list[str]) -> None:
         ledger.begin_run(120.0)
         for minute in range(40):
             jobs = ledger.claim(20 - minute % 7, 100.0).jobs
-            ledger.record([failure(job, minute) for job in jobs], (), Extent())
+            ledger.record([failure(job, minute) for job in jobs], (), Checkpoint())
             now += 60
         ledger.finish_run("SIGTERM", 143)
         now += DAY - 40 * 60

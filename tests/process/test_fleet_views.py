@@ -14,7 +14,7 @@ import pytest
 
 from harvester.ledger.hosts import ALIVE_FOR
 from harvester.ledger.postgres import membership
-from harvester.ledger.protocol import Extent, FoundLine, Identity
+from harvester.ledger.protocol import Checkpoint, FoundLine, Identity
 from harvester.model import Job, Judgement, Verdict
 from harvester.output.lines import make_line, read_head
 from harvester.output.part import PartMarker, write_part_marker
@@ -240,7 +240,7 @@ def test_what_was_paid_for_twice_is_in_its_place_in_any_order(fleet: Fleet) -> N
                 for text in fleet.part(name).read_bytes().splitlines(keepends=True):
                     end += len(text)
                     found.append(head_of(text, end))
-                ledger.adopt(found, Extent(end, text[-64:]))
+                ledger.adopt(found, Checkpoint(end, text[-64:]))
         good = fleet.verify("a", "b")
         assert good.code == 0, good.text
         assert good.out == "good: 2 parts, 7 lines, 4 notes, 3 older lines; 3 paid for twice\n"

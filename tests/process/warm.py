@@ -43,7 +43,7 @@ _LOADED = (
     "harvester.cli.simulate",
     "harvester.simulator.server",
     "harvester.output.merge",
-    "harvester.ledger.newest",
+    "harvester.ledger.latest_lines",
     "harvester.console.dry_run",
     "harvester.console.failures",
     "harvester.observe.metrics",
@@ -53,7 +53,7 @@ _LOADED = (
     "harvester.ledger.postgres.membership",
     "harvester.ledger.postgres.reading",
     "harvester.ledger.postgres.retrying",
-    "harvester.ledger.postgres.steady",
+    "harvester.ledger.postgres.resilient",
     "harvester.report.page",
 )
 _LENGTH = struct.Struct("!I")

@@ -52,5 +52,5 @@ def test_a_job_that_is_sent_again_is_not_as_old_as_its_first_call() -> None:
     departures = Departures(flying, clock)
     departures.look()
     clock.now += 60
-    flying[1] = Job(1, "a", token=1, attempts=1)
+    flying[1] = Job(1, "a", claim_id=1, attempts=1)
     assert departures.oldest() == 0.0

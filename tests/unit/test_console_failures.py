@@ -11,7 +11,7 @@ from rich.cells import cell_len
 
 from harvester.cli.failures import failures
 from harvester.console.failures import failure_lines
-from harvester.ledger.protocol import Extent
+from harvester.ledger.protocol import Checkpoint
 from harvester.ledger.reader import FailedJob, ledger_path
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import Outcome, State
@@ -75,7 +75,7 @@ def test_no_form_of_it_steers_the_terminal_whatever_ids_a_ledger_holds(
         ledger.begin_run(1.0)
         ledger.enrol(["a\x1b[31m\x9b2Jb"], None)
         jobs = ledger.claim(1, 10.0).jobs
-        ledger.record([Outcome(job, State.REJECTED, 404, "") for job in jobs], (), Extent())
+        ledger.record([Outcome(job, State.REJECTED, 404, "") for job in jobs], (), Checkpoint())
     said = CliRunner().invoke(failures, [str(output), "--format", form])
     assert said.exit_code == 0, said.output
     assert said.output.count("a") > 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
-from harvester.ledger.protocol import ANY_MARK, Extent
+from harvester.ledger.protocol import ANY_MARK, Checkpoint
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import Outcome, State
 
@@ -21,9 +21,9 @@ def test_what_a_dead_run_did_not_keep_counts_as_started_when_the_next_begins(
         ledger.enrol(["a", "b", "c", "d"], None)
         a, b, c, _ = ledger.claim(4, 100).jobs
         ledger.remember_starts(1, {"ab": [NOW - 1]})
-        ledger.depart([a, b, c], 100)
+        ledger.mark_sent([a, b, c], 100)
         saves = [Outcome(j, State.DONE, 0, "ok", line=b"{}", fetched_at=NOW) for j in (a, b)]
-        ledger.record(saves, [3, 6], Extent(6))
+        ledger.record(saves, [3, 6], Checkpoint(6))
     with closing(SqliteLedger(path, lambda: NOW + 30)) as ledger:
         ledger.begin_run(120)
         unkept = [NOW + 30, NOW + 30]

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harvester.errors import LocalIOError, UsageError
-from harvester.ledger.newest import newest_lines
+from harvester.ledger.latest_lines import latest_line_index
 from harvester.model import Job, Judgement, Verdict
 from harvester.output import lines as lines_module
 from harvester.output import merge as module
@@ -54,7 +54,7 @@ class Folder:
 
     def merge(self, paths: Sequence[Path]) -> tuple[bytes, Merged]:
         target = io.BytesIO()
-        with newest_lines() as newest:
+        with latest_line_index() as newest:
             work = Merge(parts_of(paths), newest, lambda *told: self.torn.append(told))
             work.read()
             merged = work.copy(target)
@@ -146,7 +146,7 @@ def test_a_part_is_taken_as_it_was_at_the_start(folder: Folder) -> None:
     path = folder.part("one", line(1), line(2)[:50])
     parts = parts_of([path])
     target = io.BytesIO()
-    with newest_lines() as newest:
+    with latest_line_index() as newest:
         work = Merge(parts, newest, lambda *told: folder.torn.append(told))
         path.write_bytes(line(1) + line(2) + line(1, 5))
         work.read()
@@ -159,7 +159,7 @@ def test_a_part_is_taken_as_it_was_at_the_start(folder: Folder) -> None:
 @pytest.mark.parametrize("becomes", ["shorter", "another", "other lines"])
 def test_a_part_that_changes_in_between_is_told(folder: Folder, becomes: str) -> None:
     path = folder.part("one", line(20), line(30))
-    with newest_lines() as newest:
+    with latest_line_index() as newest:
         work = Merge(parts_of([path]), newest, lambda *_: None)
         work.read()
         if becomes == "shorter":

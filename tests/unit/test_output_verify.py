@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harvester.errors import DamagedLedgerError, LedgerError, LocalIOError, UsageError
-from harvester.ledger.protocol import Extent, FoundLine, Identity
+from harvester.ledger.protocol import Checkpoint, FoundLine, Identity
 from harvester.ledger.reader import reading
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import Job, Judgement, State, Verdict
@@ -42,8 +42,8 @@ def ledger_of(path: Path) -> Path:
     return path.with_name(path.name + ".ledger")
 
 
-def extent_of(data: bytes) -> Extent:
-    return Extent(len(data), data[-TAIL:])
+def extent_of(data: bytes) -> Checkpoint:
+    return Checkpoint(len(data), data[-TAIL:])
 
 
 def adopt(ledger: SqliteLedger, lines: Lines, since: int = 0) -> None:

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from harvester.errors import LocalIOError, UsageError
-from harvester.ledger.protocol import Extent, Identity
+from harvester.ledger.protocol import Checkpoint, Identity
 from harvester.ledger.reader import reading
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import Outcome, State
@@ -49,7 +49,7 @@ class Night:
         assert len(jobs) == many
         line = b"\n" if state is State.DONE else None
         told = [Outcome(job, state, code, reason, line=line, elapsed=0.2) for job in jobs]
-        assert self._ledger.record(told, range(many) if line else (), Extent(many)) == []
+        assert self._ledger.record(told, range(many) if line else (), Checkpoint(many)) == []
 
     def begin(self) -> None:
         self._ledger.begin_run(120.0)

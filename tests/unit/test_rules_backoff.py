@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harvester.model import Answer, Cause, Fault, Job, Judgement, State, StopReason, Verdict
-from harvester.rules.backoff import RetryLimits, backoff_delay, is_exhausted, tries_after
+from harvester.rules.backoff import RetryLimits, backoff_delay, failures_after, is_exhausted
 from harvester.rules.outcomes import saved, unsaved
 from harvester.rules.verdicts import judge
 
-JOB = Job(7, "a", token=3, attempts=2)
+JOB = Job(7, "a", claim_id=3, attempts=2)
 
 
 def full() -> float:
@@ -44,15 +44,15 @@ def test_jitter_is_full_and_no_count_overflows(
 
 
 @pytest.mark.parametrize(
-    ("cause", "tries"),
+    ("cause", "failures"),
     [
         (Cause.COLLECTION, (2, 2, 3)),
         (Cause.SERVER, (1, 3, 3)),
         (Cause.UNANSWERED, (1, 2, 4)),
     ],
 )
-def test_a_failure_counts_for_its_own_cause(cause: Cause, tries: tuple[int, int, int]) -> None:
-    assert tries_after(Job(1, "a", tries=(1, 2, 3)), cause) == tries
+def test_a_failure_counts_for_its_own_cause(cause: Cause, failures: tuple[int, int, int]) -> None:
+    assert failures_after(Job(1, "a", failures_by_cause=(1, 2, 3)), cause) == failures
 
 
 @pytest.mark.parametrize(
@@ -73,14 +73,14 @@ def test_a_note_that_always_fails_alike_has_so_many_attempts_in_a_run(
 ) -> None:
     job, made = JOB, 1
     while not is_exhausted(job, cause, limits):
-        job = Job(1, "a", tries=tries_after(job, cause))
+        job = Job(1, "a", failures_by_cause=failures_after(job, cause))
         made += 1
     assert made == attempts
 
 
 @pytest.mark.parametrize("unanswered", [0, 1, 2])
 def test_attempts_of_all_causes_count_together(unanswered: int) -> None:
-    job = Job(1, "a", tries=(3 - unanswered, 2, unanswered))
+    job = Job(1, "a", failures_by_cause=(3 - unanswered, 2, unanswered))
     assert is_exhausted(job, Cause.COLLECTION, RetryLimits(6, 2))
     assert not is_exhausted(job, Cause.COLLECTION, RetryLimits(7, 2))
 
@@ -126,26 +126,30 @@ def test_only_a_retry_and_a_reject_cost_an_attempt(
     assert outcome.line is None
     comes_again = (judgement.verdict, state) == (Verdict.RETRY, State.QUEUED) and attempted
     assert outcome.delay == (1.0 if comes_again else 0.0)
-    assert sum(outcome.tries) == (judgement.verdict is Verdict.RETRY and attempted)
+    assert sum(outcome.failures_by_cause) == (judgement.verdict is Verdict.RETRY and attempted)
 
 
 def test_the_delay_grows_with_every_try_of_the_run_whatever_its_cause() -> None:
-    job = Job(1, "a", attempts=50, tries=(1, 1, 1))
+    job = Job(1, "a", attempts=50, failures_by_cause=(1, 1, 1))
     answer = Answer(200, b'{"code":301}')
     outcome = unsaved(job, answer, judge(answer), RetryLimits(), full)
-    assert (outcome.tries, outcome.delay) == ((2, 1, 1), 8.0)
+    assert (outcome.failures_by_cause, outcome.delay) == ((2, 1, 1), 8.0)
 
 
 def test_the_last_attempt_of_a_run_exhausts_the_job() -> None:
-    job = Job(1, "a", attempts=5, tries=(5, 0, 0))
+    job = Job(1, "a", attempts=5, failures_by_cause=(5, 0, 0))
     answer = Answer(200, b'{"code":301}')
     outcome = unsaved(job, answer, judge(answer), RetryLimits(), full)
-    assert (outcome.state, outcome.tries, outcome.delay) == (State.EXHAUSTED, (6, 0, 0), 0.0)
+    assert (outcome.state, outcome.failures_by_cause, outcome.delay) == (
+        State.EXHAUSTED,
+        (6, 0, 0),
+        0.0,
+    )
     assert outcome.attempted
 
 
 def test_a_stop_leaves_the_tries_as_they_were() -> None:
-    job = Job(1, "a", tries=(2, 2, 1))
+    job = Job(1, "a", failures_by_cause=(2, 2, 1))
     stop = Judgement(Verdict.STOP, 303, "quota", stop=StopReason.QUOTA)
     outcome = unsaved(job, Answer(429), stop, RetryLimits(), full)
-    assert (outcome.state, outcome.tries) == (State.QUEUED, (2, 2, 1))
+    assert (outcome.state, outcome.failures_by_cause) == (State.QUEUED, (2, 2, 1))

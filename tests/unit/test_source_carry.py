@@ -27,7 +27,7 @@ def read(path: Path, carry: Carry | None, size: int = 10_000) -> list[Page]:
 
 def carried(path: Path, names: str) -> dict[str, Any]:
     pages = read(path, parse_carry(names))
-    return {key: json.loads(text) for page in pages for key, text in page.carried.items()}
+    return {key: json.loads(text) for page in pages for key, text in page.extra_fields.items()}
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -38,13 +38,15 @@ def write(folder: Path, name: str, text: str) -> Path:
 
 def test_named_columns_travel_along_in_the_order_named(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", f"owner,noteId,campaign,rest\nLi,{A},春 节,x\n,{B},,\n")
-    found = read(path, parse_carry("campaign, owner"))[0].carried
+    found = read(path, parse_carry("campaign, owner"))[0].extra_fields
     assert found == {A: '{"campaign":"春 节","owner":"Li"}', B: '{"campaign":"","owner":""}'}
 
 
 def test_all_columns_but_the_id_travel_along(tmp_path: Path) -> None:
     path = write(tmp_path, "a.tsv", f"noteId\tcampaign\t\towner\n{A}\tspring\tno name\tLi\n")
-    assert read(path, parse_carry("all"))[0].carried == {A: '{"campaign":"spring","owner":"Li"}'}
+    assert read(path, parse_carry("all"))[0].extra_fields == {
+        A: '{"campaign":"spring","owner":"Li"}'
+    }
 
 
 def test_a_row_too_short_carries_null(tmp_path: Path) -> None:
@@ -101,7 +103,7 @@ def test_standard_input_may_hold_objects_with_more_fields() -> None:
     stdin = io.BytesIO(f'{{"noteId":"{A}","owner":"Li"}}\n{B}\n'.encode())
     (page,) = read_pages(["-"], rule=IdRule(), carry=parse_carry("owner"), stdin=stdin)
     assert page.ids == [A, B]
-    assert page.carried == {A: '{"owner":"Li"}'}
+    assert page.extra_fields == {A: '{"owner":"Li"}'}
 
 
 def test_what_is_carried_stays_with_its_page(tmp_path: Path) -> None:
@@ -110,7 +112,7 @@ def test_what_is_carried_stays_with_its_page(tmp_path: Path) -> None:
     pages = read(write(tmp_path, "a.csv", "noteId,x\n" + rows), parse_carry("x"), size=700)
     assert len(pages) > 5
     for page in pages:
-        assert page.carried == {key: f'{{"x":"{key[-4:]}"}}' for key in page.ids}
+        assert page.extra_fields == {key: f'{{"x":"{key[-4:]}"}}' for key in page.ids}
 
 
 @pytest.mark.parametrize("names", ["", ",", "a,,b", " ", []])
@@ -122,7 +124,7 @@ def test_names_that_are_none_are_refused(names: str | list[str]) -> None:
 def test_nothing_is_carried_unless_asked_for(tmp_path: Path) -> None:
     assert parse_carry(None) is None
     path = write(tmp_path, "a.csv", f"noteId,x\n{A},1\n")
-    assert read(path, None)[0].carried == {}
+    assert read(path, None)[0].extra_fields == {}
 
 
 VALUES = st.recursive(

@@ -13,7 +13,7 @@ import pytest
 from rich.cells import cell_len
 
 from harvester.console.status_text import status_lines
-from harvester.ledger.protocol import Asked, Extent, FoundLine, Identity
+from harvester.ledger.protocol import Checkpoint, FoundLine, Identity, RunRequest
 from harvester.ledger.reader import reading
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import Job, Outcome, State
@@ -60,7 +60,7 @@ class History:
         self._end = 0
 
     def begin(self, rate: float | None = None, cap: int | None = None) -> None:
-        self._ledger.begin_run(120.0, Asked(rate, cap))
+        self._ledger.begin_run(120.0, RunRequest(rate, cap))
 
     def enrol(self, many: int, first: int = 0) -> None:
         self._ledger.enrol([f"{n:024x}" for n in range(first, first + many)], None)
@@ -68,14 +68,14 @@ class History:
     def answer(self, many: int, code: int | None = 0, reason: str = "", **how: Any) -> None:  # noqa: ANN401 - fields of an outcome
         """So many claimed jobs get such an answer."""
         jobs = self._ledger.claim(many, 100.0).jobs
-        self._ledger.depart(jobs, 100.0)
+        self._ledger.mark_sent(jobs, 100.0)
         state = State.DONE if code == 0 else State.QUEUED
         outcomes = [self._outcome(job, code, reason, {"state": state, **how}) for job in jobs]
         saved = [o for o in outcomes if o.line is not None]
         ends = [self._end + n for n in range(1, len(saved) + 1)]
         self._end += len(saved)
         assert len(jobs) == many
-        assert self._ledger.record(outcomes, ends, Extent(self._end)) == []
+        assert self._ledger.record(outcomes, ends, Checkpoint(self._end)) == []
 
     def _outcome(self, job: Job, code: int | None, reason: str, how: dict[str, Any]) -> Outcome:
         line = b"\n" if how["state"] is State.DONE else None
@@ -83,13 +83,13 @@ class History:
         return Outcome(job, code=code, reason=reason, **given)
 
     def leave_in_flight(self, many: int) -> None:
-        self._ledger.depart(self._ledger.claim(many, 100.0).jobs, 100.0)
+        self._ledger.mark_sent(self._ledger.claim(many, 100.0).jobs, 100.0)
 
     def finish(self, reason: str = "done", code: int = 0) -> None:
         self._ledger.finish_run(reason, code)
 
     def adopt(self, line: FoundLine) -> None:
-        self._ledger.adopt([line], Extent(self._end))
+        self._ledger.adopt([line], Checkpoint(self._end))
 
     def status(self, **asked: Any) -> Told:  # noqa: ANN401 - fields of a query
         query = StatusQuery(**{"now": self.now, "zone": SHANGHAI, **asked})

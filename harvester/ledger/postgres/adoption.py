@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from harvester.ledger.postgres.folding import Folded, Known, fold, moment_of
+from harvester.ledger.postgres.reconcile import Known, Reconciled, moment_of, reconcile
 from harvester.ledger.postgres.records import add_activity
-from harvester.ledger.postgres.work import Work, lock
-from harvester.ledger.protocol import Extent, FoundLine
+from harvester.ledger.postgres.transaction import Transaction, lock
+from harvester.ledger.protocol import Checkpoint, FoundLine
 from harvester.ledger.schema import LOST, OVERTAKEN
 from harvester.model import State
 
@@ -130,124 +130,124 @@ class Sent(Struct, frozen=True):
 
 
 def adopt(
-    work: Work, lines: Sequence[FoundLine], extent: Extent, *, is_anew: bool
+    tx: Transaction, lines: Sequence[FoundLine], checkpoint: Checkpoint, *, is_anew: bool
 ) -> tuple[int, int]:
     """Make the jobs of the lines found done; gives how many were not, and how many duplicates."""
-    work.ask(lock("jobs"))
+    tx.ask(lock("jobs"))
     by_note: dict[str, list[FoundLine]] = {}
     for line in lines:
         by_note.setdefault(line.note_id, []).append(line)
     ids = list(by_note)
-    sent = [Sent(*row) for row in work.ask(_CLAIMS, (ids,)) if row[2] is not None]
+    sent = [Sent(*row) for row in tx.ask(_CLAIMS, (ids,)) if row[2] is not None]
     known = {
-        row[0]: Known(row[1], State(row[2]), *row[3:]) for row in work.ask(_KNOWN, (work.part, ids))
+        row[0]: Known(row[1], State(row[2]), *row[3:]) for row in tx.ask(_KNOWN, (tx.part, ids))
     }
-    folded = [
-        fold(known.get(note_id), found, work.part, is_anew=is_anew)
+    reconciled = [
+        reconcile(known.get(note_id), found, tx.part, is_anew=is_anew)
         for note_id, found in by_note.items()
     ]
-    work.vouch(extent)
-    if folded:
-        _write(work, folded, known)
-    paid = [known[f.note_id].seq for f in folded if f.note_id in known for _ in f.paid]
+    tx.checkpoint(checkpoint)
+    if reconciled:
+        _write(tx, reconciled, known)
+    paid = [known[f.note_id].seq for f in reconciled if f.note_id in known for _ in f.paid]
     # Before a run begins, the part's claims are a dead run's: a line found answers its call.
-    own = [] if work.run else [call for call in sent if call.part == work.part]
+    own = [] if tx.run else [call for call in sent if call.part == tx.part]
     answered = [call for call in own if call.seq in paid]
     for call in answered:
         paid.remove(call.seq)
-    _pay(work, folded, paid)
-    _leave_out(work, [call for call in sent if call not in answered])
-    return sum(note.is_new for note in folded), sum(len(note.duplicates) for note in folded)
+    _pay(tx, reconciled, paid)
+    _leave_out(tx, [call for call in sent if call not in answered])
+    return sum(note.is_new for note in reconciled), sum(len(note.duplicates) for note in reconciled)
 
 
-def _write(work: Work, folded: Sequence[Folded], known: dict[str, Known]) -> None:
-    ((last,),) = work.ask("SELECT coalesce(max(seq), 0) FROM job")
-    new = (note.note_id for note in folded if note.note_id not in known)
+def _write(tx: Transaction, reconciled: Sequence[Reconciled], known: dict[str, Known]) -> None:
+    ((last,),) = tx.ask("SELECT coalesce(max(seq), 0) FROM job")
+    new = (note.note_id for note in reconciled if note.note_id not in known)
     seq_of = {note_id: last + n for n, note_id in enumerate(new, 1)}
     seq_of |= {note_id: job.seq for note_id, job in known.items()}
-    work.later("DELETE FROM claim WHERE seq = ANY(%s)", ([job.seq for job in known.values()],))
+    tx.later("DELETE FROM claim WHERE seq = ANY(%s)", ([job.seq for job in known.values()],))
     columns = (
         (seq_of[f.note_id], f.note_id, f.attempts, f.fetched_at, f.part, f.line_end, f.lines)
-        for f in folded
+        for f in reconciled
     )
-    work.later(_WRITE, [list(column) for column in zip(*columns, strict=True)])
-    older = [(seq_of[f.note_id], *line) for f in folded for line in f.older]
+    tx.later(_WRITE, [list(column) for column in zip(*columns, strict=True)])
+    older = [(seq_of[f.note_id], *line) for f in reconciled for line in f.older]
     if older:
-        work.later(_ADD_OLDER, [list(column) for column in zip(*older, strict=True)])
-    again = [(seq_of[f.note_id], d.end, moment_of(d)) for f in folded for d in f.duplicates]
+        tx.later(_ADD_OLDER, [list(column) for column in zip(*older, strict=True)])
+    again = [(seq_of[f.note_id], d.end, moment_of(d)) for f in reconciled for d in f.duplicates]
     if again:
         named = (list(column) for column in zip(*again, strict=True))
-        work.later(_ADD_DUPLICATES, (work.part, work.now, *named))
-    found_again = [(seq_of[f.note_id], f.found_again) for f in folded if f.found_again]
+        tx.later(_ADD_DUPLICATES, (tx.part, tx.now, *named))
+    found_again = [(seq_of[f.note_id], f.found_again) for f in reconciled if f.found_again]
     if found_again:
         named = (list(column) for column in zip(*found_again, strict=True))
-        work.later(_FIND_AGAIN, (*named, work.part))
-    moves = Counter({State.DONE: len(folded)})
+        tx.later(_FIND_AGAIN, (*named, tx.part))
+    moves = Counter({State.DONE: len(reconciled)})
     moves.subtract(job.state for job in known.values())
-    work.shift(moves)
+    tx.shift(moves)
 
 
-def _pay(work: Work, folded: Sequence[Folded], late: Sequence[int]) -> None:
+def _pay(tx: Transaction, reconciled: Sequence[Reconciled], late: Sequence[int]) -> None:
     """Count as charged what is not known as charged; `late` answers came after all, by job."""
-    minutes = Counter(int(line.fetched_at) // 60 for note in folded for line in note.paid)
-    add_activity(work, work.last_run(), [(minute, 0, n, 0) for minute, n in minutes.items()])
+    minutes = Counter(int(line.fetched_at) // 60 for note in reconciled for line in note.paid)
+    add_activity(tx, tx.last_run(), [(minute, 0, n, 0) for minute, n in minutes.items()])
     if late:
-        work.later(_ANSWER, (work.part, list(late), list(late)))
+        tx.later(_ANSWER, (tx.part, list(late), list(late)))
 
 
-def _leave_out(work: Work, calls: Sequence[Sent]) -> None:
+def _leave_out(tx: Transaction, calls: Sequence[Sent]) -> None:
     """Count as unanswered what is out; whoever sent it adopts its line, if it comes."""
     if calls:
         columns = zip(*((call.run, call.seq, call.sent_at) for call in calls), strict=True)
-        work.later(_OUT, [list(column) for column in columns])
+        tx.later(_OUT, [list(column) for column in columns])
 
 
-def forget_lines(work: Work) -> None:
+def forget_lines(tx: Transaction) -> None:
     """Take the notes whose only lines are the part's as queued, and vouch for nothing."""
-    which: dict[str, object] = {"part": work.part, "all": True, "length": 0}
-    work.do(_FORGET, which)
-    work.do(_FORGET_OLDER, which)
-    _drop(work, which)
-    work.vouch(Extent())
-    work.later("UPDATE part SET rebuilding = true WHERE id = %s", (work.part,))
+    which: dict[str, object] = {"part": tx.part, "all": True, "length": 0}
+    tx.do(_FORGET, which)
+    tx.do(_FORGET_OLDER, which)
+    _drop(tx, which)
+    tx.checkpoint(Checkpoint())
+    tx.later("UPDATE part SET rebuilding = true WHERE id = %s", (tx.part,))
 
 
-def lose_lines(work: Work, extent: Extent) -> int:
+def lose_lines(tx: Transaction, checkpoint: Checkpoint) -> int:
     """Queue again the notes whose paid lines a power cut took; gives how many.
 
-    `extent` is what is left of the part.
+    `checkpoint` is what is left of the part.
     """
-    which: dict[str, object] = {"part": work.part, "all": False, "length": extent.length}
-    run = work.last_run()
+    which: dict[str, object] = {"part": tx.part, "all": False, "length": checkpoint.length}
+    run = tx.last_run()
     query = f"SELECT %(run)s, seq, fetched_at, '{LOST}', true FROM job WHERE {_GONE}"
     insert = f"INSERT INTO unanswered (run, seq, sent_at, how, in_activity) {query}"
-    work.do(insert, {**which, "run": run})
-    work.do(_FORGET, which)
-    work.do(_LOSE_DUPLICATES, which)
-    lost = _drop(work, which)
-    work.later(
-        "UPDATE part SET synced = least(synced, %s) WHERE id = %s", (extent.length, work.part)
+    tx.do(insert, {**which, "run": run})
+    tx.do(_FORGET, which)
+    tx.do(_LOSE_DUPLICATES, which)
+    lost = _drop(tx, which)
+    tx.later(
+        "UPDATE part SET synced = least(synced, %s) WHERE id = %s", (checkpoint.length, tx.part)
     )
-    work.vouch(extent)
+    tx.checkpoint(checkpoint)
     return lost
 
 
-def _drop(work: Work, which: dict[str, object]) -> int:
+def _drop(tx: Transaction, which: dict[str, object]) -> int:
     """Let current lines go; a note with a line in another part stays done by that one."""
-    work.do(_INHERIT, which)
-    work.do(_TIDY)
+    tx.do(_INHERIT, which)
+    tx.do(_TIDY)
     is_forgetting = which["all"]
     states = (State.DONE,) if is_forgetting else tuple(State)
-    rows = work.ask(f"SELECT state, count(*) FROM job WHERE {_GONE} GROUP BY state", which)
+    rows = tx.ask(f"SELECT state, count(*) FROM job WHERE {_GONE} GROUP BY state", which)
     moves = Counter({State(state): -many for state, many in rows if state in states})
     queued = -sum(moves.values())
     moves[State.QUEUED] += queued
     is_queued = "state = 1" if is_forgetting else "true"
-    work.do(
+    tx.do(
         f"UPDATE job SET due = CASE WHEN {is_queued} THEN %(now)s ELSE due END,"
         f" state = CASE WHEN {is_queued} THEN 0 ELSE state END,"
         f" part = NULL, line_end = NULL, lines = lines - 1 WHERE {_GONE}",
-        {**which, "now": work.now},
+        {**which, "now": tx.now},
     )
-    work.shift(moves)
+    tx.shift(moves)
     return queued

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from harvester.ledger.postgres.work import Row, Work, lock, text_of
+from harvester.ledger.postgres.transaction import Row, Transaction, lock, text_of
 from harvester.ledger.schema import LOST
 from harvester.model import Job
 from harvester.rules.budget import Limits, Spent, calls_allowed, is_reached
@@ -81,65 +81,65 @@ class Caps(Struct, frozen=True):
 
 
 class Want(Struct, frozen=True):
-    """A claim to be made, named by `token`; new jobs are looked for behind `frontier`."""
+    """A claim to be made, named by `claim_id`; new jobs are looked for behind `frontier`."""
 
     limit: int
     lease: float
-    token: int
+    claim_id: int
     held: Collection[Job]
     frontier: int
     caps: Caps
 
 
-def claim(work: Work, want: Want) -> tuple[list[Row], float | None, str | None]:
+def claim(tx: Transaction, want: Want) -> tuple[list[Row], float | None, str | None]:
     """Claim jobs; gives their rows, when to ask again, and the name of a cap that is used up."""
     if want.caps.is_set:
-        work.ask(lock("caps"))
-    _lapse(work, want)
-    room, reached = _room(work, want)
-    rows = _take(work, replace(want, limit=room)) if room else []
-    return rows, _delay(work, want, len(rows), room), reached
+        tx.ask(lock("caps"))
+    _lapse(tx, want)
+    room, reached = _room(tx, want)
+    rows = _take(tx, replace(want, limit=room)) if room else []
+    return rows, _delay(tx, want, len(rows), room), reached
 
 
-def _lapse(work: Work, want: Want) -> None:
+def _lapse(tx: Transaction, want: Want) -> None:
     """Lose the claims whose leases have lapsed, but renew those of jobs still worked on."""
-    rows = work.ask(_LAPSED)
+    rows = tx.ask(_LAPSED)
     if not rows:
         return
     names = {(row[0], row[1]) for row in rows}
-    kept = {(job.seq, job.token) for job in want.held} & names
+    kept = {(job.seq, job.claim_id) for job in want.held} & names
     if kept:
-        extend(work, kept, want.lease)
-    lose(work, [row for row in rows if (row[0], row[1]) not in kept], "its lease lapsed")
+        extend(tx, kept, want.lease)
+    lose(tx, [row for row in rows if (row[0], row[1]) not in kept], "its lease lapsed")
 
 
-def extend(work: Work, names: Iterable[tuple[int, int]], lease: float) -> None:
-    """Hold claims, by number and token, for so many seconds from now."""
+def extend(tx: Transaction, names: Iterable[tuple[int, int]], lease: float) -> None:
+    """Hold claims, by number and claim id, for so many seconds from now."""
     seqs, tokens = _columns(names)
-    work.do(
+    tx.do(
         f"UPDATE claim SET until = %s FROM {_NAMED}"
         " WHERE claim.seq = named.seq AND claim.token = named.token",
-        (work.now + round(lease * 1000), seqs, tokens),
+        (tx.now + round(lease * 1000), seqs, tokens),
     )
 
 
-def lose(work: Work, rows: Sequence[Row], how: str) -> int:
+def lose(tx: Transaction, rows: Sequence[Row], how: str) -> int:
     """End claims nobody will record; those that were sent are unanswered. Gives how many.
 
-    `rows` are number, token, run and moment of sending; their claims are locked.
+    `rows` are number, claim id, run and moment of sending; their claims are locked.
     """
     if not rows:
         return 0
     seqs = [row[0] for row in rows]
     sent = [row for row in rows if row[3] is not None]
-    work.do("DELETE FROM claim WHERE seq = ANY(%s)", (seqs,))
-    work.do(
+    tx.do("DELETE FROM claim WHERE seq = ANY(%s)", (seqs,))
+    tx.do(
         "UPDATE job SET due = %s, attempts = attempts + named.sent"
         " FROM unnest(%s::bigint[], %s::int[]) AS named (seq, sent) WHERE job.seq = named.seq",
-        (work.now, seqs, [int(row[3] is not None) for row in rows]),
+        (tx.now, seqs, [int(row[3] is not None) for row in rows]),
     )
     if sent:
-        work.do(
+        tx.do(
             "INSERT INTO unanswered (run, seq, sent_at, how, in_activity)"
             " SELECT run, seq, sent_at, %s, false"
             " FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS lost (run, seq, sent_at)",
@@ -148,13 +148,13 @@ def lose(work: Work, rows: Sequence[Row], how: str) -> int:
     return len(sent)
 
 
-def _room(work: Work, want: Want) -> tuple[int, str | None]:
+def _room(tx: Transaction, want: Want) -> tuple[int, str | None]:
     """How many jobs may be claimed, and the name of a cap that is used up."""
     if not want.caps.is_set:
         return want.limit, None
     moment = round(want.caps.day_began() * 1000)
-    values = {"run": work.run, "minute": moment // 60_000, "moment": moment}
-    ((outstanding, charged, recorded, lost, unrecorded, today),) = work.ask(_USED, values)
+    values = {"run": tx.run, "minute": moment // 60_000, "moment": moment}
+    ((outstanding, charged, recorded, lost, unrecorded, today),) = tx.ask(_USED, values)
     spent = Spent(charged, recorded + unrecorded, charged, lost, today)
     reached = is_reached(want.caps.limits, spent)
     # A call in flight is no call of `Spent` here: it is counted once it is recorded or lost.
@@ -163,43 +163,43 @@ def _room(work: Work, want: Want) -> tuple[int, str | None]:
     return (want.limit if room is None else min(want.limit, room)), reached
 
 
-def _take(work: Work, want: Want) -> list[Row]:
+def _take(tx: Transaction, want: Want) -> list[Row]:
     """Claim up to the limit; holes that dead hosts left before the frontier are looked for once."""
     rows: list[Row] = []
-    until = work.now + round(want.lease * 1000)
+    until = tx.now + round(want.lease * 1000)
     for frontier in dict.fromkeys((want.frontier, 0)):
         values = {
-            "now": work.now,
+            "now": tx.now,
             "limit": want.limit - len(rows),
             "frontier": frontier,
         }
-        found = work.ask(_FIND, values)
+        found = tx.ask(_FIND, values)
         seqs = [row[0] for row in found]
-        taken = {seq for (seq,) in work.ask(_CLAIM, (want.token, until, work.run, seqs))}
+        taken = {seq for (seq,) in tx.ask(_CLAIM, (want.claim_id, until, tx.run, seqs))}
         rows += [row for row in found if row[0] in taken]
         if len(rows) == want.limit:
             break
     return rows
 
 
-def _delay(work: Work, want: Want, taken: int, room: int) -> float | None:
+def _delay(tx: Transaction, want: Want, taken: int, room: int) -> float | None:
     """When to ask again, in seconds; None if nothing is queued but what this run holds."""
     if taken == want.limit:
         return 0.0
     if taken == room:
         return _ASK_AGAIN
-    ((due, others_claim, new),) = work.ask(_NEXT, (work.run,))
+    ((due, others_claim, new),) = tx.ask(_NEXT, (tx.run,))
     delays = [_ASK_AGAIN] * others_claim + [_SOON] * new
     if due is not None:
-        delays.append((due - work.now) / 1000 if due > work.now else _SOON)
+        delays.append((due - tx.now) / 1000 if due > tx.now else _SOON)
     return min(delays, default=None)
 
 
-def job_of(row: Row, token: int, run: int) -> Job:
+def job_of(row: Row, claim_id: int, run: int) -> Job:
     """A claimed job of a run."""
-    seq, note_id, attempts, tried_in, collection, server, unanswered, carried, _ = row
-    tries = (collection, server, unanswered) if tried_in == run else (0, 0, 0)
-    return Job(seq, note_id, token, attempts, tries, carried)
+    seq, note_id, attempts, tried_in, collection, server, unanswered, extra, _ = row
+    failures = (collection, server, unanswered) if tried_in == run else (0, 0, 0)
+    return Job(seq, note_id, claim_id, attempts, failures, extra)
 
 
 def frontier_of(rows: Sequence[Row], before: int) -> int:
@@ -207,14 +207,14 @@ def frontier_of(rows: Sequence[Row], before: int) -> int:
     return max((row[0] for row in rows if row[8] is None), default=before)
 
 
-def held(work: Work, jobs: Sequence[Job]) -> list[Row]:
-    """Lock the claims that still hold; gives number, token, run and moment of sending."""
-    return work.ask(_HELD, names_of(jobs))
+def held(tx: Transaction, jobs: Sequence[Job]) -> list[Row]:
+    """Lock the claims that still hold; gives number, claim id, run and moment of sending."""
+    return tx.ask(_HELD, names_of(jobs))
 
 
 def names_of(jobs: Sequence[Job]) -> tuple[list[int], list[int]]:
-    """Numbers and tokens in the order in which all lock them."""
-    return _columns((job.seq, job.token) for job in jobs)
+    """Numbers and claim ids in the order in which all lock them."""
+    return _columns((job.seq, job.claim_id) for job in jobs)
 
 
 def _columns(names: Iterable[tuple[int, int]]) -> tuple[list[int], list[int]]:
@@ -222,12 +222,14 @@ def _columns(names: Iterable[tuple[int, int]]) -> tuple[list[int], list[int]]:
     return [name[0] for name in ordered], [name[1] for name in ordered]
 
 
-def depart(work: Work, jobs: Sequence[Job], lease: float, tokens: Sequence[str]) -> list[int]:
+def mark_sent(
+    tx: Transaction, jobs: Sequence[Job], lease: float, tokens: Sequence[str]
+) -> list[int]:
     """Send claimed jobs, unless a stop for all or for each of the API tokens is recorded.
 
     Jobs that a stop keeps here go back at once: who asked takes none of them for its own any more.
     """
-    rows = work.ask(
+    rows = tx.ask(
         f"UPDATE claim SET sent_at = now_ms(), until = now_ms() + %s FROM {_NAMED}"
         " WHERE claim.seq = named.seq AND claim.token = named.token AND NOT EXISTS ("
         "SELECT FROM stop WHERE session = (SELECT session FROM run WHERE id = %s)"
@@ -236,22 +238,22 @@ def depart(work: Work, jobs: Sequence[Job], lease: float, tokens: Sequence[str])
         (
             round(lease * 1000),
             *names_of(jobs),
-            work.run,
+            tx.run,
             ["", *tokens],
             max(1, len(tokens)),
         ),
     )
     if not rows:
-        release(work, jobs)
+        release(tx, jobs)
     return [row[0] for row in rows]
 
 
-def release(work: Work, jobs: Sequence[Job]) -> None:
+def release(tx: Transaction, jobs: Sequence[Job]) -> None:
     """Give claimed jobs back unsent."""
-    rows = held(work, jobs)
-    lose(work, [(*row[:3], None) for row in rows], "")
+    rows = held(tx, jobs)
+    lose(tx, [(*row[:3], None) for row in rows], "")
 
 
-def abandon(work: Work, jobs: Sequence[Job], how: str) -> None:
+def abandon(tx: Transaction, jobs: Sequence[Job], how: str) -> None:
     """Give sent jobs back whose answers will not be awaited."""
-    lose(work, held(work, jobs), how)
+    lose(tx, held(tx, jobs), how)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from harvester.ledger.postgres.work import Work, lock, text_of
+from harvester.ledger.postgres.transaction import Transaction, lock, text_of
 from harvester.ledger.protocol import Enrolled
 from harvester.ledger.schema import NO_CODE
 from harvester.model import State
@@ -42,39 +42,44 @@ SELECT state, count(*) FROM moved GROUP BY state
 
 
 def enrol(
-    work: Work, ids: Sequence[str], refresh_before: float | None, carried: Mapping[str, str]
+    tx: Transaction,
+    ids: Sequence[str],
+    refresh_before: float | None,
+    extra_fields: Mapping[str, str],
 ) -> Enrolled:
     """Add note ids; see `Ledger.enrol`."""
     refreshed = 0
-    work.do(_ROOM)
+    tx.do(_ROOM)
     with (
-        work.db.cursor() as cursor,
+        tx.db.cursor() as cursor,
         cursor.copy("COPY named (n, note_id, carried) FROM STDIN") as copy,
     ):
         for n, note_id in enumerate(ids, 1):
-            text = carried.get(note_id)
+            text = extra_fields.get(note_id)
             copy.write_row((n, note_id, None if text is None else text_of(text)))
-    work.ask(lock("jobs"))
+    tx.ask(lock("jobs"))
     if refresh_before is not None:
-        refreshed = work.do(_REFRESH, (work.now, round(refresh_before * 1000)))
-    added = work.do(_ADD)
-    if carried:
-        work.later(_CARRY)
-    work.shift(Counter({State.QUEUED: added + refreshed, State.DONE: -refreshed}))
+        refreshed = tx.do(_REFRESH, (tx.now, round(refresh_before * 1000)))
+    added = tx.do(_ADD)
+    if extra_fields:
+        tx.later(_CARRY)
+    tx.shift(Counter({State.QUEUED: added + refreshed, State.DONE: -refreshed}))
     return Enrolled(added, refreshed)
 
 
-def refresh(work: Work, before: float) -> int:
+def refresh(tx: Transaction, before: float) -> int:
     """Queue again all that is done and older; gives how many."""
-    many = work.do(
+    many = tx.do(
         "UPDATE job SET state = 0, due = %s WHERE state = 1 AND fetched_at < %s",
-        (work.now, round(before * 1000)),
+        (tx.now, round(before * 1000)),
     )
-    work.shift(Counter({State.QUEUED: many, State.DONE: -many}))
+    tx.shift(Counter({State.QUEUED: many, State.DONE: -many}))
     return many
 
 
-def retry(work: Work, states: Sequence[State], codes: Sequence[int], ids: Sequence[str]) -> int:
+def retry(
+    tx: Transaction, states: Sequence[State], codes: Sequence[int], ids: Sequence[str]
+) -> int:
     """Queue failed jobs again; empty `codes` or `ids` mean any. Gives how many."""
     where = ["state >= 2", "state = ANY(%s)"]
     values: list[object] = [[int(state) for state in states]]
@@ -84,18 +89,18 @@ def retry(work: Work, states: Sequence[State], codes: Sequence[int], ids: Sequen
     if ids:
         where.append("note_id = ANY(%s)")
         values.append(list(ids))
-    return _requeue(work, " AND ".join(where), values)
+    return _requeue(tx, " AND ".join(where), values)
 
 
-def requeue(work: Work, seqs: Sequence[int]) -> int:
+def requeue(tx: Transaction, seqs: Sequence[int]) -> int:
     """Queue failed jobs again, by their numbers; gives how many."""
-    return _requeue(work, "state >= 2 AND seq = ANY(%s)", [list(seqs)])
+    return _requeue(tx, "state >= 2 AND seq = ANY(%s)", [list(seqs)])
 
 
-def _requeue(work: Work, where: str, values: Sequence[object]) -> int:
-    rows = work.ask(_REQUEUE.format(where), (*values, work.now))
+def _requeue(tx: Transaction, where: str, values: Sequence[object]) -> int:
+    rows = tx.ask(_REQUEUE.format(where), (*values, tx.now))
     moves = Counter({State(state): -many for state, many in rows})
     total = -sum(moves.values())
     moves[State.QUEUED] = total
-    work.shift(moves)
+    tx.shift(moves)
     return total

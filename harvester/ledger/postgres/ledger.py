@@ -12,18 +12,26 @@ from harvester.errors import UsageError
 from harvester.ledger.postgres import adoption, claims, intake, records, runs
 from harvester.ledger.postgres.claims import Caps, Want
 from harvester.ledger.postgres.connection import Address, Connection
-from harvester.ledger.postgres.folding import moment_of
+from harvester.ledger.postgres.reconcile import moment_of
+from harvester.ledger.postgres.resilient import PartIdentity, ReconnectPolicy, ResilientConnection
 from harvester.ledger.postgres.schema import schema_of
-from harvester.ledger.postgres.steady import PartIdentity, Patience, Steady
-from harvester.ledger.postgres.work import Work
-from harvester.ledger.protocol import Asked, Claimed, Enrolled, Extent, FoundLine, Identity, Opening
+from harvester.ledger.postgres.transaction import Transaction
+from harvester.ledger.protocol import (
+    Checkpoint,
+    Claimed,
+    Enrolled,
+    FoundLine,
+    Identity,
+    RunRequest,
+    StartedRun,
+)
 from harvester.ledger.schema import DAY_MS, LOST
 from harvester.model import Counts, Job, Outcome, State
 
 T = TypeVar("T")
-_NOTHING_ASKED = Asked()
+_NO_REQUEST = RunRequest()
 _NOTHING_CAPPED = Caps()
-_WAITS = Patience()
+_PATIENT = ReconnectPolicy()
 
 
 class PostgresLedger:
@@ -31,7 +39,7 @@ class PostgresLedger:
 
     `url` is `postgresql://...`; `caps` hold for the fleet's session; `tokens` are fingerprints of
     the API tokens that this host calls with. All methods are the `Ledger` protocol's, called
-    directly; while the database is away they wait, as `patience` says.
+    directly; while the database is away they wait, as `policy` says.
 
     Raises, here and in every method, LocalIOError where the database cannot be reached or fails,
     LedgerError for a schema that cannot be used, UsageError for an address, user or right.
@@ -45,7 +53,7 @@ class PostgresLedger:
         *,
         caps: Caps = _NOTHING_CAPPED,
         tokens: Sequence[str] = (),
-        patience: Patience = _WAITS,
+        policy: ReconnectPolicy = _PATIENT,
     ) -> None:
         self.is_damaged = False
         self._harvest = harvest
@@ -55,7 +63,9 @@ class PostgresLedger:
         self._claims = 0
         self._duplicates = 0
         self._frontier = 0
-        self._steady = Steady(Address.parse(url), schema_of(harvest), identity, patience)
+        self._connection = ResilientConnection(
+            Address.parse(url), schema_of(harvest), identity, policy
+        )
         self._is_anew = self._has_not_run()
 
     def _has_not_run(self) -> bool:
@@ -71,7 +81,7 @@ class PostgresLedger:
     @property
     def part(self) -> int:
         """The part's number in the harvest."""
-        return self._steady.part
+        return self._connection.part
 
     @property
     def duplicates(self) -> int:
@@ -85,14 +95,14 @@ class PostgresLedger:
 
     def _one(self, query: str, *values: object) -> Any:  # noqa: ANN401 - a single value of any type
         """One value, or None without any row."""
-        row = self._steady.ask(lambda db: db.execute(query.encode(), values).fetchone())
+        row = self._connection.read(lambda db: db.execute(query.encode(), values).fetchone())
         return None if row is None else row[0]
 
     def _set(self, query: str, *values: object) -> None:
         """Run a statement that may run twice."""
-        self._steady.ask(lambda db: db.execute(query.encode(), values))
+        self._connection.read(lambda db: db.execute(query.encode(), values))
 
-    # Opening and closing
+    # StartedRun and closing
 
     def identity(self) -> Identity | None:
         """What the harvest holds, or None if it was never told."""
@@ -117,7 +127,7 @@ class PostgresLedger:
                         (key, Jsonb(value)),
                     )
 
-        self._steady.ask(tell)
+        self._connection.read(tell)
         held = self.identity()
         if held != identity and held is not None:
             kind = "simulated" if held.simulated else "real"
@@ -126,11 +136,11 @@ class PostgresLedger:
                 "choose another --harvest."
             )
 
-    def extent(self) -> Extent:
+    def checkpoint(self) -> Checkpoint:
         """How much of the part the ledger vouches for."""
         query = "SELECT length, tail FROM part WHERE id = %s"
-        row = self._steady.ask(lambda db: db.execute(query, (self.part,)).fetchone())
-        return Extent() if row is None else Extent(*row)
+        row = self._connection.read(lambda db: db.execute(query, (self.part,)).fetchone())
+        return Checkpoint() if row is None else Checkpoint(*row)
 
     def synced(self) -> int:
         """How many bytes of the part were made durable, at least."""
@@ -144,9 +154,9 @@ class PostgresLedger:
         """Write down which start of the system this run is under."""
         self._set("UPDATE part SET boot = %s WHERE id = %s", boot, self.part)
 
-    def lose_lines(self, extent: Extent) -> int:
+    def lose_lines(self, checkpoint: Checkpoint) -> int:
         """Queue again the jobs whose only paid lines a power cut took; gives how many."""
-        return self._once(partial(adoption.lose_lines, extent=extent), for_long=True)
+        return self._transact(partial(adoption.lose_lines, checkpoint=checkpoint), for_long=True)
 
     def knows(self, line: FoundLine) -> bool:
         """See `DirectLedger.knows`."""
@@ -161,20 +171,20 @@ class PostgresLedger:
             )
         )
 
-    def begin_run(self, longest_delay: float, asked: Asked = _NOTHING_ASKED) -> Opening:
+    def begin_run(self, longest_delay: float, request: RunRequest = _NO_REQUEST) -> StartedRun:
         """Begin a run: what dead runs of this part had claimed is released.
 
         What they had sent is unanswered. No requeued job waits longer than `longest_delay` seconds.
         """
         self._run = 0
-        begin = partial(runs.begin_run, longest_delay=longest_delay, asked=asked)
-        opening = self._once(begin)
+        begin = partial(runs.begin_run, longest_delay=longest_delay, request=request)
+        opening = self._transact(begin)
         self._run, self._claims, self._is_anew = opening.run, 0, False
         return opening
 
     def forget_lines(self) -> None:
         """Take every job done in this part alone as queued, before the part is read anew."""
-        self._once(adoption.forget_lines, for_long=True)
+        self._transact(adoption.forget_lines, for_long=True)
         self._is_anew = True
 
     def is_rebuilding(self) -> bool:
@@ -206,14 +216,14 @@ class PostgresLedger:
 
     def finish_run(self, reason: str, exit_code: int, bad_lines: int = 0) -> None:
         """See `Ledger.finish_run`."""
-        self._once(lambda work: runs.finish_run(work, reason, exit_code, bad_lines))
+        self._transact(lambda tx: runs.finish_run(tx, reason, exit_code, bad_lines))
 
     def close(self) -> None:
         """Close the connection."""
-        self._steady.close()
+        self._connection.close()
 
-    def _once(self, work: Callable[[Work], T], *, for_long: bool = False) -> T:
-        return self._steady.once(work, self._run, for_long=for_long)
+    def _transact(self, work: Callable[[Transaction], T], *, for_long: bool = False) -> T:
+        return self._connection.transact(work, self._run, for_long=for_long)
 
     # The run
 
@@ -221,13 +231,18 @@ class PostgresLedger:
         self,
         ids: Sequence[str],
         refresh_before: float | None,
-        carried: Mapping[str, str] | None = None,
+        extra_fields: Mapping[str, str] | None = None,
     ) -> Enrolled:
         """See `Ledger.enrol`."""
         if not ids:
             return Enrolled()
-        return self._once(
-            partial(intake.enrol, ids=ids, refresh_before=refresh_before, carried=carried or {})
+        return self._transact(
+            partial(
+                intake.enrol,
+                ids=ids,
+                refresh_before=refresh_before,
+                extra_fields=extra_fields or {},
+            )
         )
 
     def end_input(self) -> int:
@@ -236,37 +251,37 @@ class PostgresLedger:
 
     def refresh(self, before: float) -> int:
         """Queue again all that is done and was fetched before a moment in Unix seconds."""
-        return self._once(partial(intake.refresh, before=before), for_long=True)
+        return self._transact(partial(intake.refresh, before=before), for_long=True)
 
     def retry(
         self, states: Sequence[State], codes: Sequence[int] = (), ids: Sequence[str] = ()
     ) -> int:
         """Put failed jobs back in the queue; empty `codes` or `ids` mean any. Gives how many."""
         which = partial(intake.retry, states=states, codes=codes, ids=ids)
-        return self._once(which, for_long=True)
+        return self._transact(which, for_long=True)
 
     def requeue(self, seqs: Sequence[int]) -> None:
         """See `Ledger.requeue`."""
-        self._once(partial(intake.requeue, seqs=seqs))
+        self._transact(partial(intake.requeue, seqs=seqs))
 
     def claim(self, limit: int, lease: float, held: Collection[Job] = ()) -> Claimed:
         """See `Ledger.claim`; within the caps, less what any host has claimed."""
         self._claims += 1
-        token = (self._run << 32) + self._claims
-        want = Want(limit, lease, token, held, self._frontier, self._caps)
-        rows, next_due, reached = self._once(partial(claims.claim, want=want))
+        claim_id = (self._run << 32) + self._claims
+        want = Want(limit, lease, claim_id, held, self._frontier, self._caps)
+        rows, next_due, reached = self._transact(partial(claims.claim, want=want))
         self._frontier = claims.frontier_of(rows, self._frontier)
-        jobs = [claims.job_of(row, token, self._run) for row in rows]
+        jobs = [claims.job_of(row, claim_id, self._run) for row in rows]
         return Claimed(jobs, next_due, reached)
 
     def renew(self, jobs: Sequence[Job], lease: float) -> None:
         """See `Ledger.renew`."""
         if jobs:
-            names = [(job.seq, job.token) for job in jobs]
-            self._once(lambda work: claims.extend(work, names, lease))
+            names = [(job.seq, job.claim_id) for job in jobs]
+            self._transact(lambda tx: claims.extend(tx, names, lease))
 
-    def depart(self, jobs: Sequence[Job], lease: float, token: str = "") -> list[Job]:
-        """See `Ledger.depart`; gives none once a stop is recorded.
+    def mark_sent(self, jobs: Sequence[Job], lease: float, token: str = "") -> list[Job]:
+        """See `Ledger.mark_sent`; gives none once a stop is recorded.
 
         With `token`, the fingerprint of the API token that these calls are made with, a stop of
         that one counts; without, one of all this host's tokens.
@@ -274,32 +289,32 @@ class PostgresLedger:
         if not jobs:
             return []
         tokens = (token,) if token else self._tokens
-        going = partial(claims.depart, jobs=jobs, lease=lease, tokens=tokens)
-        held = set(self._once(going))
+        going = partial(claims.mark_sent, jobs=jobs, lease=lease, tokens=tokens)
+        held = set(self._transact(going))
         return [job for job in jobs if job.seq in held]
 
     def record(
-        self, outcomes: Sequence[Outcome], ends: Sequence[int], extent: Extent
+        self, outcomes: Sequence[Outcome], ends: Sequence[int], checkpoint: Checkpoint
     ) -> list[Outcome]:
         """See `Ledger.record`."""
-        done = partial(records.record, outcomes=outcomes, ends=ends, extent=extent)
-        held = self._once(done)
-        return [o for o in outcomes if (o.job.seq, o.job.token) not in held]
+        done = partial(records.record, outcomes=outcomes, ends=ends, checkpoint=checkpoint)
+        held = self._transact(done)
+        return [o for o in outcomes if (o.job.seq, o.job.claim_id) not in held]
 
     def release(self, jobs: Sequence[Job]) -> None:
         """See `Ledger.release`."""
         if jobs:
-            self._once(partial(claims.release, jobs=jobs))
+            self._transact(partial(claims.release, jobs=jobs))
 
     def abandon(self, jobs: Sequence[Job], how: str) -> None:
         """See `Ledger.abandon`."""
         if jobs:
-            self._once(partial(claims.abandon, jobs=jobs, how=how))
+            self._transact(partial(claims.abandon, jobs=jobs, how=how))
 
-    def adopt(self, lines: Sequence[FoundLine], extent: Extent) -> int:
+    def adopt(self, lines: Sequence[FoundLine], checkpoint: Checkpoint) -> int:
         """See `Ledger.adopt`; a note done already was paid for again, and is listed as that."""
-        found = partial(adoption.adopt, lines=lines, extent=extent, is_anew=self._is_anew)
-        adopted, again = self._once(found)
+        found = partial(adoption.adopt, lines=lines, checkpoint=checkpoint, is_anew=self._is_anew)
+        adopted, again = self._transact(found)
         self._duplicates += again
         return adopted
 
@@ -310,7 +325,7 @@ class PostgresLedger:
             " (SELECT count(*) FROM job WHERE state = 0 AND due > (SELECT now_ms())),"
             " (SELECT count(*) FROM claim)"
         )
-        row = self._steady.ask(lambda db: db.execute(query).fetchone())
+        row = self._connection.read(lambda db: db.execute(query).fetchone())
         jobs, waiting, claimed = ({}, 0, 0) if row is None else row
         queued, done, rejected, exhausted = (jobs[str(int(state))] for state in State)
         return Counts(queued, waiting, claimed, done, rejected, exhausted)

@@ -17,7 +17,7 @@ from psycopg.sql import SQL, Identifier
 from harvester.errors import UsageError
 from harvester.ledger.postgres.connection import Address, Connection, failure, is_away, refusal
 from harvester.ledger.postgres.schema import schema_of
-from harvester.ledger.postgres.work import text_of
+from harvester.ledger.postgres.transaction import text_of
 from harvester.parsing import Rate
 from harvester.rules.shares import Divided, Freeing, Share, divide, reduced
 

@@ -15,7 +15,7 @@ from psycopg.adapt import Buffer, Loader
 from harvester.errors import LedgerError, NoHarvestError
 from harvester.ledger.postgres.connection import Address, Connection, failure, refusal
 from harvester.ledger.postgres.schema import NEWEST, schema_of, version_of
-from harvester.ledger.protocol import Extent
+from harvester.ledger.protocol import Checkpoint
 from harvester.ledger.reader import ExpectedLines, LedgerReader
 
 _PLACE = re.compile(r"\?\d*")
@@ -25,7 +25,7 @@ _AT_ONCE = 5000
 
 
 class PartRow(Struct, frozen=True):
-    """One host's OUTPUT as the ledger knows it; `extent` is what it vouches for.
+    """One host's OUTPUT as the ledger knows it; `checkpoint` is what it vouches for.
 
     `current` are the notes whose current line is in it, `duplicates` its lines paid for again.
     """
@@ -34,7 +34,7 @@ class PartRow(Struct, frozen=True):
     uuid: str
     host: str
     path: str
-    extent: Extent
+    checkpoint: Checkpoint
     current: int
     duplicates: int
 
@@ -89,7 +89,7 @@ class _Snapshot:
 class FleetReader(LedgerReader):
     """Read-only queries over all parts; open one with `reading_fleet`.
 
-    What is of one OUTPUT (`extent`, `length`) is of the part that it was opened for.
+    What is of one OUTPUT (`checkpoint`, `length`) is of the part that it was opened for.
     """
 
     def __init__(self, db: _Snapshot, harvest: str, address: Address, part: str | None) -> None:
@@ -106,11 +106,11 @@ class FleetReader(LedgerReader):
     def require_index(self) -> None:
         """Nothing: the index on note ids is always there."""
 
-    def extent(self) -> Extent:
+    def checkpoint(self) -> Checkpoint:
         """How much of the part the ledger vouches for."""
         query = "SELECT length, tail FROM part WHERE uuid = ?"
         row = self._snapshot.execute(query, (self._part or "",)).fetchone()
-        return Extent() if row is None else Extent(*row)
+        return Checkpoint() if row is None else Checkpoint(*row)
 
     def newest_length(self) -> int:
         """How many bytes of the part the ledger vouches for by now, also within a snapshot."""
@@ -141,7 +141,7 @@ class FleetReader(LedgerReader):
             (0,),
         )
         return [
-            PartRow(number, uuid, host, path, Extent(length, tail), current, duplicates)
+            PartRow(number, uuid, host, path, Checkpoint(length, tail), current, duplicates)
             for number, uuid, host, path, length, tail, current, duplicates in rows
         ]
 

@@ -10,7 +10,7 @@ import psycopg
 from harvester.ledger.postgres import intake
 from harvester.ledger.postgres.connection import Address, failure, refusal
 from harvester.ledger.postgres.schema import schema_of
-from harvester.ledger.postgres.work import Work
+from harvester.ledger.postgres.transaction import Transaction
 from harvester.model import State
 
 # No part and no run has it: the hosts that run count what is theirs, and are not disturbed.
@@ -35,9 +35,9 @@ def retry_in_fleet(
         raise refusal(error, address) from error
     try:
         with closing(db), db.for_long():
-            work = Work(db, _NOBODY, _NOBODY, _NOBODY)
-            many = intake.retry(work, states, codes, ids)
-            work.commit()
+            tx = Transaction(db, _NOBODY, _NOBODY, _NOBODY)
+            many = intake.retry(tx, states, codes, ids)
+            tx.commit()
     except psycopg.Error as error:
         raise failure(error, address) from error
     return many

@@ -3,59 +3,59 @@
 from __future__ import annotations
 
 from harvester.ledger.postgres.claims import lose
-from harvester.ledger.postgres.work import Work, lock
-from harvester.ledger.protocol import Asked, Opening
+from harvester.ledger.postgres.transaction import Transaction, lock
+from harvester.ledger.protocol import RunRequest, StartedRun
 
 # A run counts as alive for so long (ms) before its first heartbeat.
 _UNTIL_FIRST_BEAT = 10_000
 
 
-def begin_run(work: Work, longest_delay: float, asked: Asked) -> Opening:
+def begin_run(tx: Transaction, longest_delay: float, request: RunRequest) -> StartedRun:
     """Begin a run; tells calls found unanswered, and whether others are alive.
 
     The part's earlier runs are dead, since its file is locked; of others only lapsed leases are.
     """
-    work.ask(lock("session"))
-    mine = work.ask(
+    tx.ask(lock("session"))
+    mine = tx.ask(
         "SELECT seq, token, run, sent_at FROM claim WHERE run IN"
         " (SELECT id FROM run WHERE part = %s) ORDER BY seq FOR UPDATE",
-        (work.part,),
+        (tx.part,),
     )
-    unanswered = lose(work, mine, "the run ended")
-    latest = work.now + round(longest_delay * 1000)
-    work.do("UPDATE job SET due = %s WHERE state = 0 AND due > %s", (latest, latest))
-    work.do("DELETE FROM member WHERE part = %s OR alive_until <= %s", (work.part, work.now))
-    session = work.ask("SELECT session FROM member ORDER BY run DESC LIMIT 1")
-    ((run,),) = work.ask(
+    unanswered = lose(tx, mine, "the run ended")
+    latest = tx.now + round(longest_delay * 1000)
+    tx.do("UPDATE job SET due = %s WHERE state = 0 AND due > %s", (latest, latest))
+    tx.do("DELETE FROM member WHERE part = %s OR alive_until <= %s", (tx.part, tx.now))
+    session = tx.ask("SELECT session FROM member ORDER BY run DESC LIMIT 1")
+    ((run,),) = tx.ask(
         "INSERT INTO run (started_at, rate, daily_cap, part, session)"
         " VALUES (%s, %s, %s, %s, 0) RETURNING id",
-        (work.now, asked.rate, asked.daily_cap, work.part),
+        (tx.now, request.rate, request.daily_cap, tx.part),
     )
     joins = session[0][0] if session else run
-    work.later("UPDATE run SET session = %s WHERE id = %s", (joins, run))
-    work.later(
+    tx.later("UPDATE run SET session = %s WHERE id = %s", (joins, run))
+    tx.later(
         "INSERT INTO member VALUES (%s, %s, %s, %s)",
-        (run, work.part, joins, work.now + _UNTIL_FIRST_BEAT),
+        (run, tx.part, joins, tx.now + _UNTIL_FIRST_BEAT),
     )
-    work.later("UPDATE part SET rebuilding = false WHERE id = %s", (work.part,))
-    return Opening(run, unanswered, bool(session))
+    tx.later("UPDATE part SET rebuilding = false WHERE id = %s", (tx.part,))
+    return StartedRun(run, unanswered, bool(session))
 
 
-def finish_run(work: Work, reason: str, exit_code: int, bad_lines: int = 0) -> None:
+def finish_run(tx: Transaction, reason: str, exit_code: int, bad_lines: int = 0) -> None:
     """Write down why the run ended; it is no member any more.
 
     A stop can cut a claim's answer short, so that nobody knows of what it took: it goes back. What
     was sent and is not recorded keeps its claim, since OUTPUT may hold its line.
     """
-    unsent = work.ask(
+    unsent = tx.ask(
         "SELECT seq, token, run, sent_at FROM claim WHERE run = %s AND sent_at IS NULL"
         " ORDER BY seq FOR UPDATE",
-        (work.run,),
+        (tx.run,),
     )
-    lose(work, unsent, "")
-    work.later(
+    lose(tx, unsent, "")
+    tx.later(
         "UPDATE run SET finished_at = %s, reason = %s, exit_code = %s, bad_lines = %s"
         " WHERE id = %s",
-        (work.now, reason, exit_code, bad_lines, work.run),
+        (tx.now, reason, exit_code, bad_lines, tx.run),
     )
-    work.later("DELETE FROM member WHERE run = %s", (work.run,))
+    tx.later("DELETE FROM member WHERE run = %s", (tx.run,))

@@ -20,8 +20,8 @@ SELECT line FROM (
 """
 
 
-class Newest:
-    """Lines numbered from 0 in the order in which they are added; open one with `newest_lines`.
+class LatestLineIndex:
+    """Lines numbered from 0 in the order they are added; open one with `latest_line_index`.
 
     It lies in nameless files of the system's folder for temporary ones, some 60 bytes a line, which
     are gone however the process ends.
@@ -53,7 +53,7 @@ class Newest:
 
 
 @contextmanager
-def newest_lines() -> Iterator[Newest]:
+def latest_line_index() -> Iterator[LatestLineIndex]:
     """A place to put lines in; raises LocalIOError where the disk fails."""
     db = sqlite3.connect("", isolation_level=None)
     try:
@@ -62,7 +62,7 @@ def newest_lines() -> Iterator[Newest]:
         db.execute("CREATE TABLE found (line INTEGER PRIMARY KEY, note_id, fetched_at INTEGER)")
         db.execute("CREATE TABLE older (line INTEGER PRIMARY KEY)")
         db.execute("BEGIN")
-        yield Newest(db)
+        yield LatestLineIndex(db)
     except sqlite3.Error as error:
         raise LocalIOError(
             f"no index of the lines can be kept in the folder for temporary files ({error}): make "

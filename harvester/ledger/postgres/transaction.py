@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 
 from harvester.ledger.postgres.connection import Connection
-from harvester.ledger.protocol import Extent
+from harvester.ledger.protocol import Checkpoint
 from harvester.model import State
 
 Row = tuple[Any, ...]
@@ -18,7 +18,7 @@ Values = Sequence[object] | Mapping[str, object]
 _UNKEPT = re.compile("[\0\ud800-\udfff]")
 
 
-class Work:
+class Transaction:
     """A transaction that begins with its first question and ends with `commit`.
 
     `part` and `run` are whose it is; `op` is its number in the part, one more than the last. Raises
@@ -32,7 +32,7 @@ class Work:
         self._op = op
         self._now: int | None = None
         self._later: list[tuple[str, Values]] = []
-        self._extent: Extent | None = None
+        self._checkpoint: Checkpoint | None = None
 
     @property
     def now(self) -> int:
@@ -75,9 +75,9 @@ class Work:
                 (self.run, [row[0] for row in rows], [row[1] for row in rows]),
             )
 
-    def vouch(self, extent: Extent) -> None:
+    def checkpoint(self, checkpoint: Checkpoint) -> None:
         """Vouch for so much of the part's file."""
-        self._extent = extent
+        self._checkpoint = checkpoint
 
     def commit(self) -> None:
         """Write what was to be written later, take the turn, and commit."""
@@ -86,15 +86,15 @@ class Work:
         with self.db.pipeline():
             for query, values in self._later:
                 self.db.execute(query.encode(), values)
-            extent = self._extent
+            checkpoint = self._checkpoint
             self.db.execute(
                 "UPDATE part SET in_turn = (op = %s - 1), op = %s,"
                 " length = coalesce(%s, length), tail = coalesce(%s, tail) WHERE id = %s",
                 (
                     self._op,
                     self._op,
-                    None if extent is None else extent.length,
-                    None if extent is None else extent.tail,
+                    None if checkpoint is None else checkpoint.length,
+                    None if checkpoint is None else checkpoint.tail,
                     self.part,
                 ),
             )

@@ -29,7 +29,7 @@ class Known(Struct, frozen=True):
     forgotten: int = 0
 
 
-class Folded(Struct):
+class Reconciled(Struct):
     """What becomes of a note.
 
     `lines` are to be added, `older` are (part, fetched_at, line_end) of lines that are not current,
@@ -55,7 +55,9 @@ def moment_of(line: FoundLine) -> int:
     return round(line.fetched_at * 1000)
 
 
-def fold(known: Known | None, lines: Sequence[FoundLine], part: int, *, is_anew: bool) -> Folded:
+def reconcile(
+    known: Known | None, lines: Sequence[FoundLine], part: int, *, is_anew: bool
+) -> Reconciled:
     """Take the lines of one note, in the order of the part.
 
     A note that is done already was paid for again, unless the part is read anew from its beginning:
@@ -63,42 +65,42 @@ def fold(known: Known | None, lines: Sequence[FoundLine], part: int, *, is_anew:
     that line.
     """
     first = lines[0]
-    folded = Folded(first.note_id, moment_of(first), part, first.end, first.attempts)
+    reconciled = Reconciled(first.note_id, moment_of(first), part, first.end, first.attempts)
     rest = lines
     if known is None or not known.lines or known.part is None or known.fetched_at is None:
-        folded.lines, folded.paid, rest = 1, [first], lines[1:]
-        folded.is_new = known is None or known.state is not State.DONE
+        reconciled.lines, reconciled.paid, rest = 1, [first], lines[1:]
+        reconciled.is_new = known is None or known.state is not State.DONE
     else:
-        folded.fetched_at, folded.part, folded.line_end = (
+        reconciled.fetched_at, reconciled.part, reconciled.line_end = (
             known.fetched_at,
             known.part,
             known.line_end,
         )
-        folded.is_new = known.state is not State.DONE
-    is_done = not folded.is_new or rest is not lines
+        reconciled.is_new = known.state is not State.DONE
+    is_done = not reconciled.is_new or rest is not lines
     if known is not None:
-        folded.attempts = max(folded.attempts, known.attempts)
+        reconciled.attempts = max(reconciled.attempts, known.attempts)
     for line in rest:
-        _add(folded, line, part, is_duplicate=is_done and not is_anew)
+        _add(reconciled, line, part, is_duplicate=is_done and not is_anew)
         is_done = True
     if known is not None:
-        folded.found_again = min(known.forgotten, len(folded.paid))
-        del folded.paid[: known.forgotten]
-    return folded
+        reconciled.found_again = min(known.forgotten, len(reconciled.paid))
+        del reconciled.paid[: known.forgotten]
+    return reconciled
 
 
-def _add(folded: Folded, line: FoundLine, part: int, *, is_duplicate: bool) -> None:
+def _add(reconciled: Reconciled, line: FoundLine, part: int, *, is_duplicate: bool) -> None:
     moment = moment_of(line)
-    folded.attempts = max(folded.attempts, line.attempts)
-    if moment == folded.fetched_at:
-        folded.part, folded.line_end = part, line.end
+    reconciled.attempts = max(reconciled.attempts, line.attempts)
+    if moment == reconciled.fetched_at:
+        reconciled.part, reconciled.line_end = part, line.end
         return
-    folded.lines += 1
-    folded.paid.append(line)
+    reconciled.lines += 1
+    reconciled.paid.append(line)
     if is_duplicate:
-        folded.duplicates.append(line)
-    if moment > folded.fetched_at:
-        folded.older.append((folded.part, folded.fetched_at, folded.line_end))
-        folded.fetched_at, folded.part, folded.line_end = moment, part, line.end
+        reconciled.duplicates.append(line)
+    if moment > reconciled.fetched_at:
+        reconciled.older.append((reconciled.part, reconciled.fetched_at, reconciled.line_end))
+        reconciled.fetched_at, reconciled.part, reconciled.line_end = moment, part, line.end
     else:
-        folded.older.append((part, moment, line.end))
+        reconciled.older.append((part, moment, line.end))

@@ -21,7 +21,7 @@ from harvester.ledger.postgres.connection import (
     said_by,
 )
 from harvester.ledger.postgres.schema import migrate
-from harvester.ledger.postgres.work import Work
+from harvester.ledger.postgres.transaction import Transaction
 
 T = TypeVar("T")
 # In seconds.
@@ -38,7 +38,7 @@ class PartIdentity(Struct, frozen=True):
     path: str
 
 
-class Patience(Struct, frozen=True):
+class ReconnectPolicy(Struct, frozen=True):
     """What to do while the database is away.
 
     `give_up` says when to stop waiting for it; `on_away` is told once, with the reason, `on_back`
@@ -53,7 +53,7 @@ class Patience(Struct, frozen=True):
     statement: float = STATEMENT_PATIENCE
 
 
-class _Tried(Generic[T]):
+class _Attempted(Generic[T]):
     """A transaction whose commit was sent: its number, and its result if it came through."""
 
     def __init__(self, op: int, result: T) -> None:
@@ -61,7 +61,7 @@ class _Tried(Generic[T]):
         self.result = result
 
 
-class Steady:
+class ResilientConnection:
     """One part's connection; used from one thread at a time.
 
     The constructor connects, brings the schema up to date, and finds the part or makes it. Raises
@@ -69,12 +69,12 @@ class Steady:
     """
 
     def __init__(
-        self, address: Address, schema: str, identity: PartIdentity, patience: Patience
+        self, address: Address, schema: str, identity: PartIdentity, policy: ReconnectPolicy
     ) -> None:
         self._address = address
         self._schema = schema
         self._identity = identity
-        self._patience = patience
+        self._policy = policy
         self._away = ""
         self._op = 0
         self.part = 0
@@ -86,7 +86,7 @@ class Steady:
     def _connect(self, *, is_first: bool = False) -> Connection:
         name = f"harvester {self._identity.uuid}"
         db = self._address.connect(self._schema, name)
-        db.patience = self._patience.statement
+        db.patience = self._policy.statement
         try:
             if is_first:
                 with db.for_long():
@@ -124,7 +124,7 @@ class Steady:
 
     # Calls
 
-    def ask(self, call: Callable[[Connection], T], *, for_long: bool = False) -> T:
+    def read(self, call: Callable[[Connection], T], *, for_long: bool = False) -> T:
         """Make a call that may be made twice; it waits while the database is away."""
         pause, repeats = _FIRST_PAUSE, 0
         # Given up once, it is not waited for by each of the calls that a run ends with.
@@ -135,7 +135,7 @@ class Steady:
             except psycopg.Error as error:
                 if is_to_repeat(error) and repeats < _MOST_REPEATS:
                     repeats += 1
-                    self._patience.pause(_SHORT_PAUSE)
+                    self._policy.pause(_SHORT_PAUSE)
                     continue
                 if not is_away(error):
                     raise failure(error, self._address) from error
@@ -171,11 +171,11 @@ class Steady:
         told, self._away = self._away, said_by(error)
         self._give_up_or_not(error)
         if not told:
-            self._patience.on_away(f"the {self._address} is away: {self._away}")
-        self._patience.pause(seconds)
+            self._policy.on_away(f"the {self._address} is away: {self._away}")
+        self._policy.pause(seconds)
 
     def _give_up_or_not(self, error: psycopg.Error | None = None) -> None:
-        if self._away and self._patience.give_up():
+        if self._away and self._policy.give_up():
             raise LocalIOError(
                 f"the {self._address} is away ({self._away}): what was paid for is in OUTPUT; "
                 "run the same command again when it is back, it goes on from there."
@@ -184,26 +184,26 @@ class Steady:
     def _came_back(self) -> None:
         if self._away:
             self._away = ""
-            self._patience.on_back()
+            self._policy.on_back()
 
-    def once(self, work: Callable[[Work], T], run: int, *, for_long: bool = False) -> T:
+    def transact(self, work: Callable[[Transaction], T], run: int, *, for_long: bool = False) -> T:
         """Do a transaction exactly once, whenever the connection breaks; gives its result.
 
         Each commit takes the part's next number. Where its answer was lost, the number tells
         whether it came through; if not, `work` is done again.
         """
-        tried: _Tried[T] | None = None
+        tried: _Attempted[T] | None = None
 
         def attempt(db: Connection) -> T:
             nonlocal tried
             if tried is not None and self._op == tried.op:
                 return tried.result
             op = self._op + 1
-            transaction = Work(db, self.part, run, op)
+            transaction = Transaction(db, self.part, run, op)
             result = work(transaction)
-            tried = _Tried(op, result)
+            tried = _Attempted(op, result)
             transaction.commit()
             self._op = op
             return result
 
-        return self.ask(attempt, for_long=for_long)
+        return self.read(attempt, for_long=for_long)
