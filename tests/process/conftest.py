@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from tests.process.warm import Warm
 @pytest.fixture(scope="session")
 def warm() -> Iterator[Warm]:
     """The parent of warm starts, one in each worker process."""
+    # Under nohup, or behind a shell's `&`, these are ignored by whatever is started.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     warm = Warm()
     yield warm
     warm.end()
