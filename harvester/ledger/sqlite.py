@@ -221,7 +221,7 @@ class SqliteLedger:
         return len(lost)
 
     def knows(self, line: FoundLine) -> bool:
-        """See `DirectLedger.knows`."""
+        """See `Ledger.knows`."""
         with self._errors():
             row = self._db.execute(
                 "SELECT 1 FROM job WHERE note_id = ? AND fetched_at - ? IN (0, 1) AND lines > 0"

@@ -68,6 +68,14 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
                 self.close()
             raise
 
+    def roll_back(self) -> None:
+        """Take back what was not committed; a connection that cannot is closed."""
+        try:
+            if not self.closed:
+                self.rollback()
+        except psycopg.Error:
+            self.close()
+
     @contextmanager
     def for_long(self) -> Iterator[None]:
         """Wait for what reads or writes the whole harvest, however long it takes."""

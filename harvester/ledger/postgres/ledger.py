@@ -159,7 +159,7 @@ class PostgresLedger:
         return self._transact(partial(adoption.lose_lines, checkpoint=checkpoint), for_long=True)
 
     def knows(self, line: FoundLine) -> bool:
-        """See `DirectLedger.knows`."""
+        """See `Ledger.knows`."""
         return bool(
             self._one(
                 "SELECT true FROM job LEFT JOIN duplicate USING (seq) WHERE note_id = %s"

@@ -146,18 +146,11 @@ class Membership:
         except psycopg.Error as error:
             if is_away(error):
                 db.close()
-            self._roll_back(db)
+            db.roll_back()
             raise failure(error, self._address) from error
         except BaseException:
-            self._roll_back(db)
+            db.roll_back()
             raise
-
-    def _roll_back(self, db: Connection) -> None:
-        try:
-            if not db.closed:
-                db.rollback()
-        except psycopg.Error:
-            db.close()
 
     def _connect(self) -> Connection:
         db = self._address.connect(self._schema, self._name, idle=_IDLE, patience=_CONNECT_PATIENCE)

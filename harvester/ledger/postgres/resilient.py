@@ -157,15 +157,8 @@ class ResilientConnection:
         except BaseException as error:
             if isinstance(error, psycopg.Error) and is_away(error):
                 db.close()
-            self._roll_back(db)
+            db.roll_back()
             raise
-
-    def _roll_back(self, db: Connection) -> None:
-        try:
-            if not db.closed:
-                db.rollback()
-        except psycopg.Error:
-            db.close()
 
     def _wait(self, error: psycopg.Error, seconds: float) -> None:
         told, self._away = self._away, said_by(error)
