@@ -399,6 +399,11 @@ class ConsoleOptions(Struct, frozen=True, kw_only=True):
         "COMMAND",
     )
 
+    @classmethod
+    def read(cls, said: Mapping[str, object]) -> Self:
+        """The options as they were said; raises OptionError, TypeError."""
+        return cls(**read_options(cls, said))
+
     def check_apart(self, config: RunConfig) -> None:
         """Raise UsageError where a file that is written is also meant by another name."""
         written = {"--log-file": self.log_file, "--metrics-file": self.metrics_file}
@@ -413,6 +418,13 @@ def options_in(kind: type[RunConfig | ConsoleOptions]) -> dict[str, Option]:
         for one in structs.fields(kind)
         if isinstance(one.default_factory, Option)
     }
+
+
+def said_of(
+    kind: type[RunConfig | ConsoleOptions], said: Mapping[str, object]
+) -> dict[str, object]:
+    """What is said of a config's options, among all that is, and in that order."""
+    return {name: value for name, value in said.items() if name in options_in(kind)}
 
 
 def is_secret(name: str) -> bool:

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from harvester.cli.helping import option, option_group
 from harvester.cli.params import OUTPUT, Command, with_options
-from harvester.config import ConsoleOptions, RunConfig, options_in, read_options
+from harvester.config import ConsoleOptions, RunConfig, said_of
 
 
 class Inputs(click.Argument):
@@ -60,11 +60,10 @@ def run(inputs: tuple[str, ...], output: Path, **said: object) -> int:
     """
     from harvester.cli.running import estimated, harvested
 
-    seen = {name: said.pop(name) for name in options_in(ConsoleOptions)}
-    console = ConsoleOptions(**read_options(ConsoleOptions, seen))
+    console = ConsoleOptions.read(said_of(ConsoleOptions, said))
 
     def read() -> RunConfig:
-        config = RunConfig.read(inputs, output, said)
+        config = RunConfig.read(inputs, output, said_of(RunConfig, said))
         console.check_apart(config)
         return config
 

@@ -18,7 +18,7 @@ from harvester.cli.config_file import KEPT
 from harvester.cli.helping import SETTINGS, option
 from harvester.cli.params import Command, telling_names
 from harvester.cli.run import run
-from harvester.config import BASE_URL_VARIABLE, ConsoleOptions, RunConfig, options_in, read_options
+from harvester.config import BASE_URL_VARIABLE, ConsoleOptions, RunConfig, said_of
 from harvester.console.schedule import Nightly, crontab, service, timer, window
 from harvester.errors import UsageError
 from harvester.ledger.fleet import without_password
@@ -160,9 +160,8 @@ def _checked(params: Mapping[str, Any], output: Path, inputs: Sequence[Path]) ->
     from harvester.cli.running import unencrypted, warnings_about
     from harvester.source.given import pages_of
 
-    console = {name: params[name] for name in options_in(ConsoleOptions)}
-    config = RunConfig.read(inputs, output, {name: params[name] for name in options_in(RunConfig)})
-    ConsoleOptions(**read_options(ConsoleOptions, console)).check_apart(config)
+    config = RunConfig.read(inputs, output, said_of(RunConfig, params))
+    ConsoleOptions.read(said_of(ConsoleOptions, params)).check_apart(config)
     pages_of(config.inputs, config.input_options)
     for warning in (*unencrypted(config), *warnings_about(config)):
         click.echo(f"harvester: warning: {warning}", err=True)

@@ -1,4 +1,4 @@
-"""The pace and the time left that views tell of a run, whenever and however often they look."""
+"""The pace and the time left that are told of a run, whenever and however often they look."""
 
 from __future__ import annotations
 
