@@ -91,14 +91,14 @@ def test_over_tls_and_a_long_way_the_server_never_sees_more_than_the_rate(tool: 
             talk.hang_up()
 
     tls, trust = over_tls(tool.logs, behave)
-    with tls as server, Proxy(latency=0.05, always=server.port) as far:
+    with tls as server, Proxy(latency=0.25, always=server.port) as far:
         env = {**tool.env, **trust, "JUSTONEAPI_TOKEN": tool.token}
         url = f"https://127.0.0.1:{far.port}"
         run = tool.harvest(url, tool.notes(24), "--rate", "10/s", env=env, cold=True)
     assert run.code == 0, run.text
     assert len(heard) == 24
-    # What the way and the machine add varies by far less than one more round trip.
-    assert all(b - a > 0.95 for a, b in zip(heard, heard[10:], strict=False))
+    # A new connection takes half a second more than a kept one; a busy machine adds far less.
+    assert all(b - a > 0.7 for a, b in zip(heard, heard[10:], strict=False))
     assert all(b > a for a, b in pairwise(heard))
 
 
