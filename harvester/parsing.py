@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -22,6 +23,7 @@ _BARE_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII 
 _BASE_URL = re.compile(
     r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([1-9]\d{0,4}))?(?:/[A-Za-z0-9._~/%-]*)?"
 )
+_AMOUNT = re.compile(r"\d{1,12}(?:\.\d{1,12})?", re.ASCII)
 _LAST_PORT = 65535
 _UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -151,6 +153,14 @@ def read_number(value: object) -> float:
     if not 0 <= found < float("inf"):
         raise ValueError("is not a number of 0 or more.")
     return found
+
+
+def read_amount(value: object) -> Decimal:
+    """Read an amount of money of 0 or more, exactly as it is written."""
+    match = _AMOUNT.fullmatch(str(value).strip())
+    if match is None:
+        raise ValueError("is not an amount like 0.05.")
+    return Decimal(match[0])
 
 
 def read_share(value: object) -> float:

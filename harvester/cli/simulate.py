@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from harvester.api.endpoints import endpoint_name, endpoint_path
 from harvester.cli.choices import SuggestingChoice
 from harvester.cli.helping import option, option_group
 from harvester.cli.params import Command, Parsed
 from harvester.errors import UsageError
-from harvester.parsing import read_duration, read_share, whole
+from harvester.parsing import read_amount, read_duration, read_share, read_text, whole
 
 if TYPE_CHECKING:
     from harvester.simulator import SimulatorSettings
 
 _NUMBER, _TIME = Parsed(whole(0)), Parsed(read_duration)
+_AMOUNT, _SHARE = Parsed(read_amount), Parsed(read_share)
+_ENDPOINT = Parsed(lambda value: endpoint_path(endpoint_name(read_text(value))))
 _CODE = whole(1)
 
 
@@ -51,18 +54,58 @@ _CODE = whole(1)
         metavar="N",
         default=0,
         type=_NUMBER,
-        help="Charged calls a day; 0: no end.",
+        help="Successful calls of an endpoint a day; 0: no end.",
     ),
     option(
-        "--balance", metavar="N", default=0, type=_NUMBER, help="Charged calls in all; 0: no end."
+        "--balance",
+        metavar="CNY",
+        default=0,
+        type=_AMOUNT,
+        help="What the account holds; 0: no end.",
+    ),
+    option("--price", metavar="CNY", default=1, type=_AMOUNT, help="Price of a charged call."),
+    option(
+        "--account-lag",
+        metavar="TIME",
+        default=0,
+        type=_TIME,
+        help="How far the page of the balance is behind.",
+    ),
+    option(
+        "--token-budget",
+        metavar="N",
+        default=0,
+        type=_NUMBER,
+        help="Charged calls of each token; 0: no end.",
     ),
     option("--fail", multiple=True, metavar="CODE=SHARE", help="Such as 301=0.05; repeatable."),
     option(
         "--missing",
         metavar="SHARE",
         default=0,
-        type=Parsed(read_share),
+        type=_SHARE,
         help="Share of notes that are gone: 0.02.",
+    ),
+    option(
+        "--empty",
+        metavar="SHARE",
+        default=0,
+        type=_SHARE,
+        help="Share of notes with nothing in their data: 0.02.",
+    ),
+    option(
+        "--gone",
+        metavar="NAME",
+        multiple=True,
+        type=_ENDPOINT,
+        help="An endpoint that is no more; repeatable.",
+    ),
+    option(
+        "--deprecated",
+        metavar="NAME",
+        multiple=True,
+        type=_ENDPOINT,
+        help="An endpoint that only answers 301; repeatable.",
     ),
     option(
         "--http-status",
@@ -76,17 +119,10 @@ _CODE = whole(1)
 def simulate(
     host: str,
     port: int,
-    latency: float,
-    jitter: float,
-    rate_limit: int,
-    daily_quota: int,
-    balance: int,
     fail: tuple[str, ...],
-    missing: float,
-    http_status: str,
-    seed: int,
+    **settings: Any,  # noqa: ANN401 - each is a setting's name and value
 ) -> None:
-    """Serve the note-detail family locally, for practice and tests.
+    """Serve the note-detail family locally, and its account, for practice and tests.
 
     What was called and charged is at /_simulator/charges. Ends with Ctrl-C.
     """
@@ -94,18 +130,7 @@ def simulate(
 
     from harvester.simulator import SimulatorSettings
 
-    settings = SimulatorSettings(
-        latency=latency,
-        jitter=jitter,
-        rate_limit=rate_limit,
-        daily_quota=daily_quota,
-        balance=balance,
-        fail=_shares(fail),
-        missing=missing,
-        http_status=cast("Literal['mapped', 'always-200']", http_status),
-        seed=seed,
-    )
-    asyncio.run(_serve(settings, host, port))
+    asyncio.run(_serve(SimulatorSettings(fail=_shares(fail), **settings), host, port))
 
 
 def _shares(texts: Sequence[str]) -> dict[int, float]:

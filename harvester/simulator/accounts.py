@@ -1,11 +1,17 @@
-"""The simulator's accounts: every call, every charge, and which notes were charged twice."""
+"""The simulator's account: every call, every charge, and which notes were charged twice."""
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
 from typing import TypedDict
 
 from harvester.simulator.settings import SimulatorSettings
+
+SHANGHAI = timezone(timedelta(hours=8))
+# What an account shows that may spend without end.
+_PLENTY = 1_000_000
 
 
 class ChargesPage(TypedDict):
@@ -40,37 +46,87 @@ class SlidingWindow:
         self._moments.append(now)
 
 
+class Balance:
+    """What an account has left in CNY: its calls know at once, its page `lag` seconds later."""
+
+    def __init__(self, settings: SimulatorSettings) -> None:
+        self._is_limited = settings.balance > 0
+        self._lag = settings.account_lag
+        self._left = self._shown = Decimal(settings.balance or _PLENTY)
+        self._unshown: deque[tuple[float, Decimal]] = deque()
+
+    def covers(self, price: Decimal) -> bool:
+        """Whether a call of this price can be paid."""
+        return self._left >= price or not self._is_limited
+
+    def add(self, amount: Decimal, now: float) -> None:
+        """Add an amount, or take one that is less than 0, at a moment in Unix seconds."""
+        self._left += amount
+        self._unshown.append((now, amount))
+        self.shown(now)
+
+    def shown(self, now: float) -> Decimal:
+        """What the account's page tells at a moment in Unix seconds."""
+        while self._unshown and now - self._unshown[0][0] >= self._lag:
+            self._shown += self._unshown.popleft()[1]
+        return self._shown
+
+
 class Account:
-    """What one token has used of its rate limit, daily quota and balance; `now` is Unix seconds."""
+    """What all tokens have used of the account's rate limits, quotas and balance, and of their own.
+
+    Limits and quotas are for each endpoint; `now` is Unix seconds.
+    """
 
     def __init__(self, settings: SimulatorSettings) -> None:
         self._settings = settings
-        self._admitted = SlidingWindow()
-        self._charged = 0
-        self._charged_before_today = 0
+        self._admitted: defaultdict[str, SlidingWindow] = defaultdict(SlidingWindow)
+        self._usage: Counter[tuple[date, str]] = Counter()
+        self._successes: Counter[tuple[date, str]] = Counter()
+        self._charged_of: Counter[str] = Counter()
+        self._days_ahead = timedelta()
+        self.balance = Balance(settings)
 
-    def admit(self, now: float) -> bool:
+    def admit(self, path: str, now: float) -> bool:
         """Let a call in, if the rate limit allows it; those refused do not prolong the window."""
-        limit = self._settings.rate_limit
-        if limit and self._admitted.count(now) >= limit:
+        limit, admitted = self._settings.rate_limit, self._admitted[path]
+        if limit and admitted.count(now) >= limit:
             return False
-        self._admitted.add(now)
+        admitted.add(now)
+        self._usage[self._today(now), path] += 1
         return True
 
-    def unpaid(self, topped_up: int) -> int | None:
-        """The code for a used up quota or balance, or None while both last."""
-        quota, balance = self._settings.daily_quota, self._settings.balance
-        if quota and self._charged - self._charged_before_today >= quota:
+    def unpaid(self, path: str, token: str, now: float) -> int | None:
+        """The code for a used up quota, balance or budget, or None while all last."""
+        settings = self._settings
+        quota, budget = settings.daily_quota, settings.token_budget
+        if quota and self._successes[self._today(now), path] >= quota:
             return 303
-        return 601 if balance and self._charged >= balance + topped_up else None
+        if not self.balance.covers(settings.price):
+            return 601
+        return 602 if budget and self._charged_of[token] >= budget else None
 
-    def charge(self) -> None:
-        """Charge a call."""
-        self._charged += 1
+    def charge(self, path: str, token: str, now: float, *, is_success: bool) -> None:
+        """Charge a call; only a success counts toward the quota."""
+        self._successes[self._today(now), path] += is_success
+        self._charged_of[token] += 1
+        self.balance.add(-self._settings.price, now)
 
     def new_day(self) -> None:
-        """Start a new quota day: nothing is charged to it yet."""
-        self._charged_before_today = self._charged
+        """Start a new day."""
+        self._days_ahead += timedelta(days=1)
+
+    def usage(self) -> dict[str, object]:
+        """The calls of each day by endpoint, as the usage page tells them."""
+        days = sorted({day for day, _ in self._usage})
+        series = [
+            {"name": path, "data": [self._usage[day, path] for day in days]}
+            for path in sorted({path for _, path in self._usage})
+        ]
+        return {"apiTrendDaily": {"days": [str(day) for day in days], "series": series}}
+
+    def _today(self, now: float) -> date:
+        return (datetime.fromtimestamp(now, SHANGHAI) + self._days_ahead).date()
 
 
 class Charges:

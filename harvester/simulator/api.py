@@ -1,14 +1,15 @@
 """What the simulated API answers: pure decisions, with time and chance passed in or hashed.
 
-Sources: the vendor's page for the codes and their messages, the OpenAPI of the note-detail family
-for paths, envelope and HTTP statuses.
+Sources: the vendor's page for the codes, the OpenAPI of the note-detail family for paths, envelope
+and HTTP statuses, and what those who call it saw of its messages.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
+from decimal import Decimal
 from itertools import accumulate
 from json import JSONEncoder
 from types import MappingProxyType
@@ -16,7 +17,7 @@ from types import MappingProxyType
 from msgspec import Struct
 
 from harvester.model import SIMULATED_PREFIX
-from harvester.simulator.accounts import Account, Charges, ChargesPage
+from harvester.simulator.accounts import SHANGHAI, Account, Charges, ChargesPage
 from harvester.simulator.chance import hex_digits, share
 from harvester.simulator.data import note_data
 from harvester.simulator.settings import SimulatorSettings
@@ -33,9 +34,10 @@ _MESSAGES = MappingProxyType(
         0: "Success",
         100: "Invalid or Inactive Token",
         101: "Invalid or Inactive Token",
+        201: "No Content",
         202: "Not Supported",
         300: "API Invalid",
-        301: "Collection Failed. Please Retry.",
+        301: "COLLECT FAILED, SEND REQUEST AGAIN",
         302: "Rate Limit Exceeded",
         303: "Daily Quota Exceeded",
         400: "Invalid Parameters",
@@ -44,16 +46,23 @@ _MESSAGES = MappingProxyType(
         503: "Service Temporarily Unavailable",
         600: "Permission Denied",
         601: "Insufficient Balance",
-        602: "Insufficient Balance",
+        602: "Token Budget Exceeded",
     }
 )
 _STATUSES = MappingProxyType(
-    {0: 200, 100: 401, 101: 401, 202: 400, 300: 403, 302: 429, 303: 429}
+    {0: 200, 100: 401, 101: 401, 201: 200, 202: 400, 300: 403, 301: 503, 302: 429, 303: 429}
     | {400: 400, 404: 400, 503: 503, 600: 403, 601: 403, 602: 403}
 )
 _HEADERS = MappingProxyType({"Content-Type": "application/json"})
+_BALANCE, _USAGE, _EXAMPLE = (
+    "/user/get-balance",
+    "/user/get-usage-summary",
+    "/status/api-example/detail",
+)
+_NO_CONTENT = 201
+_SAMPLE = "67f32a94000000001d02eb4a"
+_EMPTY: tuple[object, ...] = (None, [], {})
 _NOTE_ID = re.compile(r"[0-9a-fA-F]{24}")
-_SHANGHAI = timezone(timedelta(hours=8))
 _encode = JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -68,13 +77,12 @@ class Reply(Struct, frozen=True):
 
 
 class SimulatedApi:
-    """The API's accounts and its luck.
+    """The API's account and its luck.
 
-    Each token has an account of its own. The rate limit counts every call that shows a good token,
-    but those it refuses do not prolong the window: who keeps hammering still gets `rate_limit`
-    calls a second. What a note answers hangs on seed, note id and how many of its calls were
-    charged or failed before, on that endpoint: never on the calls of other notes, nor on calls
-    refused.
+    All tokens are of one account. The rate limit counts every call that shows a good token, but
+    those it refuses do not prolong the window: who keeps hammering still gets `rate_limit` calls a
+    second. What a note answers hangs on seed, note id and how many of its calls were charged or
+    failed before, on that endpoint: never on the calls of other notes, nor on calls refused.
     """
 
     def __init__(self, settings: SimulatorSettings) -> None:
@@ -82,61 +90,83 @@ class SimulatedApi:
         self._failures = tuple(
             zip(settings.fail, accumulate(settings.fail.values()), strict=True),
         )
+        self._known = frozenset(ENDPOINTS) - {*settings.gone}
         self._charges = Charges()
-        self._accounts: dict[str, Account] = {}
-        self._topped_up = 0
-        self._day: int | None = None
+        self._account = Account(settings)
 
     def answer(self, path: str, query: Mapping[str, str], now: float) -> Reply:
         """Decide and charge one call that arrives at `now` (Unix seconds, never going back)."""
         self._charges.arrive(now)
+        if path not in self._known:
+            return self._not_found(now)
         code = self._refusal(path, query, now)
         if code is None:
             return self._collect(path, query, now)
-        return self._reply(code, f"call/{self._charges.calls}", now, known=path in ENDPOINTS)
+        return self._reply(code, self._story, now)
+
+    def page(self, path: str, query: Mapping[str, str], now: float) -> Reply | None:
+        """Answer for one of the pages about account and endpoints, or None for any other path."""
+        if path == _EXAMPLE:
+            return self._example(query.get("api", ""), now)
+        if path not in (_BALANCE, _USAGE):
+            return None
+        if not _is_good(query):
+            return self._send({"code": 100, "message": _MESSAGES[100], "data": None}, 401, path)
+        data = self._account.usage()
+        if path == _BALANCE:
+            left = self._account.balance.shown(now)
+            data = {"balance": f"{left:.4f}", "currency": "CNY"}
+        return self._send({"code": 0, "message": None, "data": data}, 200, path)
 
     def new_day(self) -> None:
         """Start a new quota day: nothing is charged to it yet."""
-        for account in self._accounts.values():
-            account.new_day()
+        self._account.new_day()
 
-    def top_up(self, calls: int) -> None:
-        """Add `calls` charged calls to each balance; an unlimited balance stays unlimited."""
-        self._topped_up += calls
+    def top_up(self, amount: Decimal, now: float) -> None:
+        """Add to the balance at a moment in Unix seconds; less than 0 is what somebody else spends.
+
+        An unlimited balance stays unlimited.
+        """
+        self._account.balance.add(amount, now)
 
     def charges(self) -> ChargesPage:
         """What was called and charged so far."""
         return self._charges.page()
 
+    @property
+    def _story(self) -> str:
+        return f"call/{self._charges.calls}"
+
     def _refusal(self, path: str, query: Mapping[str, str], now: float) -> int | None:
         """The code that refuses the call before its note is looked at, in a gateway's order."""
-        if path not in ENDPOINTS:
-            return 300
-        if query.get("token", "") in ("", "invalid"):
+        if not _is_good(query):
             return 100
-        account = self._accounts.setdefault(query["token"], Account(self._settings))
-        if not account.admit(now):
+        if not self._account.admit(path, now):
             return 302
         if not _NOTE_ID.fullmatch(query.get("noteId", "")):
             return 400
-        day = datetime.fromtimestamp(now, _SHANGHAI).toordinal()
-        if day != self._day:
-            self._day = day
-            self.new_day()
-        return account.unpaid(self._topped_up)
+        return self._account.unpaid(path, query["token"], now)
 
     def _collect(self, path: str, query: Mapping[str, str], now: float) -> Reply:
         """Answer a call that nothing refuses: by chance a failure, else the note, charged."""
         note_id = query["noteId"].lower()
         subject = bytes([ENDPOINTS.index(path)]) + bytes.fromhex(note_id)
         tried = self._charges.tried(subject)
-        code, story = self._luck(note_id, tried), f"{path}/{note_id}/{tried}"
-        if code:
+        is_failing = path in self._settings.deprecated
+        code = 301 if is_failing else self._luck(note_id, tried)
+        story = f"{path}/{note_id}/{tried}"
+        if code in (0, _NO_CONTENT):
+            self._charges.charge(subject)
+            self._account.charge(path, query["token"], now, is_success=not code)
+        else:
             self._charges.fail(subject)
-            return self._reply(code, story, now)
-        self._charges.charge(subject)
-        self._accounts[query["token"]].charge()
-        return self._reply(0, story, now, data=note_data(note_id))
+        return self._reply(code, story, now, None if code else self._data(note_id))
+
+    def _data(self, note_id: str) -> object:
+        seed = self._settings.seed
+        if share(seed, "empty", note_id) < self._settings.empty:
+            return _EMPTY[int(share(seed, "nothing", note_id) * len(_EMPTY))]
+        return note_data(note_id)
 
     def _luck(self, note_id: str, tried: int) -> int:
         seed = self._settings.seed
@@ -146,28 +176,47 @@ class SimulatedApi:
                 return code
         return 404 if share(seed, "missing", note_id) < self._settings.missing else 0
 
-    def _reply(
-        self,
-        code: int,
-        story: str,
-        now: float,
-        *,
-        data: Mapping[str, object] | None = None,
-        known: bool = True,
-    ) -> Reply:
+    def _example(self, path: str, now: float) -> Reply:
+        """What an endpoint answers, shown to whoever asks; no token is needed."""
+        if path not in self._known:
+            return self._send(self._envelope(404, path, now, None), 404, path)
+        example = self._envelope(0, path, now, note_data(_SAMPLE))
+        data = {"api": path, "checkedAt": _said(now), "synthetic": False, "example": example}
+        return self._send({"code": 0, "message": None, "data": data}, 200, path)
+
+    def _not_found(self, now: float) -> Reply:
+        """What the web server in front of the API says."""
+        self._charges.answer(404)
+        envelope = self._envelope(404, self._story, now, None) | {"message": "Resource not found"}
+        return self._send(envelope, 404, self._story, 404)
+
+    def _reply(self, code: int, story: str, now: float, data: object = None) -> Reply:
         self._charges.answer(code)
-        envelope = {
+        envelope = self._envelope(code, story, now, data)
+        return self._send(envelope, _STATUSES.get(code, 500), story, code)
+
+    def _envelope(self, code: int, story: str, now: float, data: object) -> dict[str, object]:
+        return {
             "code": code,
             "message": _MESSAGES.get(code, "Unknown Error"),
-            "recordTime": f"{datetime.fromtimestamp(now, _SHANGHAI):%Y-%m-%d %H:%M:%S}",
+            "recordTime": _said(now),
             "requestId": SIMULATED_PREFIX + hex_digits(self._settings.seed, "request", story),
             "data": data,
         }
+
+    def _send(self, envelope: object, status: int, story: str, code: int = 0) -> Reply:
         # A lone surrogate has no UTF-8; its backslash form is the very escape the vendor sends.
         body = _encode(envelope).encode("utf-8", "backslashreplace")
-        status = _STATUSES.get(code, 500) if known else 404
         if self._settings.http_status == "always-200":
             status = 200
         swing = 2 * share(self._settings.seed, "delay", story) - 1
         delay = max(0.0, self._settings.latency + swing * self._settings.jitter)
         return Reply(status, code, body, _HEADERS, delay)
+
+
+def _is_good(query: Mapping[str, str]) -> bool:
+    return query.get("token", "") not in ("", "invalid")
+
+
+def _said(now: float) -> str:
+    return f"{datetime.fromtimestamp(now, SHANGHAI):%Y-%m-%d %H:%M:%S}"

@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from os import strerror
 from typing import Any
 
@@ -23,7 +24,7 @@ from harvester.simulator.api import SimulatedApi
 from harvester.simulator.settings import SimulatorSettings
 
 _SHUTDOWN_SECONDS = 0.1
-_AMOUNT = re.compile(r"[0-9]{1,18}")
+_AMOUNT = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,4})?")
 
 
 class SimulatorServer(Struct, frozen=True):
@@ -106,7 +107,8 @@ class _Pages:
         return app
 
     async def call(self, request: web.Request) -> web.Response:
-        reply = self._api.answer(request.path, request.query, self._offset + time.monotonic())
+        called = request.path, request.query, self._now()
+        reply = self._api.page(*called) or self._api.answer(*called)
         await asyncio.sleep(reply.delay)
         return web.Response(status=reply.status, body=reply.body, headers=reply.headers)
 
@@ -120,6 +122,9 @@ class _Pages:
     async def balance(self, request: web.Request) -> web.Response:
         added = request.query.get("add", "")
         if not _AMOUNT.fullmatch(added):
-            raise web.HTTPBadRequest(text="say how many charged calls to add: ?add=N\n")
-        self._api.top_up(int(added))
+            raise web.HTTPBadRequest(text="say how much to add: ?add=12.50\n")
+        self._api.top_up(Decimal(added), self._now())
         return await self.charges(request)
+
+    def _now(self) -> float:
+        return self._offset + time.monotonic()

@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -251,7 +252,7 @@ def test_an_unknown_path_is_answered_in_the_envelope() -> None:
     async def scene() -> None:
         async with client() as (session, _):
             status, envelope = await fetch(session, path="/api/xiaohongshu/get-note-detail/v8")
-            assert (status, envelope["code"], envelope["data"]) == (404, 300, None)
+            assert (status, envelope["code"], envelope["data"]) == (404, 404, None)
 
     in_time(scene())
 
@@ -298,7 +299,22 @@ def test_a_day_and_a_balance_can_be_given_from_outside() -> None:
     in_time(scene())
 
 
-@pytest.mark.parametrize("query", ["", "?add=", "?add=-1", "?add=x", f"?add={'9' * 5000}"])
+def test_the_accounts_pages_go_over_the_wire_and_count_as_no_call() -> None:
+    async def scene() -> None:
+        async with client(price=Decimal("0.05"), balance=Decimal(100)) as (session, _):
+            await fetch(session)
+            await session.post("/_simulator/balance", params={"add": "-0.25"})
+            async with session.get("/user/get-balance", params={"token": "t"}) as response:
+                assert (await response.json())["data"] == {"balance": "99.7000", "currency": "CNY"}
+            example = {"api": PATH}
+            async with session.get("/status/api-example/detail", params=example) as response:
+                assert shape((await response.json())["data"]["example"]["data"]) == DATA
+            assert (await charges(session))["calls"] == 1
+
+    in_time(scene())
+
+
+@pytest.mark.parametrize("query", ["", "?add=", "?add=-", "?add=x", f"?add={'9' * 5000}"])
 def test_a_balance_that_is_no_number_is_refused(query: str) -> None:
     async def scene() -> None:
         async with (

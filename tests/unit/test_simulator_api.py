@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -52,9 +53,9 @@ def test_the_family_has_nine_endpoints() -> None:
 @pytest.mark.parametrize(
     ("path", "query", "code", "status"),
     [
-        ("/api/xiaohongshu/get-note-detail/v8", {"token": "t", "noteId": NOTE}, 300, 404),
-        ("/", {}, 300, 404),
-        (PATH + "/", {"token": "t", "noteId": NOTE}, 300, 404),
+        ("/api/xiaohongshu/get-note-detail/v8", {"token": "t", "noteId": NOTE}, 404, 404),
+        ("/", {}, 404, 404),
+        (PATH + "/", {"token": "t", "noteId": NOTE}, 404, 404),
         (PATH, {"noteId": NOTE}, 100, 401),
         (PATH, {"token": "", "noteId": NOTE}, 100, 401),
         (PATH, {"token": "invalid", "noteId": NOTE}, 100, 401),
@@ -84,9 +85,10 @@ def test_a_call_is_refused_for_what_is_wrong_with_it(
     [
         (100, 401, "Invalid or Inactive Token"),
         (101, 401, "Invalid or Inactive Token"),
+        (201, 200, "No Content"),
         (202, 400, "Not Supported"),
         (300, 403, "API Invalid"),
-        (301, 500, "Collection Failed. Please Retry."),
+        (301, 503, "COLLECT FAILED, SEND REQUEST AGAIN"),
         (302, 429, "Rate Limit Exceeded"),
         (303, 429, "Daily Quota Exceeded"),
         (400, 400, "Invalid Parameters"),
@@ -95,7 +97,7 @@ def test_a_call_is_refused_for_what_is_wrong_with_it(
         (503, 503, "Service Temporarily Unavailable"),
         (600, 403, "Permission Denied"),
         (601, 403, "Insufficient Balance"),
-        (602, 403, "Insufficient Balance"),
+        (602, 403, "Token Budget Exceeded"),
         (999, 500, "Unknown Error"),
     ],
 )
@@ -122,7 +124,7 @@ def test_the_checks_stand_in_a_gateways_order() -> None:
     assert call(spent).code == 303  # before the balance, which is used up too
     assert call(spent, note_id="x").code == 302  # the rate before the note id
     assert call(spent, shown="invalid").code == 100  # the token before the rate
-    assert call(spent, shown="invalid", path="/no").code == 300  # the path before the token
+    assert call(spent, shown="invalid", path="/no").code == 404  # the path before the token
     assert call(spent, note_id="x", now=NOON + 1).code == 400  # the note id before the quota
 
 
@@ -163,13 +165,13 @@ def test_the_balance_outlives_the_day_and_can_be_topped_up() -> None:
     assert [call(limited, note(n)).code for n in range(3)] == [0, 0, 601]
     limited.new_day()
     assert call(limited, now=MIDNIGHT).code == 601
-    limited.top_up(1)
+    limited.top_up(Decimal(1), MIDNIGHT)
     assert [call(limited, note(n), now=MIDNIGHT).code for n in (4, 5)] == [0, 601]
 
 
 def test_an_unlimited_balance_stays_so_when_topped_up() -> None:
     rich = simulated()
-    rich.top_up(1)
+    rich.top_up(Decimal(1), NOON)
     assert [call(rich, note(n)).code for n in range(3)] == [0, 0, 0]
 
 
@@ -290,21 +292,112 @@ def test_charges_count_every_call_by_its_code() -> None:
     assert limited.charges() == {
         "calls": 7,
         "charged": 3,
-        "byCode": {"0": 3, "100": 1, "300": 1, "302": 1, "400": 1},
+        "byCode": {"0": 3, "100": 1, "302": 1, "400": 1, "404": 1},
         "chargedTwice": [NOTE],
         "maxPerSecond": 7,
     }
 
 
-def test_each_token_has_a_quota_a_balance_and_a_rate_of_its_own() -> None:
-    api = SimulatedApi(SimulatorSettings(daily_quota=2, rate_limit=3))
-    ids = [f"{number:024x}" for number in range(8)]
-
-    def ask(token: str, note_id: str, now: float = 0.0) -> int:
-        return api.answer(ENDPOINTS[0], {"token": token, "noteId": note_id}, now).code
-
-    assert [ask("one", note_id) for note_id in ids[:4]] == [0, 0, 303, 302]
-    assert [ask("two", note_id) for note_id in ids[2:5]] == [0, 0, 303]
+def test_all_tokens_share_the_accounts_limits_which_are_each_endpoints_own() -> None:
+    api = simulated(daily_quota=2, rate_limit=3)
+    assert [call(api, note(n), shown="one").code for n in range(4)] == [0, 0, 303, 302]
+    assert call(api, note(5), shown="two", now=NOON + 1).code == 303
+    assert call(api, note(5), shown="two", path=ENDPOINTS[1]).code == 0
     api.new_day()
-    assert ask("one", ids[5], 2.0) == ask("two", ids[6], 2.0) == 0
-    assert api.charges()["charged"] == 6
+    codes = [call(api, note(6), shown=shown, now=NOON + 2).code for shown in ("one", "two")]
+    assert codes == [0, 0]
+    assert api.charges()["charged"] == 5
+
+
+def test_a_budget_is_each_tokens_own_and_the_balance_the_accounts() -> None:
+    api = simulated(token_budget=2, balance=3)
+    assert [call(api, note(n), shown="one").code for n in range(3)] == [0, 0, 602]
+    assert [call(api, note(n), shown="two").code for n in (3, 4)] == [0, 601]
+
+
+def asked(subject: SimulatedApi, page: str, now: float = NOON, **query: str) -> dict[str, Any]:
+    reply = subject.page(page, query, now)
+    assert reply is not None
+    told: dict[str, Any] = json.loads(reply.body)
+    return told
+
+
+def balance_of(subject: SimulatedApi, now: float = NOON) -> str:
+    told = asked(subject, "/user/get-balance", now, token="t")  # noqa: S106 - any token is good
+    assert told == {"code": 0, "message": None, "data": told["data"]}
+    assert told["data"]["currency"] == "CNY"
+    return str(told["data"]["balance"])
+
+
+def test_each_charged_call_takes_its_price_to_the_cent() -> None:
+    api = simulated(price=Decimal("0.1"), balance=Decimal("0.3"), missing=0.0)
+    assert balance_of(api) == "0.3000"
+    assert [call(api, note(n)).code for n in range(4)] == [0, 0, 0, 601]
+    assert balance_of(api) == "0.0000"
+    api.top_up(Decimal("0.25"), NOON)
+    assert [call(api, note(n)).code for n in range(4, 7)] == [0, 0, 601]
+    api.top_up(Decimal("-0.05"), NOON)
+    assert balance_of(api) == "0.0000"
+    assert api.charges()["calls"] == 7
+
+
+def test_the_balance_may_lag_behind_the_calls() -> None:
+    api = simulated(balance=10, account_lag=5)
+    assert call(api).code == 0
+    assert [balance_of(api, NOON + late) for late in (0, 4.9, 5)] == ["10.0000"] * 2 + ["9.0000"]
+
+
+def test_no_content_is_charged_but_is_no_success() -> None:
+    api = simulated(fail={201: 1}, daily_quota=1, balance=9)
+    assert [call(api).code, call(api).code] == [201, 201]
+    assert balance_of(api) == "7.0000"
+    assert (api.charges()["charged"], api.charges()["chargedTwice"]) == (2, [NOTE])
+
+
+def test_some_notes_have_nothing_in_them_and_are_charged_all_the_same() -> None:
+    api = simulated(empty=0.2)
+    told = [json.loads(call(api, note(n)).body) for n in range(500)]
+    empty = [each["data"] for each in told if not each["data"]]
+    assert {each["code"] for each in told} == {0}
+    assert len(empty) == pytest.approx(100, rel=0.2)
+    assert None in empty
+    assert [] in empty
+    assert {} in empty
+    assert api.charges()["charged"] == 500
+
+
+def test_an_endpoint_that_is_gone_is_not_found_and_a_deprecated_one_only_fails() -> None:
+    api = simulated(gone=(PATH,), deprecated=ENDPOINTS[1:2])
+    lost = call(api)
+    assert (lost.status, lost.code) == (404, 404)
+    assert json.loads(lost.body)["message"] == "Resource not found"
+    assert {call(api, note(n), path=ENDPOINTS[1]).code for n in range(30)} == {301}
+    assert call(api, path=ENDPOINTS[2]).code == 0
+
+
+def test_the_usage_is_told_by_day_and_endpoint() -> None:
+    api = simulated()
+    for path, now in ((PATH, NOON), (PATH, NOON), (ENDPOINTS[2], NOON), (PATH, MIDNIGHT)):
+        call(api, path=path, now=now)
+    told = asked(api, "/user/get-usage-summary", token="t")  # noqa: S106 - any token is good
+    trend = told["data"]["apiTrendDaily"]
+    assert trend["days"] == ["2025-04-07", "2025-04-08"]
+    series = {each["name"]: each["data"] for each in trend["series"]}
+    assert series == {PATH: [2, 1], ENDPOINTS[2]: [1, 0]}
+
+
+@pytest.mark.parametrize("page", ["/user/get-balance", "/user/get-usage-summary"])
+def test_the_accounts_pages_want_a_token(page: str) -> None:
+    for query in ({}, {"token": "invalid"}):
+        reply = simulated().page(page, query, NOON)
+        assert reply is not None
+        assert (reply.status, json.loads(reply.body)["code"]) == (401, 100)
+
+
+def test_an_endpoints_example_needs_no_token_and_costs_nothing() -> None:
+    api = simulated()
+    data = asked(api, "/status/api-example/detail", api=PATH)["data"]
+    assert (data["api"], data["synthetic"]) == (PATH, False)
+    assert (data["example"]["code"], data["example"]["data"]["noteId"]) == (0, NOTE)
+    assert asked(api, "/status/api-example/detail", api="/no")["code"] == 404
+    assert api.charges()["calls"] == 0
