@@ -44,13 +44,17 @@ _CUT = (Fault.BROKEN, Fault.TIMEOUT)
 
 
 class Target(Struct, frozen=True, dict=True):
-    """Where calls go, and through which proxy. The token is in no repr and in no message."""
+    """Where calls go, and through which proxy. The token is in no repr and in no message.
+
+    `parameter` names what is asked for; without one nothing is, and without a token none is shown.
+    """
 
     base_url: str
     path: str
-    token: Secret[str]
+    token: Secret[str] | None
     accept_cache: bool = False
     proxy: Proxy | None = None
+    parameter: str = "noteId"
 
     @property
     def host(self) -> str:
@@ -58,7 +62,7 @@ class Target(Struct, frozen=True, dict=True):
         return urlsplit(self.base_url).netloc
 
     def request(self, note_id: str) -> Secret[bytes]:
-        """What is sent for one note: the only place where the token is written into anything."""
+        """What is sent to ask for one: the only place where the token is written into anything."""
         if not (note_id.isascii() and note_id.isalnum()):
             note_id = quote(note_id, safe="")
         around = self._around_id
@@ -66,7 +70,10 @@ class Target(Struct, frozen=True, dict=True):
 
     @cached_property
     def _around_id(self) -> Secret[tuple[bytes, bytes]]:
-        cache = "acceptCache=true&" if self.accept_cache else ""
+        token = "" if self.token is None else f"token={quote(self.token.reveal(), safe='')}"
+        cache = "acceptCache=true" if self.accept_cache else ""
+        asked = f"{self.parameter}=" if self.parameter else ""
+        query = "&".join(filter(None, (token, cache, asked)))
         url = urlsplit(self.base_url)
         place, proxied = quote(f"{url.path}{self.path}", safe="/%~"), Secret("")
         if self.proxy is not None and url.scheme == "http":
@@ -74,12 +81,8 @@ class Target(Struct, frozen=True, dict=True):
             if (told := self.proxy.authorization) is not None:
                 proxied = Secret(f"Proxy-Authorization: {told.reveal()}\r\n")
         after = f" HTTP/1.1\r\nHost: {self.host}\r\n{_HEADERS}"
-        return Secret(
-            (
-                f"GET {place}?token={quote(self.token.reveal(), safe='')}&{cache}noteId=".encode(),
-                f"{after}{proxied.reveal()}\r\n".encode("ascii"),
-            )
-        )
+        ending = f"{after}{proxied.reveal()}\r\n".encode("ascii")
+        return Secret((f"GET {place}?{query}".encode(), ending))
 
 
 class Client:

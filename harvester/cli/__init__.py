@@ -57,6 +57,10 @@ cli.describe(
             "schedule",
             "Print a crontab line, and a systemd service with its timer, that run every night.",
         ),
+        (
+            "account",
+            "Say what the vendor says: the balance, today's calls, and whether the token is good.",
+        ),
         ("simulate", "Serve the note-detail family locally, for practice and tests."),
         (
             "completion",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,3 +71,14 @@ def run(inputs: tuple[str, ...], output: Path, **said: object) -> int:
         estimated(read, console)
         return 0
     return harvested(read, output, console)
+
+
+def parsed_as_run(words: Sequence[str], ctx: click.Context) -> click.Context:
+    """What `run` makes of the words, its variables and the file; complaints are those of `ctx`."""
+    try:
+        return run.make_context(
+            "run", [*words], default_map={"output": "-"}, auto_envvar_prefix="HARVESTER_RUN"
+        )
+    except click.UsageError as error:
+        error.ctx = ctx
+        raise

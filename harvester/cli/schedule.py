@@ -17,7 +17,7 @@ from harvester.cli.choices import SuggestingChoice
 from harvester.cli.config_file import KEPT
 from harvester.cli.helping import SETTINGS, option
 from harvester.cli.params import Command, telling_names
-from harvester.cli.run import run
+from harvester.cli.run import parsed_as_run
 from harvester.config import BASE_URL_VARIABLE, ConsoleOptions, RunConfig, said_of
 from harvester.console.schedule import Nightly, crontab, service, timer, window
 from harvester.errors import UsageError
@@ -87,7 +87,7 @@ def schedule(
     run. An --on-finish command is taken as it is: use absolute paths in it.
     """
     end = None if until is None else _time_of_day(until)
-    given = _parsed(words, ctx)
+    given = parsed_as_run(words, ctx)
     with telling_names(given):
         nightly = _nightly(given, _time_of_day(at), end)
     _check_printable(nightly.command)
@@ -101,17 +101,6 @@ def _time_of_day(text: str) -> time:
     if match is None:
         raise UsageError(f"{text!r} is not a time of day like 01:30 or 22:00.")
     return time(int(match[1]), int(match[2]))
-
-
-def _parsed(words: Sequence[str], ctx: click.Context) -> click.Context:
-    """What `run` makes of the words; its complaints are ours."""
-    try:
-        return run.make_context(
-            "run", [*words], default_map={"output": "-"}, auto_envvar_prefix="HARVESTER_RUN"
-        )
-    except click.UsageError as error:
-        error.ctx = ctx
-        raise
 
 
 def _nightly(given: click.Context, at: time, until: time | None) -> Nightly:

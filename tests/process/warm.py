@@ -32,6 +32,7 @@ ROOT = Path(harvester.__file__).parents[1]
 # What most commands load, here once for all; where an extra is missing, they say so themselves.
 _LOADED = (
     "harvester.cli.run",
+    "harvester.cli.accounting",
     "harvester.cli.running",
     "harvester.cli.verifying",
     "harvester.cli.status",

@@ -1,0 +1,42 @@
+"""`harvester account`: what the vendor says of the account, and of the token."""
+
+from __future__ import annotations
+
+import click
+
+from harvester.cli.helping import SETTINGS, option
+from harvester.cli.params import Command, telling_names
+from harvester.cli.run import parsed_as_run
+
+
+@click.command(
+    cls=Command,
+    context_settings={**SETTINGS, "ignore_unknown_options": True},
+    examples=("harvester account --token-file token.txt", "harvester account --json"),
+)
+@click.argument(
+    "words",
+    metavar="[OPTION OF RUN]...",
+    nargs=-1,
+    type=click.UNPROCESSED,
+    help="How the API is reached, as `run` is told: --token-file, --base-url, --region, --proxy.",
+)
+@option("--json", "as_json", is_flag=True, help="The same as JSON, for programs.")
+@click.pass_context
+def account(
+    ctx: click.Context,
+    words: tuple[str, ...],
+    as_json: bool,  # noqa: FBT001 - click passes flags
+) -> int:
+    """Say what the vendor says: the balance, today's calls, and whether the token is good.
+
+    What `run` finds in its variables and in harvester.toml holds here, too. Asking is no call of a
+    run. The exit code is 0 where all tokens are good, 5 where one is refused, else 6.
+    """
+    from harvester.cli.accounting import asked
+    from harvester.config import Access
+
+    given = parsed_as_run(words, ctx)
+    with telling_names(given):
+        access = Access.read(given.params)
+    return asked(access, as_json=as_json)

@@ -1,0 +1,101 @@
+"""What `harvester account` does: ask for each token, and tell what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import click
+import msgspec
+from msgspec import Struct
+
+from harvester.api.account import AccountPages
+from harvester.config import Access
+from harvester.formatting import count
+from harvester.model import StopReason
+from harvester.rules.account import Balance, Untold, Why, Word
+
+# The vendor's days are China's.
+VENDORS_DAY = ZoneInfo("Asia/Shanghai")
+_PATIENCE = 30.0
+_json = msgspec.json.Encoder(decimal_format="number")
+
+
+class _Told(Struct, frozen=True):
+    """What was told of one token."""
+
+    balance: Word
+    calls_today: int | Untold
+
+    @property
+    def is_good(self) -> bool | None:
+        """Whether the vendor took the token; None where that was not told."""
+        if isinstance(self.balance, Balance) or isinstance(self.calls_today, int):
+            return True
+        return False if self.balance.why is Why.REFUSED else None
+
+    @property
+    def problem(self) -> str | None:
+        return None if isinstance(self.balance, Balance) else str(self.balance)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same for `--json`."""
+        held = self.balance if isinstance(self.balance, Balance) else None
+        return {
+            "good": self.is_good,
+            "balance": held and held.amount,
+            "currency": held and held.currency,
+            "callsToday": self.calls_today if isinstance(self.calls_today, int) else None,
+            "problem": self.problem,
+        }
+
+
+def asked(access: Access, *, as_json: bool) -> int:
+    """Ask, and print it; gives the exit code."""
+    day = f"{datetime.now(VENDORS_DAY):%Y-%m-%d}"
+    told = asyncio.run(_ask(access, day))
+    if as_json:
+        tokens = [one.as_dict() for one in told]
+        whole = {**tokens[0], "good": _are_good(told), "day": day, "tokens": tokens}
+        click.echo(msgspec.json.format(_json.encode(whole), indent=2))
+    else:
+        for number, one in enumerate(told, 1):
+            for line in _lines(one, day):
+                click.echo(line if len(told) == 1 else f"token {number} of {len(told)}: {line}")
+    reason = {True: StopReason.DONE, False: StopReason.REFUSED, None: StopReason.UPSTREAM}
+    return reason[_are_good(told)].exit_code
+
+
+async def _ask(access: Access, day: str) -> list[_Told]:
+    async def one(pages: AccountPages) -> _Told:
+        # One after the other: what refuses a token need not be asked twice at once.
+        balance = await pages.balance(_PATIENCE)
+        if isinstance(balance, Untold) and balance.why is not Why.NOT_THERE:
+            return _Told(balance, balance)
+        return _Told(balance, await pages.usage(day, _PATIENCE))
+
+    pages = [AccountPages(access.base_url, token, access.proxy) for token in access.tokens]
+    async with asyncio.TaskGroup() as group:
+        asking = [group.create_task(one(each)) for each in pages]
+    return [task.result() for task in asking]
+
+
+def _are_good(told: Sequence[_Told]) -> bool | None:
+    found = {one.is_good for one in told}
+    return next(answer for answer in (False, None, True) if answer in found)
+
+
+def _lines(told: _Told, day: str) -> Iterator[str]:
+    if told.is_good:
+        yield "the token is good"
+    elif told.is_good is None:
+        yield "whether the token is good cannot be told"
+    if isinstance(told.balance, Balance):
+        yield f"balance: {told.balance}"
+    else:
+        yield f"balance: not told: {told.problem}"
+    if isinstance(told.calls_today, int):
+        yield f"today ({day} in Shanghai): {count(told.calls_today, 'call')} by the vendor's count"

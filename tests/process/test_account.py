@@ -1,0 +1,60 @@
+"""`harvester account`: the vendor's word on token and balance, and what became of asking."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from aiohttp import web
+
+from tests.process.tool import TOKEN, Tool, Upstream
+
+BALANCE = {"balance": "123.4500", "currency": "CNY"}
+
+
+async def telling(upstream: Upstream, _note_id: str, nth: int) -> web.StreamResponse:
+    return upstream.reply(0, BALANCE if nth == 1 else {"apiTrendDaily": {"days": [], "series": []}})
+
+
+async def refusing(_upstream: Upstream, _note_id: str, _nth: int) -> web.StreamResponse:
+    return web.json_response({"code": 100, "message": f"no {TOKEN}", "data": None}, status=401)
+
+
+async def missing(_upstream: Upstream, _note_id: str, _nth: int) -> web.StreamResponse:
+    return web.json_response({"code": 404, "message": "Resource not found"}, status=404)
+
+
+def test_a_good_token_and_its_balance_are_told(tool: Tool) -> None:
+    found = tool.run("account", "--base-url", tool.upstream(telling).url)
+    assert found.code == 0
+    assert found.out.splitlines()[:2] == ["the token is good", "balance: 123.45 CNY"]
+    assert "0 calls by the vendor's count" in found.out
+
+
+def test_it_finds_what_run_finds_in_its_file_and_tells_programs_numbers(tool: Tool) -> None:
+    token = tool.write("token.txt", [TOKEN])
+    url = tool.upstream(telling).url
+    tool.write("harvester.toml", ["[run]", f'token-file = "{token}"', f'base-url = "{url}"'])
+    found = tool.run("account", "--json", env=tool.env)
+    assert found.code == 0, found.text
+    told = json.loads(found.out)
+    assert (told["good"], told["balance"], told["currency"]) == (True, 123.45, "CNY")
+    assert '"balance": 123.4500' in found.out
+    assert told["callsToday"] == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "word"),
+    [(refusing, 5, "the token is refused"), (missing, 6, "there is no such page")],
+)
+def test_a_refused_token_and_a_page_that_is_not_there_end_differently(
+    tool: Tool, answer: object, code: int, word: str
+) -> None:
+    found = tool.run("account", "--base-url", tool.upstream(answer).url)  # type: ignore[arg-type]
+    assert (found.code, word in found.out) == (code, True), found.text
+    assert not tool.holding(TOKEN)
+
+
+def test_a_server_out_of_reach_ends_it_as_it_ends_a_run(tool: Tool) -> None:
+    found = tool.run("account", "--base-url", f"http://127.0.0.1:{tool.free_port()}")
+    assert (found.code, "out of reach" in found.out) == (6, True), found.text
