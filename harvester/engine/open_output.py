@@ -132,7 +132,7 @@ def bring_together(held: OpenOutput, config: RunConfig, env: Environment) -> Rec
     kind = _kind_of(held, config)
     if not held.part:
         held.ledger.identify(kind)
-    return _mend(held, kind, env.boot, rebuild=config.rebuild)
+    return _mend(held, kind, env, rebuild=config.rebuild)
 
 
 def _check_whole(path: Path) -> None:
@@ -320,32 +320,36 @@ def _first_identity(lines: Iterable[bytes]) -> Identity | None:
     return None if head is None else head.of
 
 
-def _mend(held: OpenOutput, kind: Identity, boot: str, *, rebuild: bool) -> Recovery:
+def _mend(held: OpenOutput, kind: Identity, env: Environment, *, rebuild: bool) -> Recovery:
     """Bring OUTPUT and ledger together again, whatever came between them."""
     output, ledger = held.output, held.ledger
     lost = cut = 0
-    has_lost_power = _lost_power(output, ledger, boot)
+    has_lost_power = _lost_power(output, ledger, env.boot)
     durable = ledger.synced() if has_lost_power else ledger.checkpoint().length
-    # A rebuild that was cut short goes on.
+    # A part's rebuild that was cut short goes on.
     rebuild = rebuild or ledger.is_rebuilding()
     if not rebuild:
         cut = output.mend_end(durable)
-        if has_lost_power:
+        if has_lost_power and output.has_line_end(durable):
             lost, torn = _mend_power(held, kind)
             cut += torn
     is_read_anew = not rebuild and not _fits(output, ledger.checkpoint())
     if is_read_anew:
         lost = _check_all_there(held, durable)
-    if rebuild or is_read_anew:
-        ledger.forget_lines()
-        cut += output.mend_end(0)
-    adopted = _adopt(output, ledger, kind, ledger.checkpoint().length)
-    if rebuild:
-        adopted += _adopt_beside(held, kind, _kept_lines(output.path))
-    adopted += _adopt_beside(held, kind, held.spool.saved())
-    ledger.end_reading()
-    held.spool.return_unread()
-    output.sync()
+        cut += _cut_broken(held, output.first_hole())[2]
+    with ledger.as_one(env.look):
+        if rebuild or is_read_anew:
+            ledger.forget_lines()
+            cut += output.mend_end(0)
+        adopted = _adopt(output, ledger, kind, ledger.checkpoint().length)
+        if rebuild:
+            adopted += _adopt_beside(held, kind, _kept_lines(output.path))
+        adopted += _adopt_beside(held, kind, held.spool.saved())
+        ledger.end_reading()
+        held.spool.return_unread()
+        # What was read is what stands there, or nothing of it is taken.
+        output.check_unchanged()
+        output.sync()
     held.spool.remove()
     return replace(
         held.recovery,
@@ -377,7 +381,7 @@ def _check_all_there(held: OpenOutput, durable: int) -> int:
             "the truth, which fetches, and pays for, what it lacks again."
         )
     with reading(ledger_path(output.path)) as reader:
-        lines = (piece for piece, _ in output.pieces(0))
+        lines = (_behind_hole(piece) for piece, _ in output.pieces(0))
         beside = chain(_kept_lines(output.path), held.spool.saved())
         census = take_census(lines, beside, reader, durable)
     if census.is_as_it_was:
@@ -413,18 +417,26 @@ def _lost_power(output: OutputFile, ledger: Ledger, boot: str) -> bool:
 
 
 def _mend_power(held: OpenOutput, kind: Identity) -> tuple[int, int]:
-    """Cut OUTPUT where the power cut broke it first; whole lines behind that are put back later.
-
-    Gives how many notes were lost, and how many bytes cut. Where OUTPUT was stored anew since,
-    places tell nothing, and what was lost is found when it is read.
-    """
+    """Mend what a power cut broke, by places; gives how many notes were lost, and bytes cut."""
     output, ledger = held.output, held.ledger
-    whole, behind = ledger.synced(), []
-    if not output.has_line_end(whole):
-        return 0, 0
+    whole, behind, cut = _cut_broken(held, ledger.synced())
+    lost = 0
+    if whole < ledger.checkpoint().length and _is_as_written(held, whole):
+        known = [line for line in behind if (head := read_line(line)) and ledger.knows(head)]
+        lost = ledger.lose_lines(output.checkpoint_at(whole)) - len(known)
+        _adopt_beside(held, kind, iter(known))
+    return lost, cut
+
+
+def _cut_broken(held: OpenOutput, whole: int) -> tuple[int, list[bytes], int]:
+    """Cut OUTPUT where it is first broken behind what is `whole`.
+
+    Gives where that is, the whole lines behind it, which are put back later, and how many bytes
+    are gone.
+    """
+    output, behind = held.output, []
     for piece, end in output.pieces(whole):
-        # NUL bytes are what was never written.
-        line = piece.rpartition(b"\0")[2]
+        line = _behind_hole(piece)
         if not line.endswith(b"\n") or (line.strip() and read_line(line) is None):
             continue
         if end - len(line) == whole:
@@ -439,12 +451,12 @@ def _mend_power(held: OpenOutput, kind: Identity) -> tuple[int, int]:
                 "room on the disk, then run again."
             )
         output.cut(whole)
-    lost = 0
-    if whole < ledger.checkpoint().length and _is_as_written(held, whole):
-        known = [line for line in behind if (head := read_line(line)) and ledger.knows(head)]
-        lost = ledger.lose_lines(output.checkpoint_at(whole)) - len(known)
-        _adopt_beside(held, kind, iter(known))
-    return lost, cut - sum(map(len, behind))
+    return whole, behind, cut - sum(map(len, behind))
+
+
+def _behind_hole(piece: bytes) -> bytes:
+    """What is to be read of a piece: NUL bytes are what was never written."""
+    return piece.rpartition(b"\0")[2]
 
 
 def _is_as_written(held: OpenOutput, place: int) -> bool:

@@ -89,10 +89,10 @@ def _known_length(output: Path, copy: Path, env: Environment) -> int:
         return 0
     ledger = SqliteLedger(ledger_path(copy), env.clock)
     try:
-        known, synced, is_rebuilding = ledger.checkpoint(), ledger.synced(), ledger.is_rebuilding()
+        known, synced = ledger.checkpoint(), ledger.synced()
     finally:
         ledger.close()
-    if is_rebuilding or not output.is_file():
+    if not output.is_file():
         return 0
     with output.open("rb") as file:
         if not holds(file.fileno(), known):

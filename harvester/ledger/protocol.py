@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from msgspec import Struct, field
 
+from harvester.halt import Look
 from harvester.model import Counts, Job, Outcome, State
 
 # Under this mark stand starts that any token may have made: they count for those with none known.
@@ -122,14 +124,20 @@ class Ledger(Protocol):
         No requeued job waits longer than `longest_delay` seconds, whatever the clock did meanwhile.
         """
 
+    def is_rebuilding(self) -> bool:
+        """Whether lines were forgotten, and not all read anew."""
+
+    def as_one(self, look: Look) -> AbstractContextManager[None]:
+        """All that is done within, or nothing of it, as far as the backend can.
+
+        It looks while it works: see `Look`.
+        """
+
     def forget_lines(self) -> None:
         """Take every done job as queued and vouch for nothing, before OUTPUT is read anew.
 
         How many calls of each are counted as charged is kept until `end_reading`.
         """
-
-    def is_rebuilding(self) -> bool:
-        """Whether lines were forgotten, and not all read anew."""
 
     def end_reading(self) -> None:
         """Say that OUTPUT was read to its end: lines not found by now are gone."""

@@ -10,7 +10,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from harvester.errors import DamagedLedgerError, LocalIOError
+from harvester.errors import DamagedLedgerError, HaltedError, LocalIOError
+from harvester.halt import Look
 from harvester.ledger.bulk import BULK_AFTER, Bulk
 from harvester.ledger.keys import from_key, to_key
 from harvester.ledger.protocol import (
@@ -33,6 +34,8 @@ _BUSY_SECONDS = 30.0
 # No window holds more starts (pace/window.py).
 _MOST_UNKEPT = 4096
 _NO_REQUEST = RunRequest()
+# In steps of SQLite's machine, of which it does some ten million a second.
+_LOOK_EVERY = 100_000
 _SEQS = "(SELECT value FROM json_each(?))"
 _JOB_COLUMNS = (
     "seq, note_id, attempts, run, tries_collection, tries_server, tries_unanswered, carried"
@@ -112,6 +115,8 @@ class SqliteLedger:
         try:
             yield
         except sqlite3.OperationalError as error:
+            if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
+                raise HaltedError from error
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in (
                 sqlite3.SQLITE_BUSY,
                 sqlite3.SQLITE_LOCKED,
@@ -134,6 +139,10 @@ class SqliteLedger:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
+        is_part = self._db.in_transaction
+        if is_part:
+            yield self._db
+            return
         with self._errors():
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -298,6 +307,21 @@ class SqliteLedger:
             kept |= {mark: [round(start * 1000) for start in some] for mark, some in starts.items()}
             self._keep_starts(self._run, calls, kept)
 
+    def is_rebuilding(self) -> bool:
+        """Never, as it is done as one."""
+        return False
+
+    @contextmanager
+    def as_one(self, look: Look) -> Iterator[None]:
+        """See `Ledger.as_one`."""
+        # What it raises interrupts the statement that is on.
+        self._db.set_progress_handler(look, _LOOK_EVERY)
+        try:
+            with self._transaction():
+                yield
+        finally:
+            self._db.set_progress_handler(None, 0)
+
     def forget_lines(self) -> None:
         """See `Ledger.forget_lines`."""
         with self._transaction() as db:
@@ -309,19 +333,11 @@ class SqliteLedger:
             )
             self._shift(Counter({State.DONE: -many, State.QUEUED: many}))
             self._checkpoint(Checkpoint())
-            db.execute("INSERT OR REPLACE INTO meta VALUES ('rebuilding', 1)")
-
-    def is_rebuilding(self) -> bool:
-        """Whether lines were forgotten, and not all read anew."""
-        with self._errors():
-            row = self._db.execute("SELECT 1 FROM meta WHERE key = 'rebuilding'").fetchone()
-        return row is not None
 
     def end_reading(self) -> None:
         """Say that OUTPUT was read to its end."""
         with self._transaction() as db:
             db.execute("UPDATE job SET forgotten = 0 WHERE forgotten > 0")
-            db.execute("DELETE FROM meta WHERE key = 'rebuilding'")
 
     def start_rate(self) -> float | None:
         """The pace to begin with, which the last run found; in calls a second."""

@@ -191,6 +191,15 @@ class OutputFile:
         """Whether a line ends at a place, or OUTPUT begins there."""
         return not place or os.pread(self._fd, 1, place - 1) == b"\n"
 
+    def first_hole(self) -> int:
+        """Where the first line begins that has NUL bytes in it, which were never written."""
+        holes = (end - len(piece) for piece, end in self.pieces(0) if b"\0" in piece)
+        return next(holes, self.length)
+
+    def check_unchanged(self) -> None:
+        """Raise OutputChangedError unless OUTPUT is the file that was opened, and as long."""
+        self._check_unchanged(self.length)
+
     def mend_end(self, known: int) -> int:
         """See that OUTPUT ends in a whole line, as far as that is past a `known` length.
 

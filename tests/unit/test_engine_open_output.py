@@ -147,6 +147,21 @@ def test_whole_lines_behind_one_that_a_power_cut_broke_are_kept(
         assert reader.charged() == len(kept) + 2 * is_recorded
 
 
+def test_a_hole_that_a_power_cut_left_is_mended_also_where_output_was_stored_anew(
+    output: Path,
+) -> None:
+    with closing(opened(output)) as held:
+        held.ledger.mark_boot("one")
+        held.ledger.settle(sum(map(len, LINES[:2])))
+    text = BOM + b"".join(LINES)
+    output.write_bytes(text.replace(LINES[2], LINES[2][:50].ljust(len(LINES[2]), b"\0")))
+    with closing(open_output(config_of(output), Environment(lambda: NOW, boot="two"))) as held:
+        assert (held.recovery.lost, held.ledger.counts().done) == (1, MANY - 1)
+    assert output.read_bytes() == text.replace(LINES[2], b"")
+    with reading(ledger_path(output)) as reader:
+        assert list(verify(output, reader, Checked())) == []
+
+
 @pytest.mark.parametrize("store", [store for _, store in STORED], ids=[how for how, _ in STORED])
 @pytest.mark.parametrize("durable", [0, 1, MANY - 1])
 def test_what_a_power_cut_took_is_queued_again_though_the_rest_was_stored_anew(
@@ -299,6 +314,25 @@ def test_an_output_whose_length_changes_under_a_run_is_noticed_and_left_alone(
                 held.output.append([line(20)])
         assert held.spool.save([line(20)])
     assert output.stat().st_size == size
+
+
+@pytest.mark.parametrize("looks", [2, 2 + MANY, 3 + MANY])
+def test_an_output_that_is_emptied_while_it_is_read_anew_is_not_forgotten(
+    output: Path, looks: int
+) -> None:
+    output.write_bytes(BOM + output.read_bytes())
+    copy = output.read_bytes()
+
+    def empty() -> None:
+        nonlocal looks
+        looks -= 1
+        if not looks:
+            output.write_bytes(b"")
+
+    with pytest.raises(OutputChangedError, match="put the good copy back"):
+        open_output(config_of(output), Environment(lambda: NOW, look=empty))
+    output.write_bytes(copy)
+    look(output)
 
 
 class After:

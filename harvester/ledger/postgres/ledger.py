@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
 from psycopg.types.json import Jsonb
 
 from harvester.errors import UsageError
+from harvester.halt import Look
 from harvester.ledger.postgres import adoption, claims, intake, records, runs
 from harvester.ledger.postgres.claims import Caps, Want
 from harvester.ledger.postgres.connection import Address, Connection
@@ -181,6 +183,10 @@ class PostgresLedger:
         opening = self._transact(begin)
         self._run, self._claims, self._is_anew = opening.run, 0, False
         return opening
+
+    def as_one(self, _look: Look) -> AbstractContextManager[None]:
+        """Each step is a transaction of its own: the next run goes on where this one left."""
+        return nullcontext()
 
     def forget_lines(self) -> None:
         """Take every job done in this part alone as queued, before the part is read anew."""
