@@ -682,6 +682,7 @@ class SqliteLedger:
             (to_key(line.note_id), line.attempts, round(line.fetched_at * 1000), line.end)
             for line in lines
         ]
+        self._end_bulk()
         with self._transaction() as db:
             db.execute(
                 "CREATE TEMP TABLE IF NOT EXISTS found (note_id, attempts, fetched_at, ends)"
@@ -711,8 +712,10 @@ class SqliteLedger:
         minutes = Counter(minute for _, minute in fresh)
         self._add_activity((run, minute, 0, calls, 0) for minute, calls in minutes.items())
         self._db.executemany("DELETE FROM claim WHERE seq = ?", ((seq,) for seq, _ in fresh if seq))
-        found = "seq IN (SELECT seq FROM job WHERE note_id IN (SELECT note_id FROM found))"
-        self._lose_claims(found, (), OVERTAKEN)
+        if self._run:
+            # Before that, the next run finds what dead ones left.
+            found = "seq IN (SELECT seq FROM job WHERE note_id IN (SELECT note_id FROM found))"
+            self._lose_claims(found, (), OVERTAKEN)
 
     def _adopt_found(self) -> int:
         """Make the jobs of the lines found done, in the order of the lines; gives how many."""

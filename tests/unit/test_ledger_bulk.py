@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harvester.ledger.protocol import Enrolled
+from harvester.ledger.protocol import Checkpoint, Enrolled, FoundLine
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import Counts, State
 
@@ -90,6 +90,17 @@ def test_a_refresh_always_has_the_index(opened: Callable[[], SqliteLedger], tmp_
     ledger = opened()
     ledger.enrol(IDS, now() - 60)
     assert is_indexed(tmp_path)
+
+
+def test_a_line_is_adopted_also_while_the_index_is_gone(
+    opened: Callable[[], SqliteLedger], tmp_path: Path
+) -> None:
+    ledger = opened()
+    ledger.enrol(["a", "b", "c", "d"], None)
+    ledger.enrol(["e"], None)
+    assert not is_indexed(tmp_path)
+    assert ledger.adopt([FoundLine("a", 1, now(), 3)], Checkpoint(3, b"{}\n")) == 1
+    assert ledger.counts().done == 1
 
 
 def test_after_a_crash_in_between_the_next_opening_builds_the_index(

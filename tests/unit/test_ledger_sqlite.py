@@ -8,10 +8,27 @@ from pathlib import Path
 
 import pytest
 
-from harvester.errors import LocalIOError
+from harvester.errors import HaltedError, LocalIOError
+from harvester.halt import Halt
+from harvester.ledger.protocol import Checkpoint, FoundLine
 from harvester.ledger.sqlite import SqliteLedger
 
 NOW = 1_795_363_200.0
+
+
+def test_a_statement_that_takes_long_leaves_off_and_what_it_was_part_of_is_undone(
+    tmp_path: Path,
+) -> None:
+    halt = Halt()
+    halt.ask()
+    lines = [FoundLine(f"{n:024x}", 1, NOW, n + 1) for n in range(10_000)]
+    with closing(SqliteLedger(tmp_path / "out.ledger", lambda: NOW)) as ledger:
+        ledger.adopt(lines, Checkpoint(10_000, b"{}\n"))
+        with pytest.raises(HaltedError), ledger.as_one(halt.look):
+            ledger.forget_lines()
+        assert (ledger.checkpoint().length, ledger.counts().done) == (10_000, 10_000)
+        ledger.forget_lines()
+        assert ledger.counts().done == 0
 
 
 def test_a_ledger_that_another_program_locks_is_called_locked_and_is_written_after(
@@ -28,3 +45,20 @@ def test_a_ledger_that_another_program_locks_is_called_locked_and_is_written_aft
         assert "free space" not in str(raised.value)
         other.execute("ROLLBACK")
         assert ledger.enrol(["a"], None).added == 1
+
+
+def test_a_refresh_that_was_lost_with_its_run_is_told_though_output_is_read_anew(
+    tmp_path: Path,
+) -> None:
+    path, line = tmp_path / "out.ledger", FoundLine("a", 1, NOW - 60, 3)
+    with closing(SqliteLedger(path, lambda: NOW)) as ledger:
+        ledger.adopt([line], Checkpoint(3, b"{}\n"))
+        ledger.begin_run(100)
+        ledger.refresh(NOW)
+        ledger.mark_sent(ledger.claim(1, 100).jobs, 100)
+    with closing(SqliteLedger(path, lambda: NOW)) as ledger:
+        ledger.forget_lines()
+        ledger.adopt([line], Checkpoint(3, b"{}\n"))
+        ledger.end_reading()
+        assert ledger.begin_run(100).found_unanswered == 1
+        assert ledger.charged_since(0) == 2
