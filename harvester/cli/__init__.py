@@ -61,7 +61,10 @@ cli.describe(
             "account",
             "Say what the vendor says: the balance, today's calls, and whether the token is good.",
         ),
-        ("simulate", "Serve the note-detail family locally, for practice and tests."),
+        (
+            "simulate",
+            "Serve the note-detail family and its account, for practice and tests.",
+        ),
         (
             "completion",
             "Print the script that makes a shell complete harvester's commands and options.",

@@ -122,7 +122,7 @@ def simulate(
     fail: tuple[str, ...],
     **settings: Any,  # noqa: ANN401 - each is a setting's name and value
 ) -> None:
-    """Serve the note-detail family locally, and its account, for practice and tests.
+    """Serve the note-detail family and its account, for practice and tests.
 
     What was called and charged is at /_simulator/charges. Ends with Ctrl-C.
     """

@@ -343,7 +343,7 @@ def test_a_stop_that_one_host_is_told_is_for_all(hosts: Hosts, code: int, exit_c
 
 def test_a_token_that_is_used_up_rests_on_all_hosts(hosts: Hosts) -> None:
     tool = hosts.tool
-    simulator = tool.simulate("--daily-quota", "60")
+    simulator = tool.simulate("--token-budget", "60")
     notes = tool.notes(50, seed=2)
     assert tool.harvest(simulator.url, notes).code == 0
     tokens = tool.write("tokens", [tool.token, "tok-another"])
@@ -354,11 +354,11 @@ def test_a_token_that_is_used_up_rests_on_all_hosts(hosts: Hosts) -> None:
     runs = [hosts.start(name, simulator.url, *given, env=env) for name in "ab"]
     finish_well(*runs)
     for run in runs:
-        assert "token 1 of 2 rests (quota" in run.err, run.err
+        assert "token 1 of 2 rests (balance" in run.err, run.err
     page = simulator.charges()
     assert page["charged"] == 120
     # Those in flight when the first was told.
-    assert page["byCode"]["303"] <= 6
+    assert page["byCode"]["602"] <= 6
     hosts.has_each_once(tool.note_ids(70))
 
 
