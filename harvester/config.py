@@ -6,6 +6,7 @@ import difflib
 import os
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import suppress
+from decimal import Decimal
 from functools import cache, partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -25,10 +26,10 @@ from harvester.parsing import (
     long_duration,
     one_of,
     or_auto,
+    read_amount,
     read_base_url,
     read_duration,
     read_flag,
-    read_number,
     read_positive_duration,
     read_rate,
     read_text,
@@ -250,8 +251,8 @@ class RunConfig(Struct, frozen=True, kw_only=True):
     day_timezone: ZoneInfo = _option(
         "Asia/Shanghai", read_timezone, _LIMITS, "Time zone in which a day begins.", "ZONE"
     )
-    price: float | None = _option(
-        None, read_number, _LIMITS, "Price of one charged call, to tell costs.", "PRICE"
+    price: Decimal | None = _option(
+        None, read_amount, _LIMITS, "Price of one charged call, to tell costs.", "PRICE"
     )
 
     refresh: float | None = _option(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 
+_CENT = Decimal("0.01")
 _TELLING_CALLS = 10
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
@@ -26,9 +28,18 @@ def count(number: int, singular: str, plural: str | None = None) -> str:
     return f"{number:,} {noun}"
 
 
-def money(calls: int, price: float | None) -> str:
+def amount(value: Decimal) -> str:
+    """Money to the cent, or as exact as it is: 1,123.45, 0.0075."""
+    cents = value.quantize(_CENT)
+    return f"{cents if cents == value else value.normalize():,f}"
+
+
+def money(calls: int, price: Decimal | None, currency: str = "") -> str:
     """What calls cost, in brackets, or nothing where no price is known."""
-    return "" if price is None else f" ({calls * price:,.2f} at {price:g} a call)"
+    if price is None:
+        return ""
+    total = " ".join(filter(None, (amount(calls * price), currency)))
+    return f" ({total} at {price.normalize():f} a call)"
 
 
 def codes(by_code: dict[str, int]) -> str:

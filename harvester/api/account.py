@@ -12,7 +12,8 @@ from harvester.api.proxy import Proxy
 from harvester.api.redaction import Redaction
 from harvester.api.rooms import Rooms
 from harvester.model import Answer, Fault
-from harvester.rules.account import Untold, Word, read_balance, read_usage
+from harvester.money import Untold, Word
+from harvester.rules.account import read_balance, read_usage
 from harvester.secret import Secret
 
 _BALANCE, _USAGE = "/user/get-balance", "/user/get-usage-summary"

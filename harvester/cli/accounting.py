@@ -16,7 +16,7 @@ from harvester.api.account import AccountPages
 from harvester.config import Access
 from harvester.formatting import count
 from harvester.model import StopReason
-from harvester.rules.account import Balance, Untold, Why, Word
+from harvester.money import Balance, Untold, Why, Word
 
 # The vendor's days are China's.
 VENDORS_DAY = ZoneInfo("Asia/Shanghai")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -38,7 +39,7 @@ def report(
     output: Path | None,
     page: Path,
     day_timezone: ZoneInfo,
-    price: float | None,
+    price: Decimal | None,
     ledger: str | None,
     harvest: str | None,
 ) -> None:

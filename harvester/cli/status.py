@@ -15,6 +15,7 @@ from harvester.cli.params import Command, Parsed, day_timezone, price
 from harvester.parsing import read_rate, whole
 
 if TYPE_CHECKING:
+    from decimal import Decimal
     from zoneinfo import ZoneInfo
 
     from harvester.parsing import Rate
@@ -51,7 +52,7 @@ def status(
     rate: Rate | None,
     max_charged_daily: int | None,
     day_timezone: ZoneInfo,
-    price: float | None,
+    price: Decimal | None,
     ledger: str | None,
     harvest: str | None,
 ) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from harvester.console.layout import INDENT, Row, folded, table
-from harvester.formatting import codes, count, duration, money
+from harvester.formatting import amount, codes, count, duration, money
 from harvester.sanitize import sanitize
 from harvester.status.model import Ahead, FleetRun, FleetStatus, Part, RunStatus, Status
 
@@ -148,7 +149,7 @@ def _quota(ahead: Ahead, met: int, zone: ZoneInfo) -> str:
     return f"{told}: the next day begins {_local(ahead.starts_at, zone):%a %Y-%m-%d %H:%M}"
 
 
-def _cost(ahead: Ahead, price: float | None) -> str:
+def _cost(ahead: Ahead, price: Decimal | None) -> str:
     about = "at least" if ahead.save_share is None else "about"
     return (
         f"{count(ahead.notes, 'note')} left: {about} {count(ahead.calls, 'call')}, "
@@ -200,8 +201,8 @@ def _life(part: Part, zone: ZoneInfo) -> str:
     return f"not running, last heard of {seen:%Y-%m-%d %H:%M:%S}"
 
 
-def _deeds(part: Part, price: float | None) -> str:
-    cost = "" if price is None else f" ({part.charged * price:,.2f})"
+def _deeds(part: Part, price: Decimal | None) -> str:
+    cost = "" if price is None else f" ({amount(part.charged * price)})"
     lost = f", {part.unanswered:,} unanswered" if part.unanswered else ""
     twice = f", {part.duplicates:,} paid for twice" if part.duplicates else ""
     return (
@@ -257,10 +258,10 @@ def _run_title(run: RunStatus, zone: ZoneInfo) -> str:
     return f"{_when(run.started_at, zone)}{host}, {took}: {sanitize(ended)}"
 
 
-def _run_details(run: RunStatus, price: float | None) -> Iterator[str]:
+def _run_details(run: RunStatus, price: Decimal | None) -> Iterator[str]:
     lost = f", {run.unanswered:,} unanswered" if run.unanswered else ""
     lost += f", {run.closed:,} not taken" if run.closed else ""
-    cost = "" if price is None else f" ({run.charged * price:,.2f})"
+    cost = "" if price is None else f" ({amount(run.charged * price)})"
     yield f"{count(run.calls, 'call')}, {run.charged:,} charged{cost}{lost}"
     if run.bad_lines:
         yield f"{count(run.bad_lines, 'line')} of input named no note and were left out"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 from harvester.formatting import codes, count, duration, money, pace
@@ -61,7 +62,7 @@ def closing_line(summary: Summary, output: Path, command: str) -> str:
     )
 
 
-def summary_lines(summary: Summary, output: Path, price: float | None) -> Iterator[str]:
+def summary_lines(summary: Summary, output: Path, price: Decimal | None) -> Iterator[str]:
     """The summary above the closing line."""
     rate = summary.calls / summary.elapsed if summary.elapsed else 0.0
     yield (

@@ -166,7 +166,7 @@ def _spend(data: ReportData) -> Figure:
     bars = _bars(
         "charged",
         "good",
-        calls if price is None else [many * price for many in calls],
+        calls if price is None else [float(many * price) for many in calls],
         x=[day.isoformat() for day in days],
         width=[_BAR_OF_DAY] * len(calls),
         customdata=calls,

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from harvester.formatting import count, duration
+from harvester.formatting import amount, count, duration
 from harvester.model import State
 from harvester.report.charts import figures_of
 from harvester.report.data import ReportData
@@ -69,7 +69,7 @@ def _template(zone: ZoneInfo) -> Template:
         "clock": partial(_clock, zone=zone),
         "counted": count,
         "latency": _latency,
-        "money": "{:,.2f}".format,
+        "money": amount,
         "number": "{:,}".format,
         "share": lambda part, whole: f"{part / whole:.2%}",
         "text": sanitize,

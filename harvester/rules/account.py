@@ -6,12 +6,10 @@ import json
 import re
 from collections.abc import Callable
 from decimal import Decimal
-from enum import Enum
 from typing import Any
 
-from msgspec import Struct
-
 from harvester.model import Answer, Fault, Judgement, Verdict
+from harvester.money import Balance, Untold, Why, Word
 from harvester.rules.verdicts import judge
 from harvester.sanitize import sanitize
 
@@ -23,44 +21,7 @@ _REFUSING = frozenset({100, 101, 600})
 _UNREADABLE = (Fault.MALFORMED, Fault.TOO_LARGE)
 
 
-class Why(Enum):
-    """Why an account page told nothing; the value is the word shown."""
-
-    NOT_THERE = "there is no such page"
-    REFUSED = "the token is refused"
-    SLOW = "no answer in time"
-    UNREACHABLE = "out of reach"
-    ODD = "the answer cannot be used"
-
-
-class Untold(Struct, frozen=True, tag="untold"):
-    """Nothing was told; `detail` is plain words."""
-
-    why: Why
-    detail: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.why.value} ({self.detail})" if self.detail else self.why.value
-
-
-class Balance(Struct, frozen=True, tag="balance"):
-    """What an account holds; the currency is empty where it was not told."""
-
-    amount: Decimal
-    currency: str
-
-    def __str__(self) -> str:
-        return f"{amount_text(self.amount)} {self.currency}".rstrip()
-
-
-Word = Balance | Untold
 Said = Callable[[str], str]
-
-
-def amount_text(amount: Decimal) -> str:
-    """An amount to the cent, or as exact as it is: 123.45, 0.0075."""
-    exact = amount.quantize(Decimal("0.01")) if amount == round(amount, 2) else amount.normalize()
-    return f"{exact:,f}"
 
 
 def read_balance(answer: Answer, said: Said = sanitize) -> Word:
@@ -69,9 +30,9 @@ def read_balance(answer: Answer, said: Said = sanitize) -> Word:
     if isinstance(data, Untold):
         return data
     told = data if isinstance(data, dict) else {}
-    amount, currency = told.get("balance"), told.get("currency") or ""
-    is_amount = isinstance(amount, str | int | Decimal) and not isinstance(amount, bool)
-    text = str(amount).strip()
+    held, currency = told.get("balance"), told.get("currency") or ""
+    is_amount = isinstance(held, str | int | Decimal) and not isinstance(held, bool)
+    text = str(held).strip()
     if not (is_amount and _AMOUNT.fullmatch(text) and isinstance(currency, str)):
         return Untold(Why.ODD, "it holds no balance")
     currency = currency.strip()

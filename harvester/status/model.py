@@ -7,6 +7,7 @@ known. The names of the fields are those of `status --json`, in Python's spellin
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -15,6 +16,8 @@ from msgspec import Struct
 from harvester.formatting import iso_utc
 from harvester.rules.forecast import Source
 
+# Exact, and a number all the same.
+_encode = msgspec.json.Encoder(decimal_format="number").encode
 _MOMENT = re.compile(r"at|\w+At|asOf|nextDue|lastHeartbeat")
 
 
@@ -41,7 +44,7 @@ class Ahead(Struct, frozen=True, rename="camel"):
     notes: int
     calls: int
     charged: int
-    cost: float | None
+    cost: Decimal | None
     save_share: float | None
     rate: float | None
     rate_from: Source | None
@@ -136,9 +139,9 @@ class Status(Struct, frozen=True, rename="camel"):
     closed: int
     charged: int
     charged_today: int
-    price: float | None
-    cost: float | None
-    cost_today: float | None
+    price: Decimal | None
+    cost: Decimal | None
+    cost_today: Decimal | None
     endpoint: str | None
     simulated: bool
     as_of: float
@@ -158,8 +161,8 @@ class FleetStatus(Status, frozen=True, rename="camel"):
 
 def to_json(status: Status) -> bytes:
     """Returns all of it as the README shows it, moments as ISO 8601 in UTC."""
-    told = _with_dates(msgspec.to_builtins(status))
-    return msgspec.json.format(msgspec.json.encode(told), indent=2)
+    told = _with_dates(msgspec.to_builtins(status, builtin_types=(Decimal,)))
+    return msgspec.json.format(_encode(told), indent=2)
 
 
 def _with_dates(told: Any) -> Any:  # noqa: ANN401 - whatever JSON may hold

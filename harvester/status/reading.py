@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -57,7 +58,7 @@ class StatusQuery(Struct, frozen=True):
 
     now: float
     zone: ZoneInfo
-    price: float | None = None
+    price: Decimal | None = None
     rate: float | None = None
     daily_cap: int | None = None
     is_held: bool | None = None
@@ -155,8 +156,8 @@ def state_of_open_run(*, is_held: bool | None, is_leased: bool) -> str:
     return "unknown" if is_held is None or is_leased else "killed"
 
 
-def _cost(calls: int, query: StatusQuery) -> float | None:
-    return None if query.price is None else round(calls * query.price, 6)
+def _cost(calls: int, query: StatusQuery) -> Decimal | None:
+    return None if query.price is None else calls * query.price
 
 
 def _failures(reader: LedgerReader) -> list[Failure]:

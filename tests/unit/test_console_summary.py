@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -102,7 +103,7 @@ def test_the_command_to_go_on_is_the_one_given_uncut() -> None:
 
 
 def test_the_summary_counts_calls_notes_and_money() -> None:
-    assert list(summary_lines(summary_of(), OUT, 0.05)) == [
+    assert list(summary_lines(summary_of(), OUT, Decimal("0.05"))) == [
         "1,500 calls in 5 min 0 s (5.00/s); answers by code: 0: 1,000, 301: 500",
         "1,000 notes saved to out.jsonl; 1,000 calls charged (50.00 at 0.05 a call)",
     ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.formatting import codes, count, duration, iso_utc, money, pace
+from harvester.formatting import amount, codes, count, duration, iso_utc, money, pace
 from harvester.parsing import read_rate
 
 
@@ -45,8 +47,8 @@ def test_a_count_has_its_noun() -> None:
 
 def test_money_is_shown_only_where_a_price_is_known() -> None:
     assert money(1000, None) == ""
-    assert money(1000, 0.05) == " (50.00 at 0.05 a call)"
-    assert money(1_000_000, 0.05) == " (50,000.00 at 0.05 a call)"
+    assert money(1000, Decimal("0.05")) == " (50.00 at 0.05 a call)"
+    assert money(1_000_000, Decimal("0.05")) == " (50,000.00 at 0.05 a call)"
 
 
 def test_codes_are_listed_or_none() -> None:
@@ -66,3 +68,11 @@ def test_a_moment_is_utc_to_the_millisecond() -> None:
 def test_a_pace_is_said_as_the_rate_option_takes_it(per_second: float, said: str) -> None:
     assert pace(per_second) == said
     assert read_rate(said).per_second == pytest.approx(per_second, rel=0.1) or said == "1/d"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("123.4500", "123.45"), ("1000", "1,000.00"), ("0.0075", "0.0075"), ("-0.05", "-0.05")],
+)
+def test_an_amount_is_shown_to_the_cent_or_as_exact_as_it_is(value: str, text: str) -> None:
+    assert amount(Decimal(value)) == text

@@ -13,7 +13,9 @@ import pytest
 import harvester
 
 HOUSE = Path(harvester.__file__).parent
-LOWEST = frozenset({"model", "errors", "sanitize", "formatting", "parsing", "secret", "halt"})
+LOWEST = frozenset(
+    {"model", "errors", "sanitize", "formatting", "parsing", "secret", "halt", "money"}
+)
 RULES = LOWEST | {"rules"}
 ENGINE = RULES | {
     "source",

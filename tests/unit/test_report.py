@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from contextlib import closing
+from decimal import Decimal
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -57,12 +58,12 @@ class Night:
     def finish(self) -> None:
         self._ledger.finish_run("limit", 7)
 
-    def data(self, price: float | None = None) -> ReportData:
+    def data(self, price: Decimal | None = None) -> ReportData:
         named = (self.output.name, str(self.output))
         with reading(self.output.with_name("notes.jsonl.ledger")) as reader:
             return read_report(reader, self.output, named, StatusQuery(self.now, SHANGHAI, price))
 
-    def page(self, price: float | None = None) -> str:
+    def page(self, price: Decimal | None = None) -> str:
         return page_of(self.data(price))
 
     def close(self) -> None:
@@ -93,7 +94,7 @@ def test_the_headline_numbers_the_money_and_the_run_are_told(night: Night) -> No
     night.answer(1, 404, State.REJECTED, "not found")
     night.now += 90
     night.finish()
-    text = shown(night.page(price=0.05))
+    text = shown(night.page(price=Decimal("0.05")))
     for told in ("of 10 notes (60.0%)", "1 rejected", ">0.30<", "limit (exit 7)", "1 min 30 s"):
         assert told in text, told
     assert "09:02" in text
@@ -132,7 +133,7 @@ def test_every_colour_that_is_drawn_has_its_legend(night: Night) -> None:
     for code, state in ((0, State.DONE), (301, State.QUEUED), (404, State.REJECTED)):
         night.answer(10, code, state)
         night.now += 60
-    page = night.page(price=0.05)
+    page = night.page(price=Decimal("0.05"))
     parts = dict(
         re.findall(r'<ul class="legend">(.*?)</ul><div class="chart" id="chart-(.*?)"', page)
     )

@@ -8,7 +8,8 @@ from decimal import Decimal
 import pytest
 
 from harvester.model import Answer, Fault
-from harvester.rules.account import Balance, Untold, Why, amount_text, read_balance, read_usage
+from harvester.money import Balance, Untold, Why
+from harvester.rules.account import read_balance, read_usage
 
 
 def answer(body: object, status: int = 200) -> Answer:
@@ -101,11 +102,3 @@ def test_usage_of_another_shape_tells_no_calls(data: object) -> None:
     told = read_usage(page(data), "2026-11-27")
     assert isinstance(told, Untold)
     assert told.why is Why.ODD
-
-
-@pytest.mark.parametrize(
-    ("amount", "text"),
-    [("123.4500", "123.45"), ("1000", "1,000.00"), ("0.0075", "0.0075"), ("-0.05", "-0.05")],
-)
-def test_an_amount_is_shown_to_the_cent_or_as_exact_as_it_is(amount: str, text: str) -> None:
-    assert amount_text(Decimal(amount)) == text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -126,7 +127,7 @@ def test_the_status_holds_what_the_contract_promises_and_is_json(history: Histor
 
 
 def test_without_any_run_nothing_is_told_and_nothing_fails(history: History) -> None:
-    status = history.status(price=0.05)
+    status = history.status(price=Decimal("0.05"))
     assert (status["runs"], status["forecast"]["rate"], status["cost"]) == ([], None, 0.0)
     assert "nothing is queued" in page(status)
     assert "0 runs" not in page(status)
@@ -136,7 +137,7 @@ def test_without_any_answer_each_note_is_one_call_and_no_time_is_guessed(history
     history.begin()
     history.enrol(3)
     history.finish()
-    status = history.status(price=0.05)
+    status = history.status(price=Decimal("0.05"))
     assert status["left"] == {"calls": 3, "hours": None, "days": None}
     assert (status["forecast"]["cost"], status["forecast"]["endsAt"]) == (0.15, None)
     shown = page(status)
@@ -165,7 +166,7 @@ def test_the_forecast_goes_by_what_was_reached_and_what_calls_brought(history: H
     history.answer(10, 301, "collection failed")
     history.now += 50
     history.finish("limit", 7)
-    ahead = history.status(price=0.5)["forecast"]
+    ahead = history.status(price=Decimal("0.5"))["forecast"]
     assert (ahead["rate"], ahead["rateFrom"], ahead["saveShare"]) == (2.0, "reached", 0.8)
     assert (ahead["notes"], ahead["calls"], ahead["charged"]) == (910, 1012, 809)
     assert ahead["cost"] == 404.5
@@ -220,7 +221,7 @@ def test_today_is_the_day_of_the_zone(history: History) -> None:
     history.answer(3)
     assert (history.status()["charged"], history.status()["chargedToday"]) == (7, 3)
     # In Honolulu both are of the same day's end and the next one's start.
-    status = history.status(zone=ZoneInfo("Pacific/Honolulu"), price=0.5)
+    status = history.status(zone=ZoneInfo("Pacific/Honolulu"), price=Decimal("0.5"))
     assert (status["chargedToday"], status["costToday"], status["cost"]) == (3, 1.5, 3.5)
 
 
@@ -245,7 +246,7 @@ def test_a_run_is_told_with_its_rate_and_latencies(history: History) -> None:
     assert (run["byCode"], run["dailyCap"]) == ({"none": 5, "0": 20}, 50)
     assert run["medianSeconds"] == pytest.approx(0.1, rel=0.045)
     assert run["p95Seconds"] == pytest.approx(0.1, rel=0.045)
-    shown = page(history.status(price=0.05))
+    shown = page(history.status(price=Decimal("0.05")))
     assert "2026-11-23 09:02, 10 s: limit (exit 7)" in shown
     assert "25 calls, 20 charged (1.00), 3 unanswered, 2 not taken" in shown
     assert re.search("not taken +2 +met a connection that had ended", shown)
@@ -418,7 +419,7 @@ def full(history: History) -> Told:
     history.answer(3, None, "timeout: no answer in 90 s", delay=77.0, unanswered=True)
     history.now += 400
     history.leave_in_flight(5)
-    return history.status(is_held=True, price=0.05)
+    return history.status(is_held=True, price=Decimal("0.05"))
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 132])
