@@ -138,7 +138,8 @@ class Judgement(Struct, frozen=True):
 
     `code` is the business code (None where no answer arrived), `reason` one plain line for people.
     `unanswered` says that the call may have been charged although its answer cannot be used,
-    `is_redirect` that the answer is not the API's but sends us elsewhere.
+    `is_redirect` that the answer is not the API's but sends us elsewhere, `is_empty` that there is
+    nothing in its data.
     `record_time`, `request_id` and `data` are JSON text as sent, ready to stand in a line; `raw` is
     the body as a JSON string where `data` cannot be written as JSON text. All four are for SAVE.
     """
@@ -154,12 +155,14 @@ class Judgement(Struct, frozen=True):
     raw: bytes | None = None
     unanswered: bool = False
     is_redirect: bool = False
+    is_empty: bool = False
 
 
 class Outcome(Struct, frozen=True):
     """A job, its attempt and its verdict, ready to be recorded.
 
-    `state` is the job's next state; `delay` (seconds) says when a requeued job is due again;
+    `state` is the job's next state, `is_empty` tells a save with nothing in its data; `delay`
+    (seconds) says when a requeued job is due again;
     `failures_by_cause` counts this run's by `Cause`, this one included; `attempted` is false for an
     answer that costs no attempt; `closed` tells that nobody took the call, on a connection that had
     ended while it was idle; `line` is the OUTPUT line of a save, newline and all; `fetched_at` is
@@ -180,6 +183,7 @@ class Outcome(Struct, frozen=True):
     fetched_at: float = 0.0
     elapsed: float = 0.0
     unread: bytes | None = None
+    is_empty: bool = False
     release: Callable[[], None] = _nothing
 
 
@@ -239,6 +243,7 @@ class Summary(Struct, frozen=True):
     ("none" where no answer arrived), `elapsed` is in seconds. `sustained_rate` is what
     the server sustains, in calls a second, where it refused the pace asked for. `closed` counts
     calls that nobody took, since the server had ended the idle connection: they are not charged.
+    `empty` notes were saved, and paid for, with nothing in their data.
     `is_queue_lost` says that an earlier run's queue is not known, and that no INPUT was named.
     """
 
@@ -263,4 +268,5 @@ class Summary(Struct, frozen=True):
     bad_lines: int = 0
     bad_examples: tuple[BadLine, ...] = ()
     closed: int = 0
+    empty: int = 0
     is_queue_lost: bool = False

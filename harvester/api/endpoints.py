@@ -14,6 +14,10 @@ ENDPOINTS = {
         for n in range(1, 8)
     },
 }
+# Hidden in newer documentation, and seen to answer 301 alone.
+DEPRECATED = frozenset({DEFAULT_ENDPOINT})
+# What to try where an endpoint gives nothing: the successor first, then what is recommended.
+_TO_TRY = ("xiaohongshu-pgy/solar-note-detail/v1", "xiaohongshu/note-detail/v1")
 _PATH = re.compile(r"/[A-Za-z0-9._~/-]+", re.ASCII)
 
 
@@ -38,6 +42,12 @@ def _nearest(text: str) -> str | None:
     ending = [name for name in ENDPOINTS if typed and name.endswith("/" + typed)]
     near = ending or difflib.get_close_matches(typed, known, n=1)
     return near[0] if len(near) == 1 else None
+
+
+def endpoint_advice(name: str) -> str:
+    """What to do where an endpoint gives nothing, in words."""
+    other = next(one for one in _TO_TRY if one != name)
+    return f"try --endpoint {other} with another --output, where each note is paid for anew"
 
 
 def endpoint_path(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from harvester.ledger.hosts import Hosts
     from harvester.ledger.postgres.reading import FleetReader
     from harvester.ledger.reader import LedgerReader
+    from harvester.model import State
 
 # The address may hold a password, and what is shown may be kept.
 _SHOWN_LEDGER = f'--ledger "${LEDGER_VARIABLE}"'
@@ -157,13 +158,14 @@ def reading_part(fleet: FleetAddress, part: str | None = None) -> Iterator[Fleet
         yield reader
 
 
-def retry_in(fleet: FleetAddress, codes: tuple[int, ...], ids: list[str]) -> int:
-    """Put failed notes of a fleet's harvest back in the queue; gives how many."""
+def retry_in(
+    fleet: FleetAddress, states: Sequence[State], codes: Sequence[int], ids: Sequence[str]
+) -> int:
+    """Put notes of a fleet's harvest back in the queue; gives how many."""
     from harvester.ledger.fleet import NO_DRIVER
-    from harvester.ledger.protocol import FAILED
 
     try:
         from harvester.ledger.postgres.retrying import retry_in_fleet
     except ImportError:
         raise UsageError(NO_DRIVER) from None
-    return retry_in_fleet(fleet.url, fleet.harvest, FAILED, codes, ids)
+    return retry_in_fleet(fleet.url, fleet.harvest, states, codes, ids)

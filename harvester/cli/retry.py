@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,6 +22,10 @@ from harvester.cli.ledgers import (
 )
 from harvester.cli.params import Command
 
+if TYPE_CHECKING:
+    from harvester.ledger.fleet import FleetAddress
+    from harvester.model import State
+
 
 @click.command(cls=Command, examples=("harvester retry notes.jsonl --code 404",))
 @output_or_fleet
@@ -25,44 +33,74 @@ from harvester.cli.params import Command
     "--code", "codes", metavar="CODE", type=int, multiple=True, help="Only this code; repeatable."
 )
 @option("--id", "ids", metavar="ID", multiple=True, help="Only this note; repeatable.")
+@option("--empty", is_flag=True, help="Saved notes with nothing in their data: paid for again.")
 @fleet_options
 def retry(
     output: Path | None,
     codes: tuple[int, ...],
     ids: tuple[str, ...],
+    *,
+    empty: bool,
     ledger: str | None,
     harvest: str | None,
 ) -> None:
     """Put failed notes back in the queue: all of them, or by code or id."""
+    from harvester.errors import UsageError
     from harvester.formatting import count
     from harvester.source.ids import IdRule
 
+    if empty and codes:
+        raise UsageError("--empty is for notes that are saved, and --code for failed ones.")
     rule = IdRule()
     wanted = [rule.bare(note_id) or note_id for note_id in ids]
     fleet = fleet_meant(output, ledger, harvest)
-    if fleet is None:
-        many = _retry_beside(named(output), codes, wanted)
-        command = f"harvester run -o {output}"
-    else:
-        with reading_part(fleet):
-            many = retry_in(fleet, codes, wanted)
+    with _ledger_of(output, fleet) as put_back:
+        paid, free = _put_back(put_back, codes, wanted, empty=empty)
+    command = f"harvester run -o {output}"
+    if fleet is not None:
         command = f"harvester run -o PART {target_of(fleet)}"
-    following = f"; next: `{command}`, unless a run is on" if fleet else f"; next: `{command}`"
-    click.echo(f"{count(many, 'note')} back in the queue" + (following if many else ""))
+    told = f"{count(paid + free, 'note')} back in the queue"
+    if paid:
+        told += f"; {paid:,} of them were charged, and are paid for again"
+    if paid + free:
+        told += f"; next: `{command}`" + (", unless a run is on" if fleet else "")
+    click.echo(told)
 
 
-def _retry_beside(output: Path, codes: tuple[int, ...], ids: list[str]) -> int:
-    """Put failed notes of an OUTPUT's own ledger back in the queue; gives how many."""
+_PutBack = Callable[["Sequence[State]", Sequence[int], Sequence[str]], int]
+
+
+def _put_back(
+    put_back: _PutBack, codes: Sequence[int], ids: Sequence[str], *, empty: bool
+) -> tuple[int, int]:
+    """Put notes back in the queue; gives how many of them were charged, and how many not."""
+    from harvester.ledger.protocol import FAILED
+    from harvester.model import State
+    from harvester.rules.codes import CHARGED
+
+    if empty:
+        return put_back((State.DONE,), (), ids), 0
+    charged = [code for code in CHARGED if not codes or code in codes]
+    paid = put_back(FAILED, charged, ids) if charged else 0
+    return paid, put_back(FAILED, codes, ids)
+
+
+@contextmanager
+def _ledger_of(output: Path | None, fleet: FleetAddress | None) -> Iterator[_PutBack]:
+    """What puts notes back in the queue of an OUTPUT's own ledger, or of a fleet's."""
+    if fleet is not None:
+        with reading_part(fleet):
+            yield partial(retry_in, fleet)
+        return
     from harvester.engine.open_output import open_held
     from harvester.engine.open_run import this_environment
-    from harvester.ledger.protocol import FAILED
     from harvester.ledger.reader import ledger_path, reading
 
-    path = output.resolve()
+    path = named(output).resolve()
     with reading(ledger_path(path)):
         pass
     opened = open_held(path, this_environment())
     try:
-        return opened.ledger.retry(FAILED, codes, ids)
+        yield opened.ledger.retry
     finally:
         opened.close()

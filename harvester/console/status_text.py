@@ -83,6 +83,8 @@ def _head(status: Status, zone: ZoneInfo) -> Iterator[str]:
 
 def _notes(status: Status, zone: ZoneInfo) -> Iterator[Row]:
     yield "done", f"{status.done:,}", ""
+    if status.empty:
+        yield "· empty", f"{status.empty:,}", "nothing in their data"
     yield "queued", f"{status.queued:,}", ""
     if status.waiting:
         yield "· waiting", f"{status.waiting:,}", f"next due {_due(status, zone)}"

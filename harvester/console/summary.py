@@ -73,6 +73,11 @@ def summary_lines(summary: Summary, output: Path, price: Decimal | None) -> Iter
         f"{count(summary.saved, 'note')} saved to {sanitize(str(output), _LONGEST)}; "
         f"{count(summary.charged, 'call')} charged{money(summary.charged, price)}"
     )
+    if summary.empty:
+        yield (
+            f"{count(summary.empty, 'note')} of them with nothing in their data; "
+            "`harvester retry --empty` queues such notes again, and each is paid for again"
+        )
     if summary.sustained_rate is not None:
         sustained = pace(summary.sustained_rate)
         yield (

@@ -12,6 +12,7 @@ from harvester.engine.state import RunState
 from harvester.model import Answer, Job, Judgement, Outcome, Verdict
 from harvester.output.lines import make_line
 from harvester.output.unread import make_unread
+from harvester.rules.codes import CHARGED
 from harvester.rules.health import Reaction
 from harvester.rules.outcomes import saved, unsaved
 from harvester.rules.retry_after import parse_retry_after
@@ -107,7 +108,7 @@ class AnswerHandler:
                 judgement.reason,
                 job.attempts + 1,
                 answer.elapsed,
-                charged=judgement.verdict is Verdict.SAVE,
+                charged=judgement.code in CHARGED and not judgement.unanswered,
                 unanswered=judgement.unanswered,
             )
         )

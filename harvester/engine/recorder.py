@@ -263,7 +263,7 @@ def _lines_of(written: _Written, late: list[Outcome]) -> list[FoundLine]:
     """The lines of those saves of a group that came late."""
     saves = [outcome for outcome in written.outcomes if outcome.state is State.DONE]
     return [
-        FoundLine(o.job.note_id, o.job.attempts + 1, o.fetched_at, end)
+        FoundLine(o.job.note_id, o.job.attempts + 1, o.fetched_at, end, o.is_empty)
         for o, end in zip(saves, written.ends, strict=True)
         if o in late
     ]

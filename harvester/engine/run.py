@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from harvester.api.endpoints import DEPRECATED, endpoint_advice
 from harvester.engine.answers import AnswerHandler
 from harvester.engine.clients import TokenClient, TokenPool
 from harvester.engine.dispatcher import Dispatcher
@@ -58,9 +59,13 @@ class Run:
         self._prior = prior
         self.summary: Summary | None = None
         is_unproven = bool(prior.simulated) and not ports.config.simulate
-        state = RunState(
-            ports.observers, RunHealth(simulated=prior.simulated, is_unproven=is_unproven)
+        health = RunHealth(
+            simulated=prior.simulated,
+            is_unproven=is_unproven,
+            advice=endpoint_advice(ports.config.endpoint),
+            is_deprecated=ports.config.endpoint in DEPRECATED,
         )
+        state = RunState(ports.observers, health)
         self.state = state
         self.pool = TokenPool(clients, state, ports.coordinator)
         self._recorder = Recorder(ports, state)
@@ -215,6 +220,7 @@ class Run:
             bad_lines=state.bad_lines,
             bad_examples=tuple(state.bad_examples),
             closed=state.closed,
+            empty=state.empty,
         )
 
 

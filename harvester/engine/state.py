@@ -12,6 +12,7 @@ from msgspec import Struct
 from harvester.engine.ports import Event, Notice, Observer
 from harvester.model import BadLine, Counts, Job, Judgement, Outcome, Page, State, StopReason
 from harvester.rules.budget import Spent
+from harvester.rules.codes import CHARGED
 from harvester.rules.health import RunHealth
 
 _MOST_EXAMPLES = 10
@@ -80,7 +81,7 @@ class RunState:
         self.unsent: dict[int, Job] = {}
         self.reserved = self.settled = self.waiting = 0
         self.queued = self.done = self.rejected = self.exhausted = 0
-        self.answered = self.closed = 0
+        self.answered = self.closed = self.empty = 0
         self.last_fault = ""
         self.good_lines = self.bad_lines = 0
         self.bad_examples: list[BadLine] = []
@@ -246,10 +247,11 @@ class RunState:
         spent = self.spent
         spent.unanswered += outcome.unanswered
         spent.charged_today += outcome.unanswered
-        if outcome.state is State.DONE:
-            spent.notes += 1
+        if outcome.code in CHARGED and not outcome.unanswered:
             spent.charged += 1
             spent.charged_today += 1
+        spent.notes += outcome.state is State.DONE
+        self.empty += outcome.is_empty
         self.room.set()
 
     def abandoned(self, calls: int) -> None:

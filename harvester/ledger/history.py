@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct, field
 
 from harvester.ledger.reader import FailedGroup, LedgerReader
+from harvester.ledger.schema import IS_CHARGED
 from harvester.model import State, Verdict
 from harvester.rules.codes import judge_code
 from harvester.rules.latency import quantile
@@ -128,7 +129,8 @@ class History:
         """Charged calls by calendar day of a time zone, oldest first."""
         days: Counter[date] = Counter()
         for quarter, calls in self._db.execute(
-            "SELECT minute / ?1, sum(calls) FROM activity WHERE code = 0 GROUP BY 1 ORDER BY 1",
+            "SELECT minute / ?1, sum(calls) FROM activity"
+            f" WHERE {IS_CHARGED} GROUP BY 1 ORDER BY 1",
             (_QUARTER,),
         ):
             days[datetime.fromtimestamp(quarter * _QUARTER * 60, zone).date()] += calls

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from harvester.ledger.schema import IS_CHARGED
+
 if TYPE_CHECKING:
     from harvester.ledger.postgres.reading import DuplicateRow, FleetReader
 
 # In milliseconds: a heartbeat says that its member is alive for so long, as membership.py has it.
 ALIVE_FOR = 900
 
-_CALLS = """
-SELECT run.part, sum(calls), coalesce(sum(calls) FILTER (WHERE code = 0), 0)
+_CALLS = f"""
+SELECT run.part, sum(calls), coalesce(sum(calls) FILTER (WHERE {IS_CHARGED}), 0)
 FROM activity JOIN run ON run.id = activity.run GROUP BY run.part
 """
 _MEMBERS = f"""

@@ -50,12 +50,16 @@ class Claimed(Struct, frozen=True):
 
 
 class FoundLine(Struct, frozen=True):
-    """A line found in OUTPUT: whose it is, when it was fetched (Unix seconds), where it ends."""
+    """A line found in OUTPUT: whose it is, when it was fetched (Unix seconds), where it ends.
+
+    `is_empty` tells one with nothing in its data.
+    """
 
     note_id: str
     attempts: int
     fetched_at: float
     end: int
+    is_empty: bool = False
 
 
 class RunRequest(Struct, frozen=True):
@@ -208,7 +212,10 @@ class Ledger(Protocol):
     def retry(
         self, states: Sequence[State], codes: Sequence[int] = (), ids: Sequence[str] = ()
     ) -> int:
-        """Put failed jobs back in the queue; empty `codes` or `ids` mean any. Gives how many."""
+        """Put failed jobs back in the queue; empty `codes` or `ids` mean any. Gives how many.
+
+        Done ones are those with nothing in their data, which have code 0.
+        """
 
     def requeue(self, seqs: Sequence[int]) -> None:
         """Put failed jobs back in the queue, due at once."""

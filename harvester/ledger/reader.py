@@ -16,7 +16,7 @@ from msgspec import Struct, field
 from harvester.errors import DamagedLedgerError, LedgerError, LocalIOError, UsageError
 from harvester.ledger.keys import from_key, to_key
 from harvester.ledger.protocol import Checkpoint
-from harvester.ledger.schema import LOST, NEWEST, NOT_TAKEN
+from harvester.ledger.schema import IS_CHARGED, IS_EMPTY, LOST, NEWEST, NOT_TAKEN
 from harvester.model import Counts, State
 from harvester.sides import Side
 
@@ -163,9 +163,13 @@ class LedgerReader:
     def charged(self, since: float = 0) -> int:
         """Calls charged since a moment in Unix seconds."""
         return self._one(
-            "SELECT coalesce(sum(calls), 0) FROM activity WHERE code = 0 AND minute >= ?",
+            f"SELECT coalesce(sum(calls), 0) FROM activity WHERE {IS_CHARGED} AND minute >= ?",
             int(since) // 60,
         )
+
+    def empty(self) -> int:
+        """Notes that are done with nothing in their data."""
+        return self._one(f"SELECT count(*) FROM job WHERE {IS_EMPTY}")
 
     def unanswered(self) -> int:
         """Calls that may have been charged without an answer, in all runs."""

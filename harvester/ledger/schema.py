@@ -6,10 +6,15 @@ import sqlite3
 
 from harvester.errors import LedgerError
 from harvester.model import Outcome
+from harvester.rules.codes import CHARGED
 
 # Answers without a business code are counted under the first one; under the second, calls that
 # nobody took, since they met a connection that had ended while it was idle.
 NO_CODE, NOT_TAKEN = -1, -2
+# Of `activity`: what is counted as charged.
+IS_CHARGED = f"code IN ({', '.join(map(str, sorted(CHARGED)))})"
+# Of `job`: a done one has a code only if there is nothing in its data.
+IS_EMPTY = "state = 1 AND code = 0"
 # How an answer was lost that had been charged and written down already.
 LOST = "lost in a power cut"
 # Of a call that was out when its note was found on a line of another one.
@@ -110,6 +115,7 @@ _MIGRATIONS = (
     UPDATE job SET forgotten = 1 WHERE lines = 0 AND fetched_at IS NOT NULL
         AND EXISTS (SELECT 1 FROM meta WHERE key = 'rebuilding');
     """,
+    f"CREATE INDEX job_empty ON job (seq) WHERE {IS_EMPTY};",
 )
 NEWEST = len(_MIGRATIONS)
 

@@ -24,7 +24,16 @@ from harvester.ledger.protocol import (
     RunRequest,
     StartedRun,
 )
-from harvester.ledger.schema import DAY_MS, LOST, NO_CODE, OVERTAKEN, code_of, migrate
+from harvester.ledger.schema import (
+    DAY_MS,
+    IS_CHARGED,
+    IS_EMPTY,
+    LOST,
+    NO_CODE,
+    OVERTAKEN,
+    code_of,
+    migrate,
+)
 from harvester.model import Counts, Job, Outcome, State
 from harvester.rules.latency import bucket_of
 
@@ -426,8 +435,9 @@ class SqliteLedger:
     ) -> int:
         """Put failed jobs back in the queue; empty `codes` or `ids` mean any. Gives how many."""
         keys = [to_key(note_id) for note_id in ids]
-        # The first condition lets SQLite use the index of failed jobs.
-        where = ["state >= 2", f"state IN ({','.join('?' * len(states))})"]
+        # The first condition lets SQLite use the index of failed jobs, or of empty ones.
+        where = [IS_EMPTY if State.DONE in states else "state >= 2"]
+        where.append(f"state IN ({','.join('?' * len(states))})")
         values: list[int | str | bytes] = [int(state) for state in states]
         if codes:
             where.append(f"coalesce(code, {NO_CODE}) IN ({','.join('?' * len(codes))})")
@@ -567,10 +577,16 @@ class SqliteLedger:
 
     def _write_saves(self, outcomes: Sequence[Outcome], end_of: dict[int, int]) -> None:
         self._db.executemany(
-            "UPDATE job SET state = 1, due = NULL, attempts = ?, run = NULL, code = NULL,"
+            "UPDATE job SET state = 1, due = NULL, attempts = ?, run = NULL, code = ?,"
             " reason = NULL, fetched_at = ?, line_end = ?, lines = lines + 1 WHERE seq = ?",
             (
-                (o.job.attempts + 1, round(o.fetched_at * 1000), end_of[o.job.seq], o.job.seq)
+                (
+                    o.job.attempts + 1,
+                    o.code if o.is_empty else None,
+                    round(o.fetched_at * 1000),
+                    end_of[o.job.seq],
+                    o.job.seq,
+                )
                 for o in outcomes
                 if o.state is State.DONE
             ),
@@ -679,15 +695,21 @@ class SqliteLedger:
     def adopt(self, lines: Sequence[FoundLine], checkpoint: Checkpoint) -> int:
         """See `Ledger.adopt`."""
         rows = [
-            (to_key(line.note_id), line.attempts, round(line.fetched_at * 1000), line.end)
+            (
+                to_key(line.note_id),
+                line.attempts,
+                round(line.fetched_at * 1000),
+                line.end,
+                0 if line.is_empty else None,
+            )
             for line in lines
         ]
         self._end_bulk()
         with self._transaction() as db:
             db.execute(
-                "CREATE TEMP TABLE IF NOT EXISTS found (note_id, attempts, fetched_at, ends)"
+                "CREATE TEMP TABLE IF NOT EXISTS found (note_id, attempts, fetched_at, ends, code)"
             )
-            db.executemany("INSERT INTO found VALUES (?, ?, ?, ?)", rows)
+            db.executemany("INSERT INTO found VALUES (?, ?, ?, ?, ?)", rows)
             self._count_found()
             adopted = self._adopt_found()
             db.execute("DELETE FROM found")
@@ -731,10 +753,10 @@ class SqliteLedger:
             }
         )
         db.execute(
-            "INSERT INTO job (note_id, state, attempts, fetched_at, line_end, lines)"
-            " SELECT note_id, 1, attempts, fetched_at, ends, 1 FROM found WHERE 1 ORDER BY ends"
-            " ON CONFLICT (note_id) DO UPDATE SET state = 1, due = NULL, run = NULL, code = NULL,"
-            " reason = NULL, attempts = max(attempts, excluded.attempts),"
+            "INSERT INTO job (note_id, state, attempts, fetched_at, line_end, lines, code)"
+            " SELECT note_id, 1, attempts, fetched_at, ends, 1, code FROM found WHERE 1"
+            " ORDER BY ends ON CONFLICT (note_id) DO UPDATE SET state = 1, due = NULL, run = NULL,"
+            " code = excluded.code, reason = NULL, attempts = max(attempts, excluded.attempts),"
             " fetched_at = excluded.fetched_at, line_end = excluded.line_end, lines = lines + 1,"
             " forgotten = max(0, forgotten - 1)"
         )
@@ -766,7 +788,7 @@ class SqliteLedger:
         with self._errors():
             (charged,) = self._db.execute(
                 "SELECT coalesce(sum(calls), 0) FROM activity"
-                " WHERE code = 0 AND minute BETWEEN ? AND ?",
+                f" WHERE {IS_CHARGED} AND minute BETWEEN ? AND ?",
                 (moment // 60_000, last // 60_000),
             ).fetchone()
             (unanswered,) = self._db.execute(

@@ -37,7 +37,17 @@ _KINDS = {
 # What the log tells of a summary, in this order.
 _OF_SUMMARY = (
     *("reason", "detail", "exit_code", "done", "queued", "waiting", "rejected", "exhausted"),
-    *("saved", "charged", "unanswered", "closed", "calls", "by_code", "bad_lines", "elapsed"),
+    *(
+        "saved",
+        "empty",
+        "charged",
+        "unanswered",
+        "closed",
+        "calls",
+        "by_code",
+        "bad_lines",
+        "elapsed",
+    ),
 )
 
 

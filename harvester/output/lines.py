@@ -33,8 +33,11 @@ _SHOWN = 60
 _BLANK = b" \t\r\n"
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 _OBJECT = re.compile(rb"(?:\xef\xbb\xbf)?\s*\{")
-_SIMULATED = re.compile(
-    rb'"recordTime":(?:null|"(?:[^"\\]|\\.)*"),"requestId":"' + SIMULATED_PREFIX.encode()
+_TIME = rb'"recordTime":(?:null|"(?:[^"\\]|\\.)*"),'
+_SIMULATED = re.compile(_TIME + rb'"requestId":"' + SIMULATED_PREFIX.encode())
+_EMPTY = re.compile(
+    _TIME
+    + rb'"requestId":(?:null|"(?:[^"\\]|\\.)*"),"data":(?:null|\[\s*\]|\{\s*\})(?:\}|,"input")'
 )
 
 
@@ -66,7 +69,7 @@ def make_line(job: Job, judgement: Judgement, endpoint: str, fetched_at: float) 
     )
 
 
-class Head(FoundLine, frozen=True):
+class Head(FoundLine, frozen=True, kw_only=True):
     """What a line says of itself: also what it is `of`."""
 
     of: Identity
@@ -89,7 +92,8 @@ def read_head(line: bytes, end: int = 0) -> Head | None:
             int(match[3]),
             datetime.fromisoformat(match[2].decode()).timestamp(),
             end,
-            Identity(orjson.loads(match[4]), _SIMULATED.match(line, match.end()) is not None),
+            _EMPTY.match(line, match.end()) is not None,
+            of=Identity(orjson.loads(match[4]), _SIMULATED.match(line, match.end()) is not None),
         )
     except ValueError:
         return None
@@ -109,7 +113,8 @@ def _read_rewritten(line: bytes, end: int) -> Head | None:
                 name.encode()
                 moment = datetime.fromisoformat(at).timestamp()
                 simulated = str(members.get("requestId")).startswith(SIMULATED_PREFIX)
-                return Head(name, tries, moment, end, Identity(endpoint, simulated))
+                is_empty = "raw" not in members and members.get("data", 0) in (None, [], {})
+                return Head(name, tries, moment, end, is_empty, of=Identity(endpoint, simulated))
     except (ValueError, RecursionError):
         pass
     return None

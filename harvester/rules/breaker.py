@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from harvester.model import Verdict
+from harvester.model import Judgement, Verdict
+from harvester.rules.codes import COLLECTION_FAILED
 
 # The contract: 30 different notes in a row all retry; 10 failed probes in a row end the run.
 TRIP_AFTER = 30
 MOST_PROBES = 10
-# The vendor's "Invalid Parameters".
-_INVALID_PARAMETERS = 400
+# The vendor's "Invalid Parameters" and "Not Found", which is also said of an endpoint.
+_INVALID = frozenset({400, 404})
+_WRONG = "say 400 or 404: the request itself is wrong, or the endpoint is gone"
 
 
 class Breaker:
@@ -47,21 +49,40 @@ class Breaker:
 
 
 class FirstAnswers:
-    """Watches the first answers of a run: if they are all code 400, the request itself is wrong.
+    """Watches the first answers of a run: where all say the same, the request itself is wrong.
 
-    The contract: the first 20 answers. `is_watching` while all answers were 400 so far.
+    The contract: the first 20 answers. `is_watching` while all were of one kind so far.
+    `is_deprecated` tells whether the endpoint is known to give only 301 one day.
     """
 
-    def __init__(self, many: int = 20) -> None:
+    def __init__(self, *, is_deprecated: bool = False, many: int = 20) -> None:
+        self._is_deprecated = is_deprecated
         self._many = many
-        self._refused = 0
+        self._seen = 0
+        self._kind = ""
         self.is_watching = True
-        self.is_suspicious = False
 
-    def see(self, code: int | None) -> None:
-        """Take note of one answer's business code."""
-        if not self.is_watching or self.is_suspicious:
+    @property
+    def complaint(self) -> str:
+        """What is wrong with the request, once the first answers have told, else nothing."""
+        return f"the first {self._many} answers all {self._kind}" if self._is_enough else ""
+
+    @property
+    def _is_enough(self) -> bool:
+        return self._seen >= self._many
+
+    def see(self, judgement: Judgement) -> None:
+        """Take note of one answer."""
+        if not self.is_watching or self._is_enough:
             return
-        self.is_watching = code == _INVALID_PARAMETERS
-        self._refused += self.is_watching
-        self.is_suspicious = self._refused >= self._many
+        kind = self._kind_of(judgement)
+        self.is_watching = kind is not None and kind == (self._kind or kind)
+        self._kind = kind or ""
+        self._seen += self.is_watching
+
+    def _kind_of(self, judgement: Judgement) -> str | None:
+        if judgement.is_empty:
+            return "have nothing in their data, and are paid for: is it right for such notes?"
+        if judgement.code == COLLECTION_FAILED and self._is_deprecated:
+            return "say 301, and the endpoint is deprecated"
+        return _WRONG if judgement.code in _INVALID else None

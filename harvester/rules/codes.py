@@ -4,35 +4,37 @@ from __future__ import annotations
 
 from harvester.model import Cause, Judgement, StopReason, Verdict
 
+ENDPOINT_INVALID, COLLECTION_FAILED, _RATE_LIMITED = 300, 301, 302
 # From the vendor's page, and the wider set of the note-detail family's OpenAPI.
 _STOPS = {
     100: StopReason.REFUSED,
     101: StopReason.REFUSED,
-    300: StopReason.REFUSED,
+    ENDPOINT_INVALID: StopReason.REFUSED,
     303: StopReason.QUOTA,
     600: StopReason.REFUSED,
     601: StopReason.BALANCE,
     602: StopReason.BALANCE,
 }
-_REJECTS = frozenset({202, 400, 404})
-_RATE_LIMITED = 302
-_COLLECTION_FAILED = 301
+# Older price lists of the vendor's charge for "no content", too.
+CHARGED = frozenset({0, 201})
+_REJECTS = frozenset({201, 202, 400, 404})
 MEANINGS = {
     0: "success",
     100: "invalid or inactive token",
     101: "token refused",
+    201: "no content",
     202: "not supported",
     300: "endpoint invalid",
     301: "collection failed",
     302: "rate limit exceeded",
     303: "daily quota exceeded",
     400: "invalid parameters",
-    404: "not found",
+    404: "gone",
     500: "internal server error",
     503: "service unavailable",
     600: "permission denied",
     601: "insufficient balance",
-    602: "insufficient balance",
+    602: "the token's budget is used up",
 }
 
 
@@ -46,5 +48,5 @@ def judge_code(code: int, message: str = "") -> Judgement:
         return Judgement(Verdict.REJECT, code, reason)
     if code == _RATE_LIMITED:
         return Judgement(Verdict.SLOW_DOWN, code, reason)
-    cause = Cause.COLLECTION if code == _COLLECTION_FAILED else Cause.SERVER
+    cause = Cause.COLLECTION if code == COLLECTION_FAILED else Cause.SERVER
     return Judgement(Verdict.RETRY, code, reason, cause)

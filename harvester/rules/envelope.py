@@ -21,6 +21,7 @@ _MOST_LENIENT = 2 << 20
 _BEGINS_SURROGATE = b"\xed"
 # JSON handed to a script's function, as some gateways do: `callback({...})`.
 _CALL = re.compile(rb"(?:/\*\*/)?\s*[\w.$\[\]]{1,100}\s*\(")
+_NOTHING = re.compile(rb"\s*(?:null|\[\s*\]|\{\s*\})\s*")
 _BLANKS = re.compile(r"[ \t\r\n]*")
 _read_at = json.JSONDecoder(strict=False).raw_decode
 # Python reads no integer of more digits than this, and stops at a line that holds one.
@@ -40,6 +41,7 @@ class Envelope(Struct, frozen=True):
     request_id: bytes = b"null"
     data: bytes | None = b"null"
     raw: bytes | None = None
+    reason: str = ""
 
 
 class _Members(msgspec.Struct):
@@ -47,6 +49,7 @@ class _Members(msgspec.Struct):
 
     code: int | float | str | bool | None = None
     message: msgspec.Raw = msgspec.Raw(b"null")
+    reason: msgspec.Raw = msgspec.Raw(b"null")
     recordTime: msgspec.Raw = msgspec.Raw(b"null")  # noqa: N815 - the vendor's name
     requestId: msgspec.Raw = msgspec.Raw(b"null")  # noqa: N815
     data: msgspec.Raw = msgspec.Raw(b"null")
@@ -67,6 +70,11 @@ def read_envelope(body: bytes) -> Envelope:
         return _read_strictly(text)
     except _Refusal:
         return _read_leniently(body, text)
+
+
+def is_empty(data: bytes) -> bool:
+    """Whether there is nothing in a `data`, as JSON text."""
+    return _NOTHING.fullmatch(data) is not None
 
 
 def is_json(text: bytes) -> bool:
@@ -104,7 +112,8 @@ def _read_strictly(body: bytes) -> Envelope:
         members = _READ_MEMBERS(shown)
     code = _whole(members.code)
     if code != 0:
-        return Envelope(code, _text(_loads(_restored(members.message, replaced))))
+        message = _text(_restored(members.message, replaced))
+        return Envelope(code, message, reason=_text(_restored(members.reason, replaced)))
     _check_for_python(body)
     return Envelope(
         0,
@@ -178,11 +187,12 @@ def _read_leniently(body: bytes, text: bytes) -> Envelope:
     data = small.get("data", b"null" if is_whole and "data" not in members else None)
     return Envelope(
         _whole(_loads(read["code"])),
-        _text(_loads(read.get("message", b"null"))),
+        _text(read.get("message", b"null")),
         small.get("recordTime", b"null"),
         small.get("requestId", b"null"),
         data,
         json.dumps(body.decode("utf-8", "surrogateescape")).encode() if data is None else None,
+        _text(read.get("reason", b"null")),
     )
 
 
@@ -236,5 +246,6 @@ def _whole(code: object) -> int | None:
     return int(code) if code == code // 1 and abs(code) < 2**31 else None
 
 
-def _text(message: object) -> str:
+def _text(member: bytes) -> str:
+    message = _loads(member)
     return message if isinstance(message, str) else ""

@@ -15,6 +15,7 @@ from harvester.model import (
     Verdict,
 )
 from harvester.rules.breaker import Breaker, FirstAnswers
+from harvester.rules.codes import ENDPOINT_INVALID
 
 # How the request id of a simulated answer begins, as JSON text.
 _SIMULATED = b'"' + SIMULATED_PREFIX.encode()
@@ -44,13 +45,22 @@ class RunHealth:
 
     `simulated` tells what OUTPUT holds, None while it is empty. `is_unproven` while no answer has
     told that a server is the simulator for which an OUTPUT of practice is right. `refused` are the
-    jobs rejected while all answers were code 400.
+    jobs rejected while all answers said that the request is wrong; `advice` is what to do then, and
+    `is_deprecated` tells of the endpoint.
     """
 
-    def __init__(self, *, simulated: bool | None = None, is_unproven: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        simulated: bool | None = None,
+        is_unproven: bool = False,
+        advice: str = "",
+        is_deprecated: bool = False,
+    ) -> None:
         self._simulated = simulated
         self._breaker = Breaker()
-        self._first_answers = FirstAnswers()
+        self._first_answers = FirstAnswers(is_deprecated=is_deprecated)
+        self._advice = advice
         self._probe: int | None = None
         self._tripped_by = ""
         self.is_unproven = is_unproven
@@ -74,7 +84,7 @@ class RunHealth:
     @property
     def is_request_wrong(self) -> bool:
         """Whether the first answers say that the request itself is wrong."""
-        return self._first_answers.is_suspicious
+        return bool(self._first_answers.complaint)
 
     def mark_sent(self, job: Job) -> None:
         """Take note of a call that is sent: it may be a probe."""
@@ -113,17 +123,16 @@ class RunHealth:
             reaction = _ACCEPTED
         if answer.fault is None:
             self._see_first(job, judgement)
-            if self._first_answers.is_suspicious:
-                text = "the first answers all say 400: the request itself is wrong"
-                reaction = replace(reaction, refused=text)
+            if complaint := self._first_answers.complaint:
+                reaction = replace(reaction, refused=self._advised(complaint))
         if judgement.stop is not None:
-            reaction = _stopping(reaction, judgement, judgement.stop)
+            reaction = self._stopping(reaction, judgement, judgement.stop)
         if answer.fault in (Fault.CLOSED, Fault.RESET):
             return reaction
         return self._see(job, judgement, reaction)
 
     def _see_first(self, job: Job, judgement: Judgement) -> None:
-        self._first_answers.see(judgement.code)
+        self._first_answers.see(judgement)
         if judgement.verdict is Verdict.REJECT and self._first_answers.is_watching:
             self.refused.append(job.seq)
 
@@ -140,13 +149,17 @@ class RunHealth:
             return replace(reaction, warning=self._tripped_by)
         return reaction
 
-
-def _stopping(reaction: Reaction, judgement: Judgement, stop: StopReason) -> Reaction:
-    reason = judgement.reason
-    if stop is StopReason.INPUT:
-        text = f"{reason}: choose another --output. What came is kept in OUTPUT.unread.jsonl."
-        return replace(reaction, stop=(stop, text))
-    if judgement.is_redirect:
+    def _stopping(self, reaction: Reaction, judgement: Judgement, stop: StopReason) -> Reaction:
+        reason = judgement.reason
+        if stop is StopReason.INPUT:
+            text = f"{reason}: choose another --output. What came is kept in OUTPUT.unread.jsonl."
+            return replace(reaction, stop=(stop, text))
         # It is the place that is wrong, whatever the token.
-        return replace(reaction, refused=reason)
-    return replace(reaction, disable=(stop, reason))
+        if judgement.is_redirect:
+            return replace(reaction, refused=reason)
+        if judgement.code == ENDPOINT_INVALID:
+            return replace(reaction, refused=self._advised(reason))
+        return replace(reaction, disable=(stop, reason))
+
+    def _advised(self, complaint: str) -> str:
+        return f"{complaint}; {self._advice}" if self._advice else complaint

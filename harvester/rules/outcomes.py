@@ -18,6 +18,7 @@ def saved(job: Job, answer: Answer, judgement: Judgement, line: bytes, at: float
         line=line,
         fetched_at=at,
         elapsed=answer.elapsed,
+        is_empty=judgement.is_empty,
         release=answer.release,
     )
 

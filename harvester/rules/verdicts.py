@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from harvester.model import Answer, Cause, Fault, Judgement, StopReason, Verdict
-from harvester.rules.codes import MEANINGS, judge_code
-from harvester.rules.envelope import read_envelope
+from harvester.rules.codes import ENDPOINT_INVALID, MEANINGS, judge_code
+from harvester.rules.envelope import Envelope, is_empty, read_envelope
 from harvester.sanitize import sanitize
 
 # The OpenAPI's HTTP statuses, for bodies that hold no readable code.
-_STATUS_CODES = {400: 400, 401: 100, 403: 600, 404: 300, 429: 302}
+_STATUS_CODES = {400: 400, 401: 100, 403: 600, 404: ENDPOINT_INVALID, 429: 302}
 _SUCCESSES, _SERVER_ERRORS = range(200, 300), range(500, 600)
 # Whoever says so stands between us and the API, or sends us elsewhere.
 _PROXY_WANTS_A_NAME = 407
@@ -40,10 +40,19 @@ def judge(
             request_id=envelope.request_id,
             data=envelope.data or b"null",
             raw=envelope.raw,
+            is_empty=envelope.data is not None and is_empty(envelope.data),
         )
     if envelope.code is not None:
-        return judge_code(envelope.code, said(envelope.message))
+        return judge_code(envelope.code, _words(envelope, said))
     return _judge_status(answer, said, is_first=is_first)
+
+
+def _words(envelope: Envelope, said: Callable[[str], str]) -> str:
+    """What the server says of a code, its reason in brackets where that says more."""
+    message, reason = said(envelope.message), said(envelope.reason)
+    if not message or not reason or reason in message:
+        return message or reason
+    return f"{message} ({reason})"
 
 
 def _judge_fault(answer: Answer, fault: Fault) -> Judgement:
@@ -58,7 +67,8 @@ def _judge_status(answer: Answer, said: Callable[[str], str], *, is_first: bool)
     status = answer.status or 0
     code = 500 if status in _SERVER_ERRORS else _STATUS_CODES.get(status)
     if code is not None:
-        return judge_code(code, f"HTTP {status}")
+        gone = "the endpoint is gone: " if code == ENDPOINT_INVALID else ""
+        return judge_code(code, f"{gone}HTTP {status}")
     reason = f"unreadable answer (HTTP {answer.status})"
     if status in _REDIRECTS:
         where = _sent_where(answer, said)

@@ -134,6 +134,7 @@ class Status(Struct, frozen=True, rename="camel"):
     in_flight: int
     rejected: int
     exhausted: int
+    empty: int
     failures: list[Failure]
     unanswered: int
     closed: int

@@ -128,6 +128,7 @@ def _fields(
         "in_flight": reader.sent(),
         "rejected": counts.rejected,
         "exhausted": counts.exhausted,
+        "empty": reader.empty(),
         "failures": _failures(reader),
         "unanswered": reader.unanswered(),
         "closed": sum(row.closed for row in rows),

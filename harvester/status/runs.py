@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from harvester.ledger.hosts import HostRow, Hosts, RunPlace, StopRow
 from harvester.ledger.reader import RunRow
+from harvester.rules.codes import CHARGED
 from harvester.rules.latency import quantile
 from harvester.sanitize import sanitize
 from harvester.status.model import Duplicate, FleetRun, Part, RunStatus, Stop
@@ -36,7 +37,7 @@ def _fields(row: RunRow, until: float, state: str) -> dict[str, Any]:
         "reason": row.reason,
         "exit_code": row.exit_code,
         "calls": calls,
-        "charged": row.by_code.get(0, 0),
+        "charged": sum(row.by_code.get(code, 0) for code in CHARGED),
         "unanswered": row.unanswered,
         "closed": row.closed,
         "bad_lines": row.bad_lines,

@@ -364,3 +364,12 @@ def test_opening_a_long_output_leaves_off_between_its_pieces(
     assert path.read_bytes() == text
     with closing(opened(path)) as held:
         assert held.ledger.counts().done == 1000
+
+
+def test_notes_with_nothing_in_them_are_known_from_output_alone(tmp_path: Path) -> None:
+    path = tmp_path / "notes.jsonl"
+    empty = make_line(Job(0, "6" * 24), Judgement(Verdict.SAVE, 0, "saved"), ENDPOINT, NOW)
+    path.write_bytes(b"".join([*LINES[1:], empty]))
+    look(path)
+    with reading(ledger_path(path)) as reader:
+        assert reader.empty() == 1

@@ -99,7 +99,7 @@ def test_each_event_is_one_json_object_with_fixed_names() -> None:
         "stopping": ["reason", "detail", "inFlight"],
         "end": [
             *("reason", "detail", "exitCode", "done", "queued", "waiting", "rejected"),
-            *("exhausted", "saved", "charged", "unanswered", "closed", "calls", "byCode"),
+            *("exhausted", "saved", "empty", "charged", "unanswered", "closed", "calls", "byCode"),
             *("badLines", "elapsed"),
         ],
         "left out": ["file", "line", "reason", "text"],

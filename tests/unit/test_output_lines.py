@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from harvester.ledger.protocol import Identity
 from harvester.model import Answer, Job, Judgement, Verdict
@@ -141,10 +142,35 @@ def test_a_line_of_the_embedded_simulator_is_told_from_a_real_one() -> None:
     assert read_head(b"{}\n") is None
 
 
+@pytest.mark.parametrize(
+    ("data", "is_empty"),
+    [("null", True), ("[ ]", True), ("{}", True), ('{"data":null}', False), ("[{}]", False)],
+)
+@pytest.mark.parametrize("carried", [None, '{"data":null}'])
+def test_a_line_with_nothing_in_its_data_is_known_however_it_is_stored(
+    data: str, carried: str | None, *, is_empty: bool
+) -> None:
+    judgement = judge(Answer(200, f'{{"code":0,"data":{data}}}'.encode()))
+    line = make_line(replace(JOB, extra_fields=carried), judgement, ENDPOINT, MOMENT)
+    for stored in (line, json.dumps(json.loads(line), sort_keys=True).encode()):
+        head = read_head(stored)
+        assert head is not None
+        assert head.is_empty == is_empty
+
+
+def test_a_line_that_keeps_the_raw_body_is_not_empty() -> None:
+    judgement = judge(Answer(200, b'{"code":0,"data":NaN}'))
+    line = make_line(JOB, judgement, ENDPOINT, MOMENT)
+    for stored in (line, json.dumps(json.loads(line), sort_keys=True).encode()):
+        head = read_head(stored)
+        assert head is not None
+        assert not head.is_empty
+
+
 def test_the_head_is_found_even_if_the_rest_is_spoilt() -> None:
     line = make_line(JOB, saved(), ENDPOINT, MOMENT).replace(b'"data":{', b'"data":{\x00')
     of = Identity(ENDPOINT, simulated=False)
-    assert read_head(line, 1) == Head(JOB.note_id, 1, MOMENT, 1, of)
+    assert read_head(line, 1) == Head(JOB.note_id, 1, MOMENT, 1, of=of)
     assert read_line(line) is None
 
 

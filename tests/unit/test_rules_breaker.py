@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from harvester.model import Verdict
+from harvester.model import Judgement, Verdict
 from harvester.rules.breaker import Breaker, FirstAnswers
+from harvester.rules.codes import judge_code
 
 OTHERS = [verdict for verdict in Verdict if verdict is not Verdict.RETRY]
 
@@ -72,28 +73,53 @@ def test_one_answer_that_is_not_retry_opens_it_again(verdict: Verdict, *, probe:
     assert not breaker.is_tripped
 
 
-def first_answers(*codes: int | None) -> FirstAnswers:
-    first = FirstAnswers()
-    for code in codes:
-        first.see(code)
-    return first
+SAID: dict[int | str, Judgement] = {
+    "empty": Judgement(Verdict.SAVE, 0, "success", is_empty=True),
+    **{code: judge_code(code) for code in (301, 302, 400, 404, 500)},
+    0: Judgement(Verdict.SAVE, 0, "success"),
+}
 
 
-def test_twenty_first_answers_of_400_are_suspicious() -> None:
-    assert not first_answers(*[400] * 19).is_suspicious
-    assert first_answers(*[400] * 20).is_suspicious
+def complaint(*said: int | str, is_deprecated: bool = False) -> str:
+    first = FirstAnswers(is_deprecated=is_deprecated)
+    for one in said:
+        first.see(SAID[one])
+    return first.complaint
 
 
-@pytest.mark.parametrize("other", [0, 301, 302, 404, 500])
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [(400, "the request itself"), (404, "endpoint is gone"), ("empty", "nothing")],
+)
+def test_twenty_first_answers_of_one_kind_are_complained_of(said: int | str, words: str) -> None:
+    assert not complaint(*[said] * 19)
+    assert words in complaint(*[said] * 20)
+
+
+def test_400_and_404_say_the_same_of_a_request() -> None:
+    assert complaint(*[400, 404] * 10)
+
+
+def test_only_of_a_deprecated_endpoint_301_says_that_it_is_gone() -> None:
+    assert not complaint(*[301] * 50)
+    assert "deprecated" in complaint(*[301] * 20, is_deprecated=True)
+
+
+@pytest.mark.parametrize("kind", [400, 404, 301, "empty"])
+@pytest.mark.parametrize("other", [0, 302, 500])
 @pytest.mark.parametrize("before", [0, 1, 19])
-def test_any_other_code_among_the_first_clears_the_request(before: int, other: int) -> None:
-    first = first_answers(*[400] * before, other, *[400] * 100)
-    assert not first.is_suspicious
-    assert not first.is_watching
+def test_any_other_answer_among_the_first_clears_the_request(
+    kind: int | str, before: int, other: int
+) -> None:
+    assert not complaint(*[kind] * before, other, *[kind] * 100, is_deprecated=True)
 
 
-def test_suspicion_stays_whatever_comes_after() -> None:
-    assert first_answers(*[400] * 20, 0, 400).is_suspicious
+def test_two_kinds_among_the_first_clear_the_request() -> None:
+    assert not complaint(*["empty"] * 10, *[404] * 30)
+
+
+def test_a_complaint_stays_whatever_comes_after() -> None:
+    assert complaint(*[400] * 20, 0, 400)
 
 
 def test_notes_that_failed_before_say_nothing_new() -> None:

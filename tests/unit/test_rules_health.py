@@ -36,12 +36,18 @@ def job(seq: int) -> Job:
             Judgement(Verdict.STOP, None, "elsewhere", stop=StopReason.REFUSED, is_redirect=True),
             Reaction(accepted=True, refused="elsewhere"),
         ),
+        (
+            ARRIVED,
+            Judgement(Verdict.STOP, 300, "gone", stop=StopReason.REFUSED),
+            Reaction(accepted=True, refused="gone; try another"),
+        ),
     ],
 )
 def test_what_one_answer_does_is_told_by_its_judgement(
     answer: Answer, judgement: Judgement, reaction: Reaction
 ) -> None:
-    assert RunHealth().react(job(1), answer, judgement) == reaction
+    health = RunHealth(advice="try another")
+    assert health.react(job(1), answer, judgement) == reaction
 
 
 def test_many_notes_that_fail_in_a_row_bring_probes_and_then_the_end() -> None:
@@ -69,9 +75,10 @@ def test_a_connection_that_had_ended_says_nothing_of_the_upstream() -> None:
 
 
 def test_the_first_answers_all_refused_stop_every_host_and_say_which_notes_they_were() -> None:
-    health = RunHealth()
+    health = RunHealth(advice="try another")
     reactions = [health.react(job(seq), ARRIVED, REFUSED) for seq in range(20)]
     assert [bool(reaction.refused) for reaction in reactions] == [False] * 19 + [True]
+    assert reactions[-1].refused.endswith("; try another")
     assert health.is_request_wrong
     assert health.refused == list(range(20))
 

@@ -23,6 +23,7 @@ TABLE = [
     (777, 500, RETRY, Cause.SERVER, None),
     (-1, 200, RETRY, Cause.SERVER, None),
     (302, 429, Verdict.SLOW_DOWN, None, None),
+    (201, 200, Verdict.REJECT, None, None),
     (202, 400, Verdict.REJECT, None, None),
     (400, 400, Verdict.REJECT, None, None),
     (404, 400, Verdict.REJECT, None, None),
@@ -217,10 +218,10 @@ def test_a_fault_outweighs_a_status_that_did_arrive(fault: Fault) -> None:
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
-        ("Not Found", "not found"),
-        ("", "not found"),
-        ("The note is gone", "not found: The note is gone"),
-        (7, "not found"),
+        ("Gone", "gone"),
+        ("", "gone"),
+        ("Not Found", "gone: Not Found"),
+        (7, "gone"),
     ],
 )
 def test_the_reason_holds_the_servers_message_where_it_says_more(
@@ -228,6 +229,55 @@ def test_the_reason_holds_the_servers_message_where_it_says_more(
 ) -> None:
     body = json.dumps({"code": 404, "message": message}).encode()
     assert judge(Answer(400, body)).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("message", "why", "reason"),
+    [
+        ("Not Found", "NOTE_DELETED", "gone: Not Found (NOTE_DELETED)"),
+        ("", "NOTE_DELETED", "gone: NOTE_DELETED"),
+        (None, "\x1b", r"gone: \x1b"),
+        ("deleted by its author", "deleted", "gone: deleted by its author"),
+        ("Not Found", {"a": 1}, "gone: Not Found"),
+    ],
+)
+def test_the_envelopes_own_reason_is_kept_where_it_says_more(
+    message: object, why: object, reason: str
+) -> None:
+    body = json.dumps({"code": 404, "message": message, "reason": why, "data": None}).encode()
+    assert judge(Answer(404, body)).reason == reason
+    odd = b'{"odd":NaN,' + body[1:]
+    assert judge(Answer(404, odd)).reason == reason
+
+
+def test_an_endpoint_that_is_gone_is_called_so() -> None:
+    gone = judge(Answer(404, b"<html>404 Not Found</html>"))
+    assert gone.reason == "endpoint invalid: the endpoint is gone: HTTP 404"
+
+
+@pytest.mark.parametrize(
+    ("data", "is_empty"),
+    [
+        ("null", True),
+        ("[]", True),
+        ("{}", True),
+        ("[ \n ]", True),
+        ("[[]]", False),
+        ('""', False),
+        ("0", False),
+        ("[null]", False),
+        ("NaN", False),
+    ],
+)
+def test_an_answer_with_nothing_in_its_data_is_saved_and_known_as_empty(
+    data: str, *, is_empty: bool
+) -> None:
+    judgement = judge(Answer(200, f'{{"code":0,"data":{data},"message":null}}'.encode()))
+    assert (judgement.verdict, judgement.is_empty) == (Verdict.SAVE, is_empty)
+
+
+def test_an_answer_without_data_is_empty_too() -> None:
+    assert judge(Answer(200, b'{"code":0}')).is_empty
 
 
 def test_the_reason_of_an_unreadable_answer_names_its_http_status() -> None:

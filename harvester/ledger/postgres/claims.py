@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from harvester.ledger.postgres.transaction import Row, Transaction, lock, text_of
-from harvester.ledger.schema import LOST
+from harvester.ledger.schema import IS_CHARGED, LOST
 from harvester.model import Job
 from harvester.rules.budget import Limits, Spent, calls_allowed, is_reached
 
@@ -45,7 +45,7 @@ SELECT (SELECT due FROM job WHERE state = 0 AND due IS NOT NULL AND {_IS_FREE}
 _USED = f"""
 WITH session AS (SELECT id FROM run WHERE session = (SELECT session FROM run WHERE id = %(run)s)),
 calls AS (
-    SELECT coalesce(sum(calls) FILTER (WHERE code = 0), 0)::bigint AS charged,
+    SELECT coalesce(sum(calls) FILTER (WHERE {IS_CHARGED}), 0)::bigint AS charged,
         coalesce(sum(calls), 0)::bigint AS recorded
     FROM activity WHERE run IN (SELECT id FROM session)
 ), lost AS (
@@ -53,7 +53,8 @@ calls AS (
     FROM unanswered WHERE run IN (SELECT id FROM session) AND how <> '{LOST}'
 )
 SELECT (SELECT count(*) FROM claim), calls.charged, calls.recorded, lost.calls, lost.unrecorded,
-    (SELECT coalesce(sum(calls), 0)::bigint FROM activity WHERE code = 0 AND minute >= %(minute)s)
+    (SELECT coalesce(sum(calls), 0)::bigint FROM activity
+        WHERE {IS_CHARGED} AND minute >= %(minute)s)
     + (SELECT count(*) FROM unanswered WHERE sent_at >= %(moment)s AND how <> '{LOST}')
 FROM calls, lost
 """

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from harvester.ledger.postgres.transaction import Transaction, lock, text_of
 from harvester.ledger.protocol import Enrolled
-from harvester.ledger.schema import NO_CODE
+from harvester.ledger.schema import IS_EMPTY, NO_CODE
 from harvester.model import State
 
 _ROOM = (
@@ -81,7 +81,7 @@ def retry(
     tx: Transaction, states: Sequence[State], codes: Sequence[int], ids: Sequence[str]
 ) -> int:
     """Queue failed jobs again; empty `codes` or `ids` mean any. Gives how many."""
-    where = ["state >= 2", "state = ANY(%s)"]
+    where = [IS_EMPTY if State.DONE in states else "state >= 2", "state = ANY(%s)"]
     values: list[object] = [[int(state) for state in states]]
     if codes:
         where.append(f"coalesce(code, {NO_CODE}) = ANY(%s)")

@@ -27,7 +27,7 @@ from harvester.ledger.protocol import (
     RunRequest,
     StartedRun,
 )
-from harvester.ledger.schema import DAY_MS, LOST
+from harvester.ledger.schema import DAY_MS, IS_CHARGED, LOST
 from harvester.model import Counts, Job, Outcome, State
 
 T = TypeVar("T")
@@ -341,7 +341,7 @@ class PostgresLedger:
         moment = round(since * 1000)
         query = (
             "WITH until AS (SELECT now_ms() + %s AS ms)"
-            " SELECT (SELECT coalesce(sum(calls), 0) FROM activity, until WHERE code = 0"
+            f" SELECT (SELECT coalesce(sum(calls), 0) FROM activity, until WHERE {IS_CHARGED}"
             " AND minute BETWEEN %s AND ms / 60000) + (SELECT count(*) FROM unanswered, until"
             " WHERE sent_at BETWEEN %s AND ms AND how <> %s)"
         )

@@ -15,8 +15,8 @@ from harvester.rules.latency import bucket_of
 # A note saved before has a line already, which is older from here on.
 _SAVE = """
 WITH saved AS (
-    SELECT * FROM unnest(%s::bigint[], %s::int[], %s::bigint[], %s::bigint[])
-    AS saved (seq, attempts, fetched_at, line_end)
+    SELECT * FROM unnest(%s::bigint[], %s::int[], %s::bigint[], %s::bigint[], %s::int[])
+    AS saved (seq, attempts, fetched_at, line_end, code)
 ), displaced AS (
     INSERT INTO older (part, seq, lines, fetched_at, line_end)
     SELECT job.part, job.seq, 1, job.fetched_at, job.line_end FROM job JOIN saved USING (seq)
@@ -24,7 +24,7 @@ WITH saved AS (
     ON CONFLICT (seq, part) DO UPDATE
     SET lines = older.lines + 1, fetched_at = excluded.fetched_at, line_end = excluded.line_end
 )
-UPDATE job SET state = 1, due = NULL, attempts = saved.attempts, run = NULL, code = NULL,
+UPDATE job SET state = 1, due = NULL, attempts = saved.attempts, run = NULL, code = saved.code,
     reason = NULL, fetched_at = saved.fetched_at, line_end = saved.line_end, lines = lines + 1,
     part = %s
 FROM saved WHERE job.seq = saved.seq
@@ -80,6 +80,7 @@ def _save(tx: Transaction, saves: Sequence[Outcome], end_of: Mapping[tuple[int, 
                 [o.job.attempts + 1 for o in saves],
                 [round(o.fetched_at * 1000) for o in saves],
                 [end_of[_name(o)] for o in saves],
+                [o.code if o.is_empty else None for o in saves],
                 tx.part,
             ),
         )

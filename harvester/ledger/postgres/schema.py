@@ -8,6 +8,7 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 
 from harvester.errors import LedgerError, UsageError
+from harvester.ledger.schema import IS_CHARGED, IS_EMPTY
 
 # Names, units and meanings are those of the embedded ledger, so that one reader serves both.
 # "Now" is the database's, through one function. A job's current line is in `part`; the lines of
@@ -176,6 +177,11 @@ _MIGRATIONS = (
     );
     INSERT INTO forgotten SELECT part.id, seq, 1 FROM part, job
         WHERE rebuilding AND lines = 0 AND fetched_at IS NOT NULL;
+    """,
+    f"""
+    DROP INDEX activity_charged;
+    CREATE INDEX activity_charged ON activity (minute) WHERE {IS_CHARGED};
+    CREATE INDEX job_empty ON job (seq) WHERE {IS_EMPTY};
     """,
 )
 NEWEST = len(_MIGRATIONS)
