@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: run test check bench bench-fleet soak clean
+.PHONY: run test check bench bench-fleet soak man clean
 
 run: $(VENV)/.runtime
 	@mkdir -p out
@@ -37,6 +37,9 @@ soak: $(VENV)/.soak
 	$(BIN)/python -m pytest -q tests/process/soak tests/process/test_readme.py::$(RECIPES)
 	$(BIN)/python -m pytest -q $(TOGETHER) --hypothesis-profile soak $(HISTORIES)
 	$(BIN)/python -m pytest -q $(TOGETHER) tests/crashes --seeds $(SEEDS) --first-seed $(FIRST)
+
+man: $(VENV)/.runtime
+	@$(BIN)/python -m harvester.cli.man build/man
 
 clean:
 	rm -rf $(VENV) out build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .cache

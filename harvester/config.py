@@ -198,6 +198,28 @@ class RunConfig(Struct, frozen=True, kw_only=True):
     accept_cache: bool = _flag(_API, "Let the API answer from its cache.")
     simulate: bool = _flag(_API, "Call a simulator inside; no token, no costs.")
 
+    max_notes: int | None = _limit("Stop after N notes saved.")
+    max_calls: int | None = _limit("Stop after N calls.")
+    max_charged: int | None = _limit("Stop after N charged calls.")
+    max_charged_daily: int | None = _limit(
+        "Stop after N charged calls in a calendar day, over all runs."
+    )
+    max_runtime: float | None = _option(
+        None, long_duration("h"), _LIMITS, "Stop after so long: 8h, 90m.", "TIME"
+    )
+    # The vendor's calendar day is taken to be China's.
+    day_timezone: ZoneInfo = _option(
+        "Asia/Shanghai", read_timezone, _LIMITS, "Time zone in which a day begins.", "ZONE"
+    )
+    price: Decimal | None = _option(
+        None, read_amount, _LIMITS, "Price of one charged call, to tell costs.", "PRICE"
+    )
+
+    refresh: float | None = _option(
+        None, long_duration("d"), _FETCH, "Also fetch again what is older: 7d, 12h.", "AGE"
+    )
+    retry_failed: bool = _flag(_FETCH, "Also try rejected notes again.")
+
     rate: Rate | None = _option(
         "5/s",
         or_auto(read_rate),
@@ -238,27 +260,13 @@ class RunConfig(Struct, frozen=True, kw_only=True):
         "120s", read_duration, _RETRIES, "Longest wait between two calls.", "TIME"
     )
 
-    max_notes: int | None = _limit("Stop after N notes saved.")
-    max_calls: int | None = _limit("Stop after N calls.")
-    max_charged: int | None = _limit("Stop after N charged calls.")
-    max_charged_daily: int | None = _limit(
-        "Stop after N charged calls in a calendar day, over all runs."
+    wait_for_lock: float = _option(
+        "0s",
+        long_duration("m"),
+        _NIGHT,
+        "Longest wait for another run that holds OUTPUT: 10m.",
+        "TIME",
     )
-    max_runtime: float | None = _option(
-        None, long_duration("h"), _LIMITS, "Stop after so long: 8h, 90m.", "TIME"
-    )
-    # The vendor's calendar day is taken to be China's.
-    day_timezone: ZoneInfo = _option(
-        "Asia/Shanghai", read_timezone, _LIMITS, "Time zone in which a day begins.", "ZONE"
-    )
-    price: Decimal | None = _option(
-        None, read_amount, _LIMITS, "Price of one charged call, to tell costs.", "PRICE"
-    )
-
-    refresh: float | None = _option(
-        None, long_duration("d"), _FETCH, "Also fetch again what is older: 7d, 12h.", "AGE"
-    )
-    retry_failed: bool = _flag(_FETCH, "Also try rejected notes again.")
 
     ledger: Secret[str] | None = _option(
         None,
@@ -271,14 +279,6 @@ class RunConfig(Struct, frozen=True, kw_only=True):
     )
     harvest: str | None = _name(
         _FLEET, "Which harvest of that database.  [default: default]", "NAME"
-    )
-
-    wait_for_lock: float = _option(
-        "0s",
-        long_duration("m"),
-        _NIGHT,
-        "Longest wait for another run that holds OUTPUT: 10m.",
-        "TIME",
     )
 
     @classmethod

@@ -24,7 +24,9 @@ _ERROR = 2
 
 
 @click.group(cls=LaterGroup, context_settings=SETTINGS)
-@click.version_option(__version__, prog_name="harvester", help="Show the version and exit.")
+@click.version_option(
+    __version__, "-V", "--version", prog_name="harvester", help="Show the version and exit."
+)
 def cli() -> None:
     """Bulk-fetch notes from Just One API overnight: each note once, nothing paid twice."""
 
@@ -69,7 +71,7 @@ cli.describe(
             "completion",
             "Print the script that makes a shell complete harvester's commands and options.",
         ),
-        ("help", "Show a page of the manual, or list its pages; of a command, show its help."),
+        ("help", "Show a page of the manual, or a command's help; alone, list commands and pages."),
     ),
 )
 

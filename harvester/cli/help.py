@@ -29,10 +29,10 @@ def _topics(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> li
 @click.argument("topic", required=False, shell_complete=_topics, help="The page to show.")
 @click.pass_context
 def help(ctx: click.Context, topic: str | None) -> None:  # noqa: A001 - what the command is called
-    """Show a page of the manual, or list its pages; of a command, show its help."""
+    """Show a page of the manual, or a command's help; alone, list commands and pages."""
     found, root = pages(), ctx.find_root()
     if topic is None:
-        click.echo(_listed(ctx, found), nl=False)
+        click.echo(f"{root.get_help()}\n\n{_listed(ctx, found)}", nl=False)
     elif isinstance(root.command, click.Group) and topic in root.command.commands:
         _, command, _ = root.command.resolve_command(root, [topic])
         if command is not None:
@@ -40,7 +40,8 @@ def help(ctx: click.Context, topic: str | None) -> None:  # noqa: A001 - what th
                 command.get_help(command.make_context(topic, [], root, resilient_parsing=True))
             )
     elif topic not in found:
-        near = difflib.get_close_matches(topic.casefold(), found, n=1)
+        commands = root.command.list_commands(ctx) if isinstance(root.command, click.Group) else []
+        near = difflib.get_close_matches(topic.casefold(), [*found, *commands], n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(found)}."
         raise UsageError(f"the manual has no page {topic!r}: {hint}")
     elif sys.stdout.isatty():
@@ -50,11 +51,11 @@ def help(ctx: click.Context, topic: str | None) -> None:  # noqa: A001 - what th
 
 
 def _listed(ctx: click.Context, found: dict[str, Path]) -> str:
-    """The topics and their pages' titles; a command's options are its own help's."""
+    """The topics and their pages' titles."""
     formatter = ctx.make_formatter()
     write_sections(formatter, {"Pages": [(topic, _title(page)) for topic, page in found.items()]})
     formatter.write_paragraph()
-    formatter.write_text("`harvester help PAGE` shows one; `harvester COMMAND --help` the options.")
+    formatter.write_text("`harvester help NAME` shows a page, or a command's options.")
     return formatter.getvalue()
 
 

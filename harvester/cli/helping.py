@@ -16,6 +16,9 @@ _WIDEST = 80
 _WIDEST_NAME = 28
 _NARROWEST_TEXT = 30
 _BESIDE = 4  # the indent of a row, and the space between the columns
+# What every command has comes behind its own; what few want, last.
+_OF_ALL = {"--config", "--help", "--version"}
+_LAST = "More than one machine"
 
 Function = TypeVar("Function", bound=Callable[..., object])
 Rows = list[tuple[str, str]]
@@ -39,7 +42,7 @@ def columns() -> int:
 class Option(click.Option):
     """An option that may stand in a section of the help."""
 
-    section = ""
+    section = "Options"
 
 
 option = partial(click.option, cls=Option)
@@ -61,18 +64,22 @@ def option_group(
 
 def sections_of(command: click.Command, ctx: click.Context) -> dict[str, Rows]:
     """The arguments and options of a command as the help's rows, by the titles above them."""
-    found: dict[str, Rows] = {"Arguments": []}
+    found: dict[str, Rows] = {"Arguments": [], "Options": []}
     others: Rows = []
     for param in command.get_params(ctx):
         row = param.get_help_record(ctx)
         if row is not None:
-            title = "Arguments" if isinstance(param, click.Argument) else _section(param)
-            (found.setdefault(title, []) if title else others).append(row)
-    return {**found, "Other options" if len(found) > 1 else "Options": others}
+            rows = others if _OF_ALL & {*param.opts} else found.setdefault(_section(param), [])
+            rows.append(row)
+    last = found.pop(_LAST, [])
+    found["Other options" if any(found[title] for title in [*found][1:]) else "Options"] = others
+    return {**found, _LAST: last}
 
 
 def _section(param: click.Parameter) -> str:
-    return param.section if isinstance(param, Option) else ""
+    if isinstance(param, click.Argument):
+        return "Arguments"
+    return param.section if isinstance(param, Option) else "Options"
 
 
 def write_sections(formatter: click.HelpFormatter, sections: dict[str, Rows]) -> None:

@@ -16,10 +16,13 @@ import click
 import pyte
 import pytest
 from aiohttp import web
+from click.testing import CliRunner
 from rich.cells import cell_len
 
 from harvester.cli import cli
+from harvester.cli.man import pages
 from harvester.cli.params import Command
+from harvester.sides import Side
 from tests.process.tool import TOKEN, Forked, Tool, Upstream, until
 from tests.process.warm import Warm
 
@@ -228,6 +231,52 @@ def test_the_completion_script_is_one_of_its_shell(
     script = tool.write("script", ended.out.splitlines())
     checked = subprocess.run([*check, script], capture_output=True, text=True, check=False)
     assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_files_are_completed_without_those_beside_an_output(tool: Tool) -> None:
+    for name in ("notes.jsonl", "my notes.txt", *(f"notes.jsonl{side}" for side in Side)):
+        tool.write(name, [])
+    (tool.folder / "nights").mkdir()
+    script = tool.write("script", tool.run("completion", "bash").out.splitlines())
+    says = tool.write("says", ["#!/bin/sh", "echo file,n"])
+    says.chmod(0o755)
+    asked = f'source {script}; _harvester_completion {says} 2>/dev/null; echo "${{COMPREPLY[*]}}"'
+    told = subprocess.run(
+        ["/bin/bash", "-c", asked], cwd=tool.folder, capture_output=True, text=True, check=True
+    )
+    assert set(told.stdout.split()) == {"notes.jsonl", "nights"}
+
+
+def test_help_begins_with_what_is_needed_and_ends_with_what_few_want() -> None:
+    shown = CliRunner().invoke(cli, ["run", "--help"]).output
+    titles = re.findall(r"^(\w[\w ]+):$", shown, re.MULTILINE)
+    assert titles[:2] == ["Arguments", "Input and output"]
+    assert titles[-3:] == ["Other options", "More than one machine", "Examples"]
+    assert CliRunner().invoke(cli, ["-V"]).output == CliRunner().invoke(cli, ["--version"]).output
+
+
+def test_the_manual_pages_say_what_help_says() -> None:
+    made = dict(pages())
+    assert set(made) == {"harvester.1", *(f"harvester-{name}.1" for name in COMMANDS)}
+    for page, text in made.items():
+        name = page.removesuffix(".1").replace("-", " ")
+        shown = CliRunner().invoke(cli, [*name.split()[1:], "--help"], terminal_width=80).output
+        words = text.replace(r"\e", "\\").replace(r"\-", "-").replace(r"\(aq", "'")
+        plain = " ".join(re.sub(r"\\f[BR]|\\&", "", words).split())
+        for said in re.findall(r"[^\s\\]{2,}", shown.partition("\n\n")[2]):
+            assert said.rstrip(":").upper() in plain.upper(), (page, said)
+
+
+def test_a_reader_of_manual_pages_finds_nothing_wrong(tmp_path: Path) -> None:
+    groff = shutil.which("groff")
+    if groff is None:
+        pytest.skip("no groff here")
+    page = tmp_path / "run.1"
+    page.write_text(dict(pages())["harvester-run.1"], "utf-8")
+    read = subprocess.run(
+        [groff, "-man", "-Tascii", "-ww", "-z", page], capture_output=True, text=True, check=True
+    )
+    assert read.stderr == ""
 
 
 @pytest.mark.parametrize(
