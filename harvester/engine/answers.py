@@ -91,7 +91,9 @@ class AnswerHandler:
             wait = parse_retry_after(answer.retry_after, self._ports.clock(), answer.date)
             self._pool.slow_down(client, wait, answer.elapsed)
         if reaction.disable is not None:
-            self._pool.disable(client, *reaction.disable)
+            self._pool.disable(client, *reaction.disable, is_shared=reaction.is_shared)
+        elif reaction.accepted:
+            client.believe()
         if reaction.refused:
             self._pool.refuse(reaction.refused)
         if reaction.stop is not None:

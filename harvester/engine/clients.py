@@ -33,6 +33,8 @@ class TokenClient(Struct, eq=False):
     `name` tells it from the others without showing it, and `mark` over runs, `redaction` knows the
     tokens of all clients, `most` is how many calls at once there are descriptors for, `in_flight`
     counts the calls in flight and those about to be, and `disabled` is why nothing more is sent.
+    While it `is_doubted`, since a token that may be of the same account was told that quota or
+    balance are used up, only one call is in flight, and its answer decides.
     """
 
     name: str
@@ -43,10 +45,26 @@ class TokenClient(Struct, eq=False):
     mark: str = ""
     in_flight: int = 0
     disabled: StopReason | None = None
+    is_doubted: bool = False
+    is_asked: bool = False
+
+    @property
+    def room(self) -> int:
+        """How many more calls may be in flight."""
+        return (1 if self.is_doubted else self.most) - self.in_flight
 
     def reserve(self, calls: int) -> None:
         """Count so many calls more, or fewer."""
+        self.is_asked = self.is_doubted and (self.is_asked or calls > 0)
         self.in_flight += calls
+
+    def doubt(self) -> None:
+        """Ask it once, before it goes on."""
+        self.is_doubted = True
+
+    def believe(self) -> None:
+        """End the doubt, if the answer is to a call that was sent in doubt."""
+        self.is_doubted = self.is_doubted and not self.is_asked
 
     def disable(self, reason: StopReason) -> None:
         """Send nothing more."""
@@ -85,15 +103,23 @@ class TokenPool:
         self._coordinator.disabled("", StopReason.REFUSED, detail)
         self._state.stop(StopReason.REFUSED, detail)
 
-    def disable(self, client: TokenClient, reason: StopReason, detail: str) -> None:
-        """Send nothing more with a token: what it was told holds for it alone."""
+    def disable(
+        self, client: TokenClient, reason: StopReason, detail: str, *, is_shared: bool = False
+    ) -> None:
+        """Send nothing more with a token.
+
+        What it was told holds for it alone, or, if it `is_shared`, for all tokens of its account:
+        which those are is found by asking each other one once.
+        """
         if client.disabled is not None:
             return
         client.disable(reason)
         self._coordinator.disabled(client.name, reason, detail)
-        left = sum(other.disabled is None for other in self._clients)
+        left = [other for other in self._clients if other.disabled is None]
+        for other in left if is_shared else ():
+            other.doubt()
         if left:
-            text = f"{client.name} rests ({reason.value}: {detail}); {left} left"
+            text = f"{client.name} rests ({reason.value}: {detail}); {len(left)} left"
             self._state.emit(Notice("token rests", text))
             return
         many = len(self._clients)

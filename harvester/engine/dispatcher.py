@@ -102,6 +102,7 @@ class Dispatcher:
         """How many calls may start at this moment."""
         state, busy = self._state, self._state.busy
         room = min(self._most - self._client.in_flight, self._answers.room - busy)
+        room = min(room, self._client.room)
         allowed = calls_allowed(self._limits, state.spent, busy, state.reserved)
         if allowed is not None:
             room = min(room, allowed)
@@ -189,6 +190,8 @@ class Dispatcher:
         state, throttle = self._state, self._throttle
         async with self._gate:
             while not (state.is_stopping or self._client.disabled or throttle.is_paused):
+                if self._client.is_doubted and self._client.room < 0:
+                    break
                 if not is_fit():
                     return None
                 delay = throttle.start()

@@ -17,6 +17,8 @@ _STOPS = {
 }
 # Older price lists of the vendor's charge for "no content", too.
 CHARGED = frozenset({0, 201})
+# What holds for a whole account, whichever of its tokens was told.
+ACCOUNT_WIDE = frozenset({303, 601})
 _REJECTS = frozenset({201, 202, 400, 404})
 MEANINGS = {
     0: "success",

@@ -15,7 +15,7 @@ from harvester.model import (
     Verdict,
 )
 from harvester.rules.breaker import Breaker, FirstAnswers
-from harvester.rules.codes import ENDPOINT_INVALID
+from harvester.rules.codes import ACCOUNT_WIDE, ENDPOINT_INVALID
 
 # How the request id of a simulated answer begins, as JSON text.
 _SIMULATED = b'"' + SIMULATED_PREFIX.encode()
@@ -25,13 +25,14 @@ class Reaction(Struct, frozen=True):
     """What is to be done about an answer.
 
     `stop` ends this run, `refused` that of every host: something is wrong with each request,
-    whatever its token; `disable` takes this token alone out of use. `slow_down` and `accepted` are
-    for the rate; `warning` is to be told.
+    whatever its token; `disable` takes this token out of use, and where it `is_shared` so do all
+    others of its account. `slow_down` and `accepted` are for the rate; `warning` is to be told.
     """
 
     stop: tuple[StopReason, str] | None = None
     refused: str = ""
     disable: tuple[StopReason, str] | None = None
+    is_shared: bool = False
     slow_down: bool = False
     accepted: bool = False
     warning: str = ""
@@ -159,7 +160,8 @@ class RunHealth:
             return replace(reaction, refused=reason)
         if judgement.code == ENDPOINT_INVALID:
             return replace(reaction, refused=self._advised(reason))
-        return replace(reaction, disable=(stop, reason))
+        is_shared = judgement.code in ACCOUNT_WIDE
+        return replace(reaction, disable=(stop, reason), is_shared=is_shared)
 
     def _advised(self, complaint: str) -> str:
         return f"{complaint}; {self._advice}" if self._advice else complaint

@@ -78,7 +78,7 @@ class Upstream(Struct):
         nth = self.calls[note_id] = self.calls.get(note_id, 0) + 1
         answer = self.script(note_id, nth, now)
         if answer is None:
-            query: Mapping[str, str] = {"token": "t", "noteId": note_id}
+            query: Mapping[str, str] = {"token": self.token, "noteId": note_id}
             reply = self.simulated.answer(PATH, query, MIDNIGHT + now)
             answer = Answer(reply.status, reply.body)
         if b'"code":302' in (answer.body or b""):

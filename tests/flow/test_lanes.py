@@ -1,4 +1,4 @@
-"""Several tokens in one run: each with a pace, a quota and a balance of its own."""
+"""Several tokens in one run, of one account or of several."""
 
 from __future__ import annotations
 
@@ -66,6 +66,39 @@ def test_the_run_stops_when_every_token_rests(night: Night) -> None:
     assert sum(isinstance(event, Stopping) for event in night.events) == 1
     assert len(set(saved_ids(night))) == 80
     assert charged(one, two) == [30, 50]
+
+
+@pytest.mark.parametrize(
+    ("limit", "exit_code", "code"), [({"daily_quota": 30}, 3, "303"), ({"balance": 30}, 4, "601")]
+)
+def test_tokens_of_one_account_are_asked_once_each_when_quota_or_balance_are_used_up(
+    night: Night, limit: dict[str, int], exit_code: int, code: str
+) -> None:
+    quick = upstream(latency=0.05, **limit)
+    slow = [replace(quick, token=f"t{n}", latency=0.5, starts=[]) for n in range(3)]
+    night.more_upstreams = tuple(slow)
+    summary = night.run(note_ids(400), quick)
+    assert (summary.exit_code, summary.done, summary.queued) == (exit_code, 30, 370)
+    calls = sorted((at, api.latency) for api in (quick, *slow) for at, _ in api.starts)
+    told = min(at + latency for at, latency in calls[30:])
+    assert [sum(at > told for at, _ in api.starts) <= 1 for api in (quick, *slow)] == [True] * 4
+    assert summary.by_code[code] == len(calls) - 30
+
+
+def test_a_token_of_another_account_goes_on_once_it_was_asked(night: Night) -> None:
+    one, two = upstream(daily_quota=30), upstream(latency=0.5)
+    night.more_upstreams = (two,)
+    summary = night.run(note_ids(400), one)
+    assert (summary.exit_code, summary.done) == (0, 400)
+    assert summary.elapsed < 10
+
+
+def test_a_budget_takes_one_token_alone_out_of_use(night: Night) -> None:
+    one = upstream(token_budget=20)
+    night.more_upstreams = (replace(one, token=f"t{2}", starts=[]),)
+    summary = night.run(note_ids(100), one)
+    assert (summary.exit_code, summary.done) == (4, 40)
+    assert summary.by_code["602"] >= 2
 
 
 def test_a_token_that_is_refused_rests_at_its_first_call(night: Night) -> None:

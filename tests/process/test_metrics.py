@@ -61,7 +61,7 @@ def test_metrics_are_there_while_a_run_is_on_and_when_a_signal_ends_it(tool: Too
     ("faults", "options", "reason", "code"),
     [
         ((), (), "done", 0),
-        (("--missing", "1"), (), "some failed", 1),
+        (("--missing", "0.5"), (), "some failed", 1),
         (("--daily-quota", "1"), (), "quota", 3),
         ((), ("--max-calls", "1"), "limit", 7),
         ((), ("--token-file", "none"), "usage", 2),

@@ -41,7 +41,7 @@ def test_a_run_that_is_done_tells_its_counts_and_no_token(tool: Tool) -> None:
 @pytest.mark.parametrize(
     ("faults", "options", "reason", "code"),
     [
-        (("--missing", "1"), (), "some failed", 1),
+        (("--missing", "0.5"), (), "some failed", 1),
         (("--daily-quota", "1"), (), "quota", 3),
         (("--balance", "1"), (), "balance", 4),
         ((), ("--max-calls", "1"), "limit", 7),

@@ -92,7 +92,7 @@ def test_the_json_has_the_shape_that_the_reference_tells(tool: Tool) -> None:
     assert None not in full["forecast"].values()
     assert None not in (full["price"], full["cost"], full["costToday"])
     assert None not in full["runs"][0].values()
-    assert full["failures"][0]["reason"] == f"not found: {CHINESE}\\x1b[31m …"
+    assert full["failures"][0]["reason"] == f"gone: {CHINESE}\\x1b[31m …"
 
 
 def test_a_run_that_is_on_is_told_from_one_that_was_killed(tool: Tool) -> None:
@@ -138,7 +138,7 @@ def test_in_a_pipe_lines_are_whole_and_bare(tool: Tool) -> None:
     tool.harvest(upstream.url, tool.notes(30))
     shown = tool.run("status", tool.output, env={**tool.env, "COLUMNS": "30"})
     assert shown.code == 0, shown.text
-    assert f"not found: {CHINESE}\\x1b[31m …\n" in shown.out
+    assert f"gone: {CHINESE}\\x1b[31m …\n" in shown.out
     assert "\x1b" not in shown.out
 
 

@@ -29,7 +29,12 @@ def job(seq: int) -> Job:
         (
             ARRIVED,
             Judgement(Verdict.STOP, 303, "quota", stop=StopReason.QUOTA),
-            Reaction(accepted=True, disable=(StopReason.QUOTA, "quota")),
+            Reaction(accepted=True, disable=(StopReason.QUOTA, "quota"), is_shared=True),
+        ),
+        (
+            ARRIVED,
+            Judgement(Verdict.STOP, 602, "budget", stop=StopReason.BALANCE),
+            Reaction(accepted=True, disable=(StopReason.BALANCE, "budget")),
         ),
         (
             ARRIVED,
