@@ -6,8 +6,11 @@ import shlex
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
+from harvester.config import RunConfig
 from harvester.formatting import codes, count, duration, money, pace
+from harvester.json_text import told
 from harvester.model import StopReason, Summary
 from harvester.sanitize import sanitize
 
@@ -60,6 +63,20 @@ def closing_line(summary: Summary, output: Path, command: str) -> str:
         f"harvester: {why}{detail}; {summary.done:,} done, {summary.queued:,} left"
         f"{failed}; next: {advice}"
     )
+
+
+def summary_told(summary: Summary, config: RunConfig, closing: str) -> dict[str, Any]:
+    """The summary as JSON has it; `closing` is its closing line."""
+    price = config.price
+    fields: dict[str, Any] = told(summary)
+    return fields | {
+        "output": config.output,
+        "endpoint": config.endpoint,
+        "simulated": config.simulate,
+        "price": price,
+        "cost": None if price is None else summary.charged * price,
+        "message": closing,
+    }
 
 
 def summary_lines(summary: Summary, output: Path, price: Decimal | None) -> Iterator[str]:

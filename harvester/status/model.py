@@ -1,24 +1,16 @@
 """What a ledger holds, as data.
 
 All moments are Unix seconds, rates calls a second, latencies and durations seconds; None is not
-known. The names of the fields are those of `status --json`, in Python's spelling.
+known. The names of the fields are the keys of `status --json`, in Python's spelling.
 """
 
 from __future__ import annotations
 
-import re
 from decimal import Decimal
-from typing import Any
 
-import msgspec
 from msgspec import Struct
 
-from harvester.formatting import iso_utc
 from harvester.rules.forecast import Source
-
-# Exact, and a number all the same.
-_encode = msgspec.json.Encoder(decimal_format="number").encode
-_MOMENT = re.compile(r"at|\w+At|asOf|nextDue|lastHeartbeat")
 
 
 class Failure(Struct, frozen=True):
@@ -38,7 +30,7 @@ class Left(Struct, frozen=True):
     days: float | None
 
 
-class Ahead(Struct, frozen=True, rename="camel"):
+class Ahead(Struct, frozen=True):
     """The forecast: what is left, and until when, were calls to go on from now or `starts_at`."""
 
     notes: int
@@ -57,7 +49,7 @@ class Ahead(Struct, frozen=True, rename="camel"):
     ends_at: float | None
 
 
-class RunStatus(Struct, frozen=True, rename="camel"):
+class RunStatus(Struct, frozen=True):
     """A run: `state` is finished, running, killed, or unknown where one of the last two."""
 
     started_at: float
@@ -79,7 +71,7 @@ class RunStatus(Struct, frozen=True, rename="camel"):
     p95_seconds: float | None
 
 
-class FleetRun(RunStatus, frozen=True, rename="camel"):
+class FleetRun(RunStatus, frozen=True):
     """A run of one host of a fleet; those of one session went on at the same time."""
 
     host: str
@@ -88,7 +80,7 @@ class FleetRun(RunStatus, frozen=True, rename="camel"):
     session: int
 
 
-class Part(Struct, frozen=True, rename="camel"):
+class Part(Struct, frozen=True):
     """A host's part of a fleet's OUTPUT; `rate` is the host's share of it now."""
 
     part: str
@@ -106,7 +98,7 @@ class Part(Struct, frozen=True, rename="camel"):
     bytes: int
 
 
-class Duplicate(Struct, frozen=True, rename="camel"):
+class Duplicate(Struct, frozen=True):
     """A line that was paid for though its note was done."""
 
     note_id: str
@@ -124,7 +116,7 @@ class Stop(Struct, frozen=True):
     at: float
 
 
-class Status(Struct, frozen=True, rename="camel"):
+class Status(Struct, frozen=True):
     """What there is to tell of a ledger at one moment, `as_of`."""
 
     done: int
@@ -152,26 +144,9 @@ class Status(Struct, frozen=True, rename="camel"):
     runs: list[RunStatus] | list[FleetRun]
 
 
-class FleetStatus(Status, frozen=True, rename="camel"):
+class FleetStatus(Status, frozen=True):
     """What there is to tell of a fleet's ledger."""
 
     parts: list[Part]
     duplicates: list[Duplicate]
     stops: list[Stop]
-
-
-def to_json(status: Status) -> bytes:
-    """Returns all of it as the README shows it, moments as ISO 8601 in UTC."""
-    told = _with_dates(msgspec.to_builtins(status, builtin_types=(Decimal,)))
-    return msgspec.json.format(_encode(told), indent=2)
-
-
-def _with_dates(told: Any) -> Any:  # noqa: ANN401 - whatever JSON may hold
-    if isinstance(told, list):
-        return [_with_dates(item) for item in told]
-    if not isinstance(told, dict):
-        return told
-    return {
-        key: iso_utc(held) if held is not None and _MOMENT.fullmatch(key) else _with_dates(held)
-        for key, held in told.items()
-    }

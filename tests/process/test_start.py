@@ -86,6 +86,7 @@ def test_help_and_version_load_no_command_and_nothing_heavy(tool: Tool) -> None:
             "harvester.cli.helping",
             "harvester.cli.signals",
             "harvester.cli.streams",
+            "harvester.cli.telling",
             "harvester.errors",
             "harvester.model",
             "harvester.sanitize",

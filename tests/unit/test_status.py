@@ -14,13 +14,14 @@ import pytest
 from rich.cells import cell_len
 
 from harvester.console.status_text import status_lines
+from harvester.json_text import to_json
 from harvester.ledger.protocol import Checkpoint, FoundLine, Identity, RunRequest
 from harvester.ledger.reader import reading
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import Job, Outcome, State
 from harvester.output.holder import is_held
 from harvester.sanitize import has_unprintable
-from harvester.status.model import Status, to_json
+from harvester.status.model import Status
 from harvester.status.reading import StatusQuery, kind_of, state_of_open_run, status_of
 
 NOW = 1795395723.0
@@ -152,7 +153,7 @@ def test_the_rate_asked_for_tells_when_before_any_answer_came(history: History) 
     status = history.status()
     assert status["forecast"]["endsAt"] == "2026-11-23T02:02:03.000Z"
     assert (status["forecast"]["rateFrom"], status["forecast"]["saveShare"]) == ("asked", None)
-    assert status["left"] == {"calls": 7200, "hours": 1.0, "days": 1 / 24}
+    assert status["left"] == {"calls": 7200, "hours": 1.0, "days": 0.041667}
     shown = page(status)
     assert "done Mon 2026-11-23 10:02 (Asia/Shanghai), in 1 h 0 min, if it goes on now" in shown
     assert "at 2/s, the rate asked for, if each call saves a note" in shown
