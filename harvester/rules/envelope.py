@@ -80,8 +80,10 @@ def is_empty(data: bytes) -> bool:
 def is_json(text: bytes) -> bool:
     """Whether a text is JSON to the letter, in UTF-8: NaN, which Python reads, is not.
 
-    Nothing is made of it, as that would be many times as long.
+    An editor may have put a byte order mark before it. Nothing is made of it, as that would be many
+    times as long.
     """
+    text = text.removeprefix(BOM_UTF8)
     shown = text.replace(b"\\ud", b"\\ue").replace(b"\\uD", b"\\uE")
     try:
         _READ_NOTHING(shown)

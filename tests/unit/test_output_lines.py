@@ -181,6 +181,8 @@ def test_the_head_is_found_even_if_the_rest_is_spoilt() -> None:
         (b'{"a":1}\n', True),
         (b'{"a":12345678901234567890}', True),
         (rb'{"a":"\ud83d"}', True),
+        (b'\xef\xbb\xbf{"a":1}', True),
+        (b'{"a":NaN}', False),
         (b'{"a":1', False),
         (b"", False),
         (b"\xff\xfe", False),
