@@ -198,8 +198,8 @@ def _life(part: Part, zone: ZoneInfo) -> str:
         return "has not run yet"
     seen = _local(part.last_heartbeat, zone)
     if part.alive:
-        share = f", its share is {_pace(part.rate)}" if part.rate else ""
-        return f"alive, heard of at {seen:%H:%M:%S}{share}"
+        pace = f", lately {_pace(part.rate)}" if part.rate else ""
+        return f"alive, heard of at {seen:%H:%M:%S}{pace}"
     return f"not running, last heard of {seen:%Y-%m-%d %H:%M:%S}"
 
 

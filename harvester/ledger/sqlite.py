@@ -22,6 +22,7 @@ from harvester.ledger.protocol import (
     FoundLine,
     Identity,
     RunRequest,
+    Sent,
     StartedRun,
 )
 from harvester.ledger.schema import (
@@ -36,6 +37,7 @@ from harvester.ledger.schema import (
 )
 from harvester.model import Counts, Job, Outcome, State
 from harvester.rules.latency import bucket_of
+from harvester.rules.turns import Turns
 
 Connection = sqlite3.Connection
 # A reader such as `status` may hold the file for a moment; nobody holds it this long.
@@ -537,7 +539,7 @@ class SqliteLedger:
         with self._transaction():
             self._extend(jobs, self._now(), lease)
 
-    def mark_sent(self, jobs: Sequence[Job], lease: float) -> list[Job]:
+    def mark_sent(self, jobs: Sequence[Job], lease: float, turns: Turns | None = None) -> Sent:  # noqa: ARG002 - all are ours
         """See `Ledger.mark_sent`."""
         now = self._now()
         until = now + round(lease * 1000)
@@ -547,7 +549,7 @@ class SqliteLedger:
                 "UPDATE claim SET sent_at = ?, until = ? WHERE seq = ?",
                 ((now, until, job.seq) for job in held),
             )
-        return held
+        return Sent(held)
 
     def _held(self, jobs: Sequence[Job]) -> list[Job]:
         seqs = json.dumps([job.seq for job in jobs])

@@ -81,7 +81,7 @@ class FleetRun(RunStatus, frozen=True):
 
 
 class Part(Struct, frozen=True):
-    """A host's part of a fleet's OUTPUT; `rate` is the host's share of it now."""
+    """A host's part of a fleet's OUTPUT; `rate` is what it made lately, in calls a second."""
 
     part: str
     host: str

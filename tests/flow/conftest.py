@@ -164,7 +164,7 @@ class Night:
             TokenClient(
                 f"token {number}",
                 fetcher,
-                alone.throttle(config, start),
+                alone.throttle(config, start, Secret("t")),
                 mark=mark_of(fetcher.token),
             )
             for number, fetcher in enumerate((upstream, *self.more_upstreams), 1)
