@@ -43,7 +43,7 @@ MAY = {
     "paths": LOWEST | {"paths", "sides"},
     "rules": RULES,
     "source": RULES | {"source"},
-    "api": RULES | {"api"},
+    "api": RULES | {"api", "descriptors"},
     "pace": RULES | {"pace"},
     "threads": LOWEST | {"threads"},
     "ledger": RULES | {"ledger", "threads", "sides"},
