@@ -197,8 +197,6 @@ def _decorator(name: str, said: ConfigOption, kind: Any) -> Callable[[F], F]:  #
     more: dict[str, Any] = {} if said.is_flag else {"type": kind, "metavar": said.metavar}
     if said.default and not said.is_flag:
         more["default"] = said.default
-    if said.is_many:
-        more["multiple"] = True
     if name in _COMPLETED:
         more["shell_complete"] = _COMPLETED[name]
     made = option(*words, is_flag=said.is_flag, help=said.help, envvar=said.variable, **more)

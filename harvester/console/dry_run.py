@@ -19,10 +19,12 @@ from harvester.halt import Look, go_on
 from harvester.ledger.reader import LedgerReader
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import BadLine, Counts, Page, State
+from harvester.money import Balance
 from harvester.parsing import Rate
 from harvester.rules.adaptive_rate import START
 from harvester.rules.budget import Spent, calls_allowed
 from harvester.rules.day import day_began
+from harvester.rules.spending import last_known, reach_text
 from harvester.sanitize import sanitize
 from harvester.source.given import pages_of
 
@@ -33,7 +35,8 @@ class Estimate(Struct):
     """What a run would find: of INPUT, in the queue before it, and used up of the day's cap.
 
     It would make at least so many `calls`, in at least so many `seconds`, and leave `left` notes;
-    `rate` is in calls a second, `without` names the inputs that name no note.
+    `price` is of a call, `balance` what the account held when last asked, `rate` in calls a second,
+    `without` names the inputs that name no note.
     """
 
     new: int = 0
@@ -42,6 +45,8 @@ class Estimate(Struct):
     queued: int = 0
     charged_today: int = 0
     calls: int = 0
+    price: Decimal | None = None
+    balance: Balance | None = None
     cost: Decimal | None = None
     seconds: float = 0.0
     rate: float = 0.0
@@ -77,7 +82,8 @@ def estimate(config: RunConfig, reader: LedgerReader | None, look: Look = go_on)
     longest = config.max_runtime
     in_time = None if longest is None else int(longest * rate.per_second) + config.burst
     found.calls = min(bound for bound in (total, allowed, in_time) if bound is not None)
-    found.cost = None if config.price is None else found.calls * config.price
+    found.price = config.price or found.price
+    found.cost = None if found.price is None else found.calls * found.price
     found.seconds, found.rate = found.calls / rate.per_second, rate.per_second
     found.left = total - found.calls
     return found
@@ -95,10 +101,14 @@ def estimate_lines(config: RunConfig, found: Estimate) -> Iterator[str]:
         f"{count(found.new, 'new note')}, {found.known:,} already known{again}, "
         f"{found.queued:,} queued before"
     )
+    currency = "" if found.balance is None else found.balance.currency
     yield (
-        f"would make at least {count(found.calls, 'call')}{money(found.calls, config.price)}, in "
-        f"at least {duration(found.seconds)} at {_rate(config)}"
+        f"would make at least {count(found.calls, 'call')}"
+        f"{money(found.calls, found.price, currency)}, in at least {duration(found.seconds)} at "
+        f"{_rate(config)}"
     )
+    if found.balance is not None:
+        yield f"when last asked, {reach_text(found.balance, found.price)}"
     if found.left:
         yield f"would be stopped by its own limit, with at least {found.left:,} left"
     if found.bad_lines:
@@ -114,6 +124,8 @@ def _by_rehearsal(config: RunConfig, pages: Iterator[Page], look: Look) -> Estim
     with rehearsed(config, look) as ledger:
         before = ledger.counts()
         found.queued = before.queued
+        known = last_known(ledger.balances())
+        found.price, found.balance = known.price, known.balance
         found.charged_today = ledger.charged_since(day_began(time.time(), config.day_timezone))
         read = 0
         for page in pages:

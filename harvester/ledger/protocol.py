@@ -10,6 +10,7 @@ from msgspec import Struct, field
 
 from harvester.halt import Look
 from harvester.model import Counts, Job, Outcome, State
+from harvester.money import Balances
 from harvester.rules.turns import Allotted, Turns
 
 # Under this mark stand starts that any token may have made: they count for those with none known.
@@ -164,6 +165,12 @@ class Ledger(Protocol):
 
     def remember_start_rate(self, per_second: float) -> None:
         """Keep the pace to begin the next run with."""
+
+    def balances(self) -> list[Balances]:
+        """What the vendor told of the balance around the latest runs, those first."""
+
+    def keep_balances(self, balances: Balances) -> None:
+        """Keep what the vendor told of the balance around this run."""
 
     def finish_run(self, reason: str, exit_code: int, bad_lines: int = 0) -> None:
         """Write down why the run ended, and how many lines of its input it left out."""

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from harvester.errors import DamagedLedgerError, HaltedError, LocalIOError
 from harvester.halt import Look
@@ -27,6 +26,7 @@ from harvester.ledger.protocol import (
     StartedRun,
 )
 from harvester.ledger.schema import (
+    BALANCES,
     DAY_MS,
     IS_CHARGED,
     IS_EMPTY,
@@ -37,6 +37,7 @@ from harvester.ledger.schema import (
     migrate,
 )
 from harvester.model import Counts, Job, Outcome, State
+from harvester.money import Balances, read_balances
 from harvester.rules.latency import bucket_of
 from harvester.rules.turns import Turns
 
@@ -204,29 +205,14 @@ class SqliteLedger:
 
     def boot(self) -> str:
         """The start of the system that the last run was under; empty if it is not known."""
-        return self._told("boot") or ""
+        with self._errors():
+            row = self._db.execute("SELECT value FROM meta WHERE key = 'boot'").fetchone()
+        return row[0] if row else ""
 
     def mark_boot(self, boot: str) -> None:
         """Write down which start of the system this run is under."""
-        self._tell("boot", boot)
-
-    def lose_queue(self) -> None:
-        """Say that what was still queued is not known; an input that is named makes up for it."""
-        self._tell("queue_lost", 1)
-
-    def is_queue_lost(self) -> bool:
-        """Whether that was said, and no input named since."""
-        return self._told("queue_lost") is not None
-
-    def _told(self, key: str) -> Any:  # noqa: ANN401 - SQLite keeps it as it was given
-        """What was kept under a name; None if nothing was."""
-        with self._errors():
-            row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return row[0] if row else None
-
-    def _tell(self, key: str, value: float | str) -> None:
         with self._transaction() as db:
-            db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('boot', ?)", (boot,))
 
     def lose_lines(self, checkpoint: Checkpoint) -> int:
         """Queue again the jobs whose paid lines a power cut took; gives how many.
@@ -280,7 +266,8 @@ class SqliteLedger:
                 "UPDATE job SET due = ? WHERE state = 0 AND due > ?",
                 (now + round(longest_delay * 1000),) * 2,
             )
-            self._frontier = self._told("frontier") or 0
+            row = db.execute("SELECT value FROM meta WHERE key = 'frontier'").fetchone()
+            self._frontier = row[0] if row else 0
             cursor = db.execute(
                 "INSERT INTO run (started_at, rate, daily_cap) VALUES (?, ?, ?)",
                 (now, request.rate, request.daily_cap),
@@ -307,7 +294,8 @@ class SqliteLedger:
 
     def _kept_starts(self) -> tuple[int, int, dict[str, list[int]]]:
         """Whose starts were kept, after how many calls, and when they were, by mark."""
-        run, calls, starts = json.loads(self._told("starts") or "[0, 0, {}]")
+        row = self._db.execute("SELECT value FROM meta WHERE key = 'starts'").fetchone()
+        run, calls, starts = json.loads(row[0]) if row else (0, 0, {})
         return run, calls, starts
 
     def _keep_starts(self, run: int, calls: int, starts: Mapping[str, list[int]]) -> None:
@@ -315,11 +303,13 @@ class SqliteLedger:
         # A clock that was ahead must not hold up those who come later.
         kept = {mark: [min(start, now) for start in some] for mark, some in starts.items()}
         kept = {mark: some for mark, some in kept.items() if some and some[-1] > now - DAY_MS}
-        self._tell("starts", json.dumps([run, calls, kept]))
+        text = json.dumps([run, calls, kept])
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES ('starts', ?)", (text,))
 
     def starts(self) -> dict[str, list[float]]:
         """See `Ledger.starts`."""
-        _, _, starts = self._kept_starts()
+        with self._errors():
+            _, _, starts = self._kept_starts()
         return {mark: [start / 1000 for start in some] for mark, some in starts.items()}
 
     def remember_starts(self, calls: int, starts: Mapping[str, Sequence[float]]) -> None:
@@ -364,12 +354,25 @@ class SqliteLedger:
 
     def start_rate(self) -> float | None:
         """The pace to begin with, which the last run found; in calls a second."""
-        borne: float | None = self._told("borne")
-        return borne
+        with self._errors():
+            row = self._db.execute("SELECT value FROM meta WHERE key = 'borne'").fetchone()
+        return row[0] if row else None
 
     def remember_start_rate(self, per_second: float) -> None:
         """Keep the pace to begin the next run with."""
-        self._tell("borne", per_second)
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('borne', ?)", (per_second,))
+
+    def balances(self) -> list[Balances]:
+        """See `Ledger.balances`."""
+        with self._errors():
+            return [read_balances(text) for (text,) in self._db.execute(BALANCES)]
+
+    def keep_balances(self, balances: Balances) -> None:
+        """See `Ledger.keep_balances`."""
+        with self._transaction() as db:
+            values = balances.as_text(), self._run
+            db.execute("UPDATE run SET balances = ? WHERE id = ?", values)
 
     def finish_run(self, reason: str, exit_code: int, bad_lines: int = 0) -> None:
         """See `Ledger.finish_run`."""
@@ -400,7 +403,6 @@ class SqliteLedger:
         keys = [(to_key(note_id),) for note_id in ids]
         refreshed = 0
         with self._transaction() as db:
-            db.execute("DELETE FROM meta WHERE key = 'queue_lost'")
             if refresh_before is not None:
                 older = (self._now(), round(refresh_before * 1000))
                 refreshed = db.executemany(
@@ -530,7 +532,7 @@ class SqliteLedger:
         ).fetchall()
         if rows:
             self._frontier = rows[-1][0]
-            self._tell("frontier", rows[-1][0])
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES ('frontier', ?)", (rows[-1][0],))
         return rows
 
     def _next_due(self) -> int | None:

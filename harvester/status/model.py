@@ -49,6 +49,22 @@ class Ahead(Struct, frozen=True):
     ends_at: float | None
 
 
+class AccountStatus(Struct, frozen=True):
+    """What the vendor's balance told of a run, or of all: money is exact, `difference` in calls.
+
+    `agreement` is the word of money.py's `Agreement`, `text` the same in a sentence.
+    """
+
+    before: Decimal | None
+    after: Decimal | None
+    currency: str | None
+    spent: Decimal | None
+    price: Decimal | None
+    agreement: str
+    difference: int | None
+    text: str
+
+
 class RunStatus(Struct, frozen=True):
     """A run: `state` is finished, running, killed, or unknown where one of the last two."""
 
@@ -69,6 +85,7 @@ class RunStatus(Struct, frozen=True):
     daily_cap: int | None
     median_seconds: float | None
     p95_seconds: float | None
+    account: AccountStatus | None
 
 
 class FleetRun(RunStatus, frozen=True):
@@ -133,8 +150,12 @@ class Status(Struct, frozen=True):
     charged: int
     charged_today: int
     price: Decimal | None
+    currency: str | None
     cost: Decimal | None
     cost_today: Decimal | None
+    balance: Decimal | None
+    calls_left: int | None
+    account: AccountStatus | None
     endpoint: str | None
     simulated: bool
     as_of: float

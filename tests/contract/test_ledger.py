@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import ParamSpec, Protocol
 
@@ -35,6 +36,7 @@ from harvester.ledger.protocol import (
 )
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import Job, Outcome, State
+from harvester.money import Balance, Balances, Untold, Why
 from tests.contract.fleet import Database, drop_connection
 
 START = 1_700_000_000.0 - 1_700_000_000.0 % 60  # a whole minute
@@ -160,6 +162,18 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     else:
         with closing(PostgresBench(request.getfixturevalue("fleet_url"))) as fleet:
             yield fleet
+
+
+def test_what_was_told_of_the_balance_is_kept_with_its_run_also_after_a_crash(bench: Bench) -> None:
+    first = Balances(Balance(Decimal("9.9500"), "CNY"), early=2)
+    bench.ledger.keep_balances(first)
+    bench.crash()
+    bench.begin_run()
+    assert bench.ledger.balances() == [first]
+    second = Balances(first.before, Untold(Why.SLOW, "late"), price=Decimal("0.05"))
+    bench.ledger.keep_balances(Balances(first.before))
+    bench.ledger.keep_balances(second)
+    assert bench.ledger.balances() == [second, first]
 
 
 def save(job: Job, at: float = START) -> Outcome:

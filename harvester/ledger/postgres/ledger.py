@@ -28,8 +28,9 @@ from harvester.ledger.protocol import (
     Sent,
     StartedRun,
 )
-from harvester.ledger.schema import DAY_MS, IS_CHARGED, LOST
+from harvester.ledger.schema import BALANCES, DAY_MS, IS_CHARGED, LOST
 from harvester.model import Counts, Job, Outcome, State
+from harvester.money import Balances, read_balances
 from harvester.rules.turns import Turns
 
 T = TypeVar("T")
@@ -221,6 +222,15 @@ class PostgresLedger:
             " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
             Jsonb(per_second),
         )
+
+    def balances(self) -> list[Balances]:
+        """See `Ledger.balances`."""
+        rows = self._connection.read(lambda db: db.execute(BALANCES.encode()).fetchall())
+        return [read_balances(text) for (text,) in rows]
+
+    def keep_balances(self, balances: Balances) -> None:
+        """See `Ledger.keep_balances`."""
+        self._set("UPDATE run SET balances = %s WHERE id = %s", balances.as_text(), self._run)
 
     def finish_run(self, reason: str, exit_code: int, bad_lines: int = 0) -> None:
         """See `Ledger.finish_run`."""

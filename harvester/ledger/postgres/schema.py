@@ -197,6 +197,8 @@ _MIGRATIONS = (
     ) WITH (fillfactor = 50);
     ALTER TABLE member ADD COLUMN tokens text[] NOT NULL DEFAULT '{}';
     """,
+    # As the embedded ledger has it.
+    "ALTER TABLE run ADD COLUMN balances text;",
 )
 NEWEST = len(_MIGRATIONS)
 _NAME = re.compile(r"[a-z0-9_]{1,40}", re.ASCII)
