@@ -29,7 +29,9 @@ from harvester.parsing import (
     read_amount,
     read_base_url,
     read_duration,
+    read_encoding,
     read_flag,
+    read_names,
     read_positive_duration,
     read_rate,
     read_text,
@@ -41,7 +43,7 @@ from harvester.rules.backoff import RetryLimits
 from harvester.rules.budget import Limits
 from harvester.secret import Secret, revealed
 from harvester.sides import Side
-from harvester.source.options import InputOptions, Inputs
+from harvester.source.options import FORMS, InputOptions, Inputs
 from harvester.tokens import NO_TOKEN, tokens_in, tokens_of_environment, tokens_of_file
 
 # The vendor's page: "Set request timeout to at least 60 seconds."
@@ -65,8 +67,8 @@ class Option(Struct, frozen=True):
     """One option: `default` as a person would say it, `reader` what makes a value of it.
 
     `group` is its heading in the help. With `names` it is one of a few; `is_file` names a file. A
-    value with `is_secret` is shown in no message. `variable` is one of the environment's beside
-    HARVESTER_RUN_...
+    value with `is_secret` is shown in no message; one with `is_many` may be given again and again.
+    `variable` is one of the environment's beside HARVESTER_RUN_...
     """
 
     default: object
@@ -78,6 +80,7 @@ class Option(Struct, frozen=True):
     names: tuple[str, ...] = ()
     is_file: bool = False
     is_secret: bool = False
+    is_many: bool = False
     variable: str | None = None
 
     def __call__(self) -> Any:  # noqa: ANN401 - as its reader
@@ -152,13 +155,27 @@ class RunConfig(Struct, frozen=True, kw_only=True):
     inputs: Inputs = ()
     tokens: tuple[Secret[str], ...] = ()
 
-    id_field: str | None = _name(_INPUT, "Field of CSV or JSONL that holds the id.", "NAME")
+    id_field: Sequence[str] = _option(
+        (),
+        read_names,
+        _INPUT,
+        "Column or JSON field that holds the id, the first that is there; repeatable, and may be "
+        "dotted: data.noteId.",
+        "NAME",
+        is_many=True,
+    )
     carry: str | Sequence[str] | None = _option(
         None,
         lambda names: names,
         _INPUT,
-        "Columns of CSV or JSONL that travel along into the line: campaign,owner; or all.",
+        "Columns of a list that travel along into the line: campaign,owner; or all.",
         "NAMES",
+    )
+    input_format: str | None = _option(
+        None, one_of(FORMS), _INPUT, "What INPUT is, where its content does not tell.", names=FORMS
+    )
+    encoding: str | None = _option(
+        None, read_encoding, _INPUT, "Encoding of INPUT, where its content does not tell.", "NAME"
     )
     id_pattern: str | None = _name(_INPUT, "For ids that are not 24 hex digits.", "REGEX")
     strict: bool = _flag(_INPUT, "Refuse input with bad lines, before any call.")
@@ -212,13 +229,8 @@ class RunConfig(Struct, frozen=True, kw_only=True):
         "Asia/Shanghai", read_timezone, _LIMITS, "Time zone in which a day begins.", "ZONE"
     )
     price: Decimal | None = _option(
-        None,
-        read_amount,
-        _LIMITS,
-        "Price of one charged call, to tell costs; else what the balance showed.",
-        "PRICE",
+        None, read_amount, _LIMITS, "Price of one charged call, to tell costs.", "PRICE"
     )
-    no_account: bool = _flag(_LIMITS, "Do not ask the vendor for the balance.")
 
     refresh: float | None = _option(
         None, long_duration("d"), _FETCH, "Also fetch again what is older: 7d, 12h.", "AGE"
@@ -354,7 +366,14 @@ class RunConfig(Struct, frozen=True, kw_only=True):
     @property
     def input_options(self) -> InputOptions:
         """How INPUT is to be read."""
-        return InputOptions(self.id_pattern, self.id_field, self.carry, self.strict)
+        return InputOptions(
+            self.id_pattern,
+            self.id_field,
+            self.carry,
+            self.strict,
+            self.input_format,
+            self.encoding,
+        )
 
     @property
     def fleet(self) -> FleetAddress | None:

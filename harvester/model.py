@@ -7,8 +7,6 @@ from enum import Enum, IntEnum
 
 from msgspec import Struct, field
 
-from harvester.money import Spending
-
 # The simulator's answers carry request ids that begin so, to be told from real ones.
 SIMULATED_PREFIX = "simulated-"
 
@@ -226,15 +224,18 @@ class Page(Struct, frozen=True):
     """Some lines of INPUT: the note ids they name, in order, and the bad lines among them.
 
     `extra_fields` holds, by note id, the text of a JSON object with what travels along; `is_live`
-    tells that the input may wait for somebody to write, and may never end. `without` is the name
-    of an input that has ended and named no note.
+    tells that the input may wait for somebody to write, and may never end. `differed` are notes
+    that came before with other extra fields. `told` is worth a line, `warned` one that is always
+    shown.
     """
 
     ids: list[str]
     bad: list[BadLine] = field(default_factory=list)
     extra_fields: dict[str, str] = field(default_factory=dict)
     is_live: bool = False
-    without: str = ""
+    differed: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    warned: list[str] = field(default_factory=list)
 
 
 class Summary(Struct, frozen=True):
@@ -247,7 +248,6 @@ class Summary(Struct, frozen=True):
     calls that nobody took, since the server had ended the idle connection: they are not charged.
     `empty` notes were saved, and paid for, with nothing in their data.
     `is_queue_lost` says that an earlier run's queue is not known, and that no INPUT was named.
-    `spending` is what the vendor's balance told of it, None where that was not asked for.
     """
 
     reason: str
@@ -273,4 +273,3 @@ class Summary(Struct, frozen=True):
     closed: int = 0
     empty: int = 0
     is_queue_lost: bool = False
-    spending: Spending | None = None

@@ -5,6 +5,7 @@ Each reader raises ValueError that says what is wrong with a value, without its 
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -42,6 +43,25 @@ class Rate(Struct, frozen=True):
     def __str__(self) -> str:
         unit = next(unit for unit, seconds in _UNIT_SECONDS.items() if seconds == self.period)
         return f"{self.calls:.0f}/{unit}"
+
+
+def read_names(value: object) -> tuple[str, ...]:
+    """Read a name, or several."""
+    names = (value,) if isinstance(value, str) else value
+    if not isinstance(names, list | tuple) or not all(isinstance(n, str) and n for n in names):
+        raise ValueError("is neither a name nor a list of names.")
+    return tuple(names)
+
+
+def read_encoding(value: object) -> str:
+    """Read the name of an encoding of text, as Python knows them."""
+    try:
+        codecs.getincrementaldecoder(str(value))("backslashreplace").decode(b"1\n", True).encode()  # noqa: FBT003
+    except (AttributeError, LookupError, TypeError, UnicodeError, ValueError):
+        raise ValueError(
+            "is no encoding: say utf-8, gb18030, big5, shift_jis or the like."
+        ) from None
+    return str(value)
 
 
 def read_rate(value: object) -> Rate:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import click
 
-from harvester.cli.helping import SETTINGS
+from harvester.cli.helping import SETTINGS, option
 from harvester.cli.params import Command, telling_names
 from harvester.cli.run import parsed_as_run
-from harvester.cli.telling import json_option
 
 
 @click.command(
@@ -22,9 +21,13 @@ from harvester.cli.telling import json_option
     type=click.UNPROCESSED,
     help="How the API is reached, as `run` is told: --token-file, --base-url, --region, --proxy.",
 )
-@json_option
+@option("--json", "as_json", is_flag=True, help="The same as JSON, for programs.")
 @click.pass_context
-def account(ctx: click.Context, words: tuple[str, ...]) -> int:
+def account(
+    ctx: click.Context,
+    words: tuple[str, ...],
+    as_json: bool,  # noqa: FBT001 - click passes flags
+) -> int:
     """Say what the vendor says: the balance, today's calls, and whether the token is good.
 
     What `run` finds in its variables and in harvester.toml holds here, too. Asking is no call of a
@@ -36,4 +39,4 @@ def account(ctx: click.Context, words: tuple[str, ...]) -> int:
     given = parsed_as_run(words, ctx)
     with telling_names(given):
         access = Access.read(given.params)
-    return asked(access)
+    return asked(access, as_json=as_json)

@@ -23,7 +23,6 @@ from harvester.cli.helping import (
     sections_of,
     write_sections,
 )
-from harvester.cli.telling import of_context
 from harvester.config import ConsoleOptions, RunConfig, options_in
 from harvester.config import Option as ConfigOption
 from harvester.errors import OptionError
@@ -51,8 +50,6 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read words, environment and file; a wrong value is told by the name it came under."""
-        # Known before all are read, for what is wrong with one of them.
-        of_context(ctx).is_json = "--json" in args
         try:
             with telling_names(ctx):
                 rest = super().parse_args(ctx, args)
@@ -195,7 +192,9 @@ def shared_option(name: str, kind: click.ParamType[Any] | None = None) -> Callab
 def _decorator(name: str, said: ConfigOption, kind: Any) -> Callable[[F], F]:  # noqa: ANN401 - click's
     words = (*filter(None, (said.short,)), f"--{name.replace('_', '-')}")
     more: dict[str, Any] = {} if said.is_flag else {"type": kind, "metavar": said.metavar}
-    if said.default and not said.is_flag:
+    if said.is_many:
+        more["multiple"] = True
+    elif said.default and not said.is_flag:
         more["default"] = said.default
     if name in _COMPLETED:
         more["shell_complete"] = _COMPLETED[name]

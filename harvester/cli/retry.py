@@ -21,7 +21,6 @@ from harvester.cli.ledgers import (
     target_of,
 )
 from harvester.cli.params import Command
-from harvester.cli.telling import json_option, say, tell
 
 if TYPE_CHECKING:
     from harvester.ledger.fleet import FleetAddress
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 @option("--id", "ids", metavar="ID", multiple=True, help="Only this note; repeatable.")
 @option("--empty", is_flag=True, help="Saved notes with nothing in their data: paid for again.")
 @fleet_options
-@json_option
 def retry(
     output: Path | None,
     codes: tuple[int, ...],
@@ -61,13 +59,12 @@ def retry(
     command = f"harvester run -o {output}"
     if fleet is not None:
         command = f"harvester run -o PART {target_of(fleet)}"
-    text = f"{count(paid + free, 'note')} back in the queue"
+    told = f"{count(paid + free, 'note')} back in the queue"
     if paid:
-        text += f"; {paid:,} of them were charged, and are paid for again"
+        told += f"; {paid:,} of them were charged, and are paid for again"
     if paid + free:
-        text += f"; next: `{command}`" + (", unless a run is on" if fleet else "")
-    say(text)
-    tell({"queued": paid + free, "paidAgain": paid, "next": command})
+        told += f"; next: `{command}`" + (", unless a run is on" if fleet else "")
+    click.echo(told)
 
 
 _PutBack = Callable[["Sequence[State]", Sequence[int], Sequence[str]], int]

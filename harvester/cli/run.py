@@ -11,7 +11,6 @@ from click.core import ParameterSource
 
 from harvester.cli.helping import option, option_group
 from harvester.cli.params import OUTPUT, Command, with_options
-from harvester.cli.telling import json_option
 from harvester.config import ConsoleOptions, RunConfig, said_of
 
 
@@ -45,15 +44,14 @@ class Inputs(click.Argument):
     metavar="[INPUT]...",
     nargs=-1,
     type=click.Path(allow_dash=True),
-    help="Files with note ids or links (text, .csv, .tsv, .jsonl, gzipped or not), or - for "
-    "standard input. Without any, go on with what is still queued.",
+    help="Lists that name notes (text, CSV, TSV, JSON, HTML, .xlsx; packed or not), links, ids, or "
+    "- for standard input. Without any, go on with what is still queued.",
 )
 @option_group(
     "Input and output",
     option("-o", "--output", required=True, type=OUTPUT, help="JSONL file to append to."),
 )
 @with_options
-@option_group("What you see", json_option)
 def run(inputs: tuple[str, ...], output: Path, **said: object) -> int:
     """Fetch every note that INPUT names and OUTPUT does not hold yet.
 

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harvester.cli.ending import ending_of
+from harvester.cli.on_finish import of_error
 from harvester.cli.signals import Stopped
 from harvester.cli.streams import Clean, is_behind, print_in_time
-from harvester.cli.telling import as_json, wants_json
 from harvester.config import ConsoleOptions, RunConfig
 from harvester.console.progress import json_line, plain_line, show_lines
-from harvester.console.summary import summary_lines, summary_told
-from harvester.engine.ports import NO_NOTE, Event
+from harvester.console.summary import summary_lines
+from harvester.engine.ports import INPUT, Event
 from harvester.engine.run import Run
 from harvester.errors import LocalIOError, OutputLockedError
 from harvester.formatting import count
@@ -41,15 +40,13 @@ def observers_of(
     """Who is told what happens: standard error, the log file, the metrics file."""
     shown: logging.Handler = StderrHandler()
     handlers = [shown]
-    is_json = console.progress == "json" and not console.quiet
-    if console.verbose or is_json:
-        shown.setFormatter(EventFormatter("json" if is_json else console.log_format))
-        shown.setLevel(logging.DEBUG if console.verbose else logging.INFO)
+    if console.verbose:
+        shown.setFormatter(EventFormatter(console.log_format))
     else:
         shown.setLevel(logging.WARNING)
         shown.setFormatter(EventFormatter("notice"))
         if console.quiet:
-            shown.addFilter(lambda record: getattr(event_of(record), "kind", "") == NO_NOTE)
+            shown.addFilter(lambda record: getattr(event_of(record), "kind", "") == INPUT)
     if console.log_file is not None:
         from harvester.observe.log_file import open_log
 
@@ -76,8 +73,8 @@ def measured(console: ConsoleOptions, output: Path) -> Iterator[MetricsFile | No
     except (OutputLockedError, Stopped):
         raise
     except Exception as error:
-        end = ending_of(error)
-        metrics.fail(end.reason, end.exit_code)
+        told = of_error(error)
+        metrics.fail(told["HARVESTER_REASON"], int(told["HARVESTER_EXIT_CODE"]))
         raise
     finally:
         metrics.close()
@@ -138,23 +135,16 @@ async def shown(
 def print_summary(
     summary: Summary, config: RunConfig, console: ConsoleOptions, closing: str
 ) -> None:
-    """Print the summary and the closing line; with -q the line alone, and only of trouble.
-
-    As JSON the summary is printed in any case, and the line on standard error.
-    """
+    """Print the summary and the closing line; with -q the line alone, and only of trouble."""
     if console.quiet and summary.bad_lines:
         first = sanitize(str(summary.bad_examples[0]), _LONGEST_LINE)
         _warn(f"{count(summary.bad_lines, 'line')} of input left out; the first: {first}")
+    lines = [] if console.quiet else list(summary_lines(summary, config.output, config.price))
     # Cron mails whatever is printed: with -q that is trouble.
-    last = [closing] if not console.quiet or summary.exit_code else []
+    if not console.quiet or summary.exit_code:
+        lines.append(closing)
     try:
-        if wants_json():
-            for line in last:
-                click.echo(line, err=True)
-            print_in_time(as_json(summary_told(summary, config, closing)) + b"\n")
-        else:
-            lines = [] if console.quiet else summary_lines(summary, config.output, config.price)
-            print_in_time("".join(f"{line}\n" for line in (*lines, *last)))
+        print_in_time("".join(f"{line}\n" for line in lines))
     except LocalIOError as error:
         # What became of the notes matters more than where it is told.
         _warn(f"{error} {closing}")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from harvester.engine.clients import TokenPool
-from harvester.engine.ports import NO_NOTE, LineLeftOut, Notice, Ports
+from harvester.engine.ports import INPUT, LineLeftOut, Notice, Ports
 from harvester.engine.recorder import Recorder
 from harvester.engine.state import RunState
 from harvester.errors import HarvesterError, InputError
 from harvester.model import Job, Page, StopReason
-from harvester.pace import Throttle
 
 _LEAST_AHEAD, _MOST_AHEAD = 4, 1000
 
@@ -57,21 +56,13 @@ class Feeder:
         """Whether another job can be taken at once."""
         return not self._claimed.empty()
 
-    async def mark_sent(self, jobs: list[Job], throttle: Throttle) -> list[Job]:
-        """Record that calls are about to be sent; returns those whose claims still hold.
-
-        What there is no turn for yet goes back to the others that wait for one.
-        """
-        turns = throttle.asking()
-        sent = await self._thread.run(self._ledger.mark_sent, jobs, self._lease, turns)
-        if sent.allotted is not None:
-            throttle.allot(sent.allotted)
+    async def mark_sent(self, jobs: list[Job]) -> list[Job]:
+        """Record that calls are about to be sent; returns those whose claims still hold."""
+        held = await self._thread.run(self._ledger.mark_sent, jobs, self._lease)
         self._recorder.touch()
-        for job in sent.kept:
-            self.put_back(job)
-        for job in set(jobs).difference(sent.jobs, sent.kept):
+        for job in set(jobs).difference(held):
             self._state.given_back(job)
-        return sent.jobs
+        return held
 
     async def give_back(self, jobs: list[Job]) -> None:
         """Give jobs back that were not sent."""
@@ -120,8 +111,10 @@ class Feeder:
         self._state.read(page)
         for bad in page.bad:
             self._state.emit(LineLeftOut(bad))
-        if page.without:
-            self._state.emit(Notice(NO_NOTE, f"{page.without} names no note"))
+        for text in page.told:
+            self._state.emit(Notice("reading", text))
+        for text in page.warned:
+            self._state.emit(Notice(INPUT, text))
         if page.ids:
             enrol = self._ledger.enrol
             enrolled = await self._thread.run(enrol, page.ids, refresh_before, page.extra_fields)

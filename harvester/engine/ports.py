@@ -10,7 +10,6 @@ from msgspec import Struct
 from harvester.config import RunConfig
 from harvester.ledger.protocol import Checkpoint, Ledger
 from harvester.model import Answer, BadLine, Page, Start, StopReason, Summary
-from harvester.money import Word
 from harvester.threads import Runner
 
 
@@ -42,13 +41,6 @@ class Sink(Protocol):
 
     async def save(self, lines: Sequence[bytes]) -> bool:
         """Keep more lines beside OUTPUT, since it takes none; gives whether that was possible."""
-
-
-class Teller(Protocol):
-    """Tells the balance of an account."""
-
-    async def balance(self, seconds: float) -> Word:
-        """Ask for the balance, for so many seconds at most; never raises for what came of it."""
 
 
 class RunBegan(Struct, frozen=True):
@@ -86,8 +78,8 @@ class LineLeftOut(Struct, frozen=True):
     bad: BadLine
 
 
-# The kind of the notice that an INPUT names no note.
-NO_NOTE = "input"
+# The kind of a notice that something of INPUT may be missing: it is shown whatever is not.
+INPUT = "input"
 
 
 class Notice(Struct, frozen=True):
@@ -138,8 +130,7 @@ class Coordinator(Protocol):
 class Ports(Struct, frozen=True):
     """All that one run is given; `ledger` is called on `thread`, so that it blocks no event loop.
 
-    `clock` is Unix seconds, `jitter` even numbers from 0 up to 1. `tellers` are one for each
-    token, or none where the vendor is not to be asked.
+    `clock` is Unix seconds, `jitter` even numbers from 0 up to 1.
     """
 
     config: RunConfig
@@ -151,4 +142,3 @@ class Ports(Struct, frozen=True):
     jitter: Callable[[], float]
     coordinator: Coordinator
     observers: tuple[Observer, ...] = ()
-    tellers: tuple[Teller, ...] = ()

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from operator import itemgetter
-from typing import Any, NoReturn
+from typing import Any
 
+import orjson
 from msgspec import Struct
 
 from harvester.errors import InputError, UsageError
 from harvester.sanitize import sanitize
-from harvester.source.ids import NoNoteError
 
 # So many jobs are held at once that longer ones could be felt in memory.
 LONGEST_CARRIED = 16 * 1024  # bytes
 
 _ALL = "all"
+_TOO_LONG = f"carries more than {LONGEST_CARRIED:,} bytes: name fewer columns"
+_FORM: dict[str, Any] = {"separators": (",", ":"), "allow_nan": False}
+_written = json.JSONEncoder(ensure_ascii=False, **_FORM).encode
+_escaped = json.JSONEncoder(**_FORM).encode
 
 
 class Carry(Struct, frozen=True):
-    """Which columns travel along: those named, or all but the note id's."""
+    """Which columns travel along, in the list's own order: those named, or all but the id's."""
 
     names: tuple[str, ...] = ()
 
@@ -29,40 +32,44 @@ class Carry(Struct, frozen=True):
         """Whether every column travels along."""
         return not self.names
 
-    def columns(self, header: Sequence[str], column: int, name: str) -> list[tuple[str, int]]:
-        """The names and indices of a table's columns that travel along.
+    def columns(self, header: Sequence[str], column: int, place: str) -> list[tuple[str, int]]:
+        """The names and indices of a table's columns that travel along; `column` is the note id's.
 
-        `column` is the note id's. Raises InputError, which names the input, for one that is not
-        there.
+        Raises InputError, which names the `place`, for one that is not there.
         """
         places = {text: index for index, text in reversed(list(enumerate(header)))}
-        if self.is_all:
-            found = ((text, index) for text, index in places.items() if text and index != column)
-            return sorted(found, key=itemgetter(1))
         missing = [text for text in self.names if text not in places]
         if missing:
             raise InputError(
-                f"{name}:1: no column {sanitize(', '.join(missing))} to carry; columns found: "
+                f"{place}: no column {sanitize(', '.join(missing))} to carry; columns found: "
                 f"{sanitize(', '.join(header))}. Name others with --carry, or say --carry all"
             )
-        return [(text, places[text]) for text in self.names]
+        found = ((index, text) for text, index in places.items())
+        return [
+            (text, index)
+            for index, text in sorted(found)
+            if (text and index != column if self.is_all else text in self.names)
+        ]
 
-    def of_row(self, columns: Sequence[tuple[str, int]], row: Sequence[str]) -> str:
-        """What a row carries; a row too short carries null. Raises NoNoteError where too long."""
+    def of_row(self, columns: Sequence[tuple[str, int]], row: Sequence[str]) -> tuple[str, str]:
+        """What a row carries, or why it cannot; a row too short carries null."""
         width = len(row)
-        return _text({name: row[at] if at < width else None for name, at in columns})
-
-    def of_record(self, line: bytes, field: str) -> str:
-        """What a line's JSON object carries, value for value; `field` is the note id's.
-
-        Raises NoNoteError for what cannot be carried.
-        """
+        record = {name: row[at] if at < width else None for name, at in columns}
         try:
-            record: Mapping[str, Any] = json.loads(line, parse_constant=_refuse)
-        except (ValueError, RecursionError):
-            raise NoNoteError("a value that is no JSON cannot be carried") from None
-        names = (name for name in record if name != field) if self.is_all else self.names
-        return _text({name: record[name] for name in names if name in record})
+            data = orjson.dumps(record)
+        except orjson.JSONEncodeError:
+            return _text(record)
+        return ("", _TOO_LONG) if len(data) > LONGEST_CARRIED else (data.decode(), "")
+
+    def of_record(self, record: Mapping[str, Any], field: str) -> tuple[str, str]:
+        """What a JSON object carries, value for value, or why it cannot; `field` is the id's."""
+        return _text(
+            {
+                name: value
+                for name, value in record.items()
+                if (name != field if self.is_all else name in self.names)
+            }
+        )
 
 
 def parse_carry(names: str | Sequence[str] | None) -> Carry | None:
@@ -78,17 +85,13 @@ def parse_carry(names: str | Sequence[str] | None) -> Carry | None:
     return Carry(tuple(dict.fromkeys(listed)))
 
 
-def _text(record: Mapping[str, Any]) -> str:
+def _text(record: Mapping[str, Any]) -> tuple[str, str]:
     try:
-        text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
-        size = len(text.encode())
+        text = _written(record)
+        size = len(text) if text.isascii() else len(text.encode())
     except UnicodeEncodeError:  # a lone surrogate can only be written as an escape
-        text = json.dumps(record, separators=(",", ":"))
+        text = _escaped(record)
         size = len(text)
-    if size > LONGEST_CARRIED:
-        raise NoNoteError(f"carries more than {LONGEST_CARRIED:,} bytes: name fewer columns")
-    return text
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(constant)
+    except (ValueError, RecursionError):
+        return "", "a value that is no JSON cannot be carried"
+    return ("", _TOO_LONG) if size > LONGEST_CARRIED else (text, "")

@@ -1,23 +1,65 @@
-"""The ways an input may be written, plain text and JSON lines, and the pages they make."""
+"""What all forms of an input share, and the form of lines: plain text, JSON lines, or both."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from typing import cast
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import cache, lru_cache
+from typing import Any, NoReturn, cast
 
 import orjson
-from msgspec import Struct
+from msgspec import Struct, field
 
 from harvester.errors import InputError
 from harvester.model import BadLine, Page
 from harvester.sanitize import sanitize
 from harvester.source.carry import Carry
-from harvester.source.ids import IdRule, NoNoteError
+from harvester.source.ids import NO_NOTE, IdRule, Named, plain
 from harvester.source.lines import TOO_LONG, Chunk
 
+# The names that the field of the note id goes by, the first that is there; of the last two the
+# vendor's answer about a short link tells the note.
+ID_FIELDS = (
+    *("noteId", "note_id", "id", "笔记ID", "作品ID", "note_url", "笔记链接", "作品链接"),
+    *("link", "url", "笔记URL", "note_link", "链接"),
+)
+_OF_ANSWER = ("data.noteId", "data.redirect_url")
 _SHOWN = 80
-_IDLE = (b"", b"#")
+_LONG = 200  # nobody writes more around a list
+# Parts of a list that name no note, and need none: signs, the beginning of a list in code, and what
+# the app writes around a link that is shared.
+_SIGNS = re.compile(r"[\W_]*")
+_BEGINS = re.compile(r"[^\d]*[:=\[({：]\s*")
+_SHARED = re.compile(r"(?=.*(?:复制|copy))(?=.*(?:小红书|rednote|xiaohongshu))[^/]*", re.IGNORECASE)
+_NO_NAME = re.compile(r"[\s_\-*\"'“”]|\(.*?\)")
+
+
+class Telling(Struct):
+    """What reading an input has to tell, until a page takes it along.
+
+    `told` is for information, `warned` for all who ask for warnings alone, too; of `left_out` lines
+    no page is made. `lines` were read so far.
+    """
+
+    told: list[str] = field(default_factory=list)
+    warned: list[str] = field(default_factory=list)
+    left_out: list[BadLine] = field(default_factory=list)
+    lines: int = 0
+
+    def onto(self, page: Page) -> Page:
+        """The page, with all that there was to tell."""
+        page.told.extend(self.told)
+        page.warned.extend(self.warned)
+        page.bad.extend(self.left_out)
+        self.told, self.warned, self.left_out = [], [], []
+        return page
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self.onto(Page([]))
+        self.lines = 0
 
 
 class Form(Struct, frozen=True):
@@ -28,128 +70,229 @@ class Form(Struct, frozen=True):
 
     name: str
     rule: IdRule
-    fields: tuple[str, ...]
+    fields: tuple[str, ...] = ID_FIELDS
     carry: Carry | None = None
+    telling: Telling = field(default_factory=Telling)
 
-    def bad(self, line: int, reason: str, text: str | bytes) -> BadLine:
+    def bad(self, line: int, reason: str, text: str) -> BadLine:
         """Return the report of a bad line, fit to print."""
-        if isinstance(text, bytes):
-            text = text.decode(errors="replace")
         return BadLine(self.name, line, sanitize(reason), sanitize(text.strip(), _SHOWN))
 
-    def page(self, chunk: Chunk, find: Finder) -> Page:
-        """Return what `find` makes of each line: it adds to the page, or raises NoNoteError."""
-        if chunk.too_long:
-            return Page([], [self.bad(chunk.first, TOO_LONG, chunk.data)])
-        page = Page([])
-        for number, line in enumerate(chunk.data.split(b"\n"), chunk.first):
-            try:
-                find(line, self, page)
-            except NoNoteError as error:
-                page.bad.append(self.bad(number, str(error), line))
-        return page
+    def add(self, page: Page, line: int, named: Named, text: str) -> None:
+        """Add what a text names to a page."""
+        page.ids.extend(named.ids)
+        if named.reason:
+            page.bad.append(self.bad(line, named.reason, text))
+
+    def text(self, page: Page, number: int, line: str) -> None:
+        """Add what a line of text names to a page."""
+        named = self.rule.read(line)
+        if not named.reason:
+            page.ids.extend(named.ids)
+        elif named.reason != NO_NOTE or not _needs_none(line):
+            self.add(page, number, named, line)
+
+    def record(self, page: Page, number: int, value: object) -> None:
+        """Add what a JSON value holds to a page: an object's id field, a text, or several."""
+        if isinstance(value, dict):
+            key, named = self.id_of(value)
+            if self.carry is not None and named.ids:
+                text, reason = self.carry.of_record(value, key)
+                named = Named([], reason) if reason else named
+                carry_along(page, named.ids, text)
+        elif isinstance(value, list):
+            for item in value:
+                self.record(page, number, item)
+            return
+        else:
+            named = self.rule.read(_as_text(value) or "")
+        self.add(page, number, named, _shown(value) if named.reason else "")
+
+    def id_of(self, record: Mapping[str, Any]) -> tuple[str, Named]:
+        """The field of a record that names a note, and what it names."""
+        for key in self.fields:
+            if key in record:
+                value = record[key]
+                if type(value) is str and (note_id := self.rule.bare(value)) is not None:
+                    return key, Named([note_id], "")
+                break
+        first: tuple[str, Named] | None = None
+        for key, value in self._candidates(record):
+            texts = [_as_text(each) for each in _flat(value)]
+            named = [self.rule.read(text) for text in texts if text and text.strip()]
+            ids = [note_id for each in named for note_id in each.ids]
+            reason = f"{key} is not text" if None in texts else "" if named else f"empty {key}"
+            reason = next((each.reason for each in named if each.reason), reason)
+            if ids:
+                return key, Named(ids, reason)
+            first = first or (key, Named([], reason))
+        found = ", ".join(list(record)[:20])
+        return first or (
+            "",
+            Named([], f"no field that holds a note id; --id-field names it: {found}"),
+        )
+
+    def _candidates(self, record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        keys: dict[str, str] = {}
+        for wanted in (*self.fields, *(_OF_ANSWER if self.fields is ID_FIELDS else ())):
+            if wanted in record:
+                yield wanted, record[wanted]
+                continue
+            keys = keys or {bare_name(key): key for key in reversed([*record])}
+            key = keys.get(bare_name(wanted))
+            if key is not None:
+                yield key, record[key]
+            elif "." in wanted and (values := list(_dotted(record, wanted.split(".")))):
+                yield wanted, values
+
+    def holds_id(self, record: Mapping[str, Any]) -> bool:
+        """Whether a record has a field that may hold the id."""
+        return any(map(record.__contains__, self.fields)) or any(self._candidates(record))
 
 
-def text_pages(chunks: Iterable[Chunk], form: Form) -> Iterator[Page]:
-    """Yield a page for each chunk of plain text, one note a line.
+def line_pages(chunks: Iterable[Chunk], form: Form, *, is_json: bool) -> Iterator[Page]:
+    """Yield a page for each chunk of lines: notes in plain text, or a JSON value a line.
 
-    Raises InputError where columns are to be carried, which it has none of.
+    Raises InputError where columns are to be carried, which plain text has none of.
     """
-    if form.carry is not None and not form.carry.is_all:
+    if form.carry is not None and not form.carry.is_all and not is_json:
         raise InputError(
-            f"{form.name}: plain text has no columns to carry: give a .csv, .tsv or .jsonl file, "
-            "or leave --carry out"
+            f"{form.name}: plain text has no columns to carry: give a table or JSON, or leave "
+            "--carry out"
         )
     for chunk in chunks:
         ids = form.rule.all_bare(chunk.data)
-        yield form.page(chunk, _text_id) if ids is None else Page(ids)
+        if ids is not None:
+            yield Page(ids)
+            continue
+        page = Page([])
+        if chunk.too_long:
+            page.bad.append(form.bad(chunk.first, TOO_LONG, chunk.data))
+        else:
+            for number, line in enumerate(chunk.data[:-1].split("\n"), chunk.first):
+                _add_line(page, number, line, form)
+        yield page
 
 
-def mixed_pages(chunks: Iterable[Chunk], form: Form) -> Iterator[Page]:
-    """Yield a page for each chunk of plain text in which lines may also be JSON objects."""
-    for chunk in chunks:
-        ids = form.rule.all_bare(chunk.data)
-        yield form.page(chunk, _mixed_id) if ids is None else Page(ids)
+@lru_cache(10_000)
+def bare_name(name: str) -> str:
+    """The name of a column or a field without regard to case, blanks, and what stands around it."""
+    return _NO_NAME.sub("", plain(name)).casefold()
 
 
-def json_pages(chunks: Iterable[Chunk], form: Form) -> Iterator[Page]:
-    """Yield a page for each chunk of JSON lines: an object a line, the id in one of its fields."""
-    for chunk in chunks:
-        yield form.page(chunk, _json_id)
+def carry_along(page: Page, ids: Iterable[str], text: str) -> None:
+    """Have notes carry a text, the last one they come with; others are noted."""
+    for note_id in ids:
+        if page.extra_fields.setdefault(note_id, text) != text:
+            page.differed.append(note_id)
+            page.extra_fields[note_id] = text
 
 
-def found_in(value: str, field: str, rule: IdRule) -> str:
-    """Return the note id that the `value` of `field` is or names; raises NoNoteError."""
-    note_id = rule.bare(value)
-    if note_id is not None:
-        return note_id
-    if not value.strip():
-        raise NoNoteError(f"empty {field}")
-    return rule.find(value)
+def nested(value: dict[str, Any], form: Form) -> object:
+    """The array that an object holds in place of an id, else the object itself."""
+    if form.holds_id(value):
+        return value
+    lists = [items for items in _lists(value, 4) if any(_is_named(item, form) for item in items)]
+    if len(lists) == 1:
+        return lists[0]
+    if value and all(form.rule.bare(key) for key in value):
+        return list(value)
+    return value
 
 
-def _text_id(line: bytes, form: Form, page: Page) -> None:
-    if not _is_idle(line):
-        page.ids.append(form.rule.find(line.decode(errors="replace")))
+def _lists(value: dict[str, Any], depth: int) -> Iterator[list[Any]]:
+    for item in value.values():
+        if isinstance(item, list):
+            yield item
+        elif isinstance(item, dict) and depth:
+            yield from _lists(item, depth - 1)
 
 
-def _mixed_id(line: bytes, form: Form, page: Page) -> None:
-    record = _parsed(line)
-    if isinstance(record, dict):
-        _add(record, line, form, page)
-    else:
-        _text_id(line, form, page)
+def _is_named(item: object, form: Form) -> bool:
+    if isinstance(item, dict):
+        return form.holds_id(item)
+    return isinstance(item, str) and form.rule.whole(item) is not None
 
 
-def _json_id(line: bytes, form: Form, page: Page) -> None:
-    if _is_idle(line):
+def _needs_none(line: str) -> bool:
+    """Tell whether a line that names no note is a part of a list that needs none."""
+    if len(line) > _LONG:
+        return False
+    line = plain(line).strip()
+    is_header = any(bare_name(cell) in _names() for cell in line.split("|"))
+    return is_header or any(part.fullmatch(line) for part in (_SIGNS, _BEGINS, _SHARED))
+
+
+@cache
+def _names() -> frozenset[str]:
+    return frozenset(map(bare_name, ID_FIELDS))
+
+
+def _add_line(page: Page, number: int, line: str, form: Form) -> None:
+    begin = line.lstrip()[:2]
+    if not begin or begin[0] == "#":
         return
-    record = _parsed(line)
-    if not isinstance(record, dict):
-        raise NoNoteError("not a JSON object")
-    _add(record, line, form, page)
+    if begin[0] in '{["':
+        value = parsed(line, exact=form.carry is not None)
+        if value is not None:
+            value = nested(value, form) if isinstance(value, dict) else value
+            form.record(page, number, value)
+            return
+        if begin == '{"':
+            page.bad.append(form.bad(number, "not a JSON object", line))
+            return
+    form.text(page, number, line)
 
 
-def _add(record: dict[str, object], line: bytes, form: Form, page: Page) -> None:
-    """Add the note id that a JSON object holds, and what it carries."""
-    field = _field_in(record, form)
-    note_id = _id_of(record[field], field, form)
-    if form.carry is not None:
-        page.extra_fields[note_id] = form.carry.of_record(line, field)
-    page.ids.append(note_id)
-
-
-def _is_idle(line: bytes) -> bool:
-    """Tell whether a line is blank or a comment."""
-    return line.lstrip()[:1] in _IDLE
-
-
-def _parsed(line: bytes) -> object:
-    """Return the JSON object that `line` is, or something else where it is none."""
-    if not line.lstrip().startswith(b"{"):
-        return None
+def parsed(line: str, *, exact: bool) -> object:
+    """Return the JSON value that `line` is, or None; numbers of any length only where `exact`."""
+    if not exact:
+        try:
+            return cast("object", orjson.loads(line))
+        except (orjson.JSONDecodeError, UnicodeEncodeError):
+            pass  # our own OUTPUT may hold lone surrogates, in titles cut by the vendor
     try:
-        return orjson.loads(line)
-    except orjson.JSONDecodeError:
-        pass  # our own OUTPUT may hold lone surrogates, in titles cut by the vendor
+        return cast("object", json.loads(line, parse_constant=_refuse))
+    except RecursionError:
+        return None
+    except ValueError:
+        pass
     try:
         # Integers as floats: thousands of digits are no reason to refuse a line.
-        return cast("object", json.loads(line.decode(errors="replace"), parse_int=float))
+        return cast("object", json.loads(line, parse_int=float))
     except (ValueError, RecursionError):
         return None
 
 
-def _field_in(record: dict[str, object], form: Form) -> str:
-    for field in form.fields:
-        if field in record:
-            return field
-    raise NoNoteError(f"no field {' or '.join(form.fields)}")
+def _shown(value: object) -> str:
+    with suppress(ValueError, RecursionError):
+        return json.dumps(value, ensure_ascii=False)
+    return type(value).__name__
 
 
-def _id_of(value: object, field: str, form: Form) -> str:
-    if not isinstance(value, str):
-        raise NoNoteError(f"{field} is not text")
-    return found_in(value, field, form.rule)
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)
 
 
-Finder = Callable[[bytes, Form, Page], None]
+def _as_text(value: object) -> str | None:
+    if isinstance(value, str):
+        return value
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if is_number else None
+
+
+def _flat(value: object) -> Iterator[object]:
+    if isinstance(value, list):
+        yield from value
+    else:
+        yield value
+
+
+def _dotted(value: object, path: list[str]) -> Iterator[object]:
+    if not path:
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _dotted(item, path)
+    elif isinstance(value, dict) and path[0] in value:
+        yield from _dotted(value[path[0]], path[1:])

@@ -1,53 +1,65 @@
-"""What a run is given to read: one path, several, standard input, or any iterable of note ids."""
+"""What a run is given to read: paths, standard input, texts that name notes, or any mixture."""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from io import BytesIO
-from itertools import chain
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import BinaryIO
 
-from harvester.errors import InputError
+from harvester.errors import UsageError
 from harvester.halt import Look, go_on
 from harvester.model import Page
+from harvester.sanitize import sanitize
 from harvester.source.carry import parse_carry
-from harvester.source.ids import IdRule, NoNoteError
+from harvester.source.forms import ID_FIELDS, Form
+from harvester.source.ids import NO_NOTE, IdRule
+from harvester.source.inputs import Input
 from harvester.source.options import InputOptions, Inputs
-from harvester.source.pages import check, iterable_pages, read_pages
+from harvester.source.pages import PAGE_SIZE, Source, Texts, check, streamed
 from harvester.source.streams import spool
 
-_BAD_SHOWN = 10
+_STDIN = "-"
+# If none of so many is a file, all are texts, and come as they come.
+_MOST_PATHS = 1_000
+_FILE_NAME = re.compile(r"(?!.*://)(?:\.{0,2}/\S+|\S*\.[a-zA-Z]\w{0,7})")
 
 
 def pages_of(
-    inputs: Inputs, options: InputOptions, stdin: BinaryIO | None = None, look: Look = go_on
+    inputs: Inputs,
+    options: InputOptions,
+    stdin: BinaryIO | None = None,
+    look: Look = go_on,
+    page_size: int = PAGE_SIZE,
 ) -> Iterator[Page]:
     """The pages of note ids that inputs name; with `strict` all are read and checked here.
 
     Raises UsageError, InputError, and what `look` raises, also while the pages are read.
     """
-    rule, carry = IdRule(options.id_pattern), parse_carry(options.carry)
-    paths, ids = _told_apart(inputs, rule)
-    if ids is not None:
-        pages = iterable_pages(ids, rule=rule, look=look)
-        return _all_good(pages) if options.strict else pages
-    source, field = _standard_input() if stdin is None else stdin, options.id_field
-
-    def read_from(stdin: BinaryIO) -> Iterator[Page]:
-        return read_pages(paths, rule=rule, id_field=field, carry=carry, stdin=stdin, look=look)
-
-    if not options.strict:
-        return read_from(source)
+    source = _standard_input() if stdin is None else stdin
+    rule = IdRule(options.id_pattern)
+    items = _items(inputs, rule)
     with ExitStack() as undo:
-        if "-" in paths:
-            source = undo.enter_context(spool(source, look))
-        check(paths, rule=rule, id_field=field, carry=carry, stdin=source, look=look)
-        pages = read_from(source)
+        if options.strict:
+            items = list(_looking(items, look))
+            if any(is_path and item == _STDIN for is_path, item in items):
+                source = undo.enter_context(spool(source, look))
+            check(_sources(items, rule, options, source), look)
+            if source.seekable():
+                source.seek(0)
+        pages = streamed(_sources(items, rule, options, source), look, page_size)
         return _closing(pages, undo.pop_all())
+
+
+def is_text(text: str) -> bool:
+    """Tell whether a word that was given for an INPUT is a link or an id, and not a file."""
+    (is_path, _), *_ = _items(text, IdRule())
+    return not is_path
 
 
 def _closing(pages: Iterator[Page], held: ExitStack) -> Iterator[Page]:
@@ -56,44 +68,80 @@ def _closing(pages: Iterator[Page], held: ExitStack) -> Iterator[Page]:
         yield from pages
 
 
+def _looking(items: Iterable[tuple[bool, object]], look: Look) -> Iterator[tuple[bool, object]]:
+    for number, item in enumerate(items):
+        if number % _MOST_PATHS == 0:
+            look()
+        yield item
+
+
 def _standard_input() -> BinaryIO:
     """Standard input; empty where it was closed, as some schedulers do."""
     return BytesIO() if sys.stdin is None else sys.stdin.buffer
 
 
-def _told_apart(inputs: Inputs, rule: IdRule) -> tuple[list[str], Iterator[str] | None]:
-    """Paths, or ids: one text or path alone is a path; in an iterable, the first item tells."""
-    if isinstance(inputs, str | os.PathLike):
-        return [os.fspath(inputs)], None
-    items = iter(inputs)
-    first = next(items, None)
-    if first is None:
-        return [], None
-    if isinstance(first, str) and not _is_path(first) and _is_id(first, rule):
-        return [], (os.fspath(item) for item in chain([first], items))
-    return [os.fspath(item) for item in chain([first], items)], None
+def _items(inputs: Inputs, rule: IdRule) -> Iterable[tuple[bool, object]]:
+    """Each thing that was given, and whether it is a path; a word that is neither is a path."""
+    rest = iter((inputs,) if isinstance(inputs, str | os.PathLike) else inputs)
+    head: list[object] = list(islice(rest, _MOST_PATHS))
+    kinds = [_is_path(item, rule) for item in head]
+    if any(kinds):
+        head += rest
+        kinds += [_is_path(item, rule) for item in head[len(kinds) :]]
+    has_texts = False in kinds
+    told = zip((not has_texts if kind is None else kind for kind in kinds), head, strict=True)
+    return chain(told, ((False, item) for item in rest)) if not any(kinds) else list(told)
 
 
-def _is_path(text: str) -> bool:
+def _is_path(item: object, rule: IdRule) -> bool | None:
+    """Tell whether it is one; None where it is neither there nor names a note."""
+    if isinstance(item, os.PathLike):
+        return True
+    if not isinstance(item, str):
+        return False
+    if item == _STDIN or _exists(item):
+        return True
+    if rule.read(item).reason != NO_NOTE:
+        return False
+    return True if _FILE_NAME.fullmatch(item) else None
+
+
+def _exists(text: str) -> bool:
     try:
-        return text == "-" or Path(text).exists()
+        return Path(text).exists() and not Path(text).is_dir()
     except (OSError, ValueError):  # too long for a path, or holding a NUL
         return False
 
 
-def _is_id(text: str, rule: IdRule) -> bool:
-    try:
-        rule.find(text)
-    except NoNoteError:
-        return False
-    return True
+def _sources(
+    items: Iterable[tuple[bool, object]], rule: IdRule, options: InputOptions, stdin: BinaryIO
+) -> list[Source]:
+    """What is to be read: a source for each path, and one for texts that stand together.
 
+    Raises UsageError where `-` comes twice.
+    """
+    fields, carry = tuple(options.id_field) or ID_FIELDS, parse_carry(options.carry)
 
-def _all_good(pages: Iterator[Page]) -> Iterator[Page]:
-    """The same pages once all are read and checked; raises InputError that lists bad ones."""
-    read = list(pages)
-    bad = [line for page in read for line in page.bad]
-    if bad:
-        listed = "\n".join(map(str, bad[:_BAD_SHOWN]))
-        raise InputError(f"some ids name no note, and strict is set:\n{listed}")
-    return iter(read)
+    def form(name: str) -> Form:
+        return Form(name, rule, fields, carry)
+
+    sources: list[Source] = []
+    has_stdin = False
+    for is_path, group in groupby(items, key=lambda item: item[0]):
+        if not is_path:
+            # Only the last of the groups can be without end.
+            texts = (text for _, text in group)
+            sources.append(
+                Texts(texts if not isinstance(items, list) else list(texts), form("<ids>"))
+            )
+            if not isinstance(items, list):
+                break
+            continue
+        for _, item in group:
+            path = os.fspath(item)  # type: ignore[call-overload]  # a path, as was told
+            if path == _STDIN and has_stdin:
+                raise UsageError("standard input (-) can be read only once: give - once")
+            has_stdin = has_stdin or path == _STDIN
+            given, name = (stdin, "<stdin>") if path == _STDIN else (None, sanitize(path))
+            sources.append(Input(path, form(name), given, options.kind, options.encoding))
+    return sources

@@ -1,77 +1,213 @@
-"""What a note id is, and how to find the one that a piece of text names."""
+"""What a note id is, and how to find those that a piece of text names."""
 
 from __future__ import annotations
 
+import html
 import re
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+from urllib.parse import unquote
 
 from harvester.errors import OptionError
 from harvester.sanitize import has_unprintable, sanitize
 
 LONGEST_ID = 512
+NO_NOTE = "names no note"
+SHORT_LINK = (
+    "a short link, which only the vendor can resolve: --resolve-links does, by a paid call each"
+)
+_RUINED = (
+    "a number or date that a spreadsheet (Excel) made of an id, which is lost: give links, or take "
+    "the ids anew into a column of text"
+)
+_NOT_RESOLVED = "a short link that did not lead to a note"
 
+# What a spreadsheet writes out of a number beyond its 15 digits is no id, though it may look so.
+_ROUND = r"[1-9]\d{14}0{9}"
 _HEX_DIGITS = 24
-_HEX_ID = rf"[0-9a-fA-F]{{{_HEX_DIGITS}}}"
-_NOTE_PATH = r"/(?:explore|discovery/item|search_result|user/profile/[\w-]{1,64})/"
+_HEX_ID = rf"(?!{_ROUND})[0-9a-fA-F]{{{_HEX_DIGITS}}}"
+_HEX_LINES = re.compile(rf"(?:[0-9a-fA-F]{{{_HEX_DIGITS}}}\n)*+")
+_ROUND_END = "0" * 9 + "\n"
+_PLACE = (
+    r"(?:/+(?:explore|discovery/item|search_result|user/profile/[\w-]{1,64})/+"
+    r"|xhsdiscover://item/|[?&]note_?id=)"
+)
 # A custom id in a URL is a whole path segment; the 24 hex digits may have Chinese text behind them.
-_CUSTOM_URL = re.compile(_NOTE_PATH + rf"([^/?#\s]{{1,{LONGEST_ID}}})(?![^/?#\s])", re.ASCII)
-_HEX_URL = re.compile(_NOTE_PATH + rf"({_HEX_ID})(?![\w-])", re.ASCII)
-_HEX_LINES = re.compile(rb"(?:[0-9a-fA-F]{24}\r?\n)*+")
-_BYTE_ORDER_MARK = "\ufeff"
+_CUSTOM_URL = re.compile(_PLACE + rf"([^/?#\s]{{1,{LONGEST_ID}}})(?![^/?#\s])", re.ASCII)
+_NOTE = rf"{_PLACE}(?:[0-9a-f]{{24}}/+)?({_HEX_ID})(?![\w-])"
+_LETTER = r"[^\s\"'<>,;|\\^`{}\[\]()\x80-\U0010ffff"  # what a URL is written in
+_SITE = r"(?:xiaohongshu|rednote|xhslink)\.(?:com|cn)\b"
+# Of each URL the note that it is of, and no other id in it, unless it only leads to a note's; then
+# ids that stand alone. A path, a name or a longer number around one makes it something else.
+_NAMED = re.compile(
+    rf"{_NOTE}(?:{_LETTER}h?&]++|[?&][\w.-]+=https?://|h(?!ttps?://)|[?&])*+"
+    r"|(?:https?://)?(?:www\.)?(xhslink\.(?:com|cn)/[\w/.-]*\w)"
+    rf"|(?:(?<![a-z0-9+.-])[a-z][a-z0-9+.-]{{1,20}}://|(?<![\w.-])(?:[\w-]{{1,30}}\.)?{_SITE})"
+    rf"(?:{_LETTER}/?&]++|(?!{_NOTE})[/?&])*+"
+    r"|(?<![0-9a-z@])(?<![0-9a-z][-_])(?:(?<![0-9a-z]/)|(?<=[0-9a-f]{24}/))"
+    rf"({_HEX_ID})(?![0-9a-z])(?![-_][0-9a-z])",
+    re.ASCII | re.IGNORECASE,
+)
+# Most text has neither, and need not be gone through.
+_MAY_NAME = re.compile(r"[0-9a-fA-F]{24}|[xX][hH][sS]")
+_OF_ANOTHER = (
+    r"(?:user|uid|author|owner|creator|blogger|kol|profile|trace|request|share|board"
+    r"|用户|作者|博主|达人|账号)"
+)
+# What stands before an id, and says that it is not a note's.
+# What most lines with a URL are, and nothing else: the slower ways need not be gone.
+_URL = rf"https?://[\w.-]+/(?:explore|discovery/item|search_result)/({_HEX_ID})(?:\?[\w=&.~+-]*)?"
+_ONE_URL = re.compile(_URL, re.ASCII)
+_URL_LINE = re.compile(rf"{_URL}\n", re.ASCII)
+_URL_LINES = re.compile(rf"(?:{_URL}\n)*+", re.ASCII)
+_KEY_BEFORE = re.compile(
+    rf"{_OF_ANOTHER}[_-]?(?:id|号)?[\"'”’]?\s*[=:：\s]\s*[\"'“‘]?\Z", re.IGNORECASE
+)
+_KEY = re.compile(rf"\w*{_OF_ANOTHER}[_-]?(?:id|号)?", re.IGNORECASE)
+_BY_SPREADSHEET = re.compile(
+    r"(?<![\w.])\d(?:\.\d+)?E\+?\d{2}(?!\w)|(?<!\w)[1-9]\d{14,}(?!\w)"
+    r"|\A\W*\d{1,4}[-/.年]\d{1,2}[-/.月]\d{1,4}日?(?:[T\s][\d:]+)?\W*\Z",
+    re.ASCII | re.IGNORECASE,
+)
+_ENTITY = re.compile(r"&(?:amp|quot|lt|gt|nbsp|#\d{1,7}|#x[0-9a-f]{1,6});", re.IGNORECASE)
+_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
+# Full-width signs become plain ones, and invisible ones nothing.
+_PLAIN: Mapping[int, int | None] = {
+    **{0xFF01 + at: 0x21 + at for at in range(94)},
+    **dict.fromkeys((0x3000, 0xA0), 0x20),
+    **dict.fromkeys((0xAD, 0x61C, 0x180E, 0xFEFF, *range(0xFE00, 0xFE10))),
+    **dict.fromkeys((*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070))),
+}
+_LONG = 200  # no cell of a lost id is so long
+_AROUND = " \t\r\n\"'`,;[](){}<>“”‘’，；、。"
 _UNDECODABLE = "\ufffd"
 
 
-class NoNoteError(Exception):
-    """Text that names no note, or not just one; its message is the reason, in a few words."""
+class Named(NamedTuple):
+    """The note ids that a text names, and why something of it is left out: "" where nothing is."""
+
+    ids: list[str]
+    reason: str
 
 
 class IdRule:
     r"""What counts as a note id: 24 hex digits, or whatever fullmatches `pattern`.
 
     Hex ids are stored lower-case, others as they are; at most 512 characters, none unprintable. In
-    `pattern` the classes \w, \d and \s mean ASCII.
+    `pattern` the classes \w, \d and \s mean ASCII. Short links are looked up by `resolve`, which
+    gives None for one that leads to no note; with `is_of_links` it is them that are the ids.
     Raises OptionError if `pattern` is no regular expression.
     """
 
-    __slots__ = ("_hex", "_id", "_url")
+    __slots__ = ("_hex", "_id", "_is_of_links", "_resolve")
 
-    def __init__(self, pattern: str | None = None) -> None:
+    def __init__(
+        self,
+        pattern: str | None = None,
+        resolve: Callable[[str], str | None] | None = None,
+        *,
+        is_of_links: bool = False,
+    ) -> None:
         self._hex = pattern is None
-        self._id = re.compile(_HEX_ID) if pattern is None else _compiled(pattern)
-        self._url = _HEX_URL if pattern is None else _CUSTOM_URL
+        self._id = re.compile(_HEX_ID)
+        if pattern is not None:
+            self._id = _compiled(pattern)
+        self._resolve = resolve
+        self._is_of_links = is_of_links
 
     def bare(self, text: str) -> str | None:
         """Return the id that `text` is, all of it, or None."""
         if not self._hex:
             return text if _fit(text) and self._id.fullmatch(text) else None
+        if self._is_of_links:
+            return None
         # Looking at the length first spares most lines with URLs the regular expression.
         return text.lower() if len(text) == _HEX_DIGITS and self._id.fullmatch(text) else None
 
-    def find(self, text: str) -> str:
-        """Return the id that `text` is or names by a note URL; raises NoNoteError with the reason.
+    def whole(self, text: str) -> str | None:
+        """Return the id that `text` is, or whose URL it is, with nothing else but signs around."""
+        text = plain(text).strip(_AROUND + "=")
+        if (note_id := self.bare(text)) or any(map(str.isspace, text)):
+            return note_id
+        found = self.read(text).ids
+        return found[0] if len(found) == 1 and ("/" in text or "=" in text) else None
 
-        White space around it is no part of an id.
-        """
-        text = text.strip().strip(_BYTE_ORDER_MARK)
-        return self.bare(text) or self._in_url(text)
+    def read(self, text: str) -> Named:
+        """Return the ids that `text` is or names, in order, each once."""
+        note_id = self.bare(text)
+        if note_id is not None:
+            return Named([note_id], "")
+        if self._hex and (one := _ONE_URL.fullmatch(text)) and not self._is_of_links:
+            return Named([one[1].lower()], "")
+        text = plain(text)
+        ids, links = self._custom(text) if not self._hex else _found(text)
+        if self._is_of_links:
+            return Named(links, "" if links else NO_NOTE)
+        reason = ""
+        if links and self._resolve is None:
+            reason = SHORT_LINK
+        elif links and self._resolve is not None:
+            notes = [note for link in links if (note := self._resolve(link)) is not None]
+            reason = _NOT_RESOLVED if len(notes) < len(links) else ""
+            ids += notes
+        elif not ids:
+            is_ruined = self._hex and len(text) < _LONG and _BY_SPREADSHEET.search(text)
+            reason = _RUINED if is_ruined else NO_NOTE
+        return Named(list(dict.fromkeys(ids)), reason)
 
-    def all_bare(self, data: bytes) -> list[str] | None:
-        """Return the ids of whole lines that are nothing but hex ids, else None: the fast way."""
-        if self._hex and _HEX_LINES.fullmatch(data):
-            return data.decode("ascii").lower().split()
+    def all_bare(self, data: str) -> list[str] | None:
+        """Return the ids of lines that are all hex ids, or all notes' URLs; None for others."""
+        if not self._hex or self._is_of_links:
+            return None
+        if data.startswith("http"):
+            return _URL_LINE.findall(data.lower()) if _URL_LINES.fullmatch(data) else None
+        if _HEX_LINES.fullmatch(data) and _ROUND_END not in data:
+            return data.lower().split()
         return None
 
-    def _in_url(self, text: str) -> str:
-        found = None
-        for part in self._url.findall(text):
-            note_id = self.bare(part)
-            if found is not None and note_id not in (None, found):
-                raise NoNoteError("names two notes")
-            found = found or note_id
-        if found is not None:
-            return found
-        if "xhslink.com" in text.lower():
-            raise NoNoteError("short link: open it and paste the full URL")
-        raise NoNoteError("names no note")
+    def _custom(self, text: str) -> tuple[list[str], list[str]]:
+        text = text.strip()
+        ids = [part for part in (text, text.strip(_AROUND)) if self.bare(part)][:1]
+        ids = ids or [part for part in _CUSTOM_URL.findall(text) if self.bare(part)]
+        parts = [part.strip(_AROUND) for part in re.split(r"[,;|\t]", text)]
+        if not ids and all(map(self.bare, filter(None, parts))):
+            ids = list(filter(None, parts))
+        return ids, [] if ids else _found(text)[1]
+
+
+def plain(text: str) -> str:
+    """Return a text without what hides ids in it: escapes, full-width and invisible signs."""
+    if not text.isascii():
+        text = text.translate(_PLAIN)
+    if "\\" in text:
+        text = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), text).replace("\\/", "/")
+    if "&" in text:
+        text = _ENTITY.sub(lambda match: html.unescape(match[0]), text)
+    for _ in range(2):
+        if "%" in text:
+            text = unquote(text)
+    return text
+
+
+def is_of_another(key: str) -> bool:
+    """Tell whether what goes by this name is the id of a person, or of something else."""
+    return _KEY.fullmatch(plain(key).strip()) is not None
+
+
+def _found(text: str) -> tuple[list[str], list[str]]:
+    """The hex ids and the short links that a plain text names."""
+    ids: list[str] = []
+    links: list[str] = []
+    for match in _NAMED.finditer(text) if _MAY_NAME.search(text) else ():
+        in_url, link, _, alone = match.groups()
+        if in_url:
+            ids.append(in_url.lower())
+        elif link:
+            host, _, path = link.partition("/")
+            links.append(f"http://{host.lower()}/{path}")
+        elif alone and not _KEY_BEFORE.search(text, max(0, match.start() - 40), match.start()):
+            ids.append(alone.lower())
+    return ids, list(dict.fromkeys(links))
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:

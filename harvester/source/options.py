@@ -7,7 +7,10 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
-# Paths, or note ids.
+# What may be said of an input's form, where its content does not tell.
+FORMS = ("text", "csv", "tsv", "jsonl", "json", "xlsx")
+
+# Paths, or texts that name notes: ids, links, share texts.
 Inputs = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 
@@ -15,6 +18,8 @@ class InputOptions(Struct, frozen=True):
     """How a list is to be read, as `harvester run` is told it; with `strict` all of it at first."""
 
     id_pattern: str | None = None
-    id_field: str | None = None
+    id_field: Sequence[str] = ()
     carry: str | Sequence[str] | None = None
     strict: bool = False
+    kind: str | None = None
+    encoding: str | None = None

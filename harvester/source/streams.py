@@ -1,31 +1,38 @@
-"""Bytes of an input as they arrive, gzip undone, byte order marks gone, in constant memory."""
+"""Bytes of an input as they arrive, compression undone, other formats named, in constant memory."""
 
 from __future__ import annotations
 
+import bz2
+import lzma
 import os
 import stat
 import tempfile
 import zlib
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import chain
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import BinaryIO, Protocol, cast
 
 from harvester.errors import LocalIOError
 from harvester.halt import Look, go_on
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 BLOCK = 64 * 1024
+ZIP = b"PK\x03\x04"
 
-_GZIP = b"\x1f\x8b"
+_MOST_LAYERS = 3
 _GZIP_WBITS = 31
-_UTF8_MARK = b"\xef\xbb\xbf"
-_UTF16 = "this is UTF-16 text: save it as UTF-8"
+_MOST_LZMA = 256 * 1024 * 1024
+# What a file of another kind begins with, at which place; and what is said of it.
+_TAR_AT = 257
 _REFUSED = {
-    b"\xff\xfe": _UTF16,
-    b"\xfe\xff": _UTF16,
-    b"PK\x03\x04": "this is a zip archive or an Excel workbook: save it as CSV (UTF-8)",
+    (0, b"\x28\xb5\x2f\xfd"): "zstd data: unpack it first, with `zstd -d`",
+    (0, b"\xd0\xcf\x11\xe0"): "an old Excel workbook (.xls): save it as .xlsx or CSV (UTF-8)",
+    (0, b"7z\xbc\xaf\x27\x1c"): "a 7z archive: unpack it, and name the files in it",
+    (0, b"Rar!\x1a\x07"): "a rar archive: unpack it, and name the files in it",
+    (0, b"%PDF-"): "a PDF: copy its list into a text file",
+    (0, b"PAR1"): "a Parquet file: save it as CSV (UTF-8)",
+    (0, b"SQLite format 3\0"): "an SQLite database: export the list as CSV (UTF-8)",
+    (_TAR_AT, b"ustar"): "a tar archive: unpack it, and name the files in it",
 }
 
 
@@ -33,15 +40,65 @@ class BrokenStreamError(Exception):
     """Bytes that cannot be read on as text; its message says what is wrong and what to do."""
 
 
-def text_blocks(stream: BinaryIO) -> Iterator[bytes]:
-    """Yield the text of `stream` in blocks of at most 64 KiB, each as soon as one read gives it.
+class _Unpacker(Protocol):
+    """One member of compressed data, of any kind."""
 
-    Raises BrokenStreamError for broken gzip, UTF-16 and zip files; OSError where reading fails.
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    @property
+    def needs_input(self) -> bool: ...
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
+class _Gzip:
+    """A gzip member with the face of the other kinds."""
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(_GZIP_WBITS)
+
+    @property
+    def eof(self) -> bool:
+        return self._member.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._member.unused_data
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._member.unconsumed_tail
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes:
+        return self._member.decompress(self._member.unconsumed_tail + data, max_length)
+
+
+_PACKED: dict[bytes, tuple[str, Callable[[], _Unpacker]]] = {
+    b"\x1f\x8b": ("gzip", _Gzip),
+    b"BZh": ("bzip2", bz2.BZ2Decompressor),
+    b"\xfd7zXZ\0": ("xz", lambda: lzma.LZMADecompressor(memlimit=_MOST_LZMA)),
+}
+
+
+def unpacked(stream: BinaryIO) -> Iterator[bytes]:
+    """Yield what is in `stream` in blocks of at most 64 KiB, each as soon as one read gives it.
+
+    Raises BrokenStreamError for broken data, and for files of kinds that are not read; OSError
+    where reading fails.
     """
-    raw = _raw_blocks(stream)
-    head = _head(raw, (_GZIP,))
-    whole = chain((head,), raw)
-    yield from _unmarked(_unzipped(whole) if head.startswith(_GZIP) else whole)
+    blocks, head = _raw_blocks(stream), b""
+    for _ in range(_MOST_LAYERS):
+        head = _head(blocks)
+        blocks = chain((head,), blocks)
+        mark = next(filter(head.startswith, _PACKED), None)
+        if mark is None:
+            break
+        blocks = _unpacked(blocks, *_PACKED[mark])
+    for (at, begin), kind in _REFUSED.items():
+        if head.startswith(begin, at):
+            raise BrokenStreamError(f"this is {kind}")
+    yield from blocks
 
 
 def is_live(stream: BinaryIO) -> bool:
@@ -73,13 +130,13 @@ def spool(stdin: BinaryIO, look: Look = go_on) -> BinaryIO:
 def _raw_blocks(stream: BinaryIO) -> Iterator[bytes]:
     # A thread that waits within a buffered read holds its lock, and Python cannot end without it.
     unbuffered = getattr(stream, "raw", stream) if is_live(stream) else stream
-    read = getattr(unbuffered, "read1", unbuffered.read)
-    while block := read(BLOCK):
+    while block := unbuffered.read(BLOCK):
         yield block
 
 
-def _head(blocks: Iterator[bytes], marks: tuple[bytes, ...]) -> bytes:
-    """Take blocks until it is clear which of `marks` they begin with, if any."""
+def _head(blocks: Iterator[bytes]) -> bytes:
+    """Take blocks until it is clear with which mark they begin, if with any at the beginning."""
+    marks = (ZIP, *_PACKED, *(begin for at, begin in _REFUSED if not at))
     head = b""
     while any(len(head) < len(mark) and mark.startswith(head) for mark in marks):
         block = next(blocks, b"")
@@ -89,36 +146,24 @@ def _head(blocks: Iterator[bytes], marks: tuple[bytes, ...]) -> bytes:
     return head
 
 
-def _unmarked(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    head = _head(blocks, (_UTF8_MARK, *_REFUSED))
-    for mark, complaint in _REFUSED.items():
-        if head.startswith(mark):
-            raise BrokenStreamError(complaint)
-    yield head.removeprefix(_UTF8_MARK)
-    yield from blocks
-
-
-def _unzipped(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    member = zlib.decompressobj(_GZIP_WBITS)
-    for block in blocks:
-        data = block
-        while data:
-            if member.eof:
-                data = data.lstrip(b"\0")  # tapes and disks pad with zeros
-                if not data:
-                    break
-                member = zlib.decompressobj(_GZIP_WBITS)
-            yield from _inflated(member, data)
-            data = member.unused_data
-    if not member.eof:
-        raise BrokenStreamError("gzip data ends early: fetch or pack the file again")
-
-
-def _inflated(member: zlib._Decompress, data: bytes) -> Iterator[bytes]:
-    """Yield what `data` unpacks to within `member`, never more than a block at once."""
+def _unpacked(
+    blocks: Iterator[bytes], kind: str, begin: Callable[[], _Unpacker]
+) -> Iterator[bytes]:
+    """Yield what `blocks` unpack to, member by member, never more than a block at once."""
+    member = begin()
     try:
-        while text := member.decompress(data, BLOCK):
-            yield text
-            data = member.unconsumed_tail
-    except zlib.error as error:
-        raise BrokenStreamError(f"broken gzip data ({error}): fetch or pack it again") from None
+        for block in blocks:
+            data = block
+            while data or not (member.needs_input or member.eof):
+                if member.eof:
+                    data = data.lstrip(b"\0")  # tapes and disks pad with zeros
+                    if not data:
+                        break
+                    member = begin()
+                if text := member.decompress(data, BLOCK):
+                    yield text
+                data = member.unused_data if member.eof else b""
+    except (zlib.error, lzma.LZMAError, OSError, ValueError) as error:
+        raise BrokenStreamError(f"broken {kind} data ({error}): fetch or pack it again") from None
+    if not member.eof:
+        raise BrokenStreamError(f"{kind} data ends early: fetch or pack the file again")

@@ -1,131 +1,290 @@
-"""CSV and TSV inputs: the column that holds the note ids, row by row."""
+"""Tables of any origin: where their notes are, and the rows of CSV and TSV."""
 
 from __future__ import annotations
 
 import csv
 import io
-from typing import TYPE_CHECKING
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import chain
+
+from msgspec import Struct
 
 from harvester.errors import InputError
 from harvester.model import Page
 from harvester.sanitize import sanitize
-from harvester.source.forms import Form, found_in
-from harvester.source.ids import NoNoteError
+from harvester.source.forms import ID_FIELDS, Form, bare_name, carry_along
+from harvester.source.ids import Named
 from harvester.source.lines import LONGEST_LINE, TOO_LONG, Chunk
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+Row = tuple[int, list[str]]
+
+DELIMITERS = (",", ";", "\t")
+# A header stands within so many rows; more of them tell what columns hold.
+_HEAD_ROWS = 20
+_SAMPLED = 50
+_MOST = 0.8
+_QUOTES_TOLD = 10
+_END = "\0end\n"  # no line of an input holds a NUL
 
 
-def table_pages(chunks: Iterator[Chunk], form: Form, *, delimiter: str) -> Iterator[Page]:
-    """Yield a page for each chunk of rows, as soon as its last row is whole; the header is needed.
+class Layout(Struct, frozen=True):
+    """Where a table's notes are: its data begins at row `begin`, their ids are in `columns`.
 
-    Raises InputError where the header has no column for the note ids, or none of one to carry.
-    """
-    feed = _Feed(chunks)
-    rows = csv.reader(feed, delimiter=delimiter)
-    header = _header(rows, form)
-    column, field = _id_column(header, feed, form)
-    carry = form.carry
-    columns = [] if carry is None else carry.columns(header, column, form.name)
-    page = Page([])
-    while not feed.ended:
-        first = feed.start_row()
-        try:
-            if row := next(rows, None):
-                feed.check_closed()
-                note_id = _id_of(row, column, field, form)
-                if carry is not None:
-                    page.extra_fields[note_id] = carry.of_row(columns, row)
-                page.ids.append(note_id)
-        except (csv.Error, NoNoteError) as error:
-            page.bad.append(form.bad(first, str(error), feed.text))
-        if feed.used_up:
-            yield page
-            page = Page([])
-
-
-class _Feed:
-    """The lines that csv's reader asks for; it counts them and keeps a row from growing on.
-
-    csv's reader starts afresh with the next line after an error raised here.
+    `header` is None where there is none.
     """
 
-    __slots__ = ("_at", "_chunks", "_first", "_lines", "_row", "ended", "text", "used_up")
+    begin: int
+    columns: tuple[int, ...]
+    header: tuple[str, ...] | None = None
 
-    def __init__(self, chunks: Iterator[Chunk]) -> None:
-        self._chunks = chunks
-        self._first = 1
-        self._lines: list[str] = []
-        self._at = 0
-        self._row = 0
-        self.text = ""  # the line given last
-        self.used_up = True  # the next line has to be waited for
-        self.ended = False
 
-    def __iter__(self) -> _Feed:
-        return self
+def layout_of(rows: Sequence[Row], form: Form) -> Layout | None:
+    """Find the notes in the first rows of a table: below a header, or in a column that holds them.
 
-    def __next__(self) -> str:
-        if self.used_up:
-            self._refill()
-        self.text = line = self._lines[self._at]
-        self._at += 1
-        self.used_up = self._at == len(self._lines)
-        self._row += len(line)
-        if self._row > LONGEST_LINE:
-            raise NoNoteError("row too long: a quote left open?")
-        if "\0" in line:
-            raise NoNoteError("holds a NUL byte")
-        return line
+    None where neither is there.
+    """
+    for at, (_, row) in enumerate(rows[:_HEAD_ROWS]):
+        names = [bare_name(cell) for cell in row]
+        columns = [names.index(key) for key in map(bare_name, form.fields) if key in names]
+        if columns:
+            header = tuple(cell.strip().strip("\ufeff") for cell in row)
+            return Layout(at + 1, tuple(dict.fromkeys(columns)), header)
+        if any(form.rule.read(cell).ids for cell in row):
+            break
+    return _without_header(rows[:_SAMPLED], form) if form.fields is ID_FIELDS else None
 
-    @property
-    def line(self) -> int:
-        """The number of the line given last."""
-        return self._first + self._at - 1
 
-    def start_row(self) -> int:
-        """Begin a new row; returns the number of its first line."""
-        self._row = 0
-        return self._first + self._at
+def _without_header(rows: Sequence[Row], form: Form) -> Layout | None:
+    """Rows of data from the first on, of which one column always holds a note."""
+    cells = [row for _, row in rows if sum(map(bool, map(str.strip, row))) > 1]
+    found = [[form.rule.whole(cell) for cell in row] for row in cells]
+    held = Counter(at for row in found for at, note_id in enumerate(row) if note_id)
+    if not held or not any(found[0]) or len(cells) < _MOST * len(rows):
+        return None
+    column, many = max(held.items(), key=lambda item: (item[1], -item[0]))
+    several = sum(len(_listed_in(row, form)) > 1 for row in cells)
+    if many < _MOST * len(cells) or several > (1 - _MOST) * len(cells):
+        return None
+    return Layout(0, (column,))
 
-    def check_closed(self) -> None:
-        """Raise NoNoteError if the row just read was ended by the end of the input."""
-        if self.ended:
-            raise NoNoteError("a quote left open")
 
-    def _refill(self) -> None:
-        chunk = next(self._chunks, None)
-        if chunk is None:
-            self.ended = True
-            raise StopIteration
-        self._first, self._at = chunk.first, 0
-        self._lines = io.StringIO(chunk.data.decode(errors="replace"), newline="\n").readlines()
+def _listed_in(row: Sequence[str], form: Form) -> set[str]:
+    """The notes of all cells, as a list names them; one in a text with a link is but mentioned."""
+    whole = (form.rule.whole(cell) for cell in row)
+    alone = (note_id for cell in row if "/" not in cell for note_id in form.rule.read(cell).ids)
+    return {note_id for note_id in (*whole, *alone) if note_id}
+
+
+def is_table(rows: Sequence[Row], form: Form) -> bool:
+    """Tell whether rows look like a table whose header names no column that is known."""
+    (_, first), *rest = rows or [(0, [])]
+    if len(first) < 2 or not all(map(str.strip, first)) or not rest:  # noqa: PLR2004 - columns
+        return False
+    if any(form.rule.read(cell).ids for cell in first):
+        return False
+    same = sum(len(row) == len(first) for _, row in rest)
+    holds = any(form.rule.whole(cell) for _, row in rest for cell in row)
+    return holds and same >= _MOST * len(rest)
+
+
+def table_pages(batches: Iterable[Sequence[Row]], form: Form) -> Iterator[Page]:
+    """Yield a page for each batch of rows, once it is known where their notes are.
+
+    Raises InputError where no column is known to hold them, or there is none of one to carry.
+    """
+    head: list[Row] = []
+    table: _Table | None = None
+    for batch in batches:
+        rows = [row for row in batch if any(map(str.strip, row[1]))]
+        if table is None:
+            head += rows
+            layout = layout_of(head, form)
+            if layout is None and len(head) < _HEAD_ROWS:
+                continue
+            table, rows = _Table(layout, head, form), head
+            rows = head[table.begin :]
+        yield table.page(rows)
+    if table is None and head:
+        yield _Table(None, head, form).page([])
+
+
+class _Table:
+    """Makes pages of rows, once the columns are known; raises InputError where they are not."""
+
+    def __init__(self, layout: Layout | None, head: Sequence[Row], form: Form) -> None:
+        number, first = head[0]
+        if layout is None:
+            raise InputError(
+                f"{form.name}:{number}: no column {_listed(form.fields)}; columns found: "
+                f"{sanitize(', '.join(map(str.strip, first)))}. Name the one that holds the note "
+                "ids with --id-field"
+            )
+        self.begin = layout.begin
+        self._form = form
+        self._columns = layout.columns
+        header = layout.header
+        if header is None:
+            header = tuple(f"column {at}" for at in range(1, len(first) + 1))
+        self._header = header
+        place = f"{form.name}:{head[max(layout.begin - 1, 0)][0]}"
+        carry = form.carry
+        self._carried = [] if carry is None else carry.columns(header, layout.columns[0], place)
+
+    def page(self, rows: Sequence[Row]) -> Page:
+        """What some rows hold."""
+        form, column = self._form, self._columns[0]
+        if form.carry is None and rows:
+            cells = [row[column] if column < len(row) else "" for _, row in rows]
+            ids = form.rule.all_bare("\n".join([*cells, ""]))
+            if ids is not None:
+                return Page(ids)
+        page = Page([])
+        for number, row in rows:
+            named = self._named(row)
+            if form.carry is not None and named.ids:
+                text, reason = form.carry.of_row(self._carried, row)
+                carry_along(page, () if reason else named.ids, text)
+                named = Named([], reason) if reason else named
+            if named.reason:
+                form.add(page, number, named, ",".join(row))
+            else:
+                page.ids.extend(named.ids)
+        return page
+
+    def _named(self, row: Sequence[str]) -> Named:
+        """What the first of the columns that names a note names."""
+        first: Named | None = None
+        for column in self._columns:
+            cell = row[column] if column < len(row) else ""
+            note_id = self._form.rule.bare(cell)
+            if note_id is not None:
+                return Named([note_id], "")
+            if cell.strip():
+                named = self._form.rule.read(cell)
+                if named.ids:
+                    return named
+                first = first or named
+        if first is not None:
+            return first
+        name = self._header[self._columns[0]]
+        is_short = self._columns[0] >= len(row)
+        return Named([], f"too few columns: no {name}" if is_short else f"empty {name}")
+
+
+def csv_rows(
+    chunks: Iterable[Chunk], form: Form, delimiter: str, skipped: int = 0
+) -> Iterator[list[Row]]:
+    """Yield the rows of chunks of CSV, numbered by their first lines, less those `skipped`.
+
+    A quote that swallows what is a row by itself, or is never closed, is told, and its line taken
+    as it stands.
+    """
+    rows = _Rows(form, delimiter)
+    for chunk in chunks:
         if chunk.too_long:
-            self._at, self.used_up, self.text = 1, True, self._lines[0]
-            raise NoNoteError(TOO_LONG)
+            form.telling.left_out.append(form.bad(chunk.first, TOO_LONG, chunk.data))
+            yield []
+        else:
+            yield rows.take(chunk)[skipped:]
+            skipped = 0
+    yield rows.rest()
 
 
-def _header(rows: Iterator[list[str]], form: Form) -> list[str]:
-    try:
-        return [name.strip() for name in next((row for row in rows if row), [])]
-    except (csv.Error, NoNoteError) as error:
-        raise InputError(f"{form.name}:1: the header cannot be read: {error}") from None
+def parsed_csv(lines: Iterable[str], delimiter: str) -> list[list[str]]:
+    """The rows of some lines, as far as they can be read."""
+    rows: list[list[str]] = []
+    with suppress(csv.Error):
+        rows.extend(csv.reader(lines, delimiter=delimiter))
+    return rows
 
 
-def _id_column(header: list[str], feed: _Feed, form: Form) -> tuple[int, str]:
-    """The index and the name of the column that holds the note ids."""
-    field = next((field for field in form.fields if field in header), None)
-    if field is None:
-        found = sanitize(", ".join(header)) or "none"
-        raise InputError(
-            f"{form.name}:{feed.line}: no column {' or '.join(form.fields)}; columns found: "
-            f"{found}. Name the one that holds the note ids with --id-field"
-        )
-    return header.index(field), field
+class _Rows:
+    """Rows out of lines; one with an open quote goes on in the next chunk."""
+
+    def __init__(self, form: Form, delimiter: str) -> None:
+        self._form = form
+        self._delimiter = delimiter
+        self._open = Chunk(1, "")
+        self._last: list[str] = []
+        self._told = 0
+
+    def take(self, chunk: Chunk) -> list[Row]:
+        """The rows that are whole with a chunk."""
+        first = self._open.first if self._open.data else chunk.first
+        data = self._open.data + chunk.data
+        self._open = Chunk(1, "")
+        return self._rows(first, data, is_last=len(data) > LONGEST_LINE)
+
+    def rest(self) -> list[Row]:
+        """What no more lines are to come for."""
+        return self._rows(self._open.first, self._open.data, is_last=True)
+
+    def _rows(self, first: int, data: str, *, is_last: bool) -> list[Row]:
+        """The rows that are whole; without `is_last`, one that may go on is kept."""
+        lines = io.StringIO(data, newline="\n")
+        if '"' not in data and len(data) <= csv.field_size_limit():
+            rows = list(enumerate(csv.reader(lines, delimiter=self._delimiter), first))
+            self._last = rows[-1][1] if rows else self._last
+            return rows
+        return list(self._quoted(first, list(lines), is_last=is_last))
+
+    def _quoted(self, first: int, lines: list[str], *, is_last: bool) -> Iterator[Row]:
+        at = 0
+        while at < len(lines):
+            left = map(lines.__getitem__, range(at, len(lines)))
+            reader = csv.reader(chain(left, (_END,)), delimiter=self._delimiter)
+            begun = at
+            while at < len(lines):
+                try:
+                    row = next(reader)
+                except csv.Error as error:
+                    self._form.telling.left_out.append(
+                        self._form.bad(first + at, str(error), lines[at])
+                    )
+                    at = begun + reader.line_num
+                    continue
+                end = begun + reader.line_num
+                if end > len(lines) and not is_last:
+                    self._open = Chunk(first + at, "".join(lines[at:]))
+                    return
+                if end > len(lines) or (end > at + 1 and self._swallows(lines[at:end])):
+                    self._tell(first + at)
+                    row, end = self._alone(lines[at]), at + 1
+                yield first + at, row
+                self._last, at = row, end
+                if end < begun + reader.line_num:
+                    break
+
+    def _swallows(self, lines: list[str]) -> bool:
+        """Tell whether a row over several lines holds one that is a row by itself."""
+        whole = self._form.rule.whole
+        places = {
+            place
+            for row in (self._last, self._alone(lines[0]))
+            for place, cell in enumerate(row)
+            if whole(cell)
+        }
+        rows = (self._alone(line) for line in lines[1:] if self._delimiter in line)
+        return any(whole(row[place]) for row in rows for place in places if place < len(row))
+
+    def _alone(self, line: str) -> list[str]:
+        """A line as a row by itself, its quotes as they stand where they hide cells."""
+        lines = [line.rstrip("\n")]
+        row = next(iter(parsed_csv(lines, self._delimiter)), [])
+        return row if len(row) >= len(self._last) else lines[0].split(self._delimiter)
+
+    def _tell(self, line: int) -> None:
+        self._told += 1
+        if self._told <= _QUOTES_TOLD:
+            self._form.telling.warned.append(
+                f"{self._form.name}: line {line}: a quote that is never closed, or swallows rows: "
+                "the line is taken as it stands"
+            )
 
 
-def _id_of(row: list[str], column: int, field: str, form: Form) -> str:
-    if column >= len(row):
-        raise NoNoteError(f"too few columns: no {field}")
-    return found_in(row[column], field, form.rule)
+def _listed(names: Sequence[str]) -> str:
+    """Names, in one that is read to its end."""
+    shown = ", ".join(names[:-1])
+    return f"{shown} or {names[-1]}" if shown else names[-1]

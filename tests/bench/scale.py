@@ -20,8 +20,8 @@ from harvester.ledger.reader import ledger_path
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import Outcome, State
 from harvester.secret import Secret
-from harvester.source.ids import IdRule
-from harvester.source.pages import read_pages
+from harvester.source.given import pages_of
+from harvester.source.options import InputOptions
 from tests.bench.memory import peak
 from tests.bench.notes import write_ids
 from tests.bench.table import show
@@ -64,12 +64,11 @@ def enrol(room: Path, many: int) -> None:
     """Ids a second from a file into the ledger."""
     opened = _opened(room)
     began = settled = time.perf_counter()
-    with (room / "ids.txt").open("rb") as unused:
-        for page in read_pages([str(room / "ids.txt")], rule=IdRule(), stdin=unused):
-            opened.ledger.enrol(page.ids, None)
-            if time.perf_counter() - settled > 1:
-                opened.ledger.settle(0)
-                settled = time.perf_counter()
+    for page in pages_of(room / "ids.txt", InputOptions()):
+        opened.ledger.enrol(page.ids, None)
+        if time.perf_counter() - settled > 1:
+            opened.ledger.settle(0)
+            settled = time.perf_counter()
     read = time.perf_counter()
     opened.ledger.end_input()
     ended = time.perf_counter()
@@ -138,10 +137,9 @@ def alone(room: Path, many: int) -> None:
     ledger = SqliteLedger(ledger_path(room / "alone"), time.time, bulk_after=many + 1)
     ledger.begin_run(1)
     began, left = time.perf_counter(), many
-    with (room / "ids.txt").open("rb") as unused:
-        for page in read_pages([str(room / "ids.txt")], rule=IdRule(), stdin=unused):
-            ledger.enrol(page.ids[:left], None)
-            left -= len(page.ids[:left])
+    for page in pages_of(room / "ids.txt", InputOptions()):
+        ledger.enrol(page.ids[:left], None)
+        left -= len(page.ids[:left])
     print(f"enrol {many:,} with the index all along: {many / (time.perf_counter() - began):,.0f}/s")
     ledger.close()
 

@@ -23,11 +23,11 @@ import psycopg
 from harvester.disk import Disk
 from harvester.ledger.postgres.connection import Connection
 from harvester.ledger.postgres.ledger import PostgresLedger
-from harvester.ledger.protocol import Claimed, Sent
+from harvester.ledger.protocol import Claimed
 from harvester.model import Job, StopReason
-from harvester.pace import LedgerClock, SharedThrottle
+from harvester.pace import RateShare, Throttle
 from harvester.parsing import Rate
-from harvester.rules.turns import Turns
+from harvester.rules.shares import reduced
 from tests.contract.fleet import Database
 from tests.crashes.fleet_story import Fate, Fault, Kind, Phase
 from tests.crashes.world import CrashError, RunawayError
@@ -285,19 +285,18 @@ class FaultyConnection(Connection):
         raise psycopg.OperationalError("the answer to the commit was lost, as the story has it")
 
 
-class WatchedThrottle(SharedThrottle):
+class WatchedThrottle(Throttle):
     """The product's throttle, that tells when a call starts: it is on its way a moment later."""
 
-    def __init__(self, life: Life, rate: Rate, token: str) -> None:
-        clock, now = LedgerClock(), life.world.loop.time()
-        clock.look(now, now, life.world.now)
-        super().__init__(rate, None, token, clock)
+    def __init__(self, life: Life, rate: Rate) -> None:
+        shared = Rate(*reduced(rate))
+        super().__init__(shared, share=RateShare(int(shared.calls)))
         self._life = life
 
-    def start(self) -> float | None:
+    def start(self) -> float:
         """Start one more call, if it may."""
         delay = super().start()
-        if delay == 0:
+        if not delay:
             self._life.pauses_at_start = self._life.pauses
         return delay
 
@@ -320,15 +319,15 @@ class WatchedLedger(PostgresLedger):
                 world.problems.append(f"{self._life} claimed {made}, got {len(claimed.jobs)}")
         return claimed
 
-    def mark_sent(self, jobs: Sequence[Job], lease: float, turns: Turns | None = None) -> Sent:
+    def mark_sent(self, jobs: Sequence[Job], lease: float, token: str = "") -> list[Job]:
         """Depart, and see that no stop was recorded before."""
         life = self._life
         stopped = life.session in life.world.stops
         for job in jobs:
             life.departed[job.note_id] += 1
-        sent = super().mark_sent(jobs, lease, turns)
-        for job in set(jobs).difference(sent.jobs):
+        held = super().mark_sent(jobs, lease, token)
+        for job in set(jobs).difference(held):
             life.departed[job.note_id] -= 1
-        if sent.jobs and stopped:
-            life.world.problems.append(f"{life} sent {len(sent.jobs)} calls after a recorded stop")
-        return sent
+        if held and stopped:
+            life.world.problems.append(f"{life} sent {len(held)} calls after a recorded stop")
+        return held

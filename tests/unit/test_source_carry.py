@@ -14,19 +14,18 @@ from hypothesis import strategies as st
 from harvester.errors import InputError, UsageError
 from harvester.model import Page
 from harvester.source.carry import LONGEST_CARRIED, Carry, parse_carry
-from harvester.source.ids import IdRule
-from harvester.source.pages import read_pages
+from harvester.source.given import pages_of
+from harvester.source.options import InputOptions
 
 A, B = (f"67f32a94000000001d02eb{n:02x}" for n in range(2))
 
 
-def read(path: Path, carry: Carry | None, size: int = 10_000) -> list[Page]:
-    stdin = io.BytesIO()
-    return list(read_pages([path], rule=IdRule(), carry=carry, stdin=stdin, page_size=size))
+def read(path: Path, carry: str | None, size: int = 10_000) -> list[Page]:
+    return list(pages_of([path], InputOptions(carry=carry), page_size=size))
 
 
 def carried(path: Path, names: str) -> dict[str, Any]:
-    pages = read(path, parse_carry(names))
+    pages = read(path, names)
     return {key: json.loads(text) for page in pages for key, text in page.extra_fields.items()}
 
 
@@ -36,17 +35,15 @@ def write(folder: Path, name: str, text: str) -> Path:
     return path
 
 
-def test_named_columns_travel_along_in_the_order_named(tmp_path: Path) -> None:
+def test_named_columns_travel_along_in_the_order_of_the_list(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", f"owner,noteId,campaign,rest\nLi,{A},春 节,x\n,{B},,\n")
-    found = read(path, parse_carry("campaign, owner"))[0].extra_fields
-    assert found == {A: '{"campaign":"春 节","owner":"Li"}', B: '{"campaign":"","owner":""}'}
+    found = read(path, "campaign, owner")[0].extra_fields
+    assert found == {A: '{"owner":"Li","campaign":"春 节"}', B: '{"owner":"","campaign":""}'}
 
 
 def test_all_columns_but_the_id_travel_along(tmp_path: Path) -> None:
     path = write(tmp_path, "a.tsv", f"noteId\tcampaign\t\towner\n{A}\tspring\tno name\tLi\n")
-    assert read(path, parse_carry("all"))[0].extra_fields == {
-        A: '{"campaign":"spring","owner":"Li"}'
-    }
+    assert read(path, "all")[0].extra_fields == {A: '{"campaign":"spring","owner":"Li"}'}
 
 
 def test_a_row_too_short_carries_null(tmp_path: Path) -> None:
@@ -62,12 +59,13 @@ def test_of_columns_with_one_name_the_first_travels_along(tmp_path: Path) -> Non
 def test_the_last_row_that_names_a_note_counts(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", f"noteId,x\n{A},1\n{B},2\n{A},3\n")
     assert carried(path, "x") == {A: {"x": "3"}, B: {"x": "2"}}
+    assert [page.differed for page in read(path, "x")] == [[A]]
 
 
 def test_a_column_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", f"noteId,campaign\n{A},x\n")
     with pytest.raises(InputError, match=r"a\.csv:1: no column owner to carry.*campaign"):
-        read(path, parse_carry("campaign,owner"))
+        read(path, "campaign,owner")
 
 
 def test_json_values_travel_along_as_they_are(tmp_path: Path) -> None:
@@ -80,14 +78,14 @@ def test_json_values_travel_along_as_they_are(tmp_path: Path) -> None:
 
 def test_a_value_that_is_no_json_is_a_bad_line(tmp_path: Path) -> None:
     path = write(tmp_path, "a.jsonl", f'{{"noteId":"{A}","x":NaN}}\n{{"noteId":"{B}","x":1}}\n')
-    (page,) = read(path, parse_carry("all"))
+    (page,) = read(path, "all")
     assert [str(bad.line) for bad in page.bad] == ["1"]
     assert page.ids == [B]
 
 
 def test_too_much_to_carry_is_a_bad_line_that_says_so(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", f"noteId,x\n{A},{'y' * LONGEST_CARRIED}\n{B},z\n")
-    (page,) = read(path, parse_carry("x"))
+    (page,) = read(path, "x")
     assert page.ids == [B]
     assert "name fewer columns" in page.bad[0].reason
 
@@ -95,13 +93,13 @@ def test_too_much_to_carry_is_a_bad_line_that_says_so(tmp_path: Path) -> None:
 def test_plain_text_has_no_columns(tmp_path: Path) -> None:
     path = write(tmp_path, "a.txt", f"{A}\n")
     with pytest.raises(InputError, match="no columns to carry"):
-        read(path, parse_carry("owner"))
+        read(path, "owner")
     assert carried(path, "all") == {}
 
 
 def test_standard_input_may_hold_objects_with_more_fields() -> None:
     stdin = io.BytesIO(f'{{"noteId":"{A}","owner":"Li"}}\n{B}\n'.encode())
-    (page,) = read_pages(["-"], rule=IdRule(), carry=parse_carry("owner"), stdin=stdin)
+    (page,) = pages_of(["-"], InputOptions(carry="owner"), stdin)
     assert page.ids == [A, B]
     assert page.extra_fields == {A: '{"owner":"Li"}'}
 
@@ -109,7 +107,7 @@ def test_standard_input_may_hold_objects_with_more_fields() -> None:
 def test_what_is_carried_stays_with_its_page(tmp_path: Path) -> None:
     ids = [f"{number:024x}" for number in range(5000)]
     rows = "".join(f"{note_id},{note_id[-4:]}\n" for note_id in ids)
-    pages = read(write(tmp_path, "a.csv", "noteId,x\n" + rows), parse_carry("x"), size=700)
+    pages = read(write(tmp_path, "a.csv", "noteId,x\n" + rows), "x", size=700)
     assert len(pages) > 5
     for page in pages:
         assert page.extra_fields == {key: f'{{"x":"{key[-4:]}"}}' for key in page.ids}
@@ -136,5 +134,4 @@ VALUES = st.recursive(
 
 @given(st.dictionaries(st.text(max_size=8).filter(lambda name: name != "noteId"), VALUES))
 def test_any_json_object_comes_back_value_for_value(record: dict[str, Any]) -> None:
-    line = json.dumps({"noteId": A, **record}).encode()
-    assert json.loads(Carry().of_record(line, "noteId")) == record
+    assert json.loads(Carry().of_record({"noteId": A, **record}, "noteId")[0]) == record

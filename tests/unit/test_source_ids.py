@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harvester.errors import UsageError
-from harvester.source.ids import IdRule, NoNoteError
+from harvester.source.ids import SHORT_LINK, IdRule
 
 ID = "67f32a94000000001d02eb4a"
 OTHER = "6a274ceb000000000803f157"
@@ -32,7 +32,7 @@ SITE = "https://www.xiaohongshu.com"
     ],
 )
 def test_one_note_is_found(text: str) -> None:
-    assert IdRule().find(text) == ID
+    assert IdRule().read(text) == ([ID], "")
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,6 @@ def test_one_note_is_found(text: str) -> None:
     [
         (ID[:-1], "names no note"),
         (ID + "0", "names no note"),
-        (f"{ID} and words", "names no note"),
         (ID[:-1] + "g", "names no note"),
         (ID[:-1] + "٣", "names no note"),
         (f"{ID[:10]}\n{ID[10:]}", "names no note"),
@@ -49,14 +48,54 @@ def test_one_note_is_found(text: str) -> None:
         (f"{SITE}/user/profile/{UID}", "names no note"),
         (f"{SITE}/user/profile/{UID}?tab=note", "names no note"),
         (f"{SITE}/board/{ID}", "names no note"),
-        (f"{SITE}/explore/{ID} {SITE}/explore/{OTHER}", "names two notes"),
-        ("看 http://XHSLINK.com/a/AbC", "short link: open it and paste the full URL"),
+        (f"{SITE}/user/profile/{UID}?appuid={UID}&x=/{UID}", "names no note"),
+        (f"www.xiaohongshu.com/user/profile/{UID}", "names no note"),
+        (f"{SITE}/x?user_id={UID}", "names no note"),
+        (f"https://sns-img.xhscdn.com/{ID}.jpg {ID}_1.jpg @{UID}", "names no note"),
+        (f"user_id: {UID} 作者ID：{UID} 'uid': '{UID}'", "names no note"),
+        ("看 http://XHSLINK.com/a/AbC", SHORT_LINK),
+        ("https://xhslink.cn/o/AbC，复制", SHORT_LINK),
+        ("6.79E+22", "Excel"),
+        ("67932000000000000000000", "Excel"),
+        ("679320000000000000000000", "Excel"),
+        ("2026/3/1", "Excel"),
     ],
 )
 def test_anything_else_is_refused_with_a_reason(text: str, reason: str) -> None:
-    with pytest.raises(NoNoteError) as caught:
-        IdRule().find(text)
-    assert str(caught.value) == reason
+    ids, told = IdRule().read(text)
+    assert ids == []
+    assert reason in told
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{ID} {OTHER}",
+        f"{ID},{OTHER}",
+        f"{ID}/{OTHER}",
+        f"1. {ID} ② {OTHER}",
+        f"①{ID}、{OTHER}",
+        f"ids = [\"{ID}\", '{OTHER}']",
+        f"{SITE}/explore/{ID}?a=1，{SITE}/explore/{OTHER}",
+        f"{SITE}/explore/{ID}?xsec_token=AB={SITE}/explore/{OTHER}",
+        f"[一]({SITE}/explore/{ID}) [二]({SITE}/explore/{OTHER}?a=b)",
+        f"xhsdiscover://item/{ID}?type=normal xhsdiscover://item/{OTHER}",
+        f"https%3A%2F%2Fwww.xiaohongshu.com%2Fexplore%2F{ID}%3Fa%3D1 {OTHER}",
+        f"https:\\/\\/www.xiaohongshu.com\\/explore\\/{ID}\\u0026 {OTHER}",
+        f"{SITE}/explore/{ID}?a=1&amp;b=2 {SITE}&#x2F;explore&#47;{OTHER}",
+        f"{SITE}/explore/{UID}/{ID}?a=1 {SITE}/user/profile/{UID}/{OTHER}",
+        f"{SITE}/login?redirectPath=https%3A%2F%2Fwww.xiaohongshu.com%2Fexplore%2F{ID} {OTHER}",
+        f"note_id={ID} user_id={UID} noteId: {OTHER}",
+        "".join(chr(ord(sign) + 0xFEE0) for sign in ID)
+        + f"\u200b\u3000{OTHER[:9]}\u00ad{OTHER[9:]}",
+    ],
+)
+def test_several_notes_are_found_in_order_and_nothing_else(text: str) -> None:
+    assert IdRule().read(text) == ([ID, OTHER], "")
+
+
+def test_a_link_beside_a_note_is_told() -> None:
+    assert IdRule().read(f"{ID} xhslink.com/a/b") == ([ID], SHORT_LINK)
 
 
 @pytest.mark.parametrize(
@@ -79,11 +118,7 @@ def test_anything_else_is_refused_with_a_reason(text: str, reason: str) -> None:
 )
 def test_a_pattern_decides_what_an_id_is(pattern: str, text: str, found: str | None) -> None:
     rule = IdRule(pattern)
-    if found is not None:
-        assert rule.find(text) == found
-        return
-    with pytest.raises(NoNoteError):
-        rule.find(text)
+    assert rule.read(text).ids == ([] if found is None else [found])
 
 
 @pytest.mark.parametrize("pattern", ["[", "a{99999999999999999999}", "(?u)a", "(" * 5000])

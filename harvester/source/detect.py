@@ -1,0 +1,122 @@
+"""What a list is, told by how it begins."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from io import StringIO
+
+from msgspec import Struct
+
+from harvester.errors import InputError
+from harvester.sanitize import sanitize
+from harvester.source.forms import Form, parsed
+from harvester.source.ids import is_of_another
+from harvester.source.tables import DELIMITERS, Row, is_table, layout_of, parsed_csv
+
+ENOUGH = 64 * 1024  # characters
+_SAMPLED_ROWS = 200
+_SEPARATOR = re.compile(r"\s*\"?sep=(.)\"?\s*\n", re.IGNORECASE)
+_MARKUP = re.compile(
+    r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*"
+    r"<(?:!doctype\s+(?:html|netscape)|(?:html|head|meta|body|table|tr|ul|ol|li|div|p|a|dl|workbook|\?mso)\b)",
+    re.IGNORECASE | re.DOTALL,
+)
+_TABLE_MARKUP = re.compile(r"<(?:tr|row)\b", re.IGNORECASE)
+_DOCUMENT = re.compile(r"\s*(?:\[\s*[\[{\"\]]|\{\s*[\"}]|[\[{]\s*\Z)")
+
+
+class Kind(Struct, frozen=True):
+    """A form: text, csv, jsonl, json or markup; how a table is delimited, below `skipped` lines."""
+
+    form: str
+    delimiter: str = ""
+    skipped: int = 0
+    is_table: bool = False
+
+
+def kind_of(head: str, form: Form, named: str | None, suffix: str) -> Kind:
+    """Tell what begins so; `named` is what was said of it, `suffix` what its name ends with.
+
+    Raises InputError for a list of what is no note.
+    """
+    if named is None and _MARKUP.match(head):
+        return Kind("markup", is_table=_TABLE_MARKUP.search(head) is not None)
+    if named in {None, "json", "jsonl"} and (named or _DOCUMENT.match(head)):
+        return _json(head)
+    if named == "text":
+        return Kind("text")
+    if (separator := _SEPARATOR.match(head)) is not None:
+        return Kind("csv", separator[1], skipped=1)
+    kind = _table(head, form, named, suffix)
+    if kind is None:
+        _check_label(head, form)
+    return kind or Kind("text")
+
+
+def _json(head: str) -> Kind:
+    """A value a line where one of the first lines is an object, else a document."""
+    lines = head.lstrip().split("\n")
+    is_one = not any(map(str.strip, lines[1:])) or head.lstrip().startswith("[")
+    objects = (isinstance(parsed(line, exact=False), dict) for line in lines[:3])
+    return Kind("jsonl" if not is_one and any(objects) else "json")
+
+
+def _table(head: str, form: Form, named: str | None, suffix: str) -> Kind | None:
+    """The delimiter under which it is a table, with a header that is known, or notes below it."""
+    sample, _, _ = head.rpartition("\n") if head.count("\n") > 1 else (head, "", "")
+    given = {"tsv": DELIMITERS[2:]}.get(named or "", DELIMITERS)
+    tables = {delimiter: list(_sampled(sample, delimiter)) for delimiter in given}
+    known: list[tuple[int, str]] = []
+    unknown: list[tuple[int, str]] = []
+    for delimiter, rows in tables.items():
+        layout = layout_of(rows, form)
+        if layout is not None:
+            header = layout.header or rows[0][1]
+            known.append((len(header), delimiter))
+        elif is_table(rows, form):
+            unknown.append((len(rows[0][1]), delimiter))
+    is_named = named in {"csv", "tsv"}
+    if known and (max(known)[0] > 1 or is_named):
+        return Kind("csv", max(known, key=lambda found: found[0])[1])
+    if known:
+        return None
+    if not unknown and (is_named or suffix in {".csv", ".tsv"}):
+        first = {delimiter: len(rows[0][1]) for delimiter, rows in tables.items() if rows}
+        if is_named or (max(first.values(), default=0) > 1 and not _holds_note(tables, form)):
+            return Kind("csv", max(first, key=lambda each: first[each], default=","))
+    return Kind("csv", max(unknown)[1]) if unknown else None
+
+
+def _holds_note(tables: dict[str, list[Row]], form: Form) -> bool:
+    """Whether the first row of a table names a note."""
+    rows = next(iter(tables.values()))
+    return bool(rows) and any(form.rule.read(cell).ids for cell in rows[0][1])
+
+
+def _sampled(sample: str, delimiter: str) -> Iterator[Row]:
+    """The first rows of a table that are not blank."""
+    rows = parsed_csv(StringIO(sample, newline="\n"), delimiter)
+    for number, row in enumerate(rows[:_SAMPLED_ROWS], 1):
+        if any(map(str.strip, row)):
+            yield number, row
+
+
+def _check_label(head: str, form: Form) -> None:
+    """Refuse a column of ids under a name that says whose they are."""
+    label, _, _ = head.lstrip().partition("\n")
+    if is_of_another(label):
+        raise InputError(
+            f"{form.name}:1: these are ids of {sanitize(label.strip())}, not of notes: give a list "
+            "of notes, or take that line out"
+        )
+
+
+def begun(blocks: Iterable[str], *, may_wait: bool) -> str:
+    """Take enough of an input to tell what it is; of one that may wait, whole lines that came."""
+    head = ""
+    for block in blocks:
+        head += block
+        if len(head) >= ENOUGH or (may_wait and "\n" in head):
+            break
+    return head

@@ -1,0 +1,142 @@
+"""Bytes become text: the encoding told by them, line ends made one, nothing replaced."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+from harvester.source.streams import BLOCK
+
+UTF8, CHINESE = "utf-8", "gb18030"
+
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+# Behind each of these bytes a character ends, in UTF-8 as in GB18030.
+_WITHIN = bytes(range(0x30, 0x100))
+_PLAIN = bytes(range(0x80))
+_ESCAPED = "surrogateescape"
+_STRAY = re.compile("[\udc80-\udcff]")
+_LOOKED_AT = 16  # bytes
+
+
+def text_blocks(
+    blocks: Iterator[bytes], encoding: str | None, tell: Callable[[str], None]
+) -> Iterator[str]:
+    r"""Yield text as it comes in, each line ending in "\n", without NUL bytes.
+
+    What is not UTF-8, has no mark and was not named is told with the encoding it is taken for. A
+    byte that is no text in any becomes an escape.
+    """
+    head = _first(blocks)
+    name = encoding or next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
+    name = name or _unmarked_utf16(head, tell)
+    decode: Callable[[bytes, bool], str]
+    if name is None:
+        decode = _Guess(tell, is_utf8=head.startswith(codecs.BOM_UTF8)).decode
+    else:
+        decode = codecs.getincrementaldecoder(name)("backslashreplace").decode
+    is_first = True
+    was_return = False
+    for block in _ended(head, blocks):
+        text = decode(block or b"", block is None)
+        if is_first and text:
+            text, is_first = text.removeprefix("\ufeff"), False
+        if text and was_return and text[0] == "\n":
+            text, was_return = text[1:], False
+        if text:
+            was_return = text[-1] == "\r"
+            if "\r" in text:
+                text = text.replace("\r\n", "\n").replace("\r", "\n")
+            yield text.replace("\0", "") if "\0" in text else text
+
+
+def _first(blocks: Iterator[bytes]) -> bytes:
+    """Enough to tell by."""
+    head = b""
+    marks = (*_MARKS, codecs.BOM_UTF8)
+    while any(len(head) < len(mark) and mark.startswith(head) for mark in marks) or (
+        len(head) < _LOOKED_AT and b"\0" in head
+    ):
+        block = next(blocks, b"")
+        if not block:
+            break
+        head += block
+    return head
+
+
+def _ended(head: bytes, blocks: Iterator[bytes]) -> Iterator[bytes | None]:
+    yield head
+    yield from blocks
+    yield None
+
+
+def _unmarked_utf16(head: bytes, tell: Callable[[str], None]) -> str | None:
+    """UTF-16 that lost its mark: every other byte of plain letters is a zero."""
+    head = head[:_LOOKED_AT]
+    for name, zeros in (("utf-16-le", head[1::2]), ("utf-16-be", head[::2])):
+        if zeros and zeros.count(0) * 2 > len(zeros) and head.count(0) == zeros.count(0):
+            tell(f"it is taken for {name.upper()} without a mark")
+            return name
+    return None
+
+
+class _Guess:
+    """Decodes UTF-8, or GB18030 where it is not that."""
+
+    def __init__(self, tell: Callable[[str], None], *, is_utf8: bool) -> None:
+        self._tell = tell
+        self._name = UTF8 if is_utf8 else None
+        self._kept = b""
+
+    def decode(self, block: bytes, is_last: bool) -> str:  # noqa: FBT001 - as codecs have it
+        """The text as far as whole characters go."""
+        data = self._kept + block
+        self._kept = b""
+        if data.isascii():
+            return data.decode("ascii")
+        if not is_last and len(data) < 2 * BLOCK:
+            self._kept = data[len(data.rstrip(_WITHIN)) :]
+            data = data[: len(data) - len(self._kept)]
+        return self._decoded(data)
+
+    def _decoded(self, data: bytes) -> str:
+        if data.isascii():
+            return data.decode("ascii")
+        name = self._name or self._told(data)
+        try:
+            return data.decode(name)
+        except UnicodeDecodeError:
+            return "".join(_line(line, name) for line in data.splitlines(keepends=True))
+
+    def _told(self, data: bytes) -> str:
+        """Which of the two it is, as far as can be told."""
+        if not _is_text(data, UTF8) and not _is_text(data, CHINESE):
+            return UTF8
+        # Little of Chinese text in the one is good in the other.
+        good = len(data.decode(UTF8, "ignore").encode().translate(None, _PLAIN))
+        self._name = UTF8 if good * 2 > len(data.translate(None, _PLAIN)) else CHINESE
+        if self._name != UTF8:
+            self._tell(
+                "it is not UTF-8 and is taken for GB18030: say --encoding NAME if it is another"
+            )
+        return self._name
+
+
+def _is_text(data: bytes, name: str) -> bool:
+    with suppress(UnicodeDecodeError):
+        return bool(data.decode(name))
+    return False
+
+
+def _line(line: bytes, name: str) -> str:
+    """A line that may be of another encoding than the rest."""
+    for other in (name, CHINESE if name == UTF8 else UTF8):
+        if _is_text(line, other):
+            return line.decode(other)
+    return _STRAY.sub(lambda match: f"%{ord(match[0]) & 0xFF:02X}", line.decode(name, _ESCAPED))
