@@ -229,8 +229,13 @@ class RunConfig(Struct, frozen=True, kw_only=True):
         "Asia/Shanghai", read_timezone, _LIMITS, "Time zone in which a day begins.", "ZONE"
     )
     price: Decimal | None = _option(
-        None, read_amount, _LIMITS, "Price of one charged call, to tell costs.", "PRICE"
+        None,
+        read_amount,
+        _LIMITS,
+        "Price of one charged call, to tell costs; else what the balance showed.",
+        "PRICE",
     )
+    no_account: bool = _flag(_LIMITS, "Do not ask the vendor for the balance.")
 
     refresh: float | None = _option(
         None, long_duration("d"), _FETCH, "Also fetch again what is older: 7d, 12h.", "AGE"

@@ -7,6 +7,8 @@ from enum import Enum, IntEnum
 
 from msgspec import Struct, field
 
+from harvester.money import Spending
+
 # The simulator's answers carry request ids that begin so, to be told from real ones.
 SIMULATED_PREFIX = "simulated-"
 
@@ -248,6 +250,7 @@ class Summary(Struct, frozen=True):
     calls that nobody took, since the server had ended the idle connection: they are not charged.
     `empty` notes were saved, and paid for, with nothing in their data.
     `is_queue_lost` says that an earlier run's queue is not known, and that no INPUT was named.
+    `spending` is what the vendor's balance told of it, None where that was not asked for.
     """
 
     reason: str
@@ -273,3 +276,4 @@ class Summary(Struct, frozen=True):
     closed: int = 0
     empty: int = 0
     is_queue_lost: bool = False
+    spending: Spending | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from enum import Enum
 
+import msgspec
 from msgspec import Struct
 
 from harvester.formatting import amount
@@ -54,6 +55,18 @@ class Balances(Struct, frozen=True, omit_defaults=True):
     after: Word | None = None
     early: int = 0
     price: Decimal | None = None
+
+    def as_text(self) -> str:
+        """The same as a ledger keeps it."""
+        return msgspec.json.encode(self).decode()
+
+
+def read_balances(text: str | None) -> Balances:
+    """What a ledger kept; nothing where that is of another version."""
+    try:
+        return msgspec.json.decode(text or "{}", type=Balances)
+    except msgspec.ValidationError:
+        return Balances()
 
 
 class Counted(Struct, frozen=True):

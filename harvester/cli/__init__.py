@@ -11,15 +11,11 @@ import click
 from harvester import __version__
 from harvester.cli.group import LaterGroup
 from harvester.cli.helping import SETTINGS
-from harvester.cli.signals import Stopped, leave_on_signals, stopped_line
+from harvester.cli.signals import leave_on_signals
 from harvester.cli.streams import drain_errors, open_streams
-from harvester.errors import HarvesterError, LocalIOError, NobodyReadsError
-from harvester.model import StopReason
-from harvester.sanitize import sanitize
+from harvester.cli.telling import Telling, tell_failure
+from harvester.errors import NobodyReadsError
 
-# As sysexits' EX_SOFTWARE: an error of ours, not of the user.
-_INTERNAL = 70
-_LONGEST_LINE = 2000
 _ERROR = 2
 
 
@@ -86,66 +82,35 @@ def main() -> None:
 
 
 def _guarded() -> int:
+    telling = Telling()
     try:
         code = cli.main(
-            standalone_mode=False, auto_envvar_prefix="HARVESTER", prog_name="harvester"
+            standalone_mode=False,
+            auto_envvar_prefix="HARVESTER",
+            prog_name="harvester",
+            obj=telling,
         )
-    except click.ClickException as error:
-        _refuse(error)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
         return error.exit_code
-    except HarvesterError as error:
-        if not isinstance(error, NobodyReadsError):
-            _say(str(error))
+    except NobodyReadsError as error:
         return error.exit_code
-    except Stopped as stopped:
-        click.echo(stopped_line(stopped.reason), err=True)
-        return stopped.reason.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo(stopped_line(StopReason.SIGINT), err=True)
-        return StopReason.SIGINT.exit_code
-    except Exception as error:  # noqa: BLE001 - no traceback reaches a user
-        return _fail(error)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - no traceback reaches a user
+        return _failed(error, telling)
     return int(code or 0)
 
 
-def _fail(error: Exception) -> int:
-    """Say what nobody foresaw; that memory was refused is no error of ours."""
-    from harvester.threads import died, is_want_of_memory
+def _failed(error: BaseException, telling: Telling) -> int:
+    """Say what came in the way, in words and where it is asked for as JSON; gives the exit code."""
+    from harvester.cli.ending import ending_of
+    from harvester.threads import is_want_of_memory
 
-    if not is_want_of_memory(error):
-        click.echo(_internal(error), err=True)
-        return _INTERNAL
-    # Standard error is a thread of ours, which may want memory, too.
-    with suppress(OSError):
-        os.write(_ERROR, f"harvester: error: {died(error)}\n".encode())
-    return LocalIOError.exit_code
-
-
-def _refuse(error: click.ClickException) -> None:
-    """Say what is wrong with the words typed, and where the right ones are; alone, the help."""
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        error.show()
-    elif isinstance(error, click.UsageError) and error.ctx is not None:
-        _say(f"{error.format_message()} See `{error.ctx.command_path} --help`.")
+    end = ending_of(error)
+    if is_want_of_memory(error):
+        # Standard error is a thread of ours, which may want memory, too.
+        with suppress(OSError):
+            os.write(_ERROR, f"{end.message}\n".encode())
     else:
-        _say(error.format_message())
-
-
-def _say(message: str) -> None:
-    """Print an error without the control characters that a name or a line in it may hold."""
-    lines = (sanitize(line, _LONGEST_LINE) for line in message.split("\n"))
-    click.echo("harvester: error: " + "\n".join(lines), err=True)
-
-
-def _internal(error: BaseException) -> str:
-    """Where an error of ours happened; never its text, which could hold anything."""
-    import traceback
-
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{last.filename.rpartition('harvester/')[2]}:{last.lineno}"
-    return (
-        f"harvester: internal error: {type(error).__name__} at {place}. Nothing recorded is lost: "
-        "run the same command again, and please report this line."
-    )
+        click.echo(end.message, err=True)
+        tell_failure(telling, end)
+    return end.exit_code

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
-from harvester.cli.helping import SETTINGS, option
+from harvester.cli.helping import SETTINGS
 from harvester.cli.params import Command, telling_names
 from harvester.cli.run import parsed_as_run
+from harvester.cli.telling import json_option
 
 
 @click.command(
@@ -21,13 +22,9 @@ from harvester.cli.run import parsed_as_run
     type=click.UNPROCESSED,
     help="How the API is reached, as `run` is told: --token-file, --base-url, --region, --proxy.",
 )
-@option("--json", "as_json", is_flag=True, help="The same as JSON, for programs.")
+@json_option
 @click.pass_context
-def account(
-    ctx: click.Context,
-    words: tuple[str, ...],
-    as_json: bool,  # noqa: FBT001 - click passes flags
-) -> int:
+def account(ctx: click.Context, words: tuple[str, ...]) -> int:
     """Say what the vendor says: the balance, today's calls, and whether the token is good.
 
     What `run` finds in its variables and in harvester.toml holds here, too. Asking is no call of a
@@ -39,4 +36,4 @@ def account(
     given = parsed_as_run(words, ctx)
     with telling_names(given):
         access = Access.read(given.params)
-    return asked(access, as_json=as_json)
+    return asked(access)

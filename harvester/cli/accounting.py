@@ -8,11 +8,10 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import click
-import msgspec
 from msgspec import Struct
 
 from harvester.api.account import AccountPages
+from harvester.cli.telling import say, tell
 from harvester.config import Access
 from harvester.formatting import count
 from harvester.model import StopReason
@@ -21,7 +20,6 @@ from harvester.money import Balance, Untold, Why, Word
 # The vendor's days are China's.
 VENDORS_DAY = ZoneInfo("Asia/Shanghai")
 _PATIENCE = 30.0
-_json = msgspec.json.Encoder(decimal_format="number")
 
 
 class _Told(Struct, frozen=True):
@@ -53,18 +51,15 @@ class _Told(Struct, frozen=True):
         }
 
 
-def asked(access: Access, *, as_json: bool) -> int:
+def asked(access: Access) -> int:
     """Ask, and print it; gives the exit code."""
     day = f"{datetime.now(VENDORS_DAY):%Y-%m-%d}"
     told = asyncio.run(_ask(access, day))
-    if as_json:
-        tokens = [one.as_dict() for one in told]
-        whole = {**tokens[0], "good": _are_good(told), "day": day, "tokens": tokens}
-        click.echo(msgspec.json.format(_json.encode(whole), indent=2))
-    else:
-        for number, one in enumerate(told, 1):
-            for line in _lines(one, day):
-                click.echo(line if len(told) == 1 else f"token {number} of {len(told)}: {line}")
+    for number, one in enumerate(told, 1):
+        for line in _lines(one, day):
+            say(line if len(told) == 1 else f"token {number} of {len(told)}: {line}")
+    tokens = [one.as_dict() for one in told]
+    tell({**tokens[0], "good": _are_good(told), "day": day, "tokens": tokens})
     reason = {True: StopReason.DONE, False: StopReason.REFUSED, None: StopReason.UPSTREAM}
     return reason[_are_good(told)].exit_code
 

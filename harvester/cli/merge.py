@@ -11,13 +11,12 @@ import click
 from harvester.cli.helping import option
 from harvester.cli.params import OUTPUT, Command
 from harvester.cli.signals import Signals
+from harvester.cli.telling import STANDARD_OUTPUT, json_option, say, tell, tell_aside
 from harvester.formatting import count
 from harvester.sanitize import sanitize
 
 if TYPE_CHECKING:
     from harvester.output.merge import Merged
-
-_STANDARD_OUTPUT = Path("-")
 
 
 @click.command(
@@ -44,17 +43,21 @@ _STANDARD_OUTPUT = Path("-")
     required=True,
     help="The file to write, or - for standard output; an earlier one there is replaced.",
 )
+@json_option
 def merge(paths: tuple[Path, ...], place: Path) -> None:
     """Merge parts into one file: the newest line of each note, unchanged.
 
     A part that a run is writing is taken as it was at the start.
     """
+    from harvester.json_text import told
     from harvester.ledger.latest_lines import latest_line_index
     from harvester.output.merge import Merge, check_place, merging_into, parts_of
 
     parts = parts_of(paths)
-    is_piped = place == _STANDARD_OUTPUT
-    if not is_piped:
+    is_piped = place == STANDARD_OUTPUT
+    if is_piped:
+        tell_aside()
+    else:
         check_place(place, parts)
     with Signals() as signals, latest_line_index() as newest:
         work = Merge(parts, newest, _tell_torn, signals.check)
@@ -65,7 +68,8 @@ def merge(paths: tuple[Path, ...], place: Path) -> None:
             with merging_into(place) as target:
                 merged = work.copy(target)
     where = "" if is_piped else f" into {sanitize(str(place))}"
-    click.echo(f"merged {count(len(parts), 'part')}{where}: {_told(merged)}", err=is_piped)
+    tell(told(merged) | {"parts": len(parts), "notes": merged.notes, "output": place})
+    say(f"merged {count(len(parts), 'part')}{where}: {_told(merged)}")
 
 
 def _told(merged: Merged) -> str:

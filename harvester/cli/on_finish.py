@@ -10,17 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from harvester.cli.signals import Signals, Stopped
+from harvester.cli.ending import ending_of
+from harvester.cli.signals import Signals
 from harvester.config import LEDGER_VARIABLE
-from harvester.errors import (
-    DamagedLedgerError,
-    HaltedError,
-    HarvesterError,
-    InputError,
-    LocalIOError,
-    OutputLockedError,
-)
-from harvester.model import StopReason, Summary
+from harvester.model import Summary
 from harvester.sanitize import sanitize
 from harvester.tokens import TOKEN_VARIABLES
 
@@ -33,16 +26,6 @@ _SECRET = {
     "HARVESTER_RUN_PROXY",
 }
 _LONGEST = 60.0
-_LONGEST_LINE = 2000
-# The first that fits is the word.
-_WORDS: tuple[tuple[type[HarvesterError], str], ...] = (
-    (OutputLockedError, "locked"),
-    (LocalIOError, StopReason.LOCAL_IO.value),
-    (DamagedLedgerError, StopReason.LOCAL_IO.value),
-    (InputError, StopReason.INPUT.value),
-    (HaltedError, StopReason.LIMIT.value),
-    (HarvesterError, "usage"),
-)
 
 
 class OnFinish:
@@ -102,24 +85,13 @@ def of_summary(summary: Summary, closing: str) -> dict[str, str]:
 def of_error(error: BaseException) -> dict[str, str]:
     """What the command is told where no run began: its counts are empty, nobody knows them."""
     names = ("DONE", "QUEUED", "FAILED", "CHARGED", "UNANSWERED", "CALLS")
-    reason, code, text = _reason(error)
-    return _told(reason, code, text, dict.fromkeys(names, ""))
+    end = ending_of(error)
+    return _told(end.reason, end.exit_code, end.message, dict.fromkeys(names, ""))
 
 
 def _told(reason: str, code: int, text: str, counts: Mapping[str, int | str]) -> dict[str, str]:
     fields = {"REASON": reason, "EXIT_CODE": code, "SUMMARY": text, **counts}
     return {f"HARVESTER_{name}": str(value) for name, value in fields.items()}
-
-
-def _reason(error: BaseException) -> tuple[str, int, str]:
-    if isinstance(error, HarvesterError):
-        word = next(word for kind, word in _WORDS if isinstance(error, kind))
-        return word, error.exit_code, f"harvester: error: {sanitize(str(error), _LONGEST_LINE)}"
-    if isinstance(error, Stopped):
-        stop = error.reason
-        return stop.value, stop.exit_code, f"harvester: stopped by {stop.value} before a call"
-    # Its text could hold anything.
-    return "internal error", os.EX_SOFTWARE, f"harvester: internal error: {type(error).__name__}"
 
 
 def run_command(

@@ -23,6 +23,7 @@ from harvester.cli.helping import (
     sections_of,
     write_sections,
 )
+from harvester.cli.telling import of_context
 from harvester.config import ConsoleOptions, RunConfig, options_in
 from harvester.config import Option as ConfigOption
 from harvester.errors import OptionError
@@ -50,6 +51,8 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read words, environment and file; a wrong value is told by the name it came under."""
+        # Known before all are read, for what is wrong with one of them.
+        of_context(ctx).is_json = "--json" in args
         try:
             with telling_names(ctx):
                 rest = super().parse_args(ctx, args)

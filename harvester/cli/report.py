@@ -12,6 +12,7 @@ import click
 from harvester.cli.helping import option
 from harvester.cli.ledgers import fleet_options, opened_reader, output_or_fleet
 from harvester.cli.params import OUTPUT, Command, day_timezone, price
+from harvester.cli.telling import STANDARD_OUTPUT, json_option, say, tell, tell_aside
 from harvester.errors import UsageError
 from harvester.sanitize import sanitize
 
@@ -30,11 +31,12 @@ _LONGEST_PATH = 4096
     metavar="PAGE",
     type=OUTPUT,
     required=True,
-    help="The page to write; an earlier one there is replaced.",
+    help="The page to write, or - for standard output; an earlier one there is replaced.",
 )
 @day_timezone
 @price
 @fleet_options
+@json_option
 def report(
     output: Path | None,
     page: Path,
@@ -55,10 +57,19 @@ def report(
             f"`report` needs the library {error.name}, which is not installed: "
             "pip install 'harvester[report]'"
         ) from error
-    check_place(page, output)
+    is_piped = page == STANDARD_OUTPUT
+    if is_piped:
+        tell_aside()
+    else:
+        check_place(page, output)
     query = StatusQuery(time.time(), day_timezone, price)
     with opened_reader(output, ledger, harvest) as opened:
         names = opened.name, opened.target
         data = read_report(opened.reader, opened.output, names, query, opened.hosts)
-    put(page, page_of(data))
-    click.echo(f"wrote {sanitize(str(page), _LONGEST_PATH)}: open it in a browser")
+    html = page_of(data)
+    if is_piped:
+        click.echo(html.encode(), nl=False)
+    else:
+        put(page, html)
+        say(f"wrote {sanitize(str(page), _LONGEST_PATH)}: open it in a browser")
+    tell({"page": page})

@@ -21,6 +21,7 @@ from harvester.cli.ledgers import (
     target_of,
 )
 from harvester.cli.params import Command
+from harvester.cli.telling import json_option, say, tell
 
 if TYPE_CHECKING:
     from harvester.ledger.fleet import FleetAddress
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 @option("--id", "ids", metavar="ID", multiple=True, help="Only this note; repeatable.")
 @option("--empty", is_flag=True, help="Saved notes with nothing in their data: paid for again.")
 @fleet_options
+@json_option
 def retry(
     output: Path | None,
     codes: tuple[int, ...],
@@ -59,12 +61,13 @@ def retry(
     command = f"harvester run -o {output}"
     if fleet is not None:
         command = f"harvester run -o PART {target_of(fleet)}"
-    told = f"{count(paid + free, 'note')} back in the queue"
+    text = f"{count(paid + free, 'note')} back in the queue"
     if paid:
-        told += f"; {paid:,} of them were charged, and are paid for again"
+        text += f"; {paid:,} of them were charged, and are paid for again"
     if paid + free:
-        told += f"; next: `{command}`" + (", unless a run is on" if fleet else "")
-    click.echo(told)
+        text += f"; next: `{command}`" + (", unless a run is on" if fleet else "")
+    say(text)
+    tell({"queued": paid + free, "paidAgain": paid, "next": command})
 
 
 _PutBack = Callable[["Sequence[State]", Sequence[int], Sequence[str]], int]

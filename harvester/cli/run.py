@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from harvester.cli.helping import option, option_group
 from harvester.cli.params import OUTPUT, Command, with_options
+from harvester.cli.telling import json_option
 from harvester.config import ConsoleOptions, RunConfig, said_of
 
 
@@ -52,6 +53,7 @@ class Inputs(click.Argument):
     option("-o", "--output", required=True, type=OUTPUT, help="JSONL file to append to."),
 )
 @with_options
+@option_group("What you see", json_option)
 def run(inputs: tuple[str, ...], output: Path, **said: object) -> int:
     """Fetch every note that INPUT names and OUTPUT does not hold yet.
 

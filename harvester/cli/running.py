@@ -21,6 +21,7 @@ from harvester.cli.on_finish import OnFinish
 from harvester.cli.screen import measured, observers_of, print_summary, shown
 from harvester.cli.signals import Signals
 from harvester.cli.stopping import stopped_by
+from harvester.cli.telling import say, tell
 from harvester.config import ConsoleOptions, RunConfig
 from harvester.console.summary import closing_line
 from harvester.engine.clients import practised
@@ -34,32 +35,36 @@ from harvester.threads import done_in_time
 from harvester.tokens import doubt_about
 
 if TYPE_CHECKING:
+    from harvester.console.dry_run import Estimate
     from harvester.observe.metrics import MetricsFile
 
 
 def estimated(read: Callable[[], RunConfig], console: ConsoleOptions) -> None:
     """Say what a run would do, and send nothing."""
+    from harvester.console.dry_run import estimate_lines
+
     with Signals() as signals:
-        lines = asyncio.run(_estimated(read, console, signals))
-    for line in lines:
-        click.echo(line)
+        config, found = asyncio.run(_estimated(read, console, signals))
+    for line in estimate_lines(config, found):
+        say(line)
+    tell(found)
 
 
 async def _estimated(
     read: Callable[[], RunConfig], console: ConsoleOptions, signals: Signals
-) -> list[str]:
-    from harvester.console.dry_run import estimate_lines
+) -> tuple[RunConfig, Estimate]:
+    from harvester.console.dry_run import estimate
 
     halt = Halt()
     with stopped_by(signals):
         config = await done_in_time(read, halt, None)
         _warn(config, console)
 
-        def estimate() -> list[str]:
+        def estimated() -> Estimate:
             with known_to_all(config.fleet) as reader:
-                return list(estimate_lines(config, reader, halt.look))
+                return estimate(config, reader, halt.look)
 
-        return await done_in_time(estimate, halt, config.max_runtime)
+        return config, await done_in_time(estimated, halt, config.max_runtime)
 
 
 def harvested(read: Callable[[], RunConfig], output: Path, console: ConsoleOptions) -> int:

@@ -18,6 +18,7 @@ from harvester.cli.config_file import KEPT
 from harvester.cli.helping import SETTINGS, option
 from harvester.cli.params import Command, telling_names
 from harvester.cli.run import parsed_as_run
+from harvester.cli.telling import json_option, say, tell
 from harvester.config import BASE_URL_VARIABLE, ConsoleOptions, RunConfig, said_of
 from harvester.console.schedule import Nightly, crontab, service, timer, window
 from harvester.errors import UsageError
@@ -76,6 +77,7 @@ _NOT_NIGHTLY = {
     type=SuggestingChoice(_FORMS),
     help="cron, systemd (service and timer, or one of them by its name) or all.",
 )
+@json_option
 @click.pass_context
 def schedule(
     ctx: click.Context, words: tuple[str, ...], at: str, until: str | None, form: str
@@ -93,7 +95,9 @@ def schedule(
     _check_printable(nightly.command)
     if without_password(given.params["ledger"] or "") != (given.params["ledger"] or ""):
         click.echo(f"harvester: warning: {_LEFT_OUT}", err=True)
-    click.echo("\n".join(write(nightly) for write in _FORMS[form]), nl=False)
+    texts = {write.__name__: write(nightly) for write in _FORMS[form]}
+    say("\n".join(texts.values()).rstrip("\n"))
+    tell({"unit": nightly.unit, "command": nightly.command, "texts": texts})
 
 
 def _time_of_day(text: str) -> time:

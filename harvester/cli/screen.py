@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harvester.cli.on_finish import of_error
+from harvester.cli.ending import ending_of
 from harvester.cli.signals import Stopped
 from harvester.cli.streams import Clean, is_behind, print_in_time
+from harvester.cli.telling import as_json, wants_json
 from harvester.config import ConsoleOptions, RunConfig
 from harvester.console.progress import json_line, plain_line, show_lines
-from harvester.console.summary import summary_lines
+from harvester.console.summary import summary_lines, summary_told
 from harvester.engine.ports import INPUT, Event
 from harvester.engine.run import Run
 from harvester.errors import LocalIOError, OutputLockedError
@@ -40,8 +41,10 @@ def observers_of(
     """Who is told what happens: standard error, the log file, the metrics file."""
     shown: logging.Handler = StderrHandler()
     handlers = [shown]
-    if console.verbose:
-        shown.setFormatter(EventFormatter(console.log_format))
+    is_json = console.progress == "json" and not console.quiet
+    if console.verbose or is_json:
+        shown.setFormatter(EventFormatter("json" if is_json else console.log_format))
+        shown.setLevel(logging.DEBUG if console.verbose else logging.INFO)
     else:
         shown.setLevel(logging.WARNING)
         shown.setFormatter(EventFormatter("notice"))
@@ -73,8 +76,8 @@ def measured(console: ConsoleOptions, output: Path) -> Iterator[MetricsFile | No
     except (OutputLockedError, Stopped):
         raise
     except Exception as error:
-        told = of_error(error)
-        metrics.fail(told["HARVESTER_REASON"], int(told["HARVESTER_EXIT_CODE"]))
+        end = ending_of(error)
+        metrics.fail(end.reason, end.exit_code)
         raise
     finally:
         metrics.close()
@@ -135,16 +138,23 @@ async def shown(
 def print_summary(
     summary: Summary, config: RunConfig, console: ConsoleOptions, closing: str
 ) -> None:
-    """Print the summary and the closing line; with -q the line alone, and only of trouble."""
+    """Print the summary and the closing line; with -q the line alone, and only of trouble.
+
+    As JSON the summary is printed in any case, and the line on standard error.
+    """
     if console.quiet and summary.bad_lines:
         first = sanitize(str(summary.bad_examples[0]), _LONGEST_LINE)
         _warn(f"{count(summary.bad_lines, 'line')} of input left out; the first: {first}")
-    lines = [] if console.quiet else list(summary_lines(summary, config.output, config.price))
     # Cron mails whatever is printed: with -q that is trouble.
-    if not console.quiet or summary.exit_code:
-        lines.append(closing)
+    last = [closing] if not console.quiet or summary.exit_code else []
     try:
-        print_in_time("".join(f"{line}\n" for line in lines))
+        if wants_json():
+            for line in last:
+                click.echo(line, err=True)
+            print_in_time(as_json(summary_told(summary, config, closing)) + b"\n")
+        else:
+            lines = [] if console.quiet else summary_lines(summary, config.output, config.price)
+            print_in_time("".join(f"{line}\n" for line in (*lines, *last)))
     except LocalIOError as error:
         # What became of the notes matters more than where it is told.
         _warn(f"{error} {closing}")

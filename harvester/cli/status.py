@@ -12,6 +12,7 @@ import click
 from harvester.cli.helping import columns, option
 from harvester.cli.ledgers import fleet_options, opened_reader, output_or_fleet
 from harvester.cli.params import Command, Parsed, day_timezone, price
+from harvester.cli.telling import json_option, tell, wants_json
 from harvester.parsing import read_rate, whole
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     ),
 )
 @output_or_fleet
-@option("--json", "as_json", is_flag=True, help="All of it as JSON, for programs.")
 @option(
     "--rate",
     metavar="RATE",
@@ -46,9 +46,9 @@ if TYPE_CHECKING:
 @day_timezone
 @price
 @fleet_options
+@json_option
 def status(
     output: Path | None,
-    as_json: bool,  # noqa: FBT001 - click passes flags
     rate: Rate | None,
     max_charged_daily: int | None,
     day_timezone: ZoneInfo,
@@ -68,10 +68,8 @@ def status(
     )
     with opened_reader(output, ledger, harvest) as opened:
         found = read_status(opened.reader, opened.output, query, opened.hosts)
-    if as_json:
-        from harvester.status.model import to_json
-
-        click.echo(to_json(found))
+    if wants_json():
+        tell(found)
         return
     from harvester.console.status_text import status_lines
 

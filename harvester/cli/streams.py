@@ -120,20 +120,24 @@ def _encoding(stream: TextIO | None) -> str:
     return "utf-8" if stream is None else stream.encoding
 
 
-def print_in_time(text: str) -> None:
+def print_in_time(text: str | bytes) -> None:
     """Print what may find nobody who reads; raises as standard output does.
 
     What stands in standard error before it is let through first.
     """
     drain_errors()
-    outlet = Outlet[str](_print)
+    outlet = Outlet[str | bytes](_print)
     outlet.put(text)
     if not outlet.drain() and outlet.failure is not None:
         raise outlet.failure
 
 
-def _print(texts: Sequence[str]) -> None:
-    sys.stdout.write("".join(texts))
+def _print(texts: Sequence[str | bytes]) -> None:
+    for text in texts:
+        if isinstance(text, bytes):
+            sys.stdout.buffer.write(text)
+        else:
+            sys.stdout.write(text)
     sys.stdout.flush()
 
 

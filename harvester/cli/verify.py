@@ -8,6 +8,7 @@ import click
 
 from harvester.cli.ledgers import fleet_options
 from harvester.cli.params import OUTPUT, Command
+from harvester.cli.telling import json_option
 
 
 @click.command(
@@ -26,6 +27,7 @@ from harvester.cli.params import OUTPUT, Command
     help="The file that `run -o` wrote; with --ledger, all parts of the harvest.",
 )
 @fleet_options
+@json_option
 def verify(outputs: tuple[Path, ...], ledger: str | None, harvest: str | None) -> int:
     """Check that every done note is on exactly one good line, and every line known."""
     from harvester.cli.verifying import verified

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import click
+from msgspec import Struct
 
 from harvester.cli.ledgers import fleet_meant, reading_part, target_of
+from harvester.cli.telling import say, tell
 from harvester.errors import UsageError
 from harvester.formatting import count
 from harvester.ledger.fleet import FleetAddress
@@ -22,8 +23,41 @@ from harvester.sanitize import sanitize
 
 _SHOWN = 20
 _NAMED = 10
+# Programs are given as many.
+_MOST_EXAMPLES = 1000
 # More lines than these are not named one by one in the command that takes them out.
 _TAKEN_OUT = 100
+
+
+class Example(Struct, frozen=True):
+    """Something that is wrong: `line` is 0 where it is with all of OUTPUT."""
+
+    output: str
+    line: int
+    name: str
+    text: str
+
+
+class Verified(Struct):
+    """What was held against the ledger, how much of each kind is wrong, and what mends it.
+
+    `paid_twice` lines are of notes that were done already.
+    """
+
+    is_good: bool = True
+    is_run_on: bool = False
+    parts: int = 0
+    lines: int = 0
+    notes: int = 0
+    paid_twice: int = 0
+    problems: dict[str, int] = {}
+    examples: list[Example] = []
+    advice: list[str] = []
+
+    def advise(self, line: str) -> None:
+        """Say, and keep, what is to be done."""
+        self.advice.append(line)
+        say(line)
 
 
 def verified(outputs: Sequence[Path], ledger: str | None, harvest: str | None) -> int:
@@ -32,104 +66,108 @@ def verified(outputs: Sequence[Path], ledger: str | None, harvest: str | None) -
     if len(fleets) > 1:
         raise UsageError("these files are of different harvests: verify each harvest by itself.")
     (fleet,) = fleets
+    whole = Verified()
     if fleet is not None:
-        return _verify_fleet(fleet, outputs)
-    if len(outputs) > 1:
+        good = _verify_fleet(fleet, outputs, whole)
+    elif len(outputs) > 1:
         raise UsageError("each of these files has a ledger of its own: verify them one by one.")
-    return _verify_one(outputs[0])
+    else:
+        good = _verify_one(outputs[0], whole)
+    whole.is_good = not whole.problems
+    if whole.is_good:
+        say(f"good: {good}")
+    tell(whole)
+    return 0 if whole.is_good else 1
 
 
-def _verify_one(output: Path) -> int:
-    checked = Checked()
+def _verify_one(output: Path, whole: Verified) -> str:
     with reading(ledger_path(output.resolve())) as reader:
         reader.check()
-        problems = _check(output, reader, checked)
-    if problems:
-        return 1
-    click.echo(f"good: {count(checked.lines, 'line')}, {count(checked.current, 'note')}")
-    return 0
+        _check(output, reader, whole)
+    return f"{count(whole.lines, 'line')}, {count(whole.notes, 'note')}"
 
 
 def _check(
-    output: Path, reader: LedgerReader, checked: Checked, fleet: FleetAddress | None = None
-) -> int:
-    """Hold one file against its ledger, and show what is wrong; gives how much."""
-    found, path, shown = _Found(), output.resolve(), sanitize(str(output))
+    output: Path, reader: LedgerReader, whole: Verified, fleet: FleetAddress | None = None
+) -> None:
+    """Hold one file against its ledger, and show what is wrong."""
+    checked, path, shown = Checked(), output.resolve(), sanitize(str(output))
+    found = _Found(whole)
     before = "" if fleet is None else f"{shown}: "
     for damage in verify(path, reader, checked):
-        if found.add(damage):
-            place = f"{shown}:{damage.line}" if damage.line else shown
-            click.echo(f"{place}: {damage.name}: {damage.text}")
+        found.add(damage, shown)
     if checked.is_run_on:
-        click.echo(f"{before}a run is on: what it has written since is not looked at.")
+        say(f"{before}a run is on: what it has written since is not looked at.")
     run = f"harvester run -o {shlex.quote(str(output))}"
     found.close(run if fleet is None else f"{run} {target_of(fleet)}", path, before)
-    return found.names.total()
+    whole.is_run_on |= checked.is_run_on
+    whole.parts += 1
+    whole.lines += checked.lines
+    whole.notes += checked.current
 
 
 class _Found:
     """The damages so far: how many of each name, what mends them, and the lines to take out."""
 
-    def __init__(self) -> None:
-        self.names: Counter[str] = Counter()
+    def __init__(self, whole: Verified) -> None:
+        self._whole = whole
+        self._names: Counter[str] = Counter()
         self._mended: dict[Remedy, dict[str, None]] = {}
         self._lines: list[int] = []
 
-    def add(self, damage: Damage) -> bool:
-        """Count a damage; gives whether to show it. What is wrong with all of OUTPUT always is."""
-        self.names[damage.name] += 1
+    def add(self, damage: Damage, output: str = "") -> None:
+        """Count a damage, and show it; what is wrong with all of OUTPUT always is."""
+        self._names[damage.name] += 1
+        problems, examples = self._whole.problems, self._whole.examples
+        problems[damage.name] = problems.get(damage.name, 0) + 1
+        if len(examples) < _MOST_EXAMPLES:
+            examples.append(Example(output, damage.line, damage.name, damage.text))
         self._mended.setdefault(damage.remedy, {})[damage.name] = None
         if damage.remedy is Remedy.TAKE_OUT and len(self._lines) <= _TAKEN_OUT:
             self._lines.append(damage.line)
-        return not damage.line or self.names.total() <= _SHOWN
+        if not damage.line or self._names.total() <= _SHOWN:
+            place = f"{output}:{damage.line}" if damage.line else output
+            say(": ".join(filter(None, (place, damage.name, damage.text))))
 
     def close(self, run: str, path: Path | None = None, before: str = "") -> None:
         """Show how much is wrong, and what mends it, a line for each remedy."""
-        if not self.names:
+        if not self._names:
             return
-        names = ", ".join(f"{many:,} {name}" for name, many in self.names.items())
-        click.echo(f"{before}{count(self.names.total(), 'problem')} found: {names}")
+        names = ", ".join(f"{many:,} {name}" for name, many in self._names.items())
+        say(f"{before}{count(self._names.total(), 'problem')} found: {names}")
+        advise = self._whole.advise
         for remedy, mended in self._mended.items():
             how = remedy.value.format(run=run, rebuild=f"{run} --rebuild")
-            click.echo(f"{before}{', '.join(mended)}: {how}")
+            advise(f"{before}{', '.join(mended)}: {how}")
         if path is not None and 0 < len(self._lines) <= _TAKEN_OUT:
             lines = ";".join(f"{line}d" for line in self._lines)
             # The file itself, since sed would put a file in the place of a link.
             command = f"`sed -i.bak '{lines}' {shlex.quote(str(path))}` (keeps the old as .bak)"
-            click.echo(f"{before}take out: {command}")
+            advise(f"{before}take out: {command}")
         elif self._lines:
-            click.echo(
-                f"{before}take out: the lines named above, then verify again for the next ones"
-            )
+            advise(f"{before}take out: the lines named above, then verify again for the next ones")
 
 
 # A fleet
 
 
-def _verify_fleet(fleet: FleetAddress, outputs: Sequence[Path]) -> int:
+def _verify_fleet(fleet: FleetAddress, outputs: Sequence[Path], whole: Verified) -> str:
     parts = _parts_of(outputs)
-    lines = notes = problems = 0
     for part, output in parts.items():
-        checked = Checked()
         with reading_part(fleet, part) as reader:
-            problems += _check(output, PartView(reader, part), checked, fleet)
-        lines += checked.lines
-        notes += checked.current
+            _check(output, PartView(reader, part), whole, fleet)
     with reading_part(fleet) as reader, reader.snapshot():
         hosts = Hosts(reader)
-        found = _Found()
+        found = _Found(whole)
         for damage in _of_whole(hosts, parts):
             found.add(damage)
-            click.echo(f"{damage.name}: {damage.text}")
-        again = sum(row.duplicates for row in hosts.hosts())
+        whole.paid_twice = sum(row.duplicates for row in hosts.hosts())
     found.close(f"harvester run -o PART {target_of(fleet)}")
-    if problems or found.names:
-        return 1
-    click.echo(
-        f"good: {count(len(parts), 'part')}, {count(lines, 'line')}, {count(notes, 'note')}, "
-        f"{count(lines - notes, 'older line')}; {again:,} paid for twice"
+    lines, notes = whole.lines, whole.notes
+    return (
+        f"{count(len(parts), 'part')}, {count(lines, 'line')}, {count(notes, 'note')}, "
+        f"{count(lines - notes, 'older line')}; {whole.paid_twice:,} paid for twice"
     )
-    return 0
 
 
 def _parts_of(outputs: Sequence[Path]) -> dict[str, Path]:

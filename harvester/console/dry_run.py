@@ -6,9 +6,10 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from harvester.config import RunConfig
 from harvester.engine.rehearsal import rehearsed
@@ -18,39 +19,51 @@ from harvester.halt import Look, go_on
 from harvester.ledger.reader import LedgerReader
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import BadLine, Counts, Page, State
+from harvester.money import Balance
 from harvester.parsing import Rate
 from harvester.rules.adaptive_rate import START
 from harvester.rules.budget import Spent, calls_allowed
 from harvester.rules.day import day_began
+from harvester.rules.spending import last_known, reach_text
 from harvester.sanitize import sanitize
 from harvester.source.given import pages_of
 
 _BAD_SHOWN = 10
 
 
-class _Found(Struct):
-    """What a run would find: of INPUT, in the queue before it, and used up of the day's cap."""
+class Estimate(Struct):
+    """What a run would find: of INPUT, in the queue before it, and used up of the day's cap.
+
+    It would make at least so many `calls`, in at least so many `seconds`, and leave `left` notes;
+    `price` is of a call, `balance` what the account held when last asked, `rate` in calls a second,
+    `told` is what reading INPUT has to tell.
+    """
 
     new: int = 0
     known: int = 0
     again: int = 0
     queued: int = 0
     charged_today: int = 0
-    bad: int = 0
-    bad_examples: list[BadLine] = field(default_factory=list)
-
-    told: list[str] = field(default_factory=list)
+    calls: int = 0
+    price: Decimal | None = None
+    balance: Balance | None = None
+    cost: Decimal | None = None
+    seconds: float = 0.0
+    rate: float = 0.0
+    left: int = 0
+    bad_lines: int = 0
+    bad_examples: list[BadLine] = []
+    told: list[str] = []
 
     def see(self, page: Page) -> None:
-        self.bad += len(page.bad)
+        """Take note of the lines that name no note."""
+        self.bad_lines += len(page.bad)
         self.bad_examples += page.bad[: _BAD_SHOWN - len(self.bad_examples)]
         self.told += page.told + page.warned
 
 
-def estimate_lines(
-    config: RunConfig, reader: LedgerReader | None, look: Look = go_on
-) -> Iterator[str]:
-    """Lines for people; of a fleet, going by what `reader` knows, if there is any yet.
+def estimate(config: RunConfig, reader: LedgerReader | None, look: Look = go_on) -> Estimate:
+    """Returns what a run would do; of a fleet, by what `reader` knows, if there is any yet.
 
     Raises what a run would raise before its first call, and what `look` raises.
     """
@@ -59,44 +72,59 @@ def estimate_lines(
         found = _by_rehearsal(config, pages, look)
     else:
         found = _in_fleet(config, pages, reader)
-    if found.bad and not found.new + found.known + found.again:
+    if found.bad_lines and not found.new + found.known + found.again:
         first = found.bad_examples[0]
         raise InputError(f"INPUT names no note at all; the first line: {first}")
+    total = found.new + found.again + found.queued
+    rate = _rate(config)
+    allowed = calls_allowed(config.limits, Spent(charged_today=found.charged_today), 0)
+    longest = config.max_runtime
+    in_time = None if longest is None else int(longest * rate.per_second) + config.burst
+    found.calls = min(bound for bound in (total, allowed, in_time) if bound is not None)
+    found.price = config.price or found.price
+    found.cost = None if found.price is None else found.calls * found.price
+    found.seconds, found.rate = found.calls / rate.per_second, rate.per_second
+    found.left = total - found.calls
+    return found
+
+
+def _rate(config: RunConfig) -> Rate:
+    # A pace to be found begins with this one.
+    return config.rate or Rate(START, 1.0)
+
+
+def estimate_lines(config: RunConfig, found: Estimate) -> Iterator[str]:
+    """Lines for people."""
     again = f", {found.again:,} to be fetched again" if found.again else ""
     yield (
         f"{count(found.new, 'new note')}, {found.known:,} already known{again}, "
         f"{found.queued:,} queued before"
     )
-    yield from _cost_lines(config, found)
-    if found.bad:
-        yield f"{count(found.bad, 'line')} of input name no note:"
+    currency = "" if found.balance is None else found.balance.currency
+    yield (
+        f"would make at least {count(found.calls, 'call')}"
+        f"{money(found.calls, found.price, currency)}, in at least {duration(found.seconds)} at "
+        f"{_rate(config)}"
+    )
+    if found.balance is not None:
+        yield f"when last asked, {reach_text(found.balance, found.price)}"
+    if found.left:
+        yield f"would be stopped by its own limit, with at least {found.left:,} left"
+    if found.bad_lines:
+        yield f"{count(found.bad_lines, 'line')} of input name no note:"
         yield from (f"  {sanitize(str(line), 600)}" for line in found.bad_examples)
     yield from found.told
     yield "dry run: nothing was sent, nothing was changed"
 
 
-def _cost_lines(config: RunConfig, found: _Found) -> Iterator[str]:
-    total = found.new + found.again + found.queued
-    # A pace to be found begins with this one.
-    rate = config.rate or Rate(START, 1.0)
-    allowed = calls_allowed(config.limits, Spent(charged_today=found.charged_today), 0)
-    longest = config.max_runtime
-    in_time = None if longest is None else int(longest * rate.per_second) + config.burst
-    calls = min(bound for bound in (total, allowed, in_time) if bound is not None)
-    yield (
-        f"would make at least {count(calls, 'call')}{money(calls, config.price)}, in at least "
-        f"{duration(calls / rate.per_second)} at {rate}"
-    )
-    if calls < total:
-        yield f"would be stopped by its own limit, with at least {total - calls:,} left"
-
-
-def _by_rehearsal(config: RunConfig, pages: Iterator[Page], look: Look) -> _Found:
+def _by_rehearsal(config: RunConfig, pages: Iterator[Page], look: Look) -> Estimate:
     """What a run finds that does all but call, on a copy."""
-    found = _Found()
+    found = Estimate()
     with rehearsed(config, look) as ledger:
         before = ledger.counts()
         found.queued = before.queued
+        known = last_known(ledger.balances())
+        found.price, found.balance = known.price, known.balance
         found.charged_today = ledger.charged_since(day_began(time.time(), config.day_timezone))
         read = 0
         for page in pages:
@@ -110,9 +138,9 @@ def _by_rehearsal(config: RunConfig, pages: Iterator[Page], look: Look) -> _Foun
     return found
 
 
-def _in_fleet(config: RunConfig, pages: Iterator[Page], reader: LedgerReader | None) -> _Found:
+def _in_fleet(config: RunConfig, pages: Iterator[Page], reader: LedgerReader | None) -> Estimate:
     """What a fleet's ledger tells; which ids are named twice, a ledger thrown away afterwards."""
-    found = _Found()
+    found = Estimate()
     before = _refresh_before(config)
     if reader is not None:
         reader.require_index()

@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import Callable
 from typing import TextIO
 
-import orjson
-from msgspec.structs import asdict
 from rich.cells import cell_len
 
 from harvester.engine.run import Run
 from harvester.formatting import codes, duration
+from harvester.json_text import to_json, told
 from harvester.observe.sampler import ProgressSampler, Snapshot
 
 _LINE_EVERY = 30.0
@@ -31,7 +30,7 @@ def plain_line(snap: Snapshot) -> str:
 
 def json_line(snap: Snapshot) -> str:
     """A snapshot as one JSON object."""
-    return orjson.dumps({"event": "progress"} | asdict(snap)).decode()
+    return to_json({"at": snap.at, "event": "progress"} | told(snap)).decode()
 
 
 async def show_lines(run: Run, stream: TextIO, form: Callable[[Snapshot], str]) -> None:

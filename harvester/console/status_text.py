@@ -9,6 +9,8 @@ from zoneinfo import ZoneInfo
 
 from harvester.console.layout import INDENT, Row, folded, table
 from harvester.formatting import amount, codes, count, duration, money
+from harvester.money import Balance
+from harvester.rules.spending import reach_text
 from harvester.sanitize import sanitize
 from harvester.status.model import Ahead, FleetRun, FleetStatus, Part, RunStatus, Status
 
@@ -49,6 +51,7 @@ def status_lines(status: Status, width: int | None = None) -> Iterator[str]:
         "Notes": table([*_notes(status, zone)], inner),
         "Failed": table([*_failures(status)], inner),
         "Calls": table([*_calls(status)], inner),
+        "Account": _account(status),
         "Forecast": _forecast(status, zone),
         "Hosts": _hosts(status, zone),
         "Resting tokens": _stops(status, zone),
@@ -113,8 +116,9 @@ def _failures(status: Status) -> Iterator[Row]:
 
 
 def _calls(status: Status) -> Iterator[Row]:
-    yield "charged", f"{status.charged:,}", money(status.charged, status.price).strip(" ()")
-    today = money(status.charged_today, status.price).strip(" ()")
+    price, currency = status.price, status.currency or ""
+    yield "charged", f"{status.charged:,}", money(status.charged, price, currency).strip(" ()")
+    today = money(status.charged_today, price, currency).strip(" ()")
     yield "· today", f"{status.charged_today:,}", today
     doubt = "may have been charged" if status.unanswered else ""
     yield "unanswered", f"{status.unanswered:,}", doubt
@@ -122,12 +126,21 @@ def _calls(status: Status) -> Iterator[Row]:
         yield "not taken", f"{status.closed:,}", "met a connection that had ended"
 
 
+def _account(status: Status) -> Iterator[str]:
+    """What the vendor's balance told."""
+    if status.account is not None:
+        yield status.account.text
+    if status.balance is not None:
+        held = Balance(status.balance, status.currency or "")
+        yield f"when last asked, {reach_text(held, status.price)}"
+
+
 def _forecast(status: Status, zone: ZoneInfo) -> Iterator[str]:
     ahead = status.forecast
     if not ahead.notes:
         yield "nothing is queued"
         return
-    yield _cost(ahead, status.price)
+    yield _cost(ahead, status)
     yield _end(status, zone)
     if ahead.rate is not None and ahead.rate_from is not None:
         yield f"at {_pace(ahead.rate)}, {_FROM[ahead.rate_from]}{_share(ahead)}"
@@ -151,11 +164,11 @@ def _quota(ahead: Ahead, met: int, zone: ZoneInfo) -> str:
     return f"{told}: the next day begins {_local(ahead.starts_at, zone):%a %Y-%m-%d %H:%M}"
 
 
-def _cost(ahead: Ahead, price: Decimal | None) -> str:
+def _cost(ahead: Ahead, status: Status) -> str:
     about = "at least" if ahead.save_share is None else "about"
     return (
         f"{count(ahead.notes, 'note')} left: {about} {count(ahead.calls, 'call')}, "
-        f"{ahead.charged:,} charged{money(ahead.charged, price)}"
+        f"{ahead.charged:,} charged{money(ahead.charged, status.price, status.currency or '')}"
     )
 
 
@@ -198,8 +211,8 @@ def _life(part: Part, zone: ZoneInfo) -> str:
         return "has not run yet"
     seen = _local(part.last_heartbeat, zone)
     if part.alive:
-        share = f", its share is {_pace(part.rate)}" if part.rate else ""
-        return f"alive, heard of at {seen:%H:%M:%S}{share}"
+        pace = f", lately {_pace(part.rate)}" if part.rate else ""
+        return f"alive, heard of at {seen:%H:%M:%S}{pace}"
     return f"not running, last heard of {seen:%Y-%m-%d %H:%M:%S}"
 
 
@@ -265,6 +278,8 @@ def _run_details(run: RunStatus, price: Decimal | None) -> Iterator[str]:
     lost += f", {run.closed:,} not taken" if run.closed else ""
     cost = "" if price is None else f" ({amount(run.charged * price)})"
     yield f"{count(run.calls, 'call')}, {run.charged:,} charged{cost}{lost}"
+    if run.account is not None:
+        yield run.account.text
     if run.bad_lines:
         yield f"{count(run.bad_lines, 'line')} of input named no note and were left out"
     if run.calls:

@@ -6,10 +6,14 @@ import shlex
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
+from harvester.config import RunConfig
 from harvester.formatting import codes, count, duration, money, pace
+from harvester.json_text import told
 from harvester.model import StopReason, Summary
 from harvester.sanitize import sanitize
+from harvester.status.spending_text import spending_text
 
 # Longer than any path or command line that people type, so that nothing to copy is cut.
 _LONGEST = 8192
@@ -62,8 +66,25 @@ def closing_line(summary: Summary, output: Path, command: str) -> str:
     )
 
 
+def summary_told(summary: Summary, config: RunConfig, closing: str) -> dict[str, Any]:
+    """The summary as JSON has it; `closing` is its closing line."""
+    spending = summary.spending
+    price = config.price or (spending.price if spending is not None else None)
+    fields: dict[str, Any] = told(summary)
+    return fields | {
+        "output": config.output,
+        "endpoint": config.endpoint,
+        "simulated": config.simulate,
+        "price": price,
+        "cost": None if price is None else summary.charged * price,
+        "message": closing,
+    }
+
+
 def summary_lines(summary: Summary, output: Path, price: Decimal | None) -> Iterator[str]:
-    """The summary above the closing line."""
+    """The summary above the closing line; without a price that of the balance is taken."""
+    told = summary.spending
+    price, currency = (price or told.price, told.currency) if told is not None else (price, "")
     rate = summary.calls / summary.elapsed if summary.elapsed else 0.0
     yield (
         f"{count(summary.calls, 'call')} in {duration(summary.elapsed)} ({rate:.2f}/s); "
@@ -71,8 +92,10 @@ def summary_lines(summary: Summary, output: Path, price: Decimal | None) -> Iter
     )
     yield (
         f"{count(summary.saved, 'note')} saved to {sanitize(str(output), _LONGEST)}; "
-        f"{count(summary.charged, 'call')} charged{money(summary.charged, price)}"
+        f"{count(summary.charged, 'call')} charged{money(summary.charged, price, currency)}"
     )
+    if told is not None:
+        yield spending_text(told)
     if summary.empty:
         yield (
             f"{count(summary.empty, 'note')} of them with nothing in their data; "

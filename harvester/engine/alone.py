@@ -9,6 +9,7 @@ from harvester.engine.open_output import Environment, OpenOutput, open_output
 from harvester.engine.run import Run
 from harvester.model import StopReason
 from harvester.pace import Throttle
+from harvester.secret import Secret
 
 
 class Alone:
@@ -20,7 +21,7 @@ class Alone:
         """Open OUTPUT; errors as `open_output`'s."""
         return open_output(config, env)
 
-    def throttle(self, config: RunConfig, start: float | None) -> Throttle:
+    def throttle(self, config: RunConfig, start: float | None, _token: Secret[str]) -> Throttle:
         """Returns the throttle of one token, which begins at `start` calls a second, if given."""
         return Throttle(config.top_rate, config.burst, start)
 

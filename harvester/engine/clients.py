@@ -21,6 +21,7 @@ from harvester.engine.state import RunState
 from harvester.ledger.protocol import ANY_MARK
 from harvester.model import StopReason
 from harvester.pace import Throttle
+from harvester.secret import Secret
 from harvester.simulator import SimulatorSettings
 
 # What `run --simulate` meets: a believable night in small, with some answers to repeat.
@@ -164,7 +165,7 @@ class TokenPool:
 
 
 async def open_clients(
-    config: RunConfig, stack: AsyncExitStack, throttle: Callable[[], Throttle]
+    config: RunConfig, stack: AsyncExitStack, throttle: Callable[[Secret[str]], Throttle]
 ) -> list[TokenClient]:
     """A client for each token, through a proxy if there is one; connections are the stack's."""
     path, tokens, proxy = endpoint_path(config.endpoint), config.tokens, config.proxy
@@ -176,7 +177,7 @@ async def open_clients(
         target = Target(config.base_url, path, token, config.accept_cache, proxy)
         fetcher = await stack.enter_async_context(calling(target, config.timeout, rooms))
         name, mark = f"token {number} of {len(tokens)}", mark_of(token.reveal())
-        clients.append(TokenClient(name, fetcher, throttle(), redaction, most, mark))
+        clients.append(TokenClient(name, fetcher, throttle(token), redaction, most, mark))
     return clients
 
 

@@ -156,7 +156,7 @@ class Dispatcher:
             return
         held: list[Job] = []
         try:
-            held = await self._feeder.mark_sent(batch)
+            held = await self._feeder.mark_sent(batch, self._throttle)
         finally:
             self._reserve(len(held) - len(batch))
         for job in held:
@@ -186,6 +186,7 @@ class Dispatcher:
         """Wait until the window allows the call; returns whether it may still be sent then.
 
         None where its connection is not fit any more: a turn is for a call that goes out at once.
+        Where its turn went by meanwhile, it waits for another.
         """
         state, throttle = self._state, self._throttle
         async with self._gate:
@@ -195,6 +196,8 @@ class Dispatcher:
                 if not is_fit():
                     return None
                 delay = throttle.start()
+                if delay is None:
+                    break
                 if not delay:
                     state.mark_sent(job)
                     return True

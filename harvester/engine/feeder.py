@@ -10,6 +10,7 @@ from harvester.engine.recorder import Recorder
 from harvester.engine.state import RunState
 from harvester.errors import HarvesterError, InputError
 from harvester.model import Job, Page, StopReason
+from harvester.pace import Throttle
 
 _LEAST_AHEAD, _MOST_AHEAD = 4, 1000
 
@@ -56,13 +57,21 @@ class Feeder:
         """Whether another job can be taken at once."""
         return not self._claimed.empty()
 
-    async def mark_sent(self, jobs: list[Job]) -> list[Job]:
-        """Record that calls are about to be sent; returns those whose claims still hold."""
-        held = await self._thread.run(self._ledger.mark_sent, jobs, self._lease)
+    async def mark_sent(self, jobs: list[Job], throttle: Throttle) -> list[Job]:
+        """Record that calls are about to be sent; returns those whose claims still hold.
+
+        What there is no turn for yet goes back to the others that wait for one.
+        """
+        turns = throttle.asking()
+        sent = await self._thread.run(self._ledger.mark_sent, jobs, self._lease, turns)
+        if sent.allotted is not None:
+            throttle.allot(sent.allotted)
         self._recorder.touch()
-        for job in set(jobs).difference(held):
+        for job in sent.kept:
+            self.put_back(job)
+        for job in set(jobs).difference(sent.jobs, sent.kept):
             self._state.given_back(job)
-        return held
+        return sent.jobs
 
     async def give_back(self, jobs: list[Job]) -> None:
         """Give jobs back that were not sent."""

@@ -1,7 +1,7 @@
-"""A harvest that hosts share: this one's part of it, its share of the rate, stops that all hear.
+"""A harvest that hosts share: this one's part of it, one rate for all, stops that all hear.
 
-Nothing is ours to start until it is granted, and no longer than the grant lasts; so a host that is
-cut off from the ledger falls silent by itself.
+A call starts at a moment that the ledger gave out as it was recorded; so a host that is cut off
+from the ledger falls silent by itself.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -40,15 +41,15 @@ from harvester.model import StopReason
 from harvester.output.file import OutputFile
 from harvester.output.part import PartMarker, read_part_marker, write_part_marker
 from harvester.output.spool import EmergencySpool
-from harvester.pace import RateShare, Throttle
-from harvester.parsing import Rate
+from harvester.pace import LedgerClock, SharedThrottle, Throttle
 from harvester.rules.day import day_began
-from harvester.rules.shares import reduced
+from harvester.rules.turns import name_of
+from harvester.secret import Secret
 from harvester.sides import Side
 
 if TYPE_CHECKING:
     from harvester.ledger.postgres.ledger import PostgresLedger
-    from harvester.ledger.postgres.membership import Beat, Membership, Told
+    from harvester.ledger.postgres.membership import Beat, Membership, Slowed
 
 T = TypeVar("T")
 # So many seconds a run that is opening, or about to end, waits for a database that is away.
@@ -121,6 +122,7 @@ class FleetSession:
     lease_margin, ahead_seconds = 15.0, 1.0
 
     _part: str
+    _number: int
     _state: RunState
     _pool: TokenPool
     _membership: Membership
@@ -129,13 +131,16 @@ class FleetSession:
     def __init__(self, address: FleetAddress, config: RunConfig) -> None:
         self._address = address
         tokens = [fingerprint(address.harvest, token.reveal()) for token in config.tokens]
-        self._wants = dict.fromkeys(tokens, config.top_rate)
+        self._rates = dict.fromkeys(tokens, name_of(config.top_rate))
+        self._clock = LedgerClock()
         self._clients: dict[str, TokenClient] = {}
         self._ledger: PostgresLedger | None = None
         self._duplicates = 0
         self._outage = OutagePolicy()
         self._outbox: deque[Callable[[], None]] = deque()
+        self._has_news = asyncio.Event()
         self._known_stops: set[str] = set()
+        self._known_slowed: dict[str, int] = {}
         self._members = 1
         self._is_aside = False
 
@@ -151,30 +156,31 @@ class FleetSession:
                 config.output.resolve(),
                 config.limits,
                 lambda: day_began(env.clock(), config.day_timezone),
-                list(self._wants),
+                list(self._rates),
                 Absence(outage.give_up, outage.tell, outage.is_over),
             )
             return self._ledger
 
         return open_part(config, env, self._address.harvest, ledger_of)
 
-    def throttle(self, config: RunConfig, start: float | None) -> Throttle:
-        """Returns the throttle of one token: nothing of its rate is ours until it is granted."""
-        rate = Rate(*reduced(config.top_rate))
-        return Throttle(rate, config.burst, start, RateShare(int(rate.calls)))
+    def throttle(self, config: RunConfig, start: float | None, token: Secret[str]) -> Throttle:
+        """Returns the throttle of one token: its calls start at moments that the ledger gives."""
+        name = fingerprint(self._address.harvest, token.reveal())
+        return SharedThrottle(config.top_rate, start, name, self._clock)
 
     @asynccontextmanager
     async def joined(self, run: Run, number: int) -> AsyncIterator[None]:
-        """Be a member of the fleet, with its first grants, as the run of a number.
+        """Be a member of the fleet as the run of a number.
 
         Raises UsageError where other hosts keep to another rate.
         """
         self._pool, self._state = run.pool, run.state
-        self._clients = dict(zip(self._wants, run.pool, strict=True))
+        self._clients = dict(zip(self._rates, run.pool, strict=True))
         clock = asyncio.get_running_loop().time
         self._membership = open_membership(self._address, self._part, clock)
         try:
             with ThreadPoolExecutor(1, "harvester-fleet") as self._thread:
+                self._number = number
                 await self._join(number)
                 self._outage.watch(run.state)
                 yield
@@ -184,16 +190,22 @@ class FleetSession:
             self._membership.close()
 
     async def _join(self, number: int) -> None:
-        try:
-            await self._do(self._membership.join, number)
-            self._grant(await self._do(self._membership.beat, self._wants))
-        except HarvesterError:
+        beat = await self._do(self._membership.join, number, self._rates)
+        if said := self._other_rate(beat):
             with suppress(HarvesterError):
-                await self._leave()
-            raise
+                await self._do(self._membership.leave)
+            raise UsageError(f"{said}: give the same --rate on all.")
+        self._known_slowed = {token: slowed.times for token, slowed in beat.slowed.items()}
+        self._clock.look(beat.sent, beat.received, beat.now)
 
-    async def _leave(self) -> None:
-        await self._do(self._membership.leave)
+    def _other_rate(self, beat: Beat) -> str:
+        """What to say of another rate that hosts which are alive keep to with one of our tokens."""
+        others = (rate for token, rate in beat.rates.items() if rate != self._rates[token])
+        rate = next(others, None)
+        if rate is None:
+            return ""
+        own = next(iter(self._rates.values()))
+        return f"another host of this harvest calls with the same token at {rate}, not {own}"
 
     async def keep(self) -> None:
         """Beat and listen until cancelled, then leave; tell what was found paid for twice."""
@@ -201,29 +213,29 @@ class FleetSession:
         try:
             while True:
                 await self._turn()
+                await self._pause()
         finally:
-            self._membership.wake()
             # What was heard last may be a stop, which the others have yet to be told of.
-            for last in (self._send, self._leave):
-                with suppress(HarvesterError):
-                    await last()
+            with suppress(HarvesterError):
+                await self._send()
+                await self._do(self._membership.leave)
             self._tell_duplicates()
 
     async def _turn(self) -> None:
         try:
             await self._send()
-            beat = await self._do(self._membership.beat, self._wants)
-            self._heed(beat)
-            pause = _BEAT_EVERY if beat.again_in is None else min(_BEAT_EVERY, beat.again_in)
-            if pause > 0 and not self._outbox:
-                for told in await self._do(self._membership.wait, pause):
-                    self._hear(told)
-        except UsageError as error:
-            self._wait_aside(str(error))
-            await asyncio.sleep(_BEAT_EVERY)
+            # Whoever stood still may come back to a rate that others have agreed on meanwhile.
+            call = self._membership.join if self._is_aside else self._membership.beat
+            args = (self._number, self._rates) if self._is_aside else (self._rates,)
+            self._heed(await self._do(call, *args))
         except HarvesterError:
-            # The ledger's own calls tell of it. Grants end by themselves meanwhile.
-            await asyncio.sleep(_BEAT_EVERY)
+            # The ledger's own calls tell of it, and what cannot be recorded is not sent.
+            return
+
+    async def _pause(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_BEAT_EVERY):
+                await self._has_news.wait()
 
     async def _do(self, call: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
@@ -243,34 +255,31 @@ class FleetSession:
 
     # What the fleet says
 
-    def _wait_aside(self, said: str) -> None:
-        """Tell once that this host has nothing to call with: others joined while it was away."""
-        if not self._is_aside:
-            self._is_aside = True
-            self._emit("fleet", f"nothing is sent from here: {said}")
-
-    def _grant(self, beat: Beat) -> None:
-        for token, client in self._clients.items():
-            client.throttle.grant(beat.grants.get(token, 0), beat.valid_until)
-
     def _heed(self, beat: Beat) -> None:
-        self._grant(beat)
-        self._is_aside = False
+        self._clock.look(beat.sent, beat.received, beat.now)
         for token, (reason, detail) in beat.stops.items():
             self._stop(token, StopReason(reason), detail)
+        for token, slowed in beat.slowed.items():
+            self._slow_down(token, slowed)
+        said = self._other_rate(beat)
+        if said and not self._is_aside:
+            self._emit("fleet", f"nothing is sent from here: {said}")
+        self._is_aside = bool(said)
         if beat.members != self._members:
             self._members = beat.members
             shared = f"{beat.members} hosts share this harvest"
             self._emit("fleet", shared if beat.members > 1 else "this host is alone now")
+            for client in self._clients.values():
+                client.throttle.share_with(beat.members)
 
-    def _hear(self, told: Told) -> None:
-        if told.kind == "stop":
-            self._stop(told.token, StopReason(told.reason), told.detail)
-        elif told.kind == "slow down" and told.token in self._clients:
-            throttle = self._clients[told.token].throttle
-            if throttle.slow_down(told.wait, _TOLD_AGO):
-                text = f"rate limit, met by another host: {throttle.per_second:.3g} calls/s here"
-                self._emit("slow down", text)
+    def _slow_down(self, token: str, slowed: Slowed) -> None:
+        """Heed what another host was told: the pace is that of all."""
+        is_known = slowed.times == self._known_slowed.get(token, 0)
+        self._known_slowed[token] = slowed.times
+        throttle = self._clients[token].throttle
+        if not is_known and not slowed.by_us and throttle.slow_down(slowed.wait, _TOLD_AGO):
+            text = f"rate limit, met by another host: {throttle.per_second:.3g} calls/s here"
+            self._emit("slow down", text)
 
     def _stop(self, stopped: str, reason: StopReason, detail: str) -> None:
         """Heed a stop of one token, or of all where none is named."""
@@ -288,22 +297,24 @@ class FleetSession:
         token = self._token_of(client)
         if token not in self._known_stops:
             self._known_stops.add(token)
-            self._say(lambda: self._membership.tell_stop(token, reason.value, detail))
+            self._say(partial(self._membership.tell_stop, token, reason.value, detail))
 
     def slowed_down(self, client: str, wait: float | None) -> None:
         """See `Coordinator.slowed_down`."""
         token = self._token_of(client)
-        self._say(lambda: self._membership.tell_slow_down(token, wait))
+        rest = self._clients[token].throttle.paused_for
+        self._say(partial(self._membership.tell_slow_down, token, rest, wait))
 
     def _token_of(self, name: str) -> str:
         return next((t for t, client in self._clients.items() if client.name == name), "")
 
     def _say(self, message: Callable[[], None]) -> None:
         self._outbox.append(message)
-        self._membership.wake()
+        self._has_news.set()
 
     async def _send(self) -> None:
         """Tell what is to be told; what fails is told again."""
+        self._has_news.clear()
         while self._outbox:
             await self._do(self._outbox[0])
             self._outbox.popleft()

@@ -13,6 +13,7 @@ from typing import BinaryIO
 from msgspec import Struct
 from msgspec.structs import replace
 
+from harvester.api.account import AccountPages
 from harvester.config import RunConfig
 from harvester.descriptors import few_descriptors
 from harvester.disk import boot_id
@@ -27,7 +28,7 @@ from harvester.engine.open_output import (
     begin,
     identity_of,
 )
-from harvester.engine.ports import Event, Notice, Observer, Ports, RunBegan, RunEnded
+from harvester.engine.ports import Event, Notice, Observer, Ports, RunBegan, RunEnded, Teller
 from harvester.engine.run import QUEUE_LOST, PriorState, Run
 from harvester.errors import HarvesterError, LocalIOError, OutputLockedError
 from harvester.halt import Halt
@@ -194,10 +195,18 @@ async def _assembled(
         random.random,
         coordinator,
         given.observers,
+        _tellers(config),
     )
     run = Run(ports, clients, prior)
     await stack.enter_async_context(coordinator.joined(run, number))
     return run
+
+
+def _tellers(config: RunConfig) -> tuple[Teller, ...]:
+    """Whom to ask for the balance; of a fleet's hosts each would see what the others spend."""
+    if config.simulate or config.no_account or config.fleet is not None:
+        return ()
+    return tuple(AccountPages(config.base_url, each, config.proxy) for each in config.tokens)
 
 
 def start_rate(config: RunConfig, ledger: Ledger) -> float | None:

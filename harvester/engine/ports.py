@@ -10,6 +10,7 @@ from msgspec import Struct
 from harvester.config import RunConfig
 from harvester.ledger.protocol import Checkpoint, Ledger
 from harvester.model import Answer, BadLine, Page, Start, StopReason, Summary
+from harvester.money import Word
 from harvester.threads import Runner
 
 
@@ -41,6 +42,13 @@ class Sink(Protocol):
 
     async def save(self, lines: Sequence[bytes]) -> bool:
         """Keep more lines beside OUTPUT, since it takes none; gives whether that was possible."""
+
+
+class Teller(Protocol):
+    """Tells the balance of an account."""
+
+    async def balance(self, seconds: float) -> Word:
+        """Ask for the balance, for so many seconds at most; never raises for what came of it."""
 
 
 class RunBegan(Struct, frozen=True):
@@ -130,7 +138,8 @@ class Coordinator(Protocol):
 class Ports(Struct, frozen=True):
     """All that one run is given; `ledger` is called on `thread`, so that it blocks no event loop.
 
-    `clock` is Unix seconds, `jitter` even numbers from 0 up to 1.
+    `clock` is Unix seconds, `jitter` even numbers from 0 up to 1. `tellers` are one for each
+    token, or none where the vendor is not to be asked.
     """
 
     config: RunConfig
@@ -142,3 +151,4 @@ class Ports(Struct, frozen=True):
     jitter: Callable[[], float]
     coordinator: Coordinator
     observers: tuple[Observer, ...] = ()
+    tellers: tuple[Teller, ...] = ()

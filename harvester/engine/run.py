@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from harvester.api.endpoints import DEPRECATED, endpoint_advice
 from harvester.engine.answers import AnswerHandler
+from harvester.engine.audit import Audit
 from harvester.engine.clients import TokenClient, TokenPool
 from harvester.engine.dispatcher import Dispatcher
 from harvester.engine.feeder import Feeder
@@ -74,7 +76,9 @@ class Run:
         self._dispatchers = [
             Dispatcher(client, ports, state, self._feeder, answers) for client in clients
         ]
+        self._audit = Audit(ports, state)
         self._calls: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
 
     def stop(self, reason: StopReason) -> None:
         """Send nothing new; await and save what is in flight."""
@@ -83,14 +87,17 @@ class Run:
     def abort(self) -> None:
         """Do not even await what is in flight: those calls are recorded as unanswered."""
         self.state.abort()
-        if self._calls is not None:
-            self._calls.cancel()
+        for task in (self._calls, self._ending):
+            if task is not None:
+                task.cancel()
 
     async def run(self) -> Summary:
         """Harvest until done or stopped."""
         began = asyncio.get_running_loop().time()
         await self._begin()
         async with asyncio.TaskGroup() as group:
+            # Ahead of the calls, so that none of them shows in it.
+            self._audit.begin(group)
             recording = group.create_task(self._recorder.run())
             background = (
                 self._recorder.settle_often(),
@@ -107,7 +114,11 @@ class Run:
                 task.cancel()
             await self._remember_starts()
             await self._recorder.settle()
-        self.summary = await self._summary(asyncio.get_running_loop().time() - began)
+            # Whatever becomes of what follows, this is how it ended.
+            self.summary = await self._summary(asyncio.get_running_loop().time() - began)
+            self._ending = group.create_task(self._audit.end(group))
+            await asyncio.wait([self._ending])
+        self.summary = replace(self.summary, spending=self._audit.spending)
         return self.summary
 
     async def _begin(self) -> None:

@@ -149,6 +149,11 @@ class RunState:
             self._hurried.set()
         self._stopping.set()
 
+    @property
+    def is_hurried(self) -> bool:
+        """Whether somebody waits for the end."""
+        return self._hurried.is_set()
+
     def abort(self) -> None:
         """Say that not even what is in flight is awaited."""
         self.is_aborted = True

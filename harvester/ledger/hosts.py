@@ -30,9 +30,11 @@ FROM run LEFT JOIN (
     SELECT run, (max(minute) + 1) * 60000 AS seen FROM activity GROUP BY run
 ) AS last ON last.run = run.id GROUP BY part
 """
-_SHARES = """
-SELECT run.part, sum(share.calls / rate_period) FROM share JOIN run ON run.id = share.run
-WHERE alive_until > now_ms() GROUP BY run.part
+# Of the last whole minute and what has gone of this one.
+_RATES = """
+SELECT run.part, sum(calls) / (60 + now_ms() % 60000 / 1000.0)
+FROM activity JOIN run ON run.id = activity.run JOIN member ON member.run = run.id
+WHERE minute >= now_ms() / 60000 - 1 AND alive_until > now_ms() GROUP BY run.part
 """
 _RUNS = """
 SELECT run.id, run.session, uuid, host, path,
@@ -46,8 +48,8 @@ class HostRow(Struct, frozen=True):
     """One host's part as the ledger knows it; `part` is its UUID, times are Unix seconds.
 
     `length` is in bytes; `notes` are those whose current line is in it, `duplicates` its lines paid
-    for though their notes were done. `rate` are the calls a second granted to it now. `seen_at` is
-    its last heartbeat, or the last sign of a run that is over.
+    for though their notes were done. `rate` are the calls a second that it made lately. `seen_at`
+    is its last heartbeat, or the last sign of a run that is over.
     """
 
     part: str
@@ -109,7 +111,7 @@ class Hosts:
         calls = {part: (all_calls, paid) for part, all_calls, paid in self._db.execute(_CALLS)}
         runs = {part: (many, seen) for part, many, seen in self._db.execute(_LAST_RUNS)}
         members = {part: (alive, beat) for part, alive, beat in self._db.execute(_MEMBERS)}
-        rates = dict(self._pairs(_SHARES))
+        rates = dict(self._pairs(_RATES))
         found = []
         for number, uuid, host, path, length in self._db.execute(
             "SELECT id, uuid, host, path, length FROM part ORDER BY id"

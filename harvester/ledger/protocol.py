@@ -10,6 +10,8 @@ from msgspec import Struct, field
 
 from harvester.halt import Look
 from harvester.model import Counts, Job, Outcome, State
+from harvester.money import Balances
+from harvester.rules.turns import Allotted, Turns
 
 # Under this mark stand starts that any token may have made: they count for those with none known.
 ANY_MARK = ""
@@ -47,6 +49,18 @@ class Claimed(Struct, frozen=True):
     jobs: list[Job] = field(default_factory=list)
     next_due: float | None = None
     limit: str | None = None
+
+
+class Sent(Struct, frozen=True):
+    """Which `jobs` may be sent.
+
+    Where turns were asked for, `allotted` holds one for each of them; for those `kept`, which stay
+    claimed, there was none left.
+    """
+
+    jobs: list[Job] = field(default_factory=list)
+    kept: list[Job] = field(default_factory=list)
+    allotted: Allotted | None = None
 
 
 class FoundLine(Struct, frozen=True):
@@ -152,6 +166,12 @@ class Ledger(Protocol):
     def remember_start_rate(self, per_second: float) -> None:
         """Keep the pace to begin the next run with."""
 
+    def balances(self) -> list[Balances]:
+        """What the vendor told of the balance around the latest runs, those first."""
+
+    def keep_balances(self, balances: Balances) -> None:
+        """Keep what the vendor told of the balance around this run."""
+
     def finish_run(self, reason: str, exit_code: int, bad_lines: int = 0) -> None:
         """Write down why the run ended, and how many lines of its input it left out."""
 
@@ -186,10 +206,11 @@ class Ledger(Protocol):
     def renew(self, jobs: Sequence[Job], lease: float) -> None:
         """Hold claimed jobs for `lease` seconds from now, where the claim still holds."""
 
-    def mark_sent(self, jobs: Sequence[Job], lease: float) -> list[Job]:
+    def mark_sent(self, jobs: Sequence[Job], lease: float, turns: Turns | None = None) -> Sent:
         """Record that calls for these jobs are about to be sent, and renew their leases.
 
-        Gives the jobs whose claim still holds; the others must not be sent.
+        Gives the jobs whose claim still holds; the others must not be sent. With `turns`, no more
+        than there are moments for.
         """
 
     def record(

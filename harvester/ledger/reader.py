@@ -18,6 +18,7 @@ from harvester.ledger.keys import from_key, to_key
 from harvester.ledger.protocol import Checkpoint
 from harvester.ledger.schema import IS_CHARGED, IS_EMPTY, LOST, NEWEST, NOT_TAKEN
 from harvester.model import Counts, State
+from harvester.money import Balances, read_balances
 from harvester.sides import Side
 
 # OUTPUT's moments are cut to the millisecond, the ledger's are rounded.
@@ -47,6 +48,7 @@ class RunRow(Struct, frozen=True):
     seen_at: float = 0.0
     bad_lines: int = 0
     closed: int = 0
+    balances: Balances = Balances()
 
 
 class FailedGroup(Struct, frozen=True):
@@ -225,10 +227,13 @@ class LedgerReader:
                 max(started, finished or seen.get(run, 0)) / 1000,
                 bad_lines,
                 codes.get(run, {}).get(NOT_TAKEN, 0),
+                read_balances(balances),
             )
-            for run, started, finished, reason, code, rate, cap, bad_lines in self._db.execute(
-                "SELECT id, started_at, finished_at, reason, exit_code, rate, daily_cap, bad_lines"
-                " FROM run ORDER BY id"
+            for run, started, finished, reason, code, rate, cap, bad_lines, balances in (
+                self._db.execute(
+                    "SELECT id, started_at, finished_at, reason, exit_code, rate, daily_cap,"
+                    " bad_lines, balances FROM run ORDER BY id"
+                )
             )
         ]
 

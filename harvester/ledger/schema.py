@@ -116,8 +116,12 @@ _MIGRATIONS = (
         AND EXISTS (SELECT 1 FROM meta WHERE key = 'rebuilding');
     """,
     f"CREATE INDEX job_empty ON job (seq) WHERE {IS_EMPTY};",
+    # What the vendor told of the balance around the run: the JSON of money.py's `Balances`.
+    "ALTER TABLE run ADD COLUMN balances TEXT;",
 )
 NEWEST = len(_MIGRATIONS)
+# More runs than these are not looked through for the price of a call.
+BALANCES = "SELECT balances FROM run WHERE balances IS NOT NULL ORDER BY id DESC LIMIT 100"
 
 
 def code_of(outcome: Outcome) -> int:

@@ -22,9 +22,11 @@ from harvester.ledger.protocol import (
     FoundLine,
     Identity,
     RunRequest,
+    Sent,
     StartedRun,
 )
 from harvester.ledger.schema import (
+    BALANCES,
     DAY_MS,
     IS_CHARGED,
     IS_EMPTY,
@@ -35,7 +37,9 @@ from harvester.ledger.schema import (
     migrate,
 )
 from harvester.model import Counts, Job, Outcome, State
+from harvester.money import Balances, read_balances
 from harvester.rules.latency import bucket_of
+from harvester.rules.turns import Turns
 
 Connection = sqlite3.Connection
 # A reader such as `status` may hold the file for a moment; nobody holds it this long.
@@ -359,6 +363,17 @@ class SqliteLedger:
         with self._transaction() as db:
             db.execute("INSERT OR REPLACE INTO meta VALUES ('borne', ?)", (per_second,))
 
+    def balances(self) -> list[Balances]:
+        """See `Ledger.balances`."""
+        with self._errors():
+            return [read_balances(text) for (text,) in self._db.execute(BALANCES)]
+
+    def keep_balances(self, balances: Balances) -> None:
+        """See `Ledger.keep_balances`."""
+        with self._transaction() as db:
+            values = balances.as_text(), self._run
+            db.execute("UPDATE run SET balances = ? WHERE id = ?", values)
+
     def finish_run(self, reason: str, exit_code: int, bad_lines: int = 0) -> None:
         """See `Ledger.finish_run`."""
         with self._transaction() as db:
@@ -537,7 +552,7 @@ class SqliteLedger:
         with self._transaction():
             self._extend(jobs, self._now(), lease)
 
-    def mark_sent(self, jobs: Sequence[Job], lease: float) -> list[Job]:
+    def mark_sent(self, jobs: Sequence[Job], lease: float, turns: Turns | None = None) -> Sent:  # noqa: ARG002 - all are ours
         """See `Ledger.mark_sent`."""
         now = self._now()
         until = now + round(lease * 1000)
@@ -547,7 +562,7 @@ class SqliteLedger:
                 "UPDATE claim SET sent_at = ?, until = ? WHERE seq = ?",
                 ((now, until, job.seq) for job in held),
             )
-        return held
+        return Sent(held)
 
     def _held(self, jobs: Sequence[Job]) -> list[Job]:
         seqs = json.dumps([job.seq for job in jobs])

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import cast
 
-import orjson
 from msgspec.structs import asdict
 
 from harvester.engine.ports import (
@@ -21,6 +20,7 @@ from harvester.engine.ports import (
     Stopping,
 )
 from harvester.formatting import codes, iso_utc
+from harvester.json_text import camel, to_json
 from harvester.model import Summary
 from harvester.sanitize import sanitize
 
@@ -34,21 +34,6 @@ _KINDS = {
     Stopping: "stopping",
     RunEnded: "end",
 }
-# What the log tells of a summary, in this order.
-_OF_SUMMARY = (
-    *("reason", "detail", "exit_code", "done", "queued", "waiting", "rejected", "exhausted"),
-    *(
-        "saved",
-        "empty",
-        "charged",
-        "unanswered",
-        "closed",
-        "calls",
-        "by_code",
-        "bad_lines",
-        "elapsed",
-    ),
-)
 
 
 def as_text(event: Event) -> str:
@@ -92,27 +77,21 @@ def as_json(event: Event, run_id: str, at: float) -> bytes:
     """An event as one JSON object with fixed names; `at` is Unix seconds."""
     match event:
         case RunEnded():
-            fields = {name: getattr(event.summary, name) for name in _OF_SUMMARY}
+            fields = asdict(event.summary)
         case LineLeftOut():
             fields = asdict(event.bad)
         case _:
             fields = asdict(event)
-    told = {_camel(name): _fit(name, value) for name, value in fields.items()}
-    return orjson.dumps(
-        {"at": iso_utc(at), "run": run_id, "event": _KINDS[type(event)]} | told, default=dict
-    )
-
-
-def _camel(name: str) -> str:
-    first, *others = name.split("_")
-    return first + "".join(word.title() for word in others)
+    told = {camel(name): _fit(name, value) for name, value in fields.items()}
+    begin = {"at": at, "run": run_id, "event": _KINDS[type(event)]}
+    return to_json({key: value for key, value in begin.items() if value != ""} | told)
 
 
 def _fit(name: str, value: object) -> object:
-    """A value fit to be written."""
+    """A text no longer than is fit to be kept."""
     if isinstance(value, str):
         return sanitize(value, _LONGEST_PATH if name in {"output", "file"} else _LONGEST)
-    return round(value, 6) if isinstance(value, float) else value
+    return value
 
 
 class EventFormatter(logging.Formatter):

@@ -15,8 +15,12 @@ _RATE_SECONDS = 30.0
 
 
 class Snapshot(Struct, frozen=True):
-    """A run at a moment: counts of jobs and calls, calls a second, seconds left (None unknown)."""
+    """A run at a moment: counts of jobs and calls, calls a second, seconds left (None unknown).
 
+    `at` is Unix seconds.
+    """
+
+    at: float
     done: int
     total: int
     failed: int
@@ -50,6 +54,7 @@ class ProgressSampler:
         elapsed = now - began
         speed = (state.settled - before) / elapsed if elapsed else 0.0
         return Snapshot(
+            time.time(),
             done=state.done,
             total=state.total,
             failed=state.failed,

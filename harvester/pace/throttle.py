@@ -7,44 +7,33 @@ from collections.abc import Sequence
 
 from aiolimiter import AsyncLimiter
 
-from harvester.pace.rate_share import RateShare
 from harvester.pace.window import Window
 from harvester.parsing import Rate
 from harvester.rules.adaptive_rate import AdaptiveRate
+from harvester.rules.turns import Allotted, Turns
 
 # A wake-up that comes late by up to this many seconds is caught up with; without it, buckets of
 # one lose 6 % at 50/s and 34 % at 1000/s (measured over 20 s).
 _CATCH_UP = 0.02
 # The limiter is made anew when the rate has moved by this share.
 _STEP = 0.01
-# The calls of several hosts reach the server with more jitter (seconds) than those of one.
-_SHARED_MARGIN = 0.06
 
 
 class Throttle:
     """The pace of one token; one task takes the turns, so none is given twice.
 
-    With `start`, in calls a second, it begins there and finds out what the server bears. With a
-    `share` the rate is that of a fleet, in as few calls as can be said, and nothing is ours until
-    it is granted.
+    With `start`, in calls a second, it begins there and finds out what the server bears.
     """
 
-    def __init__(
-        self,
-        rate: Rate,
-        burst: int = 1,
-        start: float | None = None,
-        share: RateShare | None = None,
-    ) -> None:
+    def __init__(self, rate: Rate, burst: int = 1, start: float | None = None) -> None:
         self._adaptive = AdaptiveRate(rate.per_second, start)
         self._burst = burst
-        self._share = RateShare.whole() if share is None else share
-        self._window = Window(rate, burst) if share is None else Window(rate, 1, _SHARED_MARGIN)
+        self._window = Window(rate, burst)
         self._asked = rate.per_second
-        # Until anything is granted, as if it were one call a period.
-        self._per_second = self._adaptive.at(0.0) * (self._share.part or 1 / rate.calls)
+        self._per_second = self._adaptive.at(0.0)
         self._limiter = self._spread(self._per_second)
         self._open_at = 0.0
+        self._hosts = 1
 
     def _spread(self, per_second: float) -> AsyncLimiter:
         size = max(float(self._burst), 1 + _CATCH_UP * per_second)
@@ -53,13 +42,22 @@ class Throttle:
     @property
     def is_paused(self) -> bool:
         """Whether all calls are paused now."""
-        now = asyncio.get_running_loop().time()
-        return now < self._open_at or not self._share.is_held(now)
+        return self.paused_for > 0
+
+    @property
+    def paused_for(self) -> float:
+        """For how many seconds from now all calls are paused."""
+        return max(0.0, self._open_at - asyncio.get_running_loop().time())
+
+    @property
+    def _at_now(self) -> float:
+        """What all hosts may call together now, in calls a second."""
+        return self._adaptive.at(asyncio.get_running_loop().time())
 
     @property
     def per_second(self) -> float:
         """The pace now, in calls a second."""
-        return self._adaptive.at(asyncio.get_running_loop().time()) * self._share.part
+        return self._at_now / self._hosts
 
     @property
     def sustained_rate(self) -> float | None:
@@ -80,11 +78,6 @@ class Throttle:
         if ages:
             self._window.restore(ages, asyncio.get_running_loop().time())
 
-    def grant(self, calls: int, until: float) -> None:
-        """Let so many calls a period of a shared rate be ours until a moment in loop seconds."""
-        self._share.set(calls, until)
-        self._window.allow(calls)
-
     async def turn(self) -> None:
         """Wait for a turn to call."""
         await self._pass_gate()
@@ -99,7 +92,14 @@ class Throttle:
         await self._limiter.acquire()
         return True
 
-    def start(self) -> float:
+    def asking(self) -> Turns | None:
+        """Returns what to ask the ledger for, for each call of a batch; alone, nothing."""
+        return None
+
+    def allot(self, allotted: Allotted) -> None:
+        """Take over what the ledger gave."""
+
+    def start(self) -> float | None:
         """Start one more call if the window allows it; else gives the seconds until it may."""
         now = asyncio.get_running_loop().time()
         delay = self._window.delay(now)
@@ -107,6 +107,10 @@ class Throttle:
             self._window.add(now)
             self._adaptive.start(now)
         return delay
+
+    def share_with(self, hosts: int) -> None:
+        """Take note how many hosts call with this token, this one included."""
+        self._hosts = hosts
 
     def pause(self, seconds: float) -> None:
         """Pause all calls for at least so long from now."""
@@ -122,7 +126,7 @@ class Throttle:
         Gives whether that is news: one burst of 302s is one refusal.
         """
         now = asyncio.get_running_loop().time()
-        is_news = self._adaptive.refuse(now, now - elapsed, self._share.part or 1.0)
+        is_news = self._adaptive.refuse(now, now - elapsed, 1 / self._hosts)
         if retry_after is not None:
             self.pause(retry_after)
         elif is_news:
@@ -130,17 +134,14 @@ class Throttle:
         return is_news
 
     async def _pass_gate(self) -> None:
-        loop = asyncio.get_running_loop()
-        while (delay := self._open_at - loop.time()) > 0:  # noqa: ASYNC110 - the same
+        while delay := self.paused_for:  # noqa: ASYNC110 - a clock tells when it opens
             await asyncio.sleep(delay)
-        await self._share.wait()
 
     async def _follow_rate(self) -> None:
         """Make the limiter anew when the rate has moved, with its bucket full as it was."""
         per_second = self.per_second
-        asked = self._asked * self._share.part
         if abs(per_second - self._per_second) > _STEP * self._per_second or (
-            per_second != self._per_second and per_second == asked
+            per_second != self._per_second and per_second == self._asked
         ):
             self._per_second = per_second
             self._limiter = self._spread(per_second)

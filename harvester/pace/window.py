@@ -11,7 +11,6 @@ from harvester.parsing import Rate
 _MOST_ENTRIES = 4096
 # Calls reach the server with some jitter (seconds), so the window here is that much longer.
 _MARGIN = 0.005
-_NEVER = float("inf")
 
 
 class Window:
@@ -37,16 +36,10 @@ class Window:
         """Take note of calls that started so many seconds ago, before this window was there."""
         self._starts.extend(now - max(0.0, age) for age in sorted(ages, reverse=True))
 
-    def allow(self, calls: int) -> None:
-        """From here on let so many calls start in a window, at most those it was made for."""
-        self._allowed = calls
-
     def delay(self, now: float) -> float:
         """Seconds until one more call may start."""
         if len(self._starts) < self._allowed:
             return 0.0
-        if not self._allowed:
-            return _NEVER
         return max(0.0, self._starts[-self._allowed] + self._length - now)
 
     def add(self, now: float) -> None:

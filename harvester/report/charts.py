@@ -159,7 +159,7 @@ def _attempts(data: ReportData) -> Figure:
 
 
 def _spend(data: ReportData) -> Figure:
-    price, days, calls = data.query.price, list(data.charged), list(data.charged.values())
+    price, days, calls = data.status.price, list(data.charged), list(data.charged.values())
     if not days:
         return _figure(())
     per_call = "%{customdata:,} calls"

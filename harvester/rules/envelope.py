@@ -7,7 +7,6 @@ import re
 from codecs import BOM_UTF8
 
 import msgspec
-import orjson
 from msgspec import Struct
 
 # Line ends between tokens; within strings JSON allows none.
@@ -56,6 +55,7 @@ class _Members(msgspec.Struct):
 
 
 _READ_MEMBERS = msgspec.json.Decoder(_Members).decode
+_READ_NOTHING = msgspec.json.Decoder(msgspec.Raw).decode
 _Refusal = (ValueError, RecursionError)  # msgspec's own is a ValueError
 
 
@@ -78,27 +78,23 @@ def is_empty(data: bytes) -> bool:
 
 
 def is_json(text: bytes) -> bool:
-    """Whether a text is JSON to the letter, in UTF-8: NaN, which Python reads, is not."""
-    try:
-        _check_for_python(text)
-        orjson.loads(text)
-    except ValueError:
-        # It refuses lone surrogates, and what looked like too long a number may be none.
-        return _is_read_by_python(text)
-    return True
+    """Whether a text is JSON to the letter, in UTF-8: NaN, which Python reads, is not.
 
-
-def _is_read_by_python(text: bytes) -> bool:
+    An editor may have put a byte order mark before it. Nothing is made of it, as that would be many
+    times as long.
+    """
+    text = text.removeprefix(BOM_UTF8)
+    shown = text.replace(b"\\ud", b"\\ue").replace(b"\\uD", b"\\uE")
     try:
-        text.decode()
-        json.loads(text, parse_constant=_refuse)
+        _READ_NOTHING(shown)
+        try:
+            _check_for_python(text)
+        except ValueError:
+            # What looks like too long a number may be none.
+            json.loads(text.decode())
     except _Refusal:
         return False
     return True
-
-
-def _refuse(constant: str) -> object:
-    raise ValueError(constant)
 
 
 def _read_strictly(body: bytes) -> Envelope:

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import Decimal
 
+from msgspec import Struct
 from msgspec.structs import astuple, replace
 
-from harvester.money import Agreement, Balance, Balances, Counted, Spending, Untold
+from harvester.formatting import count
+from harvester.money import Agreement, Balance, Balances, Counted, Spending
 
 # As prices are: of two decimals; those below a few cents may be finer.
 _DECIMALS, _MOST_DECIMALS, _HALF, _SMALL = 2, 4, 5, Decimal("0.05")
@@ -19,7 +21,7 @@ _DECIMALS, _MOST_DECIMALS, _HALF, _SMALL = 2, 4, 5, Decimal("0.05")
 _TELLING = 20
 # More prices than these are not tried.
 _MOST_TRIED = 1000
-_FIT = frozenset({Agreement.SAME, Agreement.MORE})
+_FIT = frozenset({Agreement.SAME, Agreement.MORE, Agreement.FEWER})
 
 
 def spending(balances: Balances, counted: Counted, known: Decimal | None = None) -> Spending:
@@ -104,7 +106,9 @@ def _decimals(price: Decimal) -> int:
 
 def is_settled(told: Spending, earlier: Spending | None, known: Decimal | None) -> bool:
     """Whether the balance need not be asked for again: it shows all calls, and has come to rest."""
-    if isinstance(told.balances.after, Untold) or told.agreement not in _FIT:
+    explained = told.balances.early + told.counted.doubtful
+    fewer = -(told.difference or 0) if told.agreement is Agreement.FEWER else 0
+    if told.agreement not in _FIT or fewer > explained:
         return False
     is_sure = bool(known) or told.counted.charged >= _TELLING or not told.counted.charged
     if told.agreement is Agreement.SAME and not told.counted.unanswered and is_sure:
@@ -115,6 +119,32 @@ def is_settled(told: Spending, earlier: Spending | None, known: Decimal | None) 
 def calls_left(balance: Balance, price: Decimal | None) -> int | None:
     """How many charged calls a balance reaches for, None without a price."""
     return None if not price else max(0, int(balance.amount / price))
+
+
+def reach_text(balance: Balance, price: Decimal | None) -> str:
+    """How far a balance reaches, in words."""
+    calls = calls_left(balance, price)
+    if calls is None or price is None:
+        return f"the balance is {balance}"
+    reach = f"reaches for about {count(calls, 'call')} at {price.normalize():f} each"
+    return f"the balance of {balance} {reach}"
+
+
+class LastKnown(Struct, frozen=True):
+    """What earlier runs left: the price that was learnt last, and the last balance."""
+
+    price: Decimal | None = None
+    balance: Balance | None = None
+
+
+def last_known(runs: Iterable[Balances]) -> LastKnown:
+    """Returns what runs, the latest first, know by now."""
+    runs = [*runs]
+    words = (word for run in runs for word in (run.after, run.before))
+    return LastKnown(
+        next((run.price for run in runs if run.price), None),
+        next((word for word in words if isinstance(word, Balance)), None),
+    )
 
 
 def in_all(runs: Iterable[Spending]) -> Spending | None:
@@ -147,5 +177,5 @@ def without_gaps(runs: list[Balances]) -> list[Balances]:
     following = [*runs[1:], Balances()]
     return [
         run if run.after is not None or run.before is None else replace(run, after=later.before)
-        for run, later in zip(runs, following, strict=True)
+        for run, later in zip(runs, following, strict=False)
     ]

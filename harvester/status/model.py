@@ -1,24 +1,16 @@
 """What a ledger holds, as data.
 
 All moments are Unix seconds, rates calls a second, latencies and durations seconds; None is not
-known. The names of the fields are those of `status --json`, in Python's spelling.
+known. The names of the fields are the keys of `status --json`, in Python's spelling.
 """
 
 from __future__ import annotations
 
-import re
 from decimal import Decimal
-from typing import Any
 
-import msgspec
 from msgspec import Struct
 
-from harvester.formatting import iso_utc
 from harvester.rules.forecast import Source
-
-# Exact, and a number all the same.
-_encode = msgspec.json.Encoder(decimal_format="number").encode
-_MOMENT = re.compile(r"at|\w+At|asOf|nextDue|lastHeartbeat")
 
 
 class Failure(Struct, frozen=True):
@@ -38,7 +30,7 @@ class Left(Struct, frozen=True):
     days: float | None
 
 
-class Ahead(Struct, frozen=True, rename="camel"):
+class Ahead(Struct, frozen=True):
     """The forecast: what is left, and until when, were calls to go on from now or `starts_at`."""
 
     notes: int
@@ -57,7 +49,23 @@ class Ahead(Struct, frozen=True, rename="camel"):
     ends_at: float | None
 
 
-class RunStatus(Struct, frozen=True, rename="camel"):
+class AccountStatus(Struct, frozen=True):
+    """What the vendor's balance told of a run, or of all: money is exact, `difference` in calls.
+
+    `agreement` is the word of money.py's `Agreement`, `text` the same in a sentence.
+    """
+
+    before: Decimal | None
+    after: Decimal | None
+    currency: str | None
+    spent: Decimal | None
+    price: Decimal | None
+    agreement: str
+    difference: int | None
+    text: str
+
+
+class RunStatus(Struct, frozen=True):
     """A run: `state` is finished, running, killed, or unknown where one of the last two."""
 
     started_at: float
@@ -77,9 +85,10 @@ class RunStatus(Struct, frozen=True, rename="camel"):
     daily_cap: int | None
     median_seconds: float | None
     p95_seconds: float | None
+    account: AccountStatus | None
 
 
-class FleetRun(RunStatus, frozen=True, rename="camel"):
+class FleetRun(RunStatus, frozen=True):
     """A run of one host of a fleet; those of one session went on at the same time."""
 
     host: str
@@ -88,8 +97,8 @@ class FleetRun(RunStatus, frozen=True, rename="camel"):
     session: int
 
 
-class Part(Struct, frozen=True, rename="camel"):
-    """A host's part of a fleet's OUTPUT; `rate` is the host's share of it now."""
+class Part(Struct, frozen=True):
+    """A host's part of a fleet's OUTPUT; `rate` is what it made lately, in calls a second."""
 
     part: str
     host: str
@@ -106,7 +115,7 @@ class Part(Struct, frozen=True, rename="camel"):
     bytes: int
 
 
-class Duplicate(Struct, frozen=True, rename="camel"):
+class Duplicate(Struct, frozen=True):
     """A line that was paid for though its note was done."""
 
     note_id: str
@@ -124,7 +133,7 @@ class Stop(Struct, frozen=True):
     at: float
 
 
-class Status(Struct, frozen=True, rename="camel"):
+class Status(Struct, frozen=True):
     """What there is to tell of a ledger at one moment, `as_of`."""
 
     done: int
@@ -141,8 +150,12 @@ class Status(Struct, frozen=True, rename="camel"):
     charged: int
     charged_today: int
     price: Decimal | None
+    currency: str | None
     cost: Decimal | None
     cost_today: Decimal | None
+    balance: Decimal | None
+    calls_left: int | None
+    account: AccountStatus | None
     endpoint: str | None
     simulated: bool
     as_of: float
@@ -152,26 +165,9 @@ class Status(Struct, frozen=True, rename="camel"):
     runs: list[RunStatus] | list[FleetRun]
 
 
-class FleetStatus(Status, frozen=True, rename="camel"):
+class FleetStatus(Status, frozen=True):
     """What there is to tell of a fleet's ledger."""
 
     parts: list[Part]
     duplicates: list[Duplicate]
     stops: list[Stop]
-
-
-def to_json(status: Status) -> bytes:
-    """Returns all of it as the README shows it, moments as ISO 8601 in UTC."""
-    told = _with_dates(msgspec.to_builtins(status, builtin_types=(Decimal,)))
-    return msgspec.json.format(_encode(told), indent=2)
-
-
-def _with_dates(told: Any) -> Any:  # noqa: ANN401 - whatever JSON may hold
-    if isinstance(told, list):
-        return [_with_dates(item) for item in told]
-    if not isinstance(told, dict):
-        return told
-    return {
-        key: iso_utc(held) if held is not None and _MOMENT.fullmatch(key) else _with_dates(held)
-        for key, held in told.items()
-    }

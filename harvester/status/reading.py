@@ -27,14 +27,18 @@ from harvester.rules.forecast import (
     forecast,
     pace_to_expect,
 )
+from harvester.rules.spending import calls_left, in_all, last_known
 from harvester.sanitize import sanitize
 from harvester.status.model import Ahead, Failure, FleetStatus, Left, RunStatus, Status
 from harvester.status.runs import (
+    account_of,
     duplicates_of,
     part_of,
+    priced,
     run_of,
     runs_of_fleet,
     sessions_of,
+    spending_of,
     stop_of,
 )
 
@@ -93,7 +97,9 @@ def read_status(
 
 def status_of(reader: LedgerReader, query: StatusQuery, hosts: Hosts | None = None) -> Status:
     """Returns the status within a snapshot; `hosts` are those of a fleet, a FleetStatus then."""
-    rows = reader.runs()
+    rows = priced(reader.runs(), query.price)
+    known = last_known(row.balances for row in reversed(rows))
+    query = replace(query, price=query.price or known.price)
     if hosts is None:
         is_leased = reader.is_leased(query.now)
         open_state = state_of_open_run(is_held=query.is_held, is_leased=is_leased)
@@ -117,6 +123,8 @@ def _fields(
     now = query.now
     counts, meta, began = reader.counts(now), reader.meta(), day_began(now, query.zone)
     charged, charged_today = reader.charged(), reader.charged(began)
+    held = last_known(row.balances for row in reversed(rows)).balance
+    told = in_all(filter(None, map(spending_of, rows)))
     met = _quota_met(reader, rows, query)
     ahead = _forecast(counts, rows, runs, query, reader.used(began), met)
     hours = None if ahead.seconds is None else ahead.seconds / _HOUR
@@ -135,6 +143,10 @@ def _fields(
         "charged": charged,
         "charged_today": charged_today,
         "price": query.price,
+        "currency": held.currency or None if held else None,
+        "balance": held.amount if held else None,
+        "calls_left": calls_left(held, query.price) if held else None,
+        "account": account_of(told),
         "cost": _cost(charged, query),
         "cost_today": _cost(charged_today, query),
         "endpoint": meta.get("endpoint"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from itertools import groupby
 from typing import Any
 
@@ -11,13 +12,18 @@ from msgspec.structs import replace
 
 from harvester.ledger.hosts import HostRow, Hosts, RunPlace, StopRow
 from harvester.ledger.reader import RunRow
+from harvester.money import Balance, Counted, Spending
 from harvester.rules.codes import CHARGED
 from harvester.rules.latency import quantile
+from harvester.rules.spending import spending, without_gaps
 from harvester.sanitize import sanitize
-from harvester.status.model import Duplicate, FleetRun, Part, RunStatus, Stop
+from harvester.status.model import AccountStatus, Duplicate, FleetRun, Part, RunStatus, Stop
+from harvester.status.spending_text import spending_text
 
 # However many there are, they must not fill the memory.
 _MOST_DUPLICATES = 1000
+# Of "no content" the vendor's price lists do not agree.
+_DOUBTFUL = 201
 
 
 def run_of(row: RunRow, until: float, state: str) -> RunStatus:
@@ -47,7 +53,52 @@ def _fields(row: RunRow, until: float, state: str) -> dict[str, Any]:
         "daily_cap": row.daily_cap,
         "median_seconds": None if median is None else round(median, 4),
         "p95_seconds": None if p95 is None else round(p95, 4),
+        "account": None if state == "running" else account_of(spending_of(row)),
     }
+
+
+def priced(rows: Sequence[RunRow], price: Decimal | None) -> list[RunRow]:
+    """The runs, oldest first, each with a price of a call to go by, and with no balance missing.
+
+    `price` is told, or else each has what it learnt, or what the last one did.
+    """
+    balances = without_gaps([row.balances for row in rows])
+    whole = [replace(row, balances=told) for row, told in zip(rows, balances, strict=True)]
+    spent = filter(None, map(spending_of, reversed(whole)))
+    learnt = price or next((told.price for told in spent if told.price), None)
+    return [
+        replace(row, balances=replace(row.balances, price=price or row.balances.price or learnt))
+        for row in whole
+    ]
+
+
+def spending_of(row: RunRow) -> Spending | None:
+    """What the balance tells of a run, None where it was not asked for."""
+    if row.balances.before is None:
+        return None
+    charged = sum(row.by_code.get(code, 0) for code in CHARGED)
+    counted = Counted(charged, row.unanswered, row.by_code.get(_DOUBTFUL, 0))
+    return spending(row.balances, counted, row.balances.price)
+
+
+def account_of(told: Spending | None) -> AccountStatus | None:
+    """The same as it is told."""
+    if told is None:
+        return None
+    before, after = (
+        word.amount if isinstance(word, Balance) else None
+        for word in (told.balances.before, told.balances.after)
+    )
+    return AccountStatus(
+        before,
+        after,
+        told.currency or None,
+        told.spent,
+        told.price,
+        told.agreement.value,
+        told.difference,
+        spending_text(told),
+    )
 
 
 def _end(row: RunRow, until: float, state: str) -> float:

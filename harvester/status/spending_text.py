@@ -21,14 +21,18 @@ def spending_text(told: Spending) -> str:
         Agreement.FEWER: f"the account paid {paid}: {count(-difference, 'call')} fewer than "
         f"{ledger}{_why_fewer(told)}",
         Agreement.MORE: f"the account paid {paid}: {count(difference, 'call')} more than "
-        f"{ledger}; the {counted.unanswered:,} unanswered explain that",
-        Agreement.OTHERS: f"the balance fell by {paid}{_too_many(told)}: {_OTHERS}",
+        f"{ledger}; the {counted.unanswered:,} unanswered explain{_s(counted.unanswered)} that",
+        Agreement.OTHERS: f"the balance fell by {paid}{_too_many(told)}: {_early(told)}{_OTHERS}",
     }
     if told.spent:
         return texts[told.agreement]
     if not counted.charged:
         return "the account paid nothing; the ledger agrees"
     return f"the balance did not change, though the ledger counted {calls} as charged"
+
+
+def _s(number: int) -> str:
+    return "s" if number == 1 else ""
 
 
 def _too_many(told: Spending) -> str:
@@ -45,12 +49,19 @@ def _each(told: Spending) -> str:
     return "" if told.price is None else f" ({told.price.normalize():f} each)"
 
 
+def _early(told: Spending) -> str:
+    """What else may be why nothing fits."""
+    return "" if told.difference or not told.balances.early else f"{_under_way(told)}, or "
+
+
+def _under_way(told: Spending) -> str:
+    calls = "one was" if told.balances.early == 1 else f"{told.balances.early:,} were"
+    return f"{calls} under way when the balance was told"
+
+
 def _why_fewer(told: Spending) -> str:
     """What may explain calls that were counted and not paid for."""
-    reasons = []
-    if told.balances.early:
-        calls = "one was" if told.balances.early == 1 else f"{told.balances.early:,} were"
-        reasons.append(f"{calls} under way when the balance was told")
+    reasons = [_under_way(told)] if told.balances.early else []
     if told.counted.doubtful:
         reasons.append(f"{told.counted.doubtful:,} with code 201 may be free")
     return f"; {' and '.join(reasons)}" if reasons else ""

@@ -28,6 +28,7 @@ from harvester.ledger.postgres.transaction import Transaction
 from harvester.ledger.protocol import Checkpoint, Claimed, Enrolled, FoundLine, Identity, RunRequest
 from harvester.model import Job, Outcome, State
 from harvester.rules.budget import Limits
+from harvester.rules.turns import Turns
 from tests.contract.fleet import Database, Severed, drop_connection
 from tests.cut import Cut, Mode
 from tests.postgres import PASSWORD, Postgres, Server
@@ -218,7 +219,7 @@ def test_a_late_answer_that_comes_first_makes_the_other_hosts_answer_the_duplica
     b.mark_sent([new], LEASE)
     assert record(a, save(old)) == [save(old)]
     assert a.adopt([FoundLine("1", 1, NOW, 3)], Checkpoint(3, LINE)) == 1
-    assert b.mark_sent([new], LEASE) == []
+    assert b.mark_sent([new], LEASE).jobs == []
     late = save(new, NOW + LEASE + 2)
     assert record(b, late) == [late]
     line = FoundLine("1", 2, late.fetched_at, 3)
@@ -345,6 +346,11 @@ def test_a_run_that_finished_is_nobody_to_join(
         assert not b.begin_run(120).joined
 
 
+def turns(token: str) -> Turns:
+    """What a host asks for that calls with a token."""
+    return Turns(token, "5 calls/s", 0.2, 0.0, 1.0)
+
+
 def test_after_a_stop_nothing_departs_anywhere(
     fleet: Database, hosts: Callable[..., PostgresLedger]
 ) -> None:
@@ -352,16 +358,16 @@ def test_after_a_stop_nothing_departs_anywhere(
     a.enrol(["1", "2"], None)
     (one,), (two,) = a.claim(1, LEASE).jobs, b.claim(1, LEASE).jobs
     with closing(Membership(fleet.url, fleet.harvest, "a")) as told:
-        told.join(a.run)
+        told.join(a.run, {})
         told.tell_stop("t1", "quota", "daily quota used up")
-        assert a.mark_sent([one], LEASE) == []
-        assert b.mark_sent([two], LEASE, token="t1") == []  # noqa: S106 - a fingerprint
+        assert a.mark_sent([one], LEASE).jobs == []
+        assert b.mark_sent([two], LEASE, turns("t1")).jobs == []
         # What a stop kept here went back; the other token rests only once it is stopped too.
         (two,) = b.claim(1, LEASE).jobs
-        assert b.mark_sent([two], LEASE, token="t2") == [two]  # noqa: S106 - a fingerprint
-        assert b.mark_sent([two], LEASE) == [two]
+        assert b.mark_sent([two], LEASE, turns("t2")).kept == [two]
+        assert b.mark_sent([two], LEASE).jobs == [two]
         told.tell_stop("", "refused", "endpoint gone")
-        assert b.mark_sent([two], LEASE) == []
+        assert b.mark_sent([two], LEASE).jobs == []
 
 
 def test_a_stop_is_over_with_its_session(
@@ -370,11 +376,11 @@ def test_a_stop_is_over_with_its_session(
     a = hosts("a", tokens=["t1"])
     a.enrol(["1"], None)
     with closing(Membership(fleet.url, fleet.harvest, "a")) as told:
-        told.join(a.run)
+        told.join(a.run, {})
         told.tell_stop("t1", "quota", "")
         told.leave()
     a.begin_run(120)
-    assert len(a.mark_sent(a.claim(1, LEASE).jobs, LEASE)) == 1
+    assert len(a.mark_sent(a.claim(1, LEASE).jobs, LEASE).jobs) == 1
 
 
 @pytest.mark.parametrize(
@@ -402,7 +408,7 @@ def test_a_cap_holds_for_all_hosts_together(
         claimed = host.claim(dice.randint(1, 9), LEASE)
         limit = limit or claimed.limit
         held[at] += claimed.jobs
-        flying = host.mark_sent(held[at][: dice.randint(0, 5)], LEASE)
+        flying = host.mark_sent(held[at][: dice.randint(0, 5)], LEASE).jobs
         held[at] = [job for job in held[at] if job not in flying]
         calls += len(flying)
         kinds = [dice.choice([save, save, timed_out, again, give_up]) for _ in flying]
@@ -500,7 +506,7 @@ def everything(ledger: PostgresLedger, sever: Callable[[], None]) -> None:
     jobs = ledger.claim(5, LEASE).jobs
     assert ids(jobs) == ["1", "2", "3", "4", "5"]
     sever()
-    assert ledger.mark_sent(jobs, LEASE) == jobs
+    assert ledger.mark_sent(jobs, LEASE).jobs == jobs
     sever()
     outcomes = [save(jobs[0]), again(jobs[1]), give_up(jobs[2])]
     assert record(ledger, *outcomes) == []
@@ -527,7 +533,7 @@ def told(fleet: Database) -> dict[str, list[tuple[object, ...]]]:
         "activity": "SELECT code, calls FROM activity ORDER BY 1",
         "latency": "SELECT bucket, calls FROM latency ORDER BY 1",
         "unanswered": "SELECT seq, how FROM unanswered ORDER BY 1",
-        "part": "SELECT uuid, length, synced, op FROM part WHERE uuid = 'a'",
+        "part": "SELECT uuid, length, synced FROM part WHERE uuid = 'a'",
         "run": "SELECT id, reason FROM run",
     }
     return {name: fleet.rows(query) for name, query in tables.items()}
@@ -547,7 +553,7 @@ def unbroken(fleet_url: str, postgres: Postgres) -> dict[str, list[tuple[object,
 def test_each_call_is_done_once_whenever_its_connection_breaks(
     fleet: Database, at: bytes, unbroken: dict[str, list[tuple[object, ...]]]
 ) -> None:
-    """At BEGIN nothing was committed yet; at COMMIT all was, though nobody was told."""
+    """Whether it had come through by then or not, and nobody was told."""
     away: list[str] = []
     back: list[bool] = []
     policy = ReconnectPolicy(

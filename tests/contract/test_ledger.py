@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import ParamSpec, Protocol
 
@@ -35,6 +36,7 @@ from harvester.ledger.protocol import (
 )
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import Job, Outcome, State
+from harvester.money import Balance, Balances, Untold, Why
 from tests.contract.fleet import Database, drop_connection
 
 START = 1_700_000_000.0 - 1_700_000_000.0 % 60  # a whole minute
@@ -162,6 +164,18 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
             yield fleet
 
 
+def test_what_was_told_of_the_balance_is_kept_with_its_run_also_after_a_crash(bench: Bench) -> None:
+    first = Balances(Balance(Decimal("9.9500"), "CNY"), early=2)
+    bench.ledger.keep_balances(first)
+    bench.crash()
+    bench.begin_run()
+    assert bench.ledger.balances() == [first]
+    second = Balances(first.before, Untold(Why.SLOW, "late"), price=Decimal("0.05"))
+    bench.ledger.keep_balances(Balances(first.before))
+    bench.ledger.keep_balances(second)
+    assert bench.ledger.balances() == [second, first]
+
+
 def save(job: Job, at: float = START) -> Outcome:
     return Outcome(job, State.DONE, 0, "saved", line=b"{}\n", fetched_at=at)
 
@@ -252,7 +266,7 @@ def test_an_empty_page_is_fine(bench: Bench) -> None:
     assert bench.ledger.enrol([], None) == Enrolled(0, 0)
     assert bench.ledger.enrol([], START) == Enrolled(0, 0)
     assert bench.ledger.claim(10, LEASE) == Claimed([], None)
-    assert bench.ledger.mark_sent([], LEASE) == []
+    assert bench.ledger.mark_sent([], LEASE).jobs == []
     assert bench.ledger.record([], [], Checkpoint()) == []
 
 
@@ -434,7 +448,7 @@ def test_a_sent_job_whose_lease_lapsed_is_an_unanswered_call(bench: Bench) -> No
 def test_departing_renews_the_lease(bench: Bench) -> None:
     job = one(bench)
     bench.advance(LEASE - 1)
-    assert bench.ledger.mark_sent([job], LEASE) == [job]
+    assert bench.ledger.mark_sent([job], LEASE).jobs == [job]
     bench.advance(LEASE - 1)
     assert claim(bench.ledger) == []
     assert record(bench.ledger, save(job)) == []
@@ -446,8 +460,8 @@ def test_a_lost_claim_may_not_depart(bench: Bench) -> None:
     bench.ledger.mark_sent([kept], 3 * LEASE)
     bench.advance(LEASE)
     (new,) = claim(bench.ledger)
-    assert bench.ledger.mark_sent([lost, kept], LEASE) == [kept]
-    assert bench.ledger.mark_sent([new], LEASE) == [new]
+    assert bench.ledger.mark_sent([lost, kept], LEASE).jobs == [kept]
+    assert bench.ledger.mark_sent([new], LEASE).jobs == [new]
 
 
 @pytest.mark.parametrize("outcome", [save, again, slow, give_up, timed_out])
@@ -612,7 +626,7 @@ def test_an_adopted_job_is_no_longer_claimed(bench: Bench) -> None:
     bench.ledger.mark_sent([job], LEASE)
     bench.ledger.adopt([found(A)], Checkpoint(3, b"{}\n"))
     assert record(bench.ledger, again(job)) == [again(job)]
-    assert bench.ledger.mark_sent([job], LEASE) == []
+    assert bench.ledger.mark_sent([job], LEASE).jobs == []
     assert (bench.ledger.counts()).done == 1
     bench.crash()
     assert bench.begin_run().found_unanswered == 0
@@ -801,7 +815,7 @@ def test_after_a_crash_claims_are_free_although_their_leases_are_not_over(
     bench.crash()
     assert bench.begin_run().found_unanswered == 0
     assert (bench.ledger.counts()).claimed == 0
-    assert bench.ledger.mark_sent([job], LEASE) == []
+    assert bench.ledger.mark_sent([job], LEASE).jobs == []
     assert claim_ids(bench.ledger) == [A]
 
 
@@ -1016,7 +1030,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def mark_sent(self, picks: list[int], lease: float) -> None:
         jobs = self.known(picks)
         held = [job for job in jobs if self.model.holds(job)]
-        assert self.ledger.mark_sent(jobs, lease) == held
+        assert self.ledger.mark_sent(jobs, lease).jobs == held
         for job in held:
             row = self.model.row(job)
             row.sent, row.until = True, self.clock.now + lease

@@ -1,27 +1,21 @@
-"""One rate for a fleet: shares while hosts join, leave, die and return; stops that reach all."""
+"""One rate for a fleet: moments that hosts take in turn; heartbeats, and stops that reach all."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager
+from itertools import pairwise
+from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    rule,
-    run_state_machine_as_test,
-)
 
-from harvester.errors import LocalIOError, UsageError
-from harvester.ledger.postgres.membership import ALIVE_FOR, BEAT_EVERY, Beat, Membership, Told
-from harvester.parsing import Rate
-from harvester.rules.shares import fair
+from harvester.errors import LocalIOError
+from harvester.ledger.postgres.ledger import PostgresLedger
+from harvester.ledger.postgres.membership import ALIVE_FOR, Membership, Slowed
+from harvester.model import Job
+from harvester.rules.turns import Allotted, Turns
 from tests.contract.fleet import Database
 from tests.cut import Cut, Mode
 from tests.postgres import Postgres
@@ -29,339 +23,207 @@ from tests.postgres import Postgres
 START = 1_700_000_000.0
 TOKEN = "0123456789abcdef"  # noqa: S105 - a fingerprint
 OTHER = "fedcba9876543210"
-PERIOD = 1.0
-# In seconds: how closely hosts of these tests look at the time.
-TICK = 0.05
+RATE = "10 calls/s"
+RATES = {TOKEN: RATE}
+LEASE = 100.0
 
 
-@dataclass
 class Host:
-    """A host as its engine keeps to grants, in virtual time."""
+    """A host that has joined, with jobs in hand for whatever it is allowed to send."""
 
-    membership: Membership
-    run: int
-    beat: Beat | None = None
-    next_beat: float = 0.0
-    went_by: list[tuple[int, float]] = field(default_factory=list)
+    def __init__(self, fleet: Fleet, part: str, url: str = "") -> None:
+        self.ledger: PostgresLedger = fleet.database.open(part)
+        run = self.ledger.begin_run(120).run
+        place, harvest = url or fleet.database.url, fleet.database.harvest
+        self.membership = Membership(place, harvest, part, lambda: fleet.now)
+        self.membership.join(run, RATES)
+        self.jobs: list[Job] = []
 
-    def take(self, beat: Beat, now: float) -> None:
-        """Go by a new grant at once; the one before is kept with when it ended."""
-        self.rest(now)
-        self.beat = beat
-        soon = BEAT_EVERY if beat.again_in is None else beat.again_in
-        self.next_beat = now + min(BEAT_EVERY, soon)
+    def ask(self, calls: int, lead: float = 0.0, ahead: float = 0.35) -> Allotted:
+        """Ask for turns of the token, a tenth of a second apart."""
+        self.jobs += self.ledger.claim(max(0, calls - len(self.jobs)), LEASE).jobs
+        turns = Turns(TOKEN, RATE, 0.1, lead, ahead)
+        sent = self.ledger.mark_sent(self.jobs[:calls], LEASE, turns)
+        assert sent.jobs + sent.kept == self.jobs[:calls]
+        assert sent.allotted is not None
+        assert len(sent.allotted.moments) == len(sent.jobs)
+        self.jobs = self.jobs[len(sent.jobs) :]
+        return sent.allotted
 
-    def rest(self, now: float) -> None:
-        if self.beat is not None:
-            self.went_by.append((self.beat.grants[TOKEN], min(now, self.beat.valid_until)))
-        self.beat = None
-
-    def grant(self, now: float) -> int:
-        """What the host may go by now."""
-        beat = self.beat
-        return beat.grants[TOKEN] if beat is not None and now < beat.valid_until else 0
-
-    def most(self, now: float) -> int:
-        """The largest grant gone by in the last period."""
-        past = [grant for grant, end in self.went_by if end > now - PERIOD]
-        if self.beat is not None and self.beat.valid_until > now - PERIOD:
-            past.append(self.beat.grants[TOKEN])
-        return max(past, default=0)
+    def close(self) -> None:
+        self.membership.close()
+        self.ledger.close()
 
 
 class Fleet:
     """Hosts on a real database, in which time goes on only when told to."""
 
-    def __init__(self, url: str, rate: int) -> None:
+    def __init__(self, url: str) -> None:
         self.database = Database(url)
-        self.rate = Rate(rate, PERIOD)
         self.now = START
+        with closing(self.database.open("maker")) as maker:
+            self.database.use_clock(START)
+            maker.enrol([str(n) for n in range(400)], None)
         self.hosts: list[Host] = []
-        self.parts = 0
-        self.database.open("maker").close()
-        self.database.use_clock(START)
 
     def advance(self, seconds: float) -> None:
         self.now = round(self.now + seconds, 3)
         self.database.set_clock(self.now)
 
-    def join(self) -> Host:
-        self.parts += 1
-        part = f"part{self.parts}"
-        with closing(self.database.open(part)) as ledger:
-            run = ledger.begin_run(120).run
-        url, harvest = self.database.url, self.database.harvest
-        membership = Membership(url, harvest, part, lambda: self.now)
-        membership.join(run)
-        host = Host(membership, run)
-        self.hosts.append(host)
-        return host
-
-    def beat(self, host: Host) -> None:
-        host.take(host.membership.beat({TOKEN: self.rate}), self.now)
-
-    def check(self) -> None:
-        in_force = sum(host.most(self.now) for host in self.hosts)
-        assert in_force <= self.rate.calls
-
-    def live(self, seconds: float, hosts: list[Host]) -> None:
-        """Let hosts beat as they should for a while."""
-        end = self.now + seconds
-        while self.now < end:
-            for host in hosts:
-                heard = host.membership.wait(0)
-                if self.now >= host.next_beat or heard:
-                    self.beat(host)
-                self.check()
-            self.advance(TICK)
+    def join(self, url: str = "") -> Host:
+        self.hosts.append(Host(self, f"part{len(self.hosts)}", url))
+        return self.hosts[-1]
 
     def close(self) -> None:
         for host in self.hosts:
-            host.membership.close()
+            host.close()
         self.database.close()
 
 
 @pytest.fixture
 def fleet(fleet_url: str, postgres: Postgres) -> Iterator[Fleet]:
     postgres.start()
-    with closing(Fleet(fleet_url, 10)) as fleet:
+    with closing(Fleet(fleet_url)) as fleet:
         yield fleet
 
 
-# Shares
+# Turns
 
 
-def shares(fleet: Fleet, hosts: list[Host]) -> list[int]:
-    return [host.grant(fleet.now) for host in hosts]
+def after_start(*seconds: float) -> list[Any]:
+    return [pytest.approx(START + each, abs=0.001) for each in seconds]
 
 
-def test_a_single_host_has_the_whole_rate_at_once(fleet: Fleet) -> None:
+def test_hosts_take_the_moments_of_one_rate_in_turn(fleet: Fleet) -> None:
+    a, b = fleet.join(), fleet.join()
+    assert a.ask(2).moments == after_start(0.0, 0.1)
+    assert b.ask(1).moments == after_start(0.2)
+    fleet.advance(0.1)
+    assert a.ask(1).moments == after_start(0.3)
+
+
+def test_nobody_takes_moments_far_ahead_or_too_soon_to_be_used(fleet: Fleet) -> None:
+    a, b = fleet.join(), fleet.join()
+    assert a.ask(9, lead=0.05).moments == after_start(0.05, 0.15, 0.25, 0.35)
+    none = b.ask(1)
+    assert none.moments == []
+    assert [none.free_at] == after_start(0.45)
+    fleet.advance(0.2)
+    assert b.ask(1, lead=0.05).moments == after_start(0.45)
+
+
+def test_time_in_which_nobody_called_is_not_made_up_for(fleet: Fleet) -> None:
     host = fleet.join()
-    fleet.beat(host)
-    assert host.grant(fleet.now) == 10
-    assert host.beat is not None
-    assert (host.beat.members, host.beat.stops) == (1, {})
+    host.ask(1)
+    fleet.advance(60)
+    assert host.ask(2).moments == after_start(60.0, 60.1)
 
 
-@pytest.mark.parametrize("before", [1, 2, 4])
-def test_when_a_host_joins_all_have_their_shares_within_two_seconds(
-    fleet: Fleet, before: int
-) -> None:
-    hosts = [fleet.join() for _ in range(before)]
-    fleet.live(5, hosts)
-    assert shares(fleet, hosts) == [fair(10, rank, before) for rank in range(before)]
-    hosts.append(fleet.join())
-    fleet.live(2, hosts)
-    assert shares(fleet, hosts) == [fair(10, rank, before + 1) for rank in range(before + 1)]
-
-
-def test_when_a_host_leaves_the_others_have_its_share_within_two_seconds(fleet: Fleet) -> None:
-    hosts = [fleet.join() for _ in range(3)]
-    fleet.live(5, hosts)
-    gone = hosts.pop(0)
-    gone.membership.leave()
-    gone.rest(fleet.now)
-    fleet.live(1.5, hosts)
-    assert shares(fleet, hosts) == [5, 5]
-
-
-def test_when_a_host_dies_the_others_have_its_share_within_two_seconds(fleet: Fleet) -> None:
-    hosts = [fleet.join() for _ in range(3)]
-    fleet.live(5, hosts)
-    dead = hosts.pop(1)
-    fleet.live(2.0 + TICK, hosts)
-    assert shares(fleet, hosts) == [5, 5]
-    assert dead.grant(fleet.now) == 0
-    # It comes back, as after a stop of its process.
-    hosts.insert(1, dead)
-    fleet.live(2, hosts)
-    assert shares(fleet, hosts) == [4, 3, 3]
-
-
-def test_with_fewer_calls_than_hosts_the_rest_waits_in_reserve(fleet_url: str) -> None:
-    with closing(Fleet(fleet_url, 2)) as fleet:
-        hosts = [fleet.join() for _ in range(3)]
-        fleet.live(4, hosts)
-        assert shares(fleet, hosts) == [1, 1, 0]
-        hosts.pop(0)
-        fleet.live(2 + TICK, hosts)
-        assert shares(fleet, hosts) == [1, 1]
-
-
-def test_each_token_has_its_own_rate(fleet: Fleet) -> None:
+def test_no_turn_is_given_where_hosts_that_live_keep_to_another_rate(fleet: Fleet) -> None:
     a, b = fleet.join(), fleet.join()
-    fleet.beat(a)
-    two = a.membership.beat({TOKEN: fleet.rate, OTHER: Rate(300, 60)})
-    assert dict(two.grants) == {TOKEN: 10, OTHER: 5}
-    assert dict(b.membership.beat({OTHER: Rate(300, 60)}).grants) == {OTHER: 0}
-
-
-def test_hosts_that_were_told_different_rates_for_a_token_do_not_go_on(fleet: Fleet) -> None:
-    a, b = fleet.join(), fleet.join()
-    fleet.beat(a)
-    with pytest.raises(UsageError, match="10 calls/s, not 5"):
-        b.membership.beat({TOKEN: Rate(300, 60)})
+    changed = b.membership.join(b.ledger.run, {TOKEN: "2 calls/s"})
+    assert changed.rates == {TOKEN: RATE}
     fleet.advance(ALIVE_FOR)
-    b.membership.beat({TOKEN: Rate(300, 60)})
+    assert b.membership.join(b.ledger.run, {TOKEN: "2 calls/s"}).rates == {TOKEN: "2 calls/s"}
+    assert a.ask(1) == Allotted([], None)
+    assert a.membership.beat(RATES).rates == {TOKEN: "2 calls/s"}
 
 
-class FleetMachine(RuleBasedStateMachine):
-    """Whatever hosts do, and whenever, they keep to the rate together."""
-
-    url = ""
-
-    @initialize(rate=st.integers(1, 12))
-    def begin(self, rate: int) -> None:
-        self.fleet = Fleet(self.url, rate)
-
-    def teardown(self) -> None:
-        if hasattr(self, "fleet"):
-            self.fleet.close()
-
-    @rule(seconds=st.integers(0, 14).map(lambda tenths: tenths / 10))
-    def advance(self, seconds: float) -> None:
-        self.fleet.advance(seconds)
-
-    @rule()
-    def join(self) -> None:
-        if len(self.fleet.hosts) < 5:
-            self.fleet.beat(self.fleet.join())
-
-    @rule(which=st.integers(0, 4))
-    def beat(self, which: int) -> None:
-        """A host that does not beat is dead for the others; one that does again has returned."""
-        if which < len(self.fleet.hosts):
-            self.fleet.beat(self.fleet.hosts[which])
-
-    @rule(which=st.integers(0, 4))
-    def lose_an_answer(self, which: int) -> None:
-        """The heartbeat arrives, its answer does not: the host goes on as before."""
-        if which < len(self.fleet.hosts):
-            host = self.fleet.hosts[which].membership
-            using = dict(host._using)  # noqa: SLF001 - as if `beat` had not returned
-            host.beat({TOKEN: self.fleet.rate})
-            host._using = using  # noqa: SLF001 - the same
-
-    @rule(which=st.integers(0, 4))
-    def leave(self, which: int) -> None:
-        if which < len(self.fleet.hosts):
-            host = self.fleet.hosts[which]
-            host.membership.leave()
-            host.rest(self.fleet.now)
-
-    @rule(seconds=st.integers(1, 20).map(lambda tenths: tenths / 10))
-    def live(self, seconds: float) -> None:
-        self.fleet.live(seconds, self.fleet.hosts)
-
-    @invariant()
-    def the_rate_is_kept(self) -> None:
-        if hasattr(self, "fleet"):
-            self.fleet.check()
-
-    @rule()
-    def peace_comes_within_two_seconds(self) -> None:
-        hosts = self.fleet.hosts
-        self.fleet.live(ALIVE_FOR + PERIOD + 2 * BEAT_EVERY + PERIOD, hosts)
-        expected = [fair(int(self.fleet.rate.calls), n, len(hosts)) for n in range(len(hosts))]
-        assert shares(self.fleet, hosts) == expected
-
-
-def test_whatever_hosts_do_their_grants_never_exceed_the_rate(fleet_url: str) -> None:
-    class Machine(FleetMachine):
-        url = fleet_url
-
-    run_state_machine_as_test(
-        Machine,
-        settings=settings(
-            max_examples=settings().max_examples // 16,
-            stateful_step_count=25,
-            deadline=None,
-            derandomize=True,
-        ),
+@given(
+    asks=st.lists(
+        st.tuples(st.integers(0, 2), st.integers(1, 4), st.integers(0, 9)), min_size=5, max_size=15
     )
+)
+def test_whoever_asks_whenever_no_two_moments_are_closer_than_the_rate_allows(
+    fleet_url: str, asks: list[tuple[int, int, int]]
+) -> None:
+    with closing(Fleet(fleet_url)) as fleet:
+        hosts = [fleet.join() for _ in range(3)]
+        moments: list[float] = []
+        for who, calls, tenths in asks:
+            moments += hosts[who].ask(calls, lead=0.02).moments
+            fleet.advance(tenths / 20)
+    gaps = [after - before for before, after in pairwise(moments)]
+    assert min(gaps, default=1) > 0.0999
 
 
-# Telling
+test_whoever_asks_whenever_no_two_moments_are_closer_than_the_rate_allows = settings(
+    max_examples=6, deadline=None, derandomize=True
+)(test_whoever_asks_whenever_no_two_moments_are_closer_than_the_rate_allows)
 
 
-def hear(member: Membership) -> list[Told]:
-    """What reaches a member in real time, past notices of members."""
-    for _ in range(20):
-        heard = [told for told in member.wait(5) if told.kind != "members"]
-        if heard:
-            return heard
-    return []
+# Heartbeats
 
 
-def test_a_stop_reaches_every_other_member(fleet: Fleet) -> None:
+def test_a_host_that_is_not_heard_of_is_dead(fleet: Fleet) -> None:
+    a, b = fleet.join(), fleet.join()
+    beat = a.membership.beat(RATES)
+    assert (beat.members, beat.stops, beat.now) == (2, {}, START)
+    fleet.advance(ALIVE_FOR)
+    assert b.membership.beat(RATES).members == 1
+    a.membership.beat(RATES)
+    assert b.membership.beat(RATES).members == 2
+    a.membership.leave()
+    assert b.membership.beat(RATES).members == 1
+
+
+def test_a_stop_reaches_every_other_member_and_the_first_reason_stays(fleet: Fleet) -> None:
     a, b, c = (fleet.join() for _ in range(3))
     a.membership.tell_stop(TOKEN, "quota", "daily quota used up\0" + "x" * 9000)
-    for host in (b, c):
-        (told,) = hear(host.membership)
-        assert (told.kind, told.token, told.reason) == ("stop", TOKEN, "quota")
-        assert told.detail.startswith("daily quota used up")
-    fleet.beat(b)
-    assert b.beat is not None
-    assert b.beat.stops[TOKEN][0] == "quota"
-
-
-def test_the_first_reason_of_a_stop_stays(fleet: Fleet) -> None:
-    a, b = fleet.join(), fleet.join()
-    a.membership.tell_stop(TOKEN, "quota", "first")
     b.membership.tell_stop(TOKEN, "balance", "second")
-    fleet.beat(b)
-    assert b.beat is not None
-    assert dict(b.beat.stops) == {TOKEN: ("quota", "first")}
+    for host in (b, c):
+        (reason, detail) = host.membership.beat(RATES).stops[TOKEN]
+        assert reason == "quota"
+        assert detail.startswith("daily quota used up")
 
 
 @pytest.mark.parametrize("wait", [None, 2.5])
-def test_a_slow_down_reaches_every_other_member(fleet: Fleet, wait: float | None) -> None:
-    a, b = fleet.join(), fleet.join()
-    a.membership.tell_slow_down(TOKEN, wait)
-    assert hear(b.membership) == [Told("slow down", TOKEN, wait=wait)]
-    assert [t for t in a.membership.wait(0) if t.kind != "members"] == []
-
-
-def test_a_wait_is_ended_by_a_wake_from_any_thread(fleet: Fleet) -> None:
-    a = fleet.join()
-    waiting = threading.Thread(target=lambda: a.membership.wait(60))
-    waiting.start()
-    a.membership.wake()
-    waiting.join(10)
-    assert not waiting.is_alive()
-
-
-def test_a_member_that_lost_its_database_tells_its_stop_when_it_is_back(
-    fleet: Fleet, fleet_url: str
+def test_a_slow_down_reaches_all_and_no_turn_is_before_its_end(
+    fleet: Fleet, wait: float | None
 ) -> None:
+    a, b = fleet.join(), fleet.join()
+    a.membership.tell_slow_down(TOKEN, 2.5, wait)
+    assert a.membership.beat(RATES).slowed == {TOKEN: Slowed(1, by_us=True, wait=wait)}
+    assert b.membership.beat(RATES).slowed == {TOKEN: Slowed(1, by_us=False, wait=wait)}
+    none = b.ask(1)
+    assert none.moments == []
+    assert [none.free_at] == after_start(2.5)
+
+
+def test_no_notice_of_another_program_reaches_a_run(fleet: Fleet) -> None:
+    a = fleet.join()
+    fleet.database.do(f"NOTIFY harvester_{fleet.database.harvest}, 'garbage'")
+    assert a.membership.beat(RATES).stops == {}
+
+
+@contextmanager
+def cut_off(fleet: Fleet) -> Iterator[tuple[Cut, Membership]]:
+    with Cut(fleet.database.url) as network:
+        yield network, fleet.join(network.url).membership
+
+
+def test_a_member_that_lost_its_database_goes_on_when_it_is_back(fleet: Fleet) -> None:
     b = fleet.join()
-    with Cut(fleet_url) as network, closing(fleet.database.open("cut")) as ledger:
-        run = ledger.begin_run(120).run
-        with closing(Membership(network.url, fleet.database.harvest, "cut")) as cut:
-            cut.join(run)
-            network.cut(Mode.RESET)
-            calls: list[Callable[[], object]] = [
-                lambda: cut.tell_stop(TOKEN, "quota", "used up"),
-                lambda: cut.beat({TOKEN: fleet.rate}),
-                lambda: cut.wait(0),
-                lambda: cut.tell_slow_down(TOKEN, None),
-                cut.leave,
-            ]
-            for call in calls:
-                with pytest.raises(LocalIOError):
-                    call()
-            network.mend()
-            assert cut.beat({TOKEN: fleet.rate}).stops == {TOKEN: ("quota", "used up")}
-    assert hear(b.membership)[0].kind == "stop"
-
-
-def test_a_network_that_swallows_heartbeats_is_noticed(fleet: Fleet, fleet_url: str) -> None:
-    with Cut(fleet_url) as network, closing(fleet.database.open("cut")) as ledger:
-        run = ledger.begin_run(120).run
-        with closing(Membership(network.url, fleet.database.harvest, "cut")) as cut:
-            cut.join(run)
-            network.cut()
+    with cut_off(fleet) as (network, cut):
+        network.cut(Mode.RESET)
+        calls: list[Callable[[], object]] = [
+            lambda: cut.tell_stop(TOKEN, "quota", "used up"),
+            lambda: cut.beat(RATES),
+            lambda: cut.tell_slow_down(TOKEN, 1.0, None),
+            cut.leave,
+        ]
+        for call in calls:
             with pytest.raises(LocalIOError):
-                cut.beat({TOKEN: fleet.rate})
-            network.mend()
-            assert cut.beat({TOKEN: fleet.rate}).grants == {TOKEN: 10}
+                call()
+        network.mend()
+        cut.tell_stop(TOKEN, "quota", "used up")
+    assert b.membership.beat(RATES).stops == {TOKEN: ("quota", "used up")}
+
+
+def test_a_network_that_swallows_heartbeats_is_noticed(fleet: Fleet) -> None:
+    with cut_off(fleet) as (network, cut):
+        network.cut()
+        with pytest.raises(LocalIOError):
+            cut.beat(RATES)
+        network.mend()
+        assert cut.beat(RATES).rates == RATES

@@ -27,7 +27,7 @@ from harvester.output.part import read_part_marker
 from harvester.output.threaded import ThreadedSink
 from harvester.parsing import Rate
 from harvester.rules.backoff import RetryLimits
-from harvester.rules.shares import reduced
+from harvester.rules.turns import name_of
 from harvester.secret import Secret
 from tests.contract.fleet import Database
 from tests.crashes.fleet_promises import Call, Played, broken_promises
@@ -61,8 +61,7 @@ _ANSWERS = {
     "broken": Answer(fault=Fault.BROKEN),
 }
 # In seconds. Beats are rarer than a host's, and hold for longer: each costs real time.
-_BEAT_EVERY, _ALIVE_FOR, _GRANTED_FOR = 0.5, 10.0, 1.5
-_ROUND_TRIP = 0.005
+_BEAT_EVERY, _ALIVE_FOR = 0.5, 10.0
 _QUOTA_RESTS = 15.0
 _MOST_LIVES = 25
 
@@ -283,8 +282,13 @@ async def _live(worker: Worker, life: Life) -> Summary:
     life.run = begin(opened, config, host).run
     life.session = world.database.one("SELECT session FROM run WHERE id = %s", life.run)
     inline = LifeExecutor(life)
-    client = TokenClient(_TOKEN, worker.server, WatchedThrottle(life, config.top_rate))
-    coordinator = Coordinator(life, client, config.top_rate, opened.part)
+    client = TokenClient(_TOKEN, worker.server, WatchedThrottle(life, config.top_rate, _TOKEN))
+    world.database.do(
+        "INSERT INTO pace (token_fp, rate) VALUES (%s, %s) ON CONFLICT DO NOTHING",
+        _TOKEN,
+        name_of(config.top_rate),
+    )
+    coordinator = Coordinator(life, client, opened.part)
     ports = Ports(
         config,
         opened.ledger,
@@ -318,11 +322,10 @@ async def _pages(many: int) -> AsyncIterator[Page]:
 
 @dataclass
 class Coordinator:
-    """What keeps a worker in its fleet: a third of the rate, and what others say of a stop."""
+    """What keeps a worker in its fleet, and what others say of a stop."""
 
     life: Life
     client: TokenClient
-    rate: Rate
     part: str
     pool: TokenPool | None = None
     untold: list[tuple[StopReason, str]] = field(default_factory=list)
@@ -333,11 +336,7 @@ class Coordinator:
     async def keep(self) -> None:
         """Beat until cancelled."""
         while True:
-            asked = self.life.world.loop.time()
-            await asyncio.sleep(_ROUND_TRIP)
             self._beat()
-            share = max(1, reduced(self.rate)[0] // WORKERS)
-            self.client.throttle.grant(share, asked + _GRANTED_FOR)
             await asyncio.sleep(_BEAT_EVERY)
 
     def _beat(self) -> None:
@@ -354,7 +353,8 @@ class Coordinator:
         world = self.life.world
         world.tick()
         world.database.do(
-            "INSERT INTO member SELECT id, part, session, now_ms() + %s FROM run WHERE id = %s"
+            "INSERT INTO member (run, part, session, alive_until)"
+            " SELECT id, part, session, now_ms() + %s FROM run WHERE id = %s"
             " ON CONFLICT (run) DO UPDATE SET alive_until = excluded.alive_until",
             round(_ALIVE_FOR * 1000),
             self.life.run,
@@ -378,7 +378,7 @@ class Coordinator:
             Membership(database.url, database.harvest, self.part, world.loop.time)
         ) as membership:
             try:
-                membership.join(self.life.run)
+                membership.join(self.life.run, {})
                 reason, detail = self.untold[0]
                 membership.tell_stop(_TOKEN, reason.value, detail)
             except HarvesterError:

@@ -23,11 +23,11 @@ import psycopg
 from harvester.disk import Disk
 from harvester.ledger.postgres.connection import Connection
 from harvester.ledger.postgres.ledger import PostgresLedger
-from harvester.ledger.protocol import Claimed
+from harvester.ledger.protocol import Claimed, Sent
 from harvester.model import Job, StopReason
-from harvester.pace import RateShare, Throttle
+from harvester.pace import LedgerClock, SharedThrottle
 from harvester.parsing import Rate
-from harvester.rules.shares import reduced
+from harvester.rules.turns import Turns
 from tests.contract.fleet import Database
 from tests.crashes.fleet_story import Fate, Fault, Kind, Phase
 from tests.crashes.world import CrashError, RunawayError
@@ -285,18 +285,19 @@ class FaultyConnection(Connection):
         raise psycopg.OperationalError("the answer to the commit was lost, as the story has it")
 
 
-class WatchedThrottle(Throttle):
+class WatchedThrottle(SharedThrottle):
     """The product's throttle, that tells when a call starts: it is on its way a moment later."""
 
-    def __init__(self, life: Life, rate: Rate) -> None:
-        shared = Rate(*reduced(rate))
-        super().__init__(shared, share=RateShare(int(shared.calls)))
+    def __init__(self, life: Life, rate: Rate, token: str) -> None:
+        clock, now = LedgerClock(), life.world.loop.time()
+        clock.look(now, now, life.world.now)
+        super().__init__(rate, None, token, clock)
         self._life = life
 
-    def start(self) -> float:
+    def start(self) -> float | None:
         """Start one more call, if it may."""
         delay = super().start()
-        if not delay:
+        if delay == 0:
             self._life.pauses_at_start = self._life.pauses
         return delay
 
@@ -319,15 +320,15 @@ class WatchedLedger(PostgresLedger):
                 world.problems.append(f"{self._life} claimed {made}, got {len(claimed.jobs)}")
         return claimed
 
-    def mark_sent(self, jobs: Sequence[Job], lease: float, token: str = "") -> list[Job]:
+    def mark_sent(self, jobs: Sequence[Job], lease: float, turns: Turns | None = None) -> Sent:
         """Depart, and see that no stop was recorded before."""
         life = self._life
         stopped = life.session in life.world.stops
         for job in jobs:
             life.departed[job.note_id] += 1
-        held = super().mark_sent(jobs, lease, token)
-        for job in set(jobs).difference(held):
+        sent = super().mark_sent(jobs, lease, turns)
+        for job in set(jobs).difference(sent.jobs):
             life.departed[job.note_id] -= 1
-        if held and stopped:
-            life.world.problems.append(f"{life} sent {len(held)} calls after a recorded stop")
-        return held
+        if sent.jobs and stopped:
+            life.world.problems.append(f"{life} sent {len(sent.jobs)} calls after a recorded stop")
+        return sent

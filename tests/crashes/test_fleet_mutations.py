@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from harvester.ledger.postgres import adoption, claims, records, resilient, runs
+from harvester.ledger.postgres.claims import _SEND, lose
+from harvester.ledger.postgres.records import _RECORD
 from harvester.ledger.postgres.transaction import Row, Transaction
-from harvester.ledger.protocol import RunRequest, StartedRun
+from harvester.ledger.protocol import RunRequest, Sent, StartedRun
 from harvester.model import Job
 from tests.crashes.fleet_play import Stage
 from tests.crashes.fleet_story import story_of
@@ -21,10 +24,9 @@ Mutation = Callable[[pytest.MonkeyPatch], None]
 
 
 def record_ignores_claim_tokens(patch: pytest.MonkeyPatch) -> None:
-    def held(_work: Transaction, jobs: Sequence[Job]) -> list[Row]:
-        return [(job.seq, job.claim_id, 0, None) for job in jobs]
-
-    patch.setattr(records, "held", held)
+    ours = "claim JOIN given USING (seq, token) ORDER BY seq FOR UPDATE OF claim"
+    assert ours in _RECORD
+    patch.setattr(records, "_RECORD", _RECORD.replace(ours, "given"))
 
 
 def adopted_lines_are_not_counted(patch: pytest.MonkeyPatch) -> None:
@@ -40,52 +42,36 @@ def calls_overtaken_by_another_are_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 
 def mark_does_not_look(patch: pytest.MonkeyPatch) -> None:
-    mark_sent = claims.mark_sent
+    sent_of = claims.sent_of
 
-    def mark_all(
-        tx: Transaction, jobs: Sequence[Job], lease: float, tokens: Sequence[str]
-    ) -> list[int]:
-        mark_sent(tx, jobs, lease, tokens)
-        return [job.seq for job in jobs]
+    def all_of(rows: Sequence[Row], jobs: Sequence[Job], *, is_paced: bool) -> Sent:
+        return replace(sent_of(rows, jobs, is_paced=is_paced), jobs=list(jobs), kept=[])
 
-    patch.setattr(claims, "mark_sent", mark_all)
+    patch.setattr(claims, "sent_of", all_of)
 
 
 def mark_heeds_no_stop(patch: pytest.MonkeyPatch) -> None:
-    mark_sent = claims.mark_sent
+    blind = _SEND.replace("FROM stop WHERE", "FROM stop WHERE false AND")
+    patch.setattr(claims, "_SEND", blind)
 
-    def mark_on(
-        tx: Transaction, jobs: Sequence[Job], lease: float, tokens: Sequence[str]
-    ) -> list[int]:
-        return mark_sent(tx, jobs, lease, [f"not {token}" for token in tokens])
 
-    patch.setattr(claims, "mark_sent", mark_on)
+def unsent(which: str) -> str:
+    return lose(f"SELECT seq, run, NULL::bigint AS sent_at FROM ({which}) AS sent")
 
 
 def lapsed_claims_forget_that_they_were_sent(patch: pytest.MonkeyPatch) -> None:
-    lose = claims.lose
-
-    def lose_unsent(tx: Transaction, rows: Sequence[Row], how: str) -> int:
-        return lose(tx, [(*row[:3], None) for row in rows], how)
-
-    patch.setattr(claims, "lose", lose_unsent)
+    patch.setattr(claims, "lose", unsent)
 
 
 def a_dead_run_forgets_what_it_sent(patch: pytest.MonkeyPatch) -> None:
-    lose = claims.lose
-
-    def lose_unsent(tx: Transaction, rows: Sequence[Row], how: str) -> int:
-        return lose(tx, [(*row[:3], None) for row in rows], how)
-
-    patch.setattr(runs, "lose", lose_unsent)
+    patch.setattr(runs, "lose", unsent)
 
 
 def a_beginning_run_loses_the_claims_of_all(patch: pytest.MonkeyPatch) -> None:
     begin = runs.begin_run
 
     def begin_alone(tx: Transaction, longest_delay: float, request: RunRequest) -> StartedRun:
-        rows = tx.ask("SELECT seq, token, run, sent_at FROM claim")
-        claims.lose(tx, [(*row[:3], None) for row in rows], "")
+        tx.ask(unsent("SELECT seq, run FROM claim FOR UPDATE"), {"how": ""})
         return begin(tx, longest_delay, request)
 
     patch.setattr(runs, "begin_run", begin_alone)
@@ -105,7 +91,7 @@ def what_is_not_sent_is_not_given_back(patch: pytest.MonkeyPatch) -> None:
         """Leave them all."""
 
     patch.setattr(claims, "release", release)
-    patch.setattr(runs, "lose", lambda *_: 0)
+    patch.setattr(runs, "lose", lambda _which: "SELECT 0")
 
 
 # Each with a seed that catches it, tried first, as some take a rare turn of events.

@@ -17,7 +17,7 @@ from harvester.engine.alone import Alone
 from harvester.engine.clients import TokenClient, mark_of
 from harvester.engine.open_output import Environment, OpenOutput, begin, identity_of, open_output
 from harvester.engine.open_run import start_rate
-from harvester.engine.ports import Event, Ports
+from harvester.engine.ports import Event, Ports, Teller
 from harvester.engine.run import PriorState, Run
 from harvester.model import Answer, BadLine, Page, Start, Summary
 from harvester.output.threaded import ThreadedSink
@@ -107,6 +107,7 @@ class Night:
     events: list[Event] = field(default_factory=list)
     clock: float = MIDNIGHT
     more_upstreams: tuple[Upstream, ...] = ()
+    tellers: tuple[Teller, ...] = ()
     pages: Callable[[list[str]], AsyncIterator[Page]] = one_page
 
     def run(
@@ -158,13 +159,14 @@ class Night:
             lambda: 0.5,
             alone,
             (self.events.append,),
+            self.tellers,
         )
         start = start_rate(config, opened.ledger)
         clients = [
             TokenClient(
                 f"token {number}",
                 fetcher,
-                alone.throttle(config, start),
+                alone.throttle(config, start, Secret("t")),
                 mark=mark_of(fetcher.token),
             )
             for number, fetcher in enumerate((upstream, *self.more_upstreams), 1)

@@ -7,25 +7,23 @@ import json
 import pytest
 from aiohttp import web
 
-from tests.process.tool import TOKEN, Tool, Upstream
+from tests.process.tool import TOKEN, AccountPage, Tool, Upstream, no_account
 
 BALANCE = {"balance": "123.4500", "currency": "CNY"}
 
 
-async def telling(upstream: Upstream, _note_id: str, nth: int) -> web.StreamResponse:
-    return upstream.reply(0, BALANCE if nth == 1 else {"apiTrendDaily": {"days": [], "series": []}})
+def telling(request: web.Request) -> web.StreamResponse:
+    trend: dict[str, list[str]] = {"days": [], "series": []}
+    is_balance = request.path.endswith("balance")
+    return Upstream.reply(0, BALANCE if is_balance else {"apiTrendDaily": trend})
 
 
-async def refusing(_upstream: Upstream, _note_id: str, _nth: int) -> web.StreamResponse:
+def refusing(_request: web.Request) -> web.StreamResponse:
     return web.json_response({"code": 100, "message": f"no {TOKEN}", "data": None}, status=401)
 
 
-async def missing(_upstream: Upstream, _note_id: str, _nth: int) -> web.StreamResponse:
-    return web.json_response({"code": 404, "message": "Resource not found"}, status=404)
-
-
 def test_a_good_token_and_its_balance_are_told(tool: Tool) -> None:
-    found = tool.run("account", "--base-url", tool.upstream(telling).url)
+    found = tool.run("account", "--base-url", tool.upstream(account=telling).url)
     assert found.code == 0
     assert found.out.splitlines()[:2] == ["the token is good", "balance: 123.45 CNY"]
     assert "0 calls by the vendor's count" in found.out
@@ -33,7 +31,7 @@ def test_a_good_token_and_its_balance_are_told(tool: Tool) -> None:
 
 def test_it_finds_what_run_finds_in_its_file_and_tells_programs_numbers(tool: Tool) -> None:
     token = tool.write("token.txt", [TOKEN])
-    url = tool.upstream(telling).url
+    url = tool.upstream(account=telling).url
     tool.write("harvester.toml", ["[run]", f'token-file = "{token}"', f'base-url = "{url}"'])
     found = tool.run("account", "--json", env=tool.env)
     assert found.code == 0, found.text
@@ -44,13 +42,13 @@ def test_it_finds_what_run_finds_in_its_file_and_tells_programs_numbers(tool: To
 
 
 @pytest.mark.parametrize(
-    ("answer", "code", "word"),
-    [(refusing, 5, "the token is refused"), (missing, 6, "there is no such page")],
+    ("page", "code", "word"),
+    [(refusing, 5, "the token is refused"), (no_account, 6, "there is no such page")],
 )
 def test_a_refused_token_and_a_page_that_is_not_there_end_differently(
-    tool: Tool, answer: object, code: int, word: str
+    tool: Tool, page: AccountPage, code: int, word: str
 ) -> None:
-    found = tool.run("account", "--base-url", tool.upstream(answer).url)  # type: ignore[arg-type]
+    found = tool.run("account", "--base-url", tool.upstream(account=page).url)
     assert (found.code, word in found.out) == (code, True), found.text
     assert not tool.holding(TOKEN)
 

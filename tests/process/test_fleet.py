@@ -99,13 +99,13 @@ class Hosts:
             raise
 
     @property
-    def shares(self) -> list[int]:
-        """The calls a second of each host that lives, in the order they came."""
+    def alive(self) -> int:
+        """How many hosts live."""
         try:
-            rows = self.ask("SELECT calls FROM share WHERE alive_until > now_ms() ORDER BY run")
+            ((many,),) = self.ask("SELECT count(*) FROM member WHERE alive_until > now_ms()")
         except psycopg.errors.UndefinedTable:
-            return []
-        return [row[0] for row in rows]
+            return 0
+        return int(many)
 
     def written(self, name: str) -> int:
         """How many lines a host has written so far."""
@@ -186,25 +186,46 @@ def test_hosts_share_the_notes_and_the_rate(hosts: Hosts) -> None:
     assert (hosts.unanswered, hosts.duplicates) == ([], [])
 
 
-def test_who_comes_late_gets_a_share_and_who_goes_leaves_his(hosts: Hosts) -> None:
+def test_who_dies_and_who_goes_leave_the_whole_rate_to_the_others(hosts: Hosts) -> None:
     tool, upstream = hosts.tool, hosts.tool.upstream()
-    notes = tool.notes(600)
-    first, second = (hosts.start(name, upstream.url, notes) for name in "ab")
-    tool.until(lambda: hosts.shares == [RATE // 2] * 2, "two shares")
-    third = hosts.start("c", upstream.url, notes)
-    tool.until(lambda: hosts.shares == [RATE // 3] * 3, "three shares")
+    notes = tool.notes(300)
+    first, second, third = (hosts.start(name, upstream.url, notes) for name in "abc")
+    tool.until(lambda: hosts.alive == 3, "three hosts")
     third.signal(signal.SIGKILL)
-    tool.until(lambda: hosts.shares == [RATE // 2] * 2, "two shares again", 15)
+    tool.until(lambda: hosts.alive == 2, "one to be taken for dead")
     upstream.open()
     first.signal(signal.SIGTERM)
     left = first.finish()
     assert left.code == 143, left.text
-    tool.until(lambda: hosts.shares == [RATE], "all for one", 15)
     # It gives back what it had; without it, the lease would.
     finish_well(second, hosts.start("c", upstream.url))
-    hosts.has_each_once(tool.note_ids(600))
+    hosts.has_each_once(tool.note_ids(300))
     twice = {note for note, many in Counter(n for _, n in upstream.starts).items() if many > 1}
     assert twice <= set(hosts.unanswered)
+
+
+def test_more_hosts_than_calls_a_period_share_the_work_to_its_end(hosts: Hosts) -> None:
+    tool, upstream = hosts.tool, hosts.tool.upstream(prompt)
+    notes = tool.notes(12)
+    begun = time.monotonic()
+    finish_well(*(hosts.start(name, upstream.url, notes, rate=3) for name in "abcd"))
+    assert time.monotonic() - begun > 11 / 3
+    starts = [start for start, _ in upstream.starts]
+    assert max(sum(begin <= start < begin + 0.9 for start in starts) for begin in starts) <= 3
+    hosts.has_each_once(tool.note_ids(12))
+
+
+def test_a_host_that_cannot_reach_the_api_leaves_notes_and_rate_to_the_others(hosts: Hosts) -> None:
+    tool, upstream = hosts.tool, hosts.tool.upstream(prompt)
+    nobody = f"http://127.0.0.1:{tool.free_port()}"
+    notes = tool.notes(200)
+    cut_off = hosts.start("a", nobody, notes, "--max-attempts", "50", "--backoff-cap", "60")
+    cut_off.says("probing")
+    finish_well(hosts.start("b", upstream.url, notes, "--max-attempts", "50"))
+    cut_off.signal(signal.SIGTERM)
+    cut_off.finish()
+    hosts.has_each_once(tool.note_ids(200))
+    assert hosts.unanswered == []
 
 
 def test_a_killed_host_that_is_started_again_goes_on_at_once(hosts: Hosts) -> None:
@@ -300,8 +321,8 @@ def test_a_host_that_is_cut_off_falls_silent_and_comes_back(hosts: Hosts) -> Non
     here, there = tool.upstream(prompt), tool.upstream(prompt)
     notes = tool.notes(400)
     runs = [
-        hosts.start("a", here.url, notes, ledger=cut.url),
-        hosts.start("b", there.url, notes),
+        hosts.start("a", here.url, notes, rate=40, ledger=cut.url),
+        hosts.start("b", there.url, notes, rate=40),
     ]
     for mode in Mode:
         goes_on(here)
@@ -483,11 +504,10 @@ def test_all_hosts_keep_to_one_rate(hosts: Hosts) -> None:
     first = hosts.start("a", upstream.url, notes)
     tool.until(lambda: upstream.calls == 3, "calls")
     refused(hosts.start("b", upstream.url, notes, rate=5), 2, "the same --rate")
-    assert hosts.shares == [RATE]
     first.signal(signal.SIGSTOP)
-    tool.until(lambda: hosts.shares == [], "the first to be taken for dead")
+    tool.until(lambda: hosts.alive == 0, "the first to be taken for dead")
     second = hosts.start("b", upstream.url, rate=5)
-    tool.until(lambda: hosts.shares == [5], "the second to join")
+    tool.until(lambda: hosts.ask("SELECT rate FROM pace") == [("5 calls/s",)], "the second to join")
     first.signal(signal.SIGCONT)
     first.says("nothing is sent from here: another host of this harvest")
     upstream.open()

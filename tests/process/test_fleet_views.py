@@ -193,10 +193,8 @@ def test_hosts_that_are_on_are_told_and_a_killed_one_is_told_as_that(
     status = fleet.status()
     assert [part["alive"] for part in status["parts"]] == [True, True]
     assert [run["state"] for run in status["runs"]] == ["running", "running"]
-    assert all(part["rate"] > 0 for part in status["parts"])
     shown = fleet.look("status").out
     assert "a fleet: 2 hosts alive now, 2 parts" in shown
-    assert "its share is " in shown
     on = fleet.verify("a", "b")
     assert on.code == 0, on.text
     hosts[0].signal(signal.SIGKILL)

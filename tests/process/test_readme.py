@@ -90,7 +90,7 @@ class Shell:
         self._env = {
             "PATH": f"{links}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
-            "JUSTONEAPI_BASE_URL": tool.simulate("--latency", "0").url,
+            "JUSTONEAPI_BASE_URL": tool.simulate("--latency", "0", "--price", "0.05").url,
             "HARVESTER_RUN_RATE": "1000/s",  # where no other is said
             "HARVESTER_RUN_BACKOFF_BASE": "10ms",
             "HOME": str(tool.folder),

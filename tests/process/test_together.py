@@ -14,6 +14,7 @@ import harvester
 
 async def main(url, token, ids):
     how = {"token": token, "base_url": url, "rate": "1000/s", "backoff_base": 0.01}
+    how["no_account"] = True
     one, two, locked = await asyncio.gather(
         harvester.harvest(ids[:20], "one.jsonl", **how),
         harvester.harvest(iter(ids[10:40]), "two.jsonl", **how),

@@ -242,3 +242,27 @@ def test_a_file_of_others_is_refused_and_untouched(tool: Tool) -> None:
     assert (poem.read_bytes(), table.read_bytes()) == before
     assert simulator.calls == 0
     assert list(tool.folder.glob("*.ledger*")) == []
+
+
+def test_what_goes_wrong_is_one_json_object_where_that_is_asked_for(tool: Tool) -> None:
+    wrong = {
+        ("status", "none.jsonl", "--json"): ("usage", 2),
+        ("verify", "none.jsonl", "--jason", "--json"): ("usage", 2),
+        ("run", "none.txt", "-o", "x.jsonl", "--simulate", "--json"): ("input", 2),
+    }
+    for words, end in wrong.items():
+        ended = tool.run(*words)
+        told = json.loads(ended.out)
+        assert (told["reason"], told["exitCode"]) == end
+        assert ended.code == told["exitCode"]
+        assert ended.err == told["message"] + "\n"
+
+
+def test_progress_for_programs_tells_of_the_beginning_and_the_end(tool: Tool) -> None:
+    how = ("-o", tool.output, "--simulate", "--rate", "1000/s", "--progress", "json")
+    ended = tool.run("run", tool.notes(3), *how)
+    assert ended.code == 0, ended.text
+    first, *_, last = map(json.loads, ended.err.splitlines())
+    assert (first["event"], first["queued"]) == ("begin", 0)
+    assert (last["event"], last["exitCode"], last["done"]) == ("end", 0, 3)
+    assert last["at"] > first["at"] > "2"

@@ -24,11 +24,12 @@ from tests.process.threaded import PATIENCE, Threaded
 from tests.process.warm import ROOT, Warm
 
 TOKEN = "tok-3f9ac17e55d04b28"  # noqa: S105 - a made up one, to be searched for in what is written
-# Many calls, short waits: what tests of whole processes need.
-FAST = ("--rate", "1000/s", "--backoff-base", "0.01", "--backoff-cap", "0.05")
+# Many calls, short waits, and nothing but calls: what tests of whole processes need.
+FAST = ("--rate", "1000/s", "--backoff-base", "0.01", "--backoff-cap", "0.05", "--no-account")
 _PROGRAM = ("-m", "harvester")
 
 Answerer = Callable[["Upstream", str, int], Awaitable[web.StreamResponse]]
+AccountPage = Callable[[web.Request], web.StreamResponse]
 
 
 def until(condition: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
@@ -225,9 +226,9 @@ class Simulator:
 class Upstream(Threaded):
     """A server of the test's own: `answer` decides what each call gets."""
 
-    def __init__(self, answer: Answerer) -> None:
+    def __init__(self, answer: Answerer, account: AccountPage) -> None:
         super().__init__()
-        self.answer = answer
+        self.answer, self.account = answer, account
         self.starts: list[tuple[float, str]] = []
         self._open = asyncio.Event()
         self.__enter__()
@@ -245,6 +246,8 @@ class Upstream(Threaded):
         await runner.cleanup()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
+        if request.path.startswith("/user/"):
+            return self.account(request)
         note_id = request.query.get("noteId", "")
         self.starts.append((time.monotonic(), note_id))
         return await self.answer(self, note_id, len(self.starts))
@@ -277,6 +280,11 @@ async def held(upstream: Upstream, note_id: str, _nth: int) -> web.StreamRespons
     """An answer that comes once the test opens the gate."""
     await upstream.opened()
     return upstream.reply(0, {"noteId": note_id})
+
+
+def no_account(_request: web.Request) -> web.StreamResponse:
+    """The account's pages are not there, as by default: no call was made."""
+    return web.json_response({"code": 404, "message": "Resource not found"}, status=404)
 
 
 class Tool:
@@ -344,8 +352,8 @@ class Tool:
         few = ("--port", "0", "--latency", "2ms", "--jitter", "1ms")
         return Simulator(self.start("simulate", *few, *options, env=self.env))
 
-    def upstream(self, answer: Answerer = held) -> Upstream:
-        upstream = Upstream(answer)
+    def upstream(self, answer: Answerer = held, account: AccountPage = no_account) -> Upstream:
+        upstream = Upstream(answer, account)
         self._upstreams.append(upstream)
         return upstream
 

@@ -14,7 +14,7 @@ from harvester.cli.run import run
 from harvester.cli.schedule import schedule
 
 NOT_NIGHTLY = {"dry_run", "rebuild"}
-FROM_ELSEWHERE = {"config"}
+FROM_ELSEWHERE = {"json", "config"}
 PLACES = {"inputs", "output"}
 # A value that each option takes, where its type does not tell.
 VALUES = {

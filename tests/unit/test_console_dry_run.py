@@ -13,7 +13,7 @@ import pytest
 
 import harvester
 from harvester.config import RunConfig
-from harvester.console.dry_run import estimate_lines
+from harvester.console.dry_run import estimate, estimate_lines
 from harvester.errors import HarvesterError, InputError
 from harvester.secret import Secret
 from harvester.source.options import Inputs
@@ -36,7 +36,7 @@ def dry(inputs: Inputs, output: Path, **more: Any) -> str:  # noqa: ANN401 - the
     before = {path: path.read_bytes() for path in output.parent.iterdir() if path.is_file()}
     token = Secret(more.pop("token", ""))
     config = RunConfig.read(inputs, output, options_with(more), token)
-    said = "\n".join(estimate_lines(config, None))
+    said = "\n".join(estimate_lines(config, estimate(config, None)))
     assert {p: p.read_bytes() for p in before} == before
     assert {path for path in output.parent.iterdir() if path.is_file()} == set(before)
     return said
@@ -170,7 +170,7 @@ def test_its_memory_does_not_grow_with_bad_lines(tmp_path: Path) -> None:
 
     config = RunConfig.read(lines(), tmp_path / "new.jsonl", options_with({}))
     tracemalloc.start()
-    said = "\n".join(estimate_lines(config, None))
+    said = "\n".join(estimate_lines(config, estimate(config, None)))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert "100,000 lines of input name no note:" in said

@@ -14,7 +14,7 @@ import harvester
 
 HOUSE = Path(harvester.__file__).parent
 LOWEST = frozenset(
-    {"model", "errors", "sanitize", "formatting", "parsing", "secret", "halt", "money"}
+    {"model", "errors", "sanitize", "formatting", "json_text", "parsing", "secret", "halt", "money"}
 )
 RULES = LOWEST | {"rules"}
 ENGINE = RULES | {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -180,6 +181,8 @@ def test_the_head_is_found_even_if_the_rest_is_spoilt() -> None:
         (b'{"a":1}\n', True),
         (b'{"a":12345678901234567890}', True),
         (rb'{"a":"\ud83d"}', True),
+        (b'\xef\xbb\xbf{"a":1}', True),
+        (b'{"a":NaN}', False),
         (b'{"a":1', False),
         (b"", False),
         (b"\xff\xfe", False),
@@ -190,3 +193,14 @@ def test_a_line_is_json_also_where_the_fast_reader_is_too_strict(
     line: bytes, *, readable: bool
 ) -> None:
     assert is_json(line) == readable
+
+
+def test_that_a_long_text_is_json_is_told_without_making_anything_of_it() -> None:
+    text = b"[0" + b",{}" * 100_000
+    tracemalloc.start()
+    try:
+        assert is_json(text + b"]")
+        assert not is_json(text)
+        assert tracemalloc.get_traced_memory()[1] < 3 * len(text)
+    finally:
+        tracemalloc.stop()

@@ -74,33 +74,3 @@ def test_a_call_waits_until_the_oldest_of_the_window_has_left_it() -> None:
     window.add(130)
     assert window.delay(140) == pytest.approx(20, abs=0.1)
     assert window.delay(200) == 0
-
-
-def test_a_window_made_narrower_holds_at_once_and_wider_again_too() -> None:
-    window = Window(Rate(4, 1), margin=0.0)
-    for moment in (100.0, 100.1, 100.2):
-        window.add(moment)
-    window.allow(2)
-    assert window.delay(100.3) == pytest.approx(0.8)
-    window.allow(0)
-    assert window.delay(200) == float("inf")
-    window.allow(4)
-    assert window.delay(100.3) == 0
-
-
-@given(st.lists(st.tuples(st.integers(0, 6), st.integers(1, 8)), max_size=30))
-def test_whatever_is_allowed_when_no_window_holds_more_than_was_allowed_in_it(
-    changes: list[tuple[int, int]],
-) -> None:
-    window, now, starts, allowed = Window(Rate(6, 1), margin=0.0), 1000.0, [], [(0.0, 6)]
-    for calls, steps in changes:
-        window.allow(calls)
-        allowed.append((now, calls))
-        for _ in range(steps):
-            if not window.delay(now):
-                window.add(now)
-                starts.append(now)
-            now += 0.125
-    for start in starts:
-        inside = sum(start - 1 < other <= start for other in starts)
-        assert inside <= next(calls for when, calls in reversed(allowed) if when <= start)

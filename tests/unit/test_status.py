@@ -14,13 +14,15 @@ import pytest
 from rich.cells import cell_len
 
 from harvester.console.status_text import status_lines
+from harvester.json_text import to_json
 from harvester.ledger.protocol import Checkpoint, FoundLine, Identity, RunRequest
 from harvester.ledger.reader import reading
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import Job, Outcome, State
+from harvester.money import Balance, Balances
 from harvester.output.holder import is_held
 from harvester.sanitize import has_unprintable
-from harvester.status.model import Status, to_json
+from harvester.status.model import Status
 from harvester.status.reading import StatusQuery, kind_of, state_of_open_run, status_of
 
 NOW = 1795395723.0
@@ -89,6 +91,11 @@ class History:
     def finish(self, reason: str = "done", code: int = 0) -> None:
         self._ledger.finish_run(reason, code)
 
+    def account(self, before: str, after: str | None = None, early: int = 0) -> None:
+        """What the vendor told of the balance around the run that is on."""
+        told = [None if text is None else Balance(Decimal(text), "CNY") for text in (before, after)]
+        self._ledger.keep_balances(Balances(told[0], told[1], early))
+
     def adopt(self, line: FoundLine) -> None:
         self._ledger.adopt([line], Checkpoint(self._end))
 
@@ -152,7 +159,7 @@ def test_the_rate_asked_for_tells_when_before_any_answer_came(history: History) 
     status = history.status()
     assert status["forecast"]["endsAt"] == "2026-11-23T02:02:03.000Z"
     assert (status["forecast"]["rateFrom"], status["forecast"]["saveShare"]) == ("asked", None)
-    assert status["left"] == {"calls": 7200, "hours": 1.0, "days": 1 / 24}
+    assert status["left"] == {"calls": 7200, "hours": 1.0, "days": 0.041667}
     shown = page(status)
     assert "done Mon 2026-11-23 10:02 (Asia/Shanghai), in 1 h 0 min, if it goes on now" in shown
     assert "at 2/s, the rate asked for, if each call saves a note" in shown
@@ -507,3 +514,57 @@ def test_the_next_due_time_has_its_date_only_if_that_is_not_today(history: Histo
     history.answer(1, 301, "collection failed", delay=60.0)
     history.now -= DAY
     assert "next due 2026-11-23 09:03:03" in page(history.status())
+
+
+def test_what_the_account_paid_is_told_of_each_run_and_of_all(history: History) -> None:
+    history.begin(rate=5.0)
+    history.enrol(100)
+    history.answer(40)
+    history.account("100.0000", "98.0000")
+    history.finish("limit", 7)
+    history.begin(rate=5.0)
+    history.answer(20)
+    history.answer(1, None, "timeout", unanswered=True)
+    history.account("98.0000", "96.9500")
+    history.finish("limit", 7)
+    status = history.status()
+    assert status["account"]["text"] == (
+        "the account paid 3.05 CNY: 1 call more than the 60 that the ledger counted (0.05 each); "
+        "the 1 unanswered explains that"
+    )
+    told = [run["account"] for run in status["runs"]]
+    assert [(run["agreement"], run["difference"]) for run in told] == [("same", 0), ("more", 1)]
+    assert (status["price"], status["currency"], status["balance"]) == (0.05, "CNY", 96.95)
+    assert (status["callsLeft"], status["cost"]) == (1939, 3.0)
+    shown = page(status, 80)
+    assert "charged     60  3.00 CNY at 0.05 a call" in shown
+    assert "reaches for about 1,939 calls at" in shown
+
+
+def test_the_balance_of_the_next_run_tells_what_one_that_died_spent(history: History) -> None:
+    history.begin()
+    history.enrol(100)
+    history.answer(39)
+    history.leave_in_flight(1)
+    history.account("100.0000")
+    history.begin()
+    history.account("98.0000", "98.0000")
+    history.finish()
+    first, second = (run["account"] for run in history.status()["runs"])
+    assert (first["agreement"], first["difference"], first["spent"]) == ("more", 1, 2.0)
+    assert (second["agreement"], second["spent"]) == ("same", 0.0)
+
+
+def test_a_run_that_is_on_has_no_account_yet_and_one_that_did_not_ask_has_none(
+    history: History,
+) -> None:
+    history.begin()
+    history.enrol(10)
+    history.answer(5)
+    history.finish()
+    history.begin()
+    history.account("100.0000")
+    status = history.status(is_held=True)
+    assert [run["account"] for run in status["runs"]] == [None, None]
+    assert (status["account"], status["price"], status["balance"]) == (None, None, 100.0)
+    assert "when last asked, the balance is 100.00 CNY" in page(status)

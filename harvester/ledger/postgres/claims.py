@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from msgspec import Struct
-from msgspec.structs import replace
 
-from harvester.ledger.postgres.transaction import Row, Transaction, lock, text_of
+from harvester.ledger.postgres.transaction import Later, Row, Transaction, lock, text_of
+from harvester.ledger.protocol import Claimed, Sent
 from harvester.ledger.schema import IS_CHARGED, LOST
 from harvester.model import Job
-from harvester.rules.budget import Limits, Spent, calls_allowed, is_reached
+from harvester.rules.budget import Limits, Spent, is_reached
+from harvester.rules.turns import Allotted, Turns
 
 # In seconds: while others hold claims, and while a job is locked by another's transaction.
 _ASK_AGAIN, _SOON = 1.0, 0.05
@@ -20,27 +21,6 @@ _COLUMNS = (
     " job.tries_unanswered, job.carried, job.due"
 )
 _IS_FREE = "NOT EXISTS (SELECT FROM claim WHERE claim.seq = job.seq)"
-_FIND = f"""
-WITH due AS (
-    SELECT {_COLUMNS} FROM job WHERE state = 0 AND due <= %(now)s AND {_IS_FREE}
-    ORDER BY due, seq LIMIT %(limit)s FOR UPDATE OF job SKIP LOCKED
-), new AS (
-    SELECT {_COLUMNS} FROM job WHERE state = 0 AND due IS NULL AND seq > %(frontier)s AND {_IS_FREE}
-    ORDER BY seq LIMIT %(limit)s - (SELECT count(*) FROM due) FOR UPDATE OF job SKIP LOCKED
-)
-SELECT * FROM due UNION ALL SELECT * FROM new ORDER BY due NULLS LAST, seq
-"""
-# What another host claimed and committed while jobs were looked for is found by the conflict.
-_CLAIM = (
-    "INSERT INTO claim (seq, token, until, run) SELECT seq, %s, %s, %s"
-    " FROM unnest(%s::bigint[]) AS found (seq) ON CONFLICT (seq) DO NOTHING RETURNING seq"
-)
-_NEXT = f"""
-SELECT (SELECT due FROM job WHERE state = 0 AND due IS NOT NULL AND {_IS_FREE}
-        ORDER BY due LIMIT 1),
-    EXISTS (SELECT FROM claim WHERE run <> %s),
-    EXISTS (SELECT FROM job WHERE state = 0 AND due IS NULL AND {_IS_FREE})
-"""
 # One statement, so that a call is counted either as claimed or as used.
 _USED = f"""
 WITH session AS (SELECT id FROM run WHERE session = (SELECT session FROM run WHERE id = %(run)s)),
@@ -52,21 +32,109 @@ calls AS (
     SELECT count(*) AS calls, count(*) FILTER (WHERE NOT in_activity) AS unrecorded
     FROM unanswered WHERE run IN (SELECT id FROM session) AND how <> '{LOST}'
 )
-SELECT (SELECT count(*) FROM claim), calls.charged, calls.recorded, lost.calls, lost.unrecorded,
+SELECT (SELECT count(*) FROM claim) AS outstanding, calls.charged,
+    calls.recorded + lost.unrecorded AS calls, lost.calls AS lost,
     (SELECT coalesce(sum(calls), 0)::bigint FROM activity
         WHERE {IS_CHARGED} AND minute >= %(minute)s)
-    + (SELECT count(*) FROM unanswered WHERE sent_at >= %(moment)s AND how <> '{LOST}')
+    + (SELECT count(*) FROM unanswered WHERE sent_at >= %(moment)s AND how <> '{LOST}') AS today
 FROM calls, lost
 """
-_LAPSED = (
-    "SELECT seq, token, run, sent_at FROM claim WHERE until <= (SELECT now_ms())"
-    " ORDER BY seq FOR UPDATE SKIP LOCKED"
+# A call in flight may yet be charged: it counts as rules/budget.py has it.
+_ROOM = f"""
+SELECT greatest(0, least(%(limit)s, %(max_notes)s::bigint - charged - outstanding,
+    %(max_calls)s::bigint - calls - outstanding,
+    %(max_charged)s::bigint - charged - lost - outstanding,
+    %(max_charged_daily)s::bigint - today - outstanding))
+FROM ({_USED}) AS used
+"""
+# What another host claimed and committed while jobs were looked for is found by the conflict. Where
+# the answer of an earlier try was lost, what that one took is given, too.
+_TAKE = f"""
+WITH room AS MATERIALIZED (SELECT ({{room}}) AS jobs), before AS MATERIALIZED (
+    SELECT {_COLUMNS} FROM claim JOIN job USING (seq) WHERE claim.token = %(claim_id)s
+), wanted AS MATERIALIZED (
+    SELECT greatest(0, jobs - (SELECT count(*) FROM before)) AS jobs FROM room
+), due AS MATERIALIZED (
+    SELECT {_COLUMNS} FROM job
+    WHERE state = 0 AND due <= (SELECT now_ms()) AND {_IS_FREE}
+    ORDER BY due, seq LIMIT (SELECT jobs FROM wanted) FOR UPDATE OF job SKIP LOCKED
+), new AS MATERIALIZED (
+    SELECT {_COLUMNS} FROM job WHERE state = 0 AND due IS NULL AND seq > %(frontier)s AND {_IS_FREE}
+    ORDER BY seq LIMIT (SELECT jobs FROM wanted) - (SELECT count(*) FROM due)
+    FOR UPDATE OF job SKIP LOCKED
+), taken AS (
+    INSERT INTO claim (seq, token, until, run)
+    SELECT seq, %(claim_id)s, now_ms() + %(lease)s, %(run)s
+    FROM (SELECT seq FROM due UNION ALL SELECT seq FROM new) AS found
+    ON CONFLICT (seq) DO NOTHING RETURNING seq
 )
-_NAMED = "unnest(%s::bigint[], %s::bigint[]) AS named (seq, token)"
-_HELD = (
-    f"SELECT claim.seq, claim.token, claim.run, claim.sent_at FROM claim JOIN {_NAMED}"
-    " USING (seq, token) ORDER BY claim.seq FOR UPDATE OF claim"
+SELECT (SELECT jobs FROM room), found.* FROM (
+    SELECT due.* FROM due JOIN taken USING (seq) UNION ALL
+    SELECT new.* FROM new JOIN taken USING (seq) UNION ALL SELECT * FROM before
+) AS found RIGHT JOIN (SELECT) AS always ON true ORDER BY due NULLS LAST, seq
+"""
+_NEXT = f"""
+SELECT now_ms(), (SELECT due FROM job WHERE state = 0 AND due IS NOT NULL AND {_IS_FREE}
+        ORDER BY due LIMIT 1),
+    EXISTS (SELECT FROM claim WHERE run <> %s),
+    EXISTS (SELECT FROM job WHERE state = 0 AND due IS NULL AND {_IS_FREE})
+"""
+_NAMED = "unnest(%(seqs)s::bigint[], %(ids)s::bigint[]) AS named (seq, token)"
+# Claims that nobody will record; those that were sent are unanswered.
+_LOSE = """
+WITH lost AS MATERIALIZED ({}), gone AS (
+    DELETE FROM claim USING lost WHERE claim.seq = lost.seq
+), back AS (
+    UPDATE job SET due = (SELECT now_ms()), attempts = attempts + (lost.sent_at IS NOT NULL)::int
+    FROM lost WHERE job.seq = lost.seq
+), unanswered AS (
+    INSERT INTO unanswered (run, seq, sent_at, how, in_activity)
+    SELECT run, seq, sent_at, %(how)s, false FROM lost WHERE sent_at IS NOT NULL
 )
+SELECT count(sent_at) FROM lost
+"""
+_LAPSED = f"""
+SELECT seq, run, sent_at FROM claim WHERE until <= (SELECT now_ms())
+AND NOT EXISTS (SELECT FROM {_NAMED} WHERE named.seq = claim.seq AND named.token = claim.token)
+ORDER BY seq FOR UPDATE SKIP LOCKED
+"""
+_EXTEND = f"""
+UPDATE claim SET until = now_ms() + %(lease)s FROM {_NAMED}
+WHERE claim.seq = named.seq AND claim.token = named.token
+"""
+_HELD = f"""
+SELECT claim.seq, claim.run, {{sent_at}} AS sent_at FROM claim JOIN {_NAMED} USING (seq, token)
+ORDER BY claim.seq FOR UPDATE OF claim
+"""
+# Nothing is sent once a stop is recorded for all, or for each of the tokens named. The first of the
+# claims that hold get the moments there are.
+_SEND = f"""
+WITH held AS MATERIALIZED (
+    SELECT claim.seq FROM claim JOIN {_NAMED} USING (seq, token) WHERE NOT EXISTS (
+        SELECT FROM stop WHERE session = (SELECT session FROM run WHERE id = %(run)s)
+        AND token_fp = ANY(%(tokens)s::text[] || ARRAY['']) HAVING bool_or(token_fp = '')
+        OR count(*) = greatest(1, cardinality(%(tokens)s::text[])))
+    ORDER BY claim.seq FOR UPDATE OF claim
+), first AS MATERIALIZED (
+    SELECT now_ms() + %(ahead)s AS latest, (
+        SELECT greatest(next, now_ms() + %(lead)s) FROM pace
+        WHERE token_fp = %(token)s AND rate = %(rate)s
+    ) AS at
+), going AS MATERIALIZED (
+    SELECT seq, at + nth * %(interval)s AS at
+    FROM (SELECT seq, row_number() OVER (ORDER BY seq) - 1 AS nth FROM held) AS numbered, first
+    WHERE NOT %(is_paced)s OR at + nth * %(interval)s <= latest
+), paced AS (
+    UPDATE pace SET next = last.at + %(interval)s
+    FROM (SELECT max(at) AS at FROM going) AS last WHERE token_fp = %(token)s AND last.at > 0
+), sent AS (
+    UPDATE claim SET sent_at = now_ms(), until = now_ms() + %(lease)s FROM going
+    WHERE claim.seq = going.seq
+)
+SELECT held.seq, going.seq IS NOT NULL, going.at,
+    coalesce((SELECT max(at) + %(interval)s FROM going), (SELECT at FROM first))
+FROM held LEFT JOIN going USING (seq) ORDER BY held.seq
+"""
 
 
 class Caps(Struct, frozen=True):
@@ -92,169 +160,134 @@ class Want(Struct, frozen=True):
     caps: Caps
 
 
-def claim(tx: Transaction, want: Want) -> tuple[list[Row], float | None, str | None]:
-    """Claim jobs; gives their rows, when to ask again, and the name of a cap that is used up."""
-    if want.caps.is_set:
-        tx.ask(lock("caps"))
-    _lapse(tx, want)
-    room, reached = _room(tx, want)
-    rows = _take(tx, replace(want, limit=room)) if room else []
-    return rows, _delay(tx, want, len(rows), room), reached
+class Took(Struct, frozen=True):
+    """What a claim gives once it is committed."""
+
+    want: Want
+    run: int
+    used: Later | None
+    taken: Later
+    next: Later
+
+    @property
+    def claimed(self) -> Claimed:
+        """The jobs, when to ask again, and the name of a cap that is used up."""
+        reached = None
+        if self.used is not None:
+            ((_, charged, calls, lost, today),) = self.used.rows
+            spent = Spent(charged, calls, charged, lost, today)
+            reached = is_reached(self.want.caps.limits, spent)
+        jobs = [_job_of(row, self.want.claim_id, self.run) for row in self._rows]
+        return Claimed(jobs, self._delay(len(jobs)), reached)
+
+    @property
+    def _rows(self) -> list[Row]:
+        return [row[1:] for row in self.taken.rows if row[1] is not None]
+
+    @property
+    def frontier(self) -> int:
+        """Behind what number new jobs are looked for next; holes are looked for at the end."""
+        if len(self._rows) < self.want.limit:
+            return 0
+        return max((row[0] for row in self._rows if row[8] is None), default=self.want.frontier)
+
+    def _delay(self, taken: int) -> float | None:
+        """When to ask again, in seconds; None if nothing is queued but what this run holds."""
+        if taken >= self.want.limit:
+            return 0.0
+        if taken >= self.taken.rows[0][0]:
+            return _ASK_AGAIN
+        ((now, due, others_claim, new),) = self.next.rows
+        delays = [_ASK_AGAIN] * others_claim + [_SOON] * new
+        if due is not None:
+            delays.append((due - now) / 1000 if due > now else _SOON)
+        return min(delays, default=None)
 
 
-def _lapse(tx: Transaction, want: Want) -> None:
-    """Lose the claims whose leases have lapsed, but renew those of jobs still worked on."""
-    rows = tx.ask(_LAPSED)
-    if not rows:
-        return
-    names = {(row[0], row[1]) for row in rows}
-    kept = {(job.seq, job.claim_id) for job in want.held} & names
-    if kept:
-        extend(tx, kept, want.lease)
-    lose(tx, [row for row in rows if (row[0], row[1]) not in kept], "its lease lapsed")
-
-
-def extend(tx: Transaction, names: Iterable[tuple[int, int]], lease: float) -> None:
-    """Hold claims, by number and claim id, for so many seconds from now."""
-    seqs, tokens = _columns(names)
-    tx.do(
-        f"UPDATE claim SET until = %s FROM {_NAMED}"
-        " WHERE claim.seq = named.seq AND claim.token = named.token",
-        (tx.now + round(lease * 1000), seqs, tokens),
-    )
-
-
-def lose(tx: Transaction, rows: Sequence[Row], how: str) -> int:
-    """End claims nobody will record; those that were sent are unanswered. Gives how many.
-
-    `rows` are number, claim id, run and moment of sending; their claims are locked.
-    """
-    if not rows:
-        return 0
-    seqs = [row[0] for row in rows]
-    sent = [row for row in rows if row[3] is not None]
-    tx.do("DELETE FROM claim WHERE seq = ANY(%s)", (seqs,))
-    tx.do(
-        "UPDATE job SET due = %s, attempts = attempts + named.sent"
-        " FROM unnest(%s::bigint[], %s::int[]) AS named (seq, sent) WHERE job.seq = named.seq",
-        (tx.now, seqs, [int(row[3] is not None) for row in rows]),
-    )
-    if sent:
-        tx.do(
-            "INSERT INTO unanswered (run, seq, sent_at, how, in_activity)"
-            " SELECT run, seq, sent_at, %s, false"
-            " FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS lost (run, seq, sent_at)",
-            (text_of(how), *([row[n] for row in sent] for n in (2, 0, 3))),
-        )
-    return len(sent)
-
-
-def _room(tx: Transaction, want: Want) -> tuple[int, str | None]:
-    """How many jobs may be claimed, and the name of a cap that is used up."""
-    if not want.caps.is_set:
-        return want.limit, None
+def claim(tx: Transaction, want: Want) -> Took:
+    """Claim jobs; what leases have lapsed are lost, but those of jobs still worked on renewed."""
+    limits, values = want.caps.limits, _named(want.held)
+    values |= {"lease": round(want.lease * 1000), "how": "its lease lapsed"}
     moment = round(want.caps.day_began() * 1000)
-    values = {"run": tx.run, "minute": moment // 60_000, "moment": moment}
-    ((outstanding, charged, recorded, lost, unrecorded, today),) = tx.ask(_USED, values)
-    spent = Spent(charged, recorded + unrecorded, charged, lost, today)
-    reached = is_reached(want.caps.limits, spent)
-    # A call in flight is no call of `Spent` here: it is counted once it is recorded or lost.
-    spent.calls += outstanding
-    room = calls_allowed(want.caps.limits, spent, outstanding)
-    return (want.limit if room is None else min(want.limit, room)), reached
+    values |= {"run": tx.run, "minute": moment // 60_000, "moment": moment, "limit": want.limit}
+    values |= {"frontier": want.frontier, "claim_id": want.claim_id}
+    values |= {name: getattr(limits, name) for name in limits.__struct_fields__}
+    used, room = None, "%(limit)s::bigint"
+    if want.caps.is_set:
+        tx.later(lock("caps"))
+    if want.held:
+        tx.later(f"{_EXTEND} AND until <= (SELECT now_ms())", values)
+    tx.later(lose(_LAPSED), values)
+    if want.caps.is_set:
+        used, room = tx.later(_USED, values), _ROOM
+    taken = tx.later(_TAKE.format(room=room), values)
+    return Took(want, tx.run, used, taken, tx.later(_NEXT, (tx.run,)))
 
 
-def _take(tx: Transaction, want: Want) -> list[Row]:
-    """Claim up to the limit; holes that dead hosts left before the frontier are looked for once."""
-    rows: list[Row] = []
-    until = tx.now + round(want.lease * 1000)
-    for frontier in dict.fromkeys((want.frontier, 0)):
-        values = {
-            "now": tx.now,
-            "limit": want.limit - len(rows),
-            "frontier": frontier,
-        }
-        found = tx.ask(_FIND, values)
-        seqs = [row[0] for row in found]
-        taken = {seq for (seq,) in tx.ask(_CLAIM, (want.claim_id, until, tx.run, seqs))}
-        rows += [row for row in found if row[0] in taken]
-        if len(rows) == want.limit:
-            break
-    return rows
+def extend(tx: Transaction, jobs: Sequence[Job], lease: float) -> None:
+    """Hold claims for so many seconds from now."""
+    tx.later(_EXTEND, {**_named(jobs), "lease": round(lease * 1000)})
 
 
-def _delay(tx: Transaction, want: Want, taken: int, room: int) -> float | None:
-    """When to ask again, in seconds; None if nothing is queued but what this run holds."""
-    if taken == want.limit:
-        return 0.0
-    if taken == room:
-        return _ASK_AGAIN
-    ((due, others_claim, new),) = tx.ask(_NEXT, (tx.run,))
-    delays = [_ASK_AGAIN] * others_claim + [_SOON] * new
-    if due is not None:
-        delays.append((due - tx.now) / 1000 if due > tx.now else _SOON)
-    return min(delays, default=None)
+def lose(which: str) -> str:
+    """A statement that ends claims nobody will record, as `how`; gives how many were sent.
+
+    Those are unanswered. `which` selects their number, run and moment of sending, and locks them.
+    """
+    return _LOSE.format(which)
 
 
-def job_of(row: Row, claim_id: int, run: int) -> Job:
+def _job_of(row: Row, claim_id: int, run: int) -> Job:
     """A claimed job of a run."""
     seq, note_id, attempts, tried_in, collection, server, unanswered, extra, _ = row
     failures = (collection, server, unanswered) if tried_in == run else (0, 0, 0)
     return Job(seq, note_id, claim_id, attempts, failures, extra)
 
 
-def frontier_of(rows: Sequence[Row], before: int) -> int:
-    """The highest number of a new job that was claimed."""
-    return max((row[0] for row in rows if row[8] is None), default=before)
-
-
-def held(tx: Transaction, jobs: Sequence[Job]) -> list[Row]:
-    """Lock the claims that still hold; gives number, claim id, run and moment of sending."""
-    return tx.ask(_HELD, names_of(jobs))
-
-
-def names_of(jobs: Sequence[Job]) -> tuple[list[int], list[int]]:
+def _named(jobs: Iterable[Job]) -> dict[str, object]:
     """Numbers and claim ids in the order in which all lock them."""
-    return _columns((job.seq, job.claim_id) for job in jobs)
-
-
-def _columns(names: Iterable[tuple[int, int]]) -> tuple[list[int], list[int]]:
-    ordered = sorted(names)
-    return [name[0] for name in ordered], [name[1] for name in ordered]
+    ordered = sorted((job.seq, job.claim_id) for job in jobs)
+    return {"seqs": [name[0] for name in ordered], "ids": [name[1] for name in ordered]}
 
 
 def mark_sent(
-    tx: Transaction, jobs: Sequence[Job], lease: float, tokens: Sequence[str]
-) -> list[int]:
-    """Send claimed jobs, unless a stop for all or for each of the API tokens is recorded.
+    tx: Transaction, jobs: Sequence[Job], lease: float, tokens: Sequence[str], turns: Turns | None
+) -> Later:
+    """Send claimed jobs, unless a stop for all or for each of the API tokens is recorded."""
+    asked = turns or Turns("", "", 0.0, 0.0, 0.0)
+    values = {
+        **_named(jobs),
+        "run": tx.run,
+        "lease": round(lease * 1000),
+        "tokens": list(tokens) if turns is None else [turns.token],
+        "is_paced": turns is not None,
+        "token": asked.token,
+        "rate": asked.rate,
+        **{name: getattr(asked, name) * 1000 for name in ("interval", "lead", "ahead")},
+    }
+    if turns is not None:
+        # In a statement of its own: what comes after it sees what was committed meanwhile.
+        tx.later("SELECT FROM pace WHERE token_fp = %(token)s FOR UPDATE", values)
+    return tx.later(_SEND, values)
 
-    Jobs that a stop keeps here go back at once: who asked takes none of them for its own any more.
-    """
-    rows = tx.ask(
-        f"UPDATE claim SET sent_at = now_ms(), until = now_ms() + %s FROM {_NAMED}"
-        " WHERE claim.seq = named.seq AND claim.token = named.token AND NOT EXISTS ("
-        "SELECT FROM stop WHERE session = (SELECT session FROM run WHERE id = %s)"
-        " AND token_fp = ANY(%s) HAVING bool_or(token_fp = '') OR count(*) = %s)"
-        " RETURNING claim.seq",
-        (
-            round(lease * 1000),
-            *names_of(jobs),
-            tx.run,
-            ["", *tokens],
-            max(1, len(tokens)),
-        ),
+
+def sent_of(rows: Sequence[Row], jobs: Sequence[Job], *, is_paced: bool) -> Sent:
+    """What came of sending jobs."""
+    is_going = {seq: goes for seq, goes, _, _ in rows}
+    moments = [at / 1000 for _, goes, at, _ in rows if goes and is_paced]
+    free_at = rows[0][3] if rows else None
+    return Sent(
+        [job for job in jobs if is_going.get(job.seq)],
+        [job for job in jobs if is_going.get(job.seq) is False],
+        Allotted(moments, free_at and free_at / 1000) if is_paced else None,
     )
-    if not rows:
-        release(tx, jobs)
-    return [row[0] for row in rows]
 
 
 def release(tx: Transaction, jobs: Sequence[Job]) -> None:
     """Give claimed jobs back unsent."""
-    rows = held(tx, jobs)
-    lose(tx, [(*row[:3], None) for row in rows], "")
+    tx.later(lose(_HELD.format(sent_at="NULL::bigint")), {**_named(jobs), "how": ""})
 
 
 def abandon(tx: Transaction, jobs: Sequence[Job], how: str) -> None:
     """Give sent jobs back whose answers will not be awaited."""
-    lose(tx, held(tx, jobs), how)
+    tx.later(lose(_HELD.format(sent_at="claim.sent_at")), {**_named(jobs), "how": text_of(how)})

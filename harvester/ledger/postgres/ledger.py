@@ -25,10 +25,13 @@ from harvester.ledger.protocol import (
     FoundLine,
     Identity,
     RunRequest,
+    Sent,
     StartedRun,
 )
-from harvester.ledger.schema import DAY_MS, IS_CHARGED, LOST
+from harvester.ledger.schema import BALANCES, DAY_MS, IS_CHARGED, LOST
 from harvester.model import Counts, Job, Outcome, State
+from harvester.money import Balances, read_balances
+from harvester.rules.turns import Turns
 
 T = TypeVar("T")
 _NO_REQUEST = RunRequest()
@@ -220,6 +223,15 @@ class PostgresLedger:
             Jsonb(per_second),
         )
 
+    def balances(self) -> list[Balances]:
+        """See `Ledger.balances`."""
+        rows = self._connection.read(lambda db: db.execute(BALANCES.encode()).fetchall())
+        return [read_balances(text) for (text,) in rows]
+
+    def keep_balances(self, balances: Balances) -> None:
+        """See `Ledger.keep_balances`."""
+        self._set("UPDATE run SET balances = %s WHERE id = %s", balances.as_text(), self._run)
+
     def finish_run(self, reason: str, exit_code: int, bad_lines: int = 0) -> None:
         """See `Ledger.finish_run`."""
         self._transact(lambda tx: runs.finish_run(tx, reason, exit_code, bad_lines))
@@ -230,6 +242,10 @@ class PostgresLedger:
 
     def _transact(self, work: Callable[[Transaction], T], *, for_long: bool = False) -> T:
         return self._connection.transact(work, self._run, for_long=for_long)
+
+    def _repeat(self, work: Callable[[Transaction], T]) -> T:
+        """Do a transaction that may be done twice; what it gives later is there."""
+        return self._connection.transact(work, self._run, repeats=True)
 
     # The run
 
@@ -275,36 +291,35 @@ class PostgresLedger:
         self._claims += 1
         claim_id = (self._run << 32) + self._claims
         want = Want(limit, lease, claim_id, held, self._frontier, self._caps)
-        rows, next_due, reached = self._transact(partial(claims.claim, want=want))
-        self._frontier = claims.frontier_of(rows, self._frontier)
-        jobs = [claims.job_of(row, claim_id, self._run) for row in rows]
-        return Claimed(jobs, next_due, reached)
+        took = self._repeat(partial(claims.claim, want=want))
+        self._frontier = took.frontier
+        return took.claimed
 
     def renew(self, jobs: Sequence[Job], lease: float) -> None:
         """See `Ledger.renew`."""
         if jobs:
-            names = [(job.seq, job.claim_id) for job in jobs]
-            self._transact(lambda tx: claims.extend(tx, names, lease))
+            self._repeat(partial(claims.extend, jobs=jobs, lease=lease))
 
-    def mark_sent(self, jobs: Sequence[Job], lease: float, token: str = "") -> list[Job]:
+    def mark_sent(self, jobs: Sequence[Job], lease: float, turns: Turns | None = None) -> Sent:
         """See `Ledger.mark_sent`; gives none once a stop is recorded.
 
-        With `token`, the fingerprint of the API token that these calls are made with, a stop of
-        that one counts; without, one of all this host's tokens.
+        With `turns`, a stop of the token that they are for counts; without, one of all this host's.
+        What is stopped goes back at once: who asked takes none of it for its own any more.
         """
         if not jobs:
-            return []
-        tokens = (token,) if token else self._tokens
-        going = partial(claims.mark_sent, jobs=jobs, lease=lease, tokens=tokens)
-        held = set(self._transact(going))
-        return [job for job in jobs if job.seq in held]
+            return Sent()
+        going = partial(claims.mark_sent, jobs=jobs, lease=lease, tokens=self._tokens, turns=turns)
+        sent = claims.sent_of(self._repeat(going).rows, jobs, is_paced=turns is not None)
+        if not sent.jobs and not sent.kept:
+            self.release(jobs)
+        return sent
 
     def record(
         self, outcomes: Sequence[Outcome], ends: Sequence[int], checkpoint: Checkpoint
     ) -> list[Outcome]:
         """See `Ledger.record`."""
         done = partial(records.record, outcomes=outcomes, ends=ends, checkpoint=checkpoint)
-        held = self._transact(done)
+        held = set(self._repeat(done).rows)
         return [o for o in outcomes if (o.job.seq, o.job.claim_id) not in held]
 
     def release(self, jobs: Sequence[Job]) -> None:

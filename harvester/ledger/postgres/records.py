@@ -1,146 +1,107 @@
-"""Records outcomes in one transaction: states, calls by minute, latencies, what is left."""
+"""Records outcomes in one statement: states, calls by minute, latencies, what is left."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
-from harvester.ledger.postgres.claims import held
-from harvester.ledger.postgres.transaction import Transaction, text_of
+from harvester.ledger.postgres.transaction import Later, Transaction, text_of
 from harvester.ledger.protocol import Checkpoint
 from harvester.ledger.schema import code_of
 from harvester.model import Outcome, State
 from harvester.rules.latency import bucket_of
 
-# A note saved before has a line already, which is older from here on.
-_SAVE = """
-WITH saved AS (
-    SELECT * FROM unnest(%s::bigint[], %s::int[], %s::bigint[], %s::bigint[], %s::int[])
-    AS saved (seq, attempts, fetched_at, line_end, code)
+# A note saved before has a line already, which is older from here on. Where a save came late,
+# nothing is vouched for: its line would be lost to whoever looks for lines to adopt, were this host
+# to die before it adopts it. What an earlier try whose answer was lost has recorded is no late one.
+_RECORD = """
+WITH given AS MATERIALIZED (
+    SELECT * FROM unnest(%(seq)s::bigint[], %(token)s::bigint[], %(state)s::smallint[],
+        %(delay)s::bigint[], %(attempts)s::int[], %(collection)s::int[], %(server)s::int[],
+        %(unanswered)s::int[], %(code)s::int[], %(reason)s::text[], %(fetched_at)s::bigint[],
+        %(line_end)s::bigint[], %(is_lost)s::boolean[], %(elapsed)s::bigint[],
+        %(counted)s::int[], %(bucket)s::int[])
+    AS given (seq, token, state, delay, attempts, collection, server, unanswered, code, reason,
+        fetched_at, line_end, is_lost, elapsed, counted, bucket)
+), good AS MATERIALIZED (
+    SELECT given.* FROM claim JOIN given USING (seq, token) ORDER BY seq FOR UPDATE OF claim
+), moment AS MATERIALIZED (SELECT now_ms() AS ms), gone AS (
+    DELETE FROM claim USING good WHERE claim.seq = good.seq
 ), displaced AS (
     INSERT INTO older (part, seq, lines, fetched_at, line_end)
-    SELECT job.part, job.seq, 1, job.fetched_at, job.line_end FROM job JOIN saved USING (seq)
-    WHERE job.lines > 0 AND job.part IS NOT NULL
+    SELECT job.part, job.seq, 1, job.fetched_at, job.line_end FROM job JOIN good USING (seq)
+    WHERE good.state = 1 AND job.lines > 0 AND job.part IS NOT NULL
     ON CONFLICT (seq, part) DO UPDATE
     SET lines = older.lines + 1, fetched_at = excluded.fetched_at, line_end = excluded.line_end
+), known AS (
+    UPDATE job SET state = good.state, attempts = good.attempts, code = good.code,
+        reason = good.reason, due = CASE WHEN good.state = 0 THEN ms + delay END,
+        run = CASE WHEN good.state <> 1 THEN %(run)s END, tries_collection = collection,
+        tries_server = server, tries_unanswered = unanswered,
+        fetched_at = coalesce(good.fetched_at, job.fetched_at),
+        line_end = coalesce(good.line_end, job.line_end),
+        part = CASE WHEN good.state = 1 THEN %(part)s ELSE part END,
+        lines = lines + (good.state = 1)::int
+    FROM good, moment WHERE job.seq = good.seq
+), lost AS (
+    INSERT INTO unanswered (run, seq, sent_at, how, in_activity)
+    SELECT %(run)s, seq, ms - elapsed, reason, true FROM good, moment WHERE is_lost
+), tallied AS (
+    INSERT INTO tally_of_run
+    SELECT %(run)s, state, count(*) FROM good WHERE state <> 0 GROUP BY state
+    UNION ALL SELECT %(run)s, 0, -count(*) FROM good WHERE state <> 0 HAVING count(*) > 0
+    ON CONFLICT (run, state) DO UPDATE SET jobs = tally_of_run.jobs + excluded.jobs
+), counted AS (
+    INSERT INTO activity SELECT %(run)s, ms / 60000, counted, count(*), sum(elapsed)::bigint
+    FROM good, moment GROUP BY ms, counted
+    ON CONFLICT (run, minute, code) DO UPDATE SET calls = activity.calls + excluded.calls,
+        elapsed_ms = activity.elapsed_ms + excluded.elapsed_ms
+), timed AS (
+    INSERT INTO latency SELECT %(run)s, ms / 60000, bucket, count(*)
+    FROM good, moment WHERE bucket IS NOT NULL GROUP BY ms, bucket
+    ON CONFLICT (run, minute, bucket) DO UPDATE SET calls = latency.calls + excluded.calls
+), left_over AS (
+    INSERT INTO backlog SELECT %(run)s, ms / 60000, (SELECT jobs FROM tally WHERE state = 0)
+        - (SELECT count(*) FROM good WHERE state <> 0)
+    FROM moment WHERE EXISTS (SELECT FROM good)
+    ON CONFLICT (run, minute) DO UPDATE SET queued = excluded.queued
+), vouched AS (
+    UPDATE part SET length = %(length)s, tail = %(tail)s WHERE id = %(part)s
+    AND (SELECT count(*) FROM given WHERE state = 1) = (SELECT count(*) FROM good WHERE state = 1)
 )
-UPDATE job SET state = 1, due = NULL, attempts = saved.attempts, run = NULL, code = saved.code,
-    reason = NULL, fetched_at = saved.fetched_at, line_end = saved.line_end, lines = lines + 1,
-    part = %s
-FROM saved WHERE job.seq = saved.seq
-"""
-_LEAVE = """
-UPDATE job SET state = other.state, due = other.due, attempts = other.attempts, run = %s,
-    tries_collection = other.collection, tries_server = other.server,
-    tries_unanswered = other.unanswered, code = other.code, reason = other.reason
-FROM unnest(%s::bigint[], %s::smallint[], %s::bigint[], %s::int[], %s::int[], %s::int[], %s::int[],
-    %s::int[], %s::text[])
-AS other (seq, state, due, attempts, collection, server, unanswered, code, reason)
-WHERE job.seq = other.seq
+SELECT seq, token FROM good UNION SELECT given.seq, given.token FROM given JOIN job USING (seq)
+WHERE job.state = given.state AND job.attempts = given.attempts
+AND CASE given.state WHEN 1 THEN part = %(part)s AND job.line_end = given.line_end
+    ELSE run = %(run)s END
 """
 
 
 def record(
     tx: Transaction, outcomes: Sequence[Outcome], ends: Sequence[int], checkpoint: Checkpoint
-) -> set[tuple[int, int]]:
-    """Commit outcomes whose claims still hold; gives their jobs' numbers and claim ids.
-
-    Where a save came late, nothing is vouched for: its line would be lost to whoever looks for
-    lines to adopt, were this host to die before it adopts it.
-    """
-    end_of = dict(zip((_name(o) for o in outcomes if o.state is State.DONE), ends, strict=True))
-    rows = held(tx, [outcome.job for outcome in outcomes])
-    seqs, holding = [row[0] for row in rows], {(row[0], row[1]) for row in rows}
-    good = [o for o in sorted(outcomes, key=_name) if _name(o) in holding]
-    if holding.issuperset(end_of):
-        tx.checkpoint(checkpoint)
-    if good:
-        tx.later("DELETE FROM claim WHERE seq = ANY(%s)", (seqs,))
-        _save(tx, [o for o in good if o.state is State.DONE], end_of)
-        _leave(tx, [o for o in good if o.state is not State.DONE])
-        moves: Counter[State] = Counter(o.state for o in good)
-        del moves[State.QUEUED]
-        moves[State.QUEUED] = -sum(moves.values())
-        tx.shift(moves)
-        _count_calls(tx, good)
-    return holding
-
-
-def _name(outcome: Outcome) -> tuple[int, int]:
-    """Number and claim id: a job may be claimed anew while a call of an older claim is out."""
-    return outcome.job.seq, outcome.job.claim_id
-
-
-def _save(tx: Transaction, saves: Sequence[Outcome], end_of: Mapping[tuple[int, int], int]) -> None:
-    if saves:
-        tx.later(
-            _SAVE,
-            (
-                [o.job.seq for o in saves],
-                [o.job.attempts + 1 for o in saves],
-                [round(o.fetched_at * 1000) for o in saves],
-                [end_of[_name(o)] for o in saves],
-                [o.code if o.is_empty else None for o in saves],
-                tx.part,
-            ),
-        )
-
-
-def _leave(tx: Transaction, others: Sequence[Outcome]) -> None:
-    """Write what is queued again or given up."""
-    if not others:
-        return
-    now = tx.now
-    columns: Iterable[tuple[object, ...]] = (
-        (
-            o.job.seq,
-            int(o.state),
-            now + round(o.delay * 1000) if o.state is State.QUEUED else None,
-            o.job.attempts + o.attempted,
-            *o.failures_by_cause,
-            o.code,
-            text_of(o.reason),
-        )
-        for o in others
-    )
-    tx.later(_LEAVE, (tx.run, *map(list, zip(*columns, strict=True))))
-    lost = [o for o in others if o.unanswered]
-    if lost:
-        tx.later(
-            "INSERT INTO unanswered (run, seq, sent_at, how, in_activity)"
-            " SELECT %s, seq, sent_at, how, true"
-            " FROM unnest(%s::bigint[], %s::bigint[], %s::text[]) AS lost (seq, sent_at, how)",
-            (
-                tx.run,
-                [o.job.seq for o in lost],
-                [now - round(o.elapsed * 1000) for o in lost],
-                [text_of(o.reason) for o in lost],
-            ),
-        )
-
-
-def _count_calls(tx: Transaction, outcomes: Sequence[Outcome]) -> None:
-    minute = tx.now // 60_000
-    calls: Counter[int] = Counter()
-    elapsed: Counter[int] = Counter()
-    for outcome in outcomes:
-        code = code_of(outcome)
-        calls[code] += 1
-        elapsed[code] += round(outcome.elapsed * 1000)
-    add_activity(tx, tx.run, [(minute, code, calls[code], elapsed[code]) for code in calls])
-    buckets = Counter(bucket_of(o.elapsed) for o in outcomes if o.code is not None)
-    if buckets:
-        tx.later(
-            "INSERT INTO latency SELECT %s, %s, * FROM unnest(%s::int[], %s::bigint[])"
-            " ON CONFLICT (run, minute, bucket) DO UPDATE SET calls = latency.calls"
-            " + excluded.calls",
-            (tx.run, minute, list(buckets), list(buckets.values())),
-        )
-    tx.later(
-        "INSERT INTO backlog SELECT %s, %s, jobs FROM tally WHERE state = 0"
-        " ON CONFLICT (run, minute) DO UPDATE SET queued = excluded.queued",
-        (tx.run, minute),
-    )
+) -> Later:
+    """Commit outcomes whose claims still hold; gives their jobs' numbers and claim ids."""
+    end = iter(ends)
+    columns = {
+        "seq": [o.job.seq for o in outcomes],
+        "token": [o.job.claim_id for o in outcomes],
+        "state": [int(o.state) for o in outcomes],
+        "delay": [round(o.delay * 1000) for o in outcomes],
+        "attempts": [o.job.attempts + (o.state is State.DONE or o.attempted) for o in outcomes],
+        "collection": [o.failures_by_cause[0] for o in outcomes],
+        "server": [o.failures_by_cause[1] for o in outcomes],
+        "unanswered": [o.failures_by_cause[2] for o in outcomes],
+        "code": [o.code if o.state is not State.DONE or o.is_empty else None for o in outcomes],
+        "reason": [None if o.state is State.DONE else text_of(o.reason) for o in outcomes],
+        "fetched_at": [
+            round(o.fetched_at * 1000) if o.state is State.DONE else None for o in outcomes
+        ],
+        "line_end": [next(end) if o.state is State.DONE else None for o in outcomes],
+        "is_lost": [o.unanswered and o.state is not State.DONE for o in outcomes],
+        "elapsed": [round(o.elapsed * 1000) for o in outcomes],
+        "counted": [code_of(o) for o in outcomes],
+        "bucket": [None if o.code is None else bucket_of(o.elapsed) for o in outcomes],
+    }
+    known = {"length": checkpoint.length, "tail": checkpoint.tail}
+    return tx.later(_RECORD, {**columns, **known, "run": tx.run, "part": tx.part})
 
 
 def add_activity(tx: Transaction, run: int, rows: Sequence[tuple[int, int, int, int]]) -> None:

@@ -179,17 +179,25 @@ class ResilientConnection:
             self._away = ""
             self._policy.on_back()
 
-    def transact(self, work: Callable[[Transaction], T], run: int, *, for_long: bool = False) -> T:
+    def transact(
+        self,
+        work: Callable[[Transaction], T],
+        run: int,
+        *,
+        for_long: bool = False,
+        repeats: bool = False,
+    ) -> T:
         """Do a transaction exactly once, whenever the connection breaks; gives its result.
 
         Each commit takes the part's next number. Where its answer was lost, the number tells
-        whether it came through; if not, `work` is done again.
+        whether it came through; if not, `work` is done again. One that `repeats` may be done twice,
+        and is, as what it gives would be lost.
         """
         tried: _Attempted[T] | None = None
 
         def attempt(db: Connection) -> T:
             nonlocal tried
-            if tried is not None and self._op == tried.op:
+            if not repeats and tried is not None and self._op == tried.op:
                 return tried.result
             op = self._op + 1
             transaction = Transaction(db, self.part, run, op)

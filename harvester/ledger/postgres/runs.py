@@ -16,12 +16,11 @@ def begin_run(tx: Transaction, longest_delay: float, request: RunRequest) -> Sta
     The part's earlier runs are dead, since its file is locked; of others only lapsed leases are.
     """
     tx.ask(lock("session"))
-    mine = tx.ask(
-        "SELECT seq, token, run, sent_at FROM claim WHERE run IN"
-        " (SELECT id FROM run WHERE part = %s) ORDER BY seq FOR UPDATE",
-        (tx.part,),
+    mine = lose(
+        "SELECT seq, run, sent_at FROM claim WHERE run IN"
+        " (SELECT id FROM run WHERE part = %(part)s) ORDER BY seq FOR UPDATE"
     )
-    unanswered = lose(tx, mine, "the run ended")
+    ((unanswered,),) = tx.ask(mine, {"part": tx.part, "how": "the run ended"})
     latest = tx.now + round(longest_delay * 1000)
     tx.do("UPDATE job SET due = %s WHERE state = 0 AND due > %s", (latest, latest))
     tx.do("DELETE FROM member WHERE part = %s OR alive_until <= %s", (tx.part, tx.now))
@@ -47,15 +46,14 @@ def finish_run(tx: Transaction, reason: str, exit_code: int, bad_lines: int = 0)
     A stop can cut a claim's answer short, so that nobody knows of what it took: it goes back. What
     was sent and is not recorded keeps its claim, since OUTPUT may hold its line.
     """
-    unsent = tx.ask(
-        "SELECT seq, token, run, sent_at FROM claim WHERE run = %s AND sent_at IS NULL"
-        " ORDER BY seq FOR UPDATE",
-        (tx.run,),
+    unsent = lose(
+        "SELECT seq, run, sent_at FROM claim WHERE run = %(run)s AND sent_at IS NULL"
+        " ORDER BY seq FOR UPDATE"
     )
-    lose(tx, unsent, "")
+    tx.later(unsent, {"run": tx.run, "how": ""})
     tx.later(
-        "UPDATE run SET finished_at = %s, reason = %s, exit_code = %s, bad_lines = %s"
+        "UPDATE run SET finished_at = now_ms(), reason = %s, exit_code = %s, bad_lines = %s"
         " WHERE id = %s",
-        (tx.now, reason, exit_code, bad_lines, tx.run),
+        (reason, exit_code, bad_lines, tx.run),
     )
     tx.later("DELETE FROM member WHERE run = %s", (tx.run,))

@@ -183,6 +183,22 @@ _MIGRATIONS = (
     CREATE INDEX activity_charged ON activity (minute) WHERE {IS_CHARGED};
     CREATE INDEX job_empty ON job (seq) WHERE {IS_EMPTY};
     """,
+    # From `next`, in Unix milliseconds, on a call with the token may start. How often it was slowed
+    # down, by which run and for how many milliseconds the last time, all members read.
+    """
+    DROP TABLE share, freeing;
+    CREATE TABLE pace (
+        token_fp text PRIMARY KEY,
+        rate text NOT NULL,
+        next double precision NOT NULL DEFAULT 0,
+        slowed bigint NOT NULL DEFAULT 0,
+        slowed_by bigint NOT NULL DEFAULT 0,
+        wait double precision
+    ) WITH (fillfactor = 50);
+    ALTER TABLE member ADD COLUMN tokens text[] NOT NULL DEFAULT '{}';
+    """,
+    # As the embedded ledger has it.
+    "ALTER TABLE run ADD COLUMN balances text;",
 )
 NEWEST = len(_MIGRATIONS)
 _NAME = re.compile(r"[a-z0-9_]{1,40}", re.ASCII)

@@ -15,14 +15,27 @@ from harvester.model import State
 
 Row = tuple[Any, ...]
 Values = Sequence[object] | Mapping[str, object]
+_TURN = (
+    "UPDATE part SET in_turn = (op = %s - 1), op = %s,"
+    " length = coalesce(%s, length), tail = coalesce(%s, tail) WHERE id = %s"
+)
 _UNKEPT = re.compile("[\0\ud800-\udfff]")
+
+
+class Later:
+    """A statement that goes with the commit, and the `rows` it has given by then."""
+
+    def __init__(self, query: str, values: Values) -> None:
+        self.query = query
+        self.values = values
+        self.rows: list[Row] = []
 
 
 class Transaction:
     """A transaction that begins with its first question and ends with `commit`.
 
-    `part` and `run` are whose it is; `op` is its number in the part, one more than the last. Raises
-    psycopg.Error.
+    One that asks nothing takes a single exchange with the server. `part` and `run` are whose it is;
+    `op` is its number in the part, one more than the last. Raises psycopg.Error.
     """
 
     def __init__(self, db: Connection, part: int, run: int, op: int) -> None:
@@ -31,7 +44,7 @@ class Transaction:
         self.run = run
         self._op = op
         self._now: int | None = None
-        self._later: list[tuple[str, Values]] = []
+        self._later: list[Later] = []
         self._checkpoint: Checkpoint | None = None
 
     @property
@@ -61,9 +74,10 @@ class Transaction:
         begun.nextset()
         return int(begun.fetchall()[0][0])
 
-    def later(self, query: str, values: Values = ()) -> None:
+    def later(self, query: str, values: Values = ()) -> Later:
         """Run a statement with the commit, in one exchange with the server."""
-        self._later.append((query, values))
+        self._later.append(Later(query, values))
+        return self._later[-1]
 
     def shift(self, moves: Counter[State]) -> None:
         """Keep the tally in step with the jobs."""
@@ -81,24 +95,16 @@ class Transaction:
 
     def commit(self) -> None:
         """Write what was to be written later, take the turn, and commit."""
-        if self._now is None:
-            self._now = self._begin()
+        known = self._checkpoint
+        values = (self._op, self._op, known and known.length, known and known.tail, self.part)
         with self.db.pipeline():
-            for query, values in self._later:
-                self.db.execute(query.encode(), values)
-            checkpoint = self._checkpoint
-            self.db.execute(
-                "UPDATE part SET in_turn = (op = %s - 1), op = %s,"
-                " length = coalesce(%s, length), tail = coalesce(%s, tail) WHERE id = %s",
-                (
-                    self._op,
-                    self._op,
-                    None if checkpoint is None else checkpoint.length,
-                    None if checkpoint is None else checkpoint.tail,
-                    self.part,
-                ),
-            )
+            if self._now is None:
+                self.db.execute("BEGIN")
+            cursors = [self.db.execute(each.query.encode(), each.values) for each in self._later]
+            self.db.execute(_TURN, values)
             self.db.execute("COMMIT")
+        for later, cursor in zip(self._later, cursors, strict=True):
+            later.rows = cursor.fetchall() if cursor.description else []
 
     def last_run(self) -> int:
         """The run that made the lines being adopted: this one, or the part's last before it."""

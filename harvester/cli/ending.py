@@ -1,0 +1,86 @@
+"""How a command ends that could not do its work: in a word, an exit code, and a line for people."""
+
+from __future__ import annotations
+
+import os
+import traceback
+
+import click
+from msgspec import Struct
+
+from harvester.cli.signals import Stopped, stopped_line
+from harvester.errors import (
+    DamagedLedgerError,
+    HaltedError,
+    HarvesterError,
+    InputError,
+    LocalIOError,
+    OutputLockedError,
+)
+from harvester.model import StopReason
+from harvester.sanitize import sanitize
+from harvester.threads import died, is_want_of_memory
+
+_LONGEST_LINE = 2000
+# The first that fits is the word.
+_WORDS: tuple[tuple[type[HarvesterError], str], ...] = (
+    (OutputLockedError, "locked"),
+    (LocalIOError, StopReason.LOCAL_IO.value),
+    (DamagedLedgerError, StopReason.LOCAL_IO.value),
+    (InputError, StopReason.INPUT.value),
+    (HaltedError, StopReason.LIMIT.value),
+    (HarvesterError, "usage"),
+)
+
+
+class Ending(Struct, frozen=True):
+    """An end: `reason` is a stop's word, `usage`, `locked` or `internal error`."""
+
+    reason: str
+    exit_code: int
+    message: str
+
+
+def ending_of(error: BaseException) -> Ending:
+    """Returns the end that an error, or a signal before the first call, makes of a command."""
+    if isinstance(error, click.Abort | KeyboardInterrupt):
+        return _stopped(StopReason.SIGINT)
+    if isinstance(error, Stopped):
+        return _stopped(error.reason)
+    if isinstance(error, click.ClickException):
+        return Ending("usage", error.exit_code, _line(_typed_wrong(error)))
+    if is_want_of_memory(error):
+        error = died(error)
+    if isinstance(error, HarvesterError):
+        word = next(word for kind, word in _WORDS if isinstance(error, kind))
+        return Ending(word, error.exit_code, _line(str(error)))
+    return Ending("internal error", os.EX_SOFTWARE, _internal(error))
+
+
+def _stopped(reason: StopReason) -> Ending:
+    return Ending(reason.value, reason.exit_code, stopped_line(reason))
+
+
+def _typed_wrong(error: click.ClickException) -> str:
+    """What is wrong with the words typed, and where the right ones are."""
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        return f"{error.format_message()} See `{error.ctx.command_path} --help`."
+    return error.format_message()
+
+
+def _line(message: str) -> str:
+    """An error without the control characters that a name or a line in it may hold."""
+    lines = (sanitize(line, _LONGEST_LINE) for line in message.split("\n"))
+    return "harvester: error: " + "\n".join(lines)
+
+
+def _internal(error: BaseException) -> str:
+    """Where an error of ours happened; never its text, which could hold anything."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    place = f" at {last[0].filename.rpartition('harvester/')[2]}:{last[0].lineno}" if last else ""
+    return (
+        f"harvester: internal error: {type(error).__name__}{place}. Nothing recorded is lost: "
+        "run the same command again, and please report this line."
+    )

@@ -1,0 +1,130 @@
+"""The throttle of a host in a fleet: its calls start at moments that the ledger gave out."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+
+from harvester.pace.throttle import Throttle
+from harvester.parsing import Rate
+from harvester.rules.turns import Allotted, Turns, interval, lateness, name_of
+
+# In seconds. So far ahead moments are taken at least and at most; in between, as many times as
+# long as it takes to be given some.
+_LEAST_AHEAD, _MOST_AHEAD = 0.3, 4.0
+_TIMES = 2.5
+# An exchange with the ledger that was slow is forgotten by this factor each time.
+_FORGET = 0.9
+# From when the ledger has looked at its clock until we can start a call, beside the way.
+_COMMIT = 0.015
+# A look at the ledger's clock is as good as it was quick, for so long.
+_GOOD_FOR = 30.0
+# A host asks again when that part of the time ahead is still taken: who got none, sooner.
+_HAS, _HAS_NOT = 0.5, 0.75
+# Until it is known when there are moments.
+_ASK_AGAIN = 0.3
+
+
+class LedgerClock:
+    """The ledger's time on ours: the quickest of the latest looks at it."""
+
+    def __init__(self) -> None:
+        self._looks: deque[tuple[float, float, float]] = deque()
+        self._best = (0.0, 0.0, 0.0)
+
+    def look(self, sent: float, received: float, told: float) -> None:
+        """Take in that between two moments of ours it was `told` there, in Unix seconds."""
+        look = (received - sent, received, (sent + received) / 2 - told)
+        if self._looks and abs(look[2] - self._best[2]) > (look[0] + self._best[0]) / 2:
+            # It was set: what was seen before says nothing any more.
+            self._looks.clear()
+        while self._looks and self._looks[0][1] < received - _GOOD_FOR:
+            self._looks.popleft()
+        self._looks.append(look)
+        self._best = min(self._looks)
+
+    @property
+    def trip(self) -> float:
+        """How many seconds it takes to ask and be told."""
+        return self._best[0]
+
+    def ours(self, moment: float) -> float:
+        """Returns a moment of the ledger's, in Unix seconds, in loop seconds."""
+        return moment + self._best[2]
+
+
+class SharedThrottle(Throttle):
+    """The pace of one token that several hosts call with.
+
+    Each batch of calls asks for as many moments as it has calls; each starts at one. A moment that
+    went by is lost.
+    """
+
+    def __init__(self, rate: Rate, start: float | None, token: str, clock: LedgerClock) -> None:
+        super().__init__(rate, start=start)
+        self._rate = rate
+        self._token = token
+        self._clock = clock
+        self._moments: deque[float] = deque()
+        self._batch = 0
+        self._cycle = 0.0
+        self._asked_at = 0.0
+        self._ask_at = 0.0
+
+    @property
+    def _ahead(self) -> float:
+        """For how many seconds moments are taken."""
+        return min(max(_LEAST_AHEAD, _TIMES * self._cycle), _MOST_AHEAD)
+
+    async def turn(self) -> None:
+        """Wait until there may be moments to ask for."""
+        loop = asyncio.get_running_loop()
+        await self._pass_gate()
+        while (delay := self._ask_at - loop.time()) > 0:
+            await asyncio.sleep(delay)
+            await self._pass_gate()
+        self._batch = 1
+
+    async def try_turn(self) -> bool:
+        """Take one call more into the batch if there may be a moment for it."""
+        most = math.ceil(self._ahead * self._at_now) - len(self._moments)
+        if self.is_paused or self._batch >= most:
+            return False
+        self._batch += 1
+        return True
+
+    def asking(self) -> Turns:
+        """Returns what to ask the ledger for, for each call of the batch."""
+        self._asked_at = asyncio.get_running_loop().time()
+        each = max(interval(self._rate), 1 / self._at_now)
+        lead = self._clock.trip / 2 + _COMMIT
+        return Turns(self._token, name_of(self._rate), each, lead, lead + self._ahead)
+
+    def allot(self, allotted: Allotted) -> None:
+        """Take over the moments that the ledger gave."""
+        now = asyncio.get_running_loop().time()
+        self._cycle = max(now - self._asked_at, _FORGET * self._cycle)
+        self._moments.extend(map(self._clock.ours, allotted.moments))
+        if allotted.free_at is None:
+            self._ask_at = now + _ASK_AGAIN
+        else:
+            part = _HAS if allotted.moments else _HAS_NOT
+            self._ask_at = self._clock.ours(allotted.free_at) - part * self._ahead
+
+    def start(self) -> float | None:
+        """Start one more call if its moment has come; else gives the seconds until it does.
+
+        None if there is no moment left for it.
+        """
+        now = asyncio.get_running_loop().time()
+        while self._moments and self._moments[0] < now - lateness(self._rate):
+            self._moments.popleft()
+        if not self._moments:
+            return None
+        if (delay := self._moments[0] - now) > 0:
+            return delay
+        wait = super().start()
+        if not wait:
+            self._moments.popleft()
+        return wait

@@ -1,0 +1,138 @@
+"""With --json, what every command comes to is one JSON object, and the manual names its keys."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+import harvester
+from harvester.cli import cli
+from harvester.cli.ending import Ending, ending_of
+from harvester.errors import OutputLockedError
+from harvester.json_text import to_json, told
+from tests.process.tool import note_ids
+
+REFERENCE = Path(harvester.__file__).parent / "docs" / "reference.md"
+
+
+def run(*args: str | Path) -> Result:
+    return CliRunner().invoke(cli, [str(arg) for arg in args], catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An OUTPUT with three simulated notes, of a run that left one behind."""
+    folder = tmp_path_factory.mktemp("telling")
+    (folder / "ids.txt").write_text("\n".join([*note_ids(4), "nonsense"]))
+    (folder / "token.txt").write_text("a-token-of-some-length")
+    return folder / "notes.jsonl"
+
+
+@pytest.fixture(scope="module")
+def fetched(output: Path) -> tuple[Path, dict[str, Any]]:
+    """The same, and what the run told."""
+    how = ("--simulate", "--rate", "1000/s", "--max-notes", "3", "--price", "0.5")
+    ended = run("run", output.with_name("ids.txt"), "-o", output, *how, "-q", "--json")
+    return output, json.loads(ended.stdout)
+
+
+def test_a_run_tells_its_summary_also_where_it_is_quiet(
+    fetched: tuple[Path, dict[str, Any]],
+) -> None:
+    output, summary = fetched
+    assert (summary["reason"], summary["exitCode"], summary["byCode"]) == ("limit", 7, {"0": 3})
+    assert (summary["done"], summary["queued"], summary["cost"]) == (3, 1, 1.5)
+    assert (summary["output"], summary["simulated"]) == (str(output), True)
+    assert summary["badExamples"][0]["text"] == "nonsense"
+    assert summary["message"].startswith("harvester: stopped by its own limit")
+
+
+def results(output: Path) -> Iterator[tuple[str, str]]:
+    """What each command tells with --json."""
+    ids, page, merged = (output.with_name(name) for name in ("ids.txt", "page", "all.jsonl"))
+    token = ("--token-file", output.with_name("token.txt"))
+    for words in (
+        ("run", ids, "-o", output, "--simulate", "--dry-run"),
+        ("status", output),
+        ("verify", output),
+        ("retry", output),
+        ("report", output, "-o", page),
+        ("merge", output, "-o", merged),
+        ("schedule", output.with_name("other.jsonl"), ids, "--at", "01:30", *token),
+    ):
+        yield str(words[0]), run(*words, "--json").stdout
+
+
+def test_every_command_tells_one_object_whose_keys_the_manual_names(
+    fetched: tuple[Path, dict[str, Any]],
+) -> None:
+    output, summary = fetched
+    told_of = dict(results(output))
+    objects = {name: json.loads(text) for name, text in told_of.items()}
+    named = set(re.findall(r"[`\"](\w+)[`\"]", REFERENCE.read_text("utf-8")))
+    keys = {key for one in (summary, *objects.values()) for key in one}
+    assert keys - named == set()
+    assert not [key for key in keys if not re.fullmatch(r"[a-z][A-Za-z]*", key)]
+    assert (objects["run"]["queued"], objects["run"]["known"]) == (1, 4)
+    assert (objects["verify"]["isGood"], objects["verify"]["notes"]) == (True, 3)
+    assert (objects["merge"]["notes"], objects["retry"]["queued"]) == (3, 0)
+    assert "OnCalendar=*-*-* 01:30:00\n" in objects["schedule"]["texts"]["timer"]
+
+
+def test_what_is_wrong_is_counted_by_name_with_its_remedy(
+    fetched: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    output = tmp_path / "notes.jsonl"
+    for suffix in ("", ".ledger"):
+        place = fetched[0].with_name(fetched[0].name + suffix)
+        output.with_name(output.name + suffix).write_bytes(place.read_bytes())
+    with output.open("ab") as file:
+        file.write(b"nonsense\n")
+    verified = json.loads(run("verify", output, "--json").stdout)
+    assert verified["isGood"] is False
+    (name,) = verified["problems"]
+    assert verified["examples"][0]["name"] == name
+    assert name in verified["advice"][0]
+
+
+def test_where_the_data_goes_to_standard_output_the_object_goes_beside(
+    fetched: tuple[Path, dict[str, Any]],
+) -> None:
+    output, _ = fetched
+    merged = run("merge", output, "-o", "-", "--json")
+    assert merged.stdout == output.read_text("utf-8")
+    assert json.loads(merged.stderr)["notes"] == 3
+    page = run("report", output, "-o", "-")
+    assert page.stdout.startswith("<!DOCTYPE html>")
+    assert page.stderr == ""
+
+
+def test_an_end_before_any_work_has_a_reason_a_code_and_a_line() -> None:
+    wrong = click.UsageError("No such option: --x")
+    assert told(ending_of(wrong)) == {
+        "reason": "usage",
+        "exitCode": 2,
+        "message": "harvester: error: No such option: --x",
+    }
+    held = ending_of(OutputLockedError("held"))
+    assert held == Ending("locked", 75, "harvester: error: held")
+    assert ending_of(KeyboardInterrupt()).exit_code == 130
+    assert ending_of(MemoryError()).reason == "local I/O"
+    assert ending_of(ValueError("secret")).message.startswith(
+        "harvester: internal error: ValueError. Nothing"
+    )
+
+
+def test_no_text_breaks_the_json_and_no_moment_stays_a_number() -> None:
+    text = to_json({"asOf": 1.5, "byCode": {"none": 2}, "text": "\x1b\ud83d\x9b\n笔"})
+    assert text == (
+        b'{"asOf":"1970-01-01T00:00:01.500Z","byCode":{"none":2},'
+        b'"text":"\\\\x1b\\\\ud83d\\\\x9b\\n\xe7\xac\x94"}'
+    )
