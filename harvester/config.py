@@ -36,6 +36,7 @@ from harvester.parsing import (
     read_rate,
     read_text,
     read_timezone,
+    read_webhooks,
     whole,
 )
 from harvester.paths import check_apart, check_output, place_of
@@ -44,7 +45,7 @@ from harvester.rules.budget import Limits
 from harvester.secret import Secret, revealed
 from harvester.sides import Side
 from harvester.source.options import FORMS, InputOptions, Inputs
-from harvester.tokens import NO_TOKEN, tokens_in, tokens_of_environment, tokens_of_file
+from harvester.tokens import NO_TOKEN, secret_text, tokens_in, tokens_of_environment, tokens_of_file
 
 # The vendor's page: "Set request timeout to at least 60 seconds."
 SHORTEST_TIMEOUT = 60.0
@@ -66,8 +67,8 @@ _MOST_PATHS = 10_000
 class Option(Struct, frozen=True):
     """One option: `default` as a person would say it, `reader` what makes a value of it.
 
-    `group` is its heading in the help. With `names` it is one of a few; `is_file` names a file. A
-    value with `is_secret` is shown in no message; one with `is_many` may be given again and again.
+    `group` is its heading in the help. With `names` it is one of a few; `is_file` names a file;
+    `is_many` may be given more than once. A value with `is_secret` is shown in no message.
     `variable` is one of the environment's beside HARVESTER_RUN_...
     """
 
@@ -79,8 +80,8 @@ class Option(Struct, frozen=True):
     short: str = ""
     names: tuple[str, ...] = ()
     is_file: bool = False
-    is_secret: bool = False
     is_many: bool = False
+    is_secret: bool = False
     variable: str | None = None
 
     def __call__(self) -> Any:  # noqa: ANN401 - as its reader
@@ -444,11 +445,39 @@ class ConsoleOptions(Struct, frozen=True, kw_only=True):
         "HARVESTER_EXIT_CODE, HARVESTER_SUMMARY and the counts in its environment.",
         "COMMAND",
     )
+    notify: tuple[Secret[str], ...] = _option(
+        (),
+        read_webhooks,
+        _NIGHT,
+        "Webhook to tell how the run ended, or that it waits for quota: Feishu, DingTalk, WeCom, "
+        "Slack, or any that takes JSON. May be repeated. Its URL is a secret: set it as "
+        "HARVESTER_RUN_NOTIFY, or keep it in --notify-file.",
+        "URL",
+        is_many=True,
+        is_secret=True,
+    )
+    notify_file: Path | None = _option(
+        None,
+        _token_place,
+        _NIGHT,
+        "File that holds URLs for --notify, one a line.",
+        is_file=True,
+        is_secret=True,
+    )
 
     @classmethod
     def read(cls, said: Mapping[str, object]) -> Self:
-        """The options as they were said; raises OptionError, TypeError."""
-        return cls(**read_options(cls, said))
+        """The options as they were said; raises UsageError, TypeError."""
+        console = cls(**read_options(cls, said))
+        if console.notify_file is None:
+            return console
+        text = secret_text(console.notify_file, "--notify-file", "URL")
+        urls = [line for line in map(str.strip, text.split("\n")) if line and line[0] != "#"]
+        try:
+            kept = read_options(cls, {"notify": urls})["notify"]
+        except OptionError as error:
+            raise error.by("--notify-file") from None
+        return structs.replace(console, notify=(*console.notify, *kept))
 
     def check_apart(self, config: RunConfig) -> None:
         """Raise UsageError where a file that is written is also meant by another name."""

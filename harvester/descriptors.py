@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,8 @@ _SPARE = 10
 _OPEN = 20
 # What a call takes: its connection, and a copy that tells what became of a request on it.
 _A_CALL = 2
+# What the system's own look-up takes: its configuration, and its sockets to a few servers.
+_A_NAME = 4
 
 
 def raise_limit() -> int:
@@ -34,6 +37,19 @@ def _opened() -> int:
         return sum(1 for _ in Path("/dev/fd").iterdir())
     except OSError:
         return _OPEN
+
+
+def has_none_for_a_name() -> bool:
+    """Whether there are not descriptors enough to look a host name up with."""
+    taken: list[int] = []
+    try:
+        taken.extend(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(_A_NAME))
+    except OSError:
+        return True
+    finally:
+        for fd in taken:
+            os.close(fd)
+    return False
 
 
 def few_descriptors(calls: int) -> str:

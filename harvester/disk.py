@@ -70,9 +70,12 @@ def replacing(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
     """
     # With the name in it, it could be too long for a name.
     fresh = path.with_name(f".{secrets.token_hex(8)}.tmp")
+
+    def make(name: str, _flags: int) -> int:
+        return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+
     try:
-        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        with open(fd, "wb", buffering=_BUFFER) as file:  # noqa: PTH123 - made with its mode
+        with open(fresh, "wb", _BUFFER, opener=make) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -12,9 +12,12 @@ from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msgspec import Struct
+
+from harvester.secret import Secret
 
 # What reads a value as a person or a program gives it; it raises ValueError.
 Reader = Callable[[object], Any]
@@ -214,6 +217,20 @@ def or_auto(reader: Reader) -> Reader:
             raise ValueError(f"{str(error).removesuffix('.')}, nor auto.") from None
 
     return read_or_auto
+
+
+def read_webhooks(value: object) -> tuple[Secret[str], ...]:
+    """Read URLs, one or more, each on a line or in an item of its own."""
+    texts = value.split() if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple):
+        raise ValueError("is neither a text nor a list of texts.")  # noqa: TRY004 - as all others
+    for text in texts:
+        url = urlsplit(read_text(text))
+        is_whole = text.isascii() and text.isprintable() and " " not in text and bool(url.hostname)
+        if url.scheme not in {"http", "https"} or not is_whole or "@" in url.netloc:
+            raise ValueError("is not like https://host.example/path: give all of it, and no more.")
+        url.port  # noqa: B018 - raises for what is none
+    return tuple(Secret(text.partition("#")[0]) for text in texts)
 
 
 def read_base_url(value: object) -> str:

@@ -60,27 +60,31 @@ def _unquoted(value: str) -> str:
 
 def tokens_of_file(path: str | os.PathLike[str]) -> tuple[str, ...]:
     """The tokens in a file; raises UsageError, which names no file that is not there."""
-    try:
-        data = Path(path).read_bytes()
-        text = data.decode("utf-16" if data.startswith(_UTF16) else "utf-8-sig")
-        tokens = tokens_in(text.replace("\r", "\n"))
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise UsageError(_unreadable(path, error)) from None
+    tokens = tokens_in(secret_text(path, "--token-file", "token"))
     if not tokens:
         raise UsageError(f"--token-file {path} holds none: {NO_TOKEN}")
     return tokens
 
 
-def _unreadable(path: str | os.PathLike[str], error: Exception) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        return f"--token-file {path} cannot be read: it is not text."
-    reason = getattr(error, "strerror", None) or "its name cannot be one"
-    if isinstance(error, PermissionError | IsADirectoryError):
-        return f"--token-file {path} cannot be read: {reason}."
-    # People give the token itself by mistake.
-    return (
-        f"--token-file cannot be read: {reason}. It wants the name of a file that holds the "
-        "token, never the token itself."
+def secret_text(path: str | os.PathLike[str], option: str, what: str) -> str:
+    """The text of a file that holds secrets; raises UsageError, naming no file that is not there.
+
+    `what` is a word for the secret.
+    """
+    try:
+        data = Path(path).read_bytes()
+        text = data.decode("utf-16" if data.startswith(_UTF16) else "utf-8-sig")
+        return text.replace("\r", "\n")
+    except UnicodeDecodeError:
+        raise UsageError(f"{option} {path} cannot be read: it is not text.") from None
+    except (PermissionError, IsADirectoryError) as error:
+        raise UsageError(f"{option} {path} cannot be read: {error.strerror}.") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "its name cannot be one"
+    # People give the secret itself by mistake.
+    raise UsageError(
+        f"{option} cannot be read: {reason}. It wants the name of a file that holds the {what}, "
+        f"never the {what} itself."
     )
 
 

@@ -25,6 +25,7 @@ from harvester.api.proxy import Proxy, unused_proxy
 from harvester.api.reply import MOST_BYTES, Reply
 from harvester.api.rooms import Hold, Rooms
 from harvester.api.wire import End, Wire
+from harvester.descriptors import has_none_for_a_name
 from harvester.model import Answer, Fault, Start
 from harvester.rules.envelope import is_json
 from harvester.secret import Secret
@@ -208,8 +209,10 @@ def _fault_of(wire: Wire, reply: Reply, end: End) -> tuple[Fault | None, str]:
 def _unreached(error: BaseException, target: Target) -> Answer:
     """An answer that says why nothing could be sent."""
     number = getattr(getattr(error, "os_error", error), "errno", None)
-    if number in (errno.EMFILE, errno.ENFILE):
-        return Answer(fault=Fault.NO_DESCRIPTOR, detail=os.strerror(number))
+    # Who looks names up, and has no descriptor for it, says that there is no such name.
+    is_short = isinstance(error, aiohttp.ClientConnectorDNSError) and has_none_for_a_name()
+    if is_short or number in (errno.EMFILE, errno.ENFILE):
+        return Answer(fault=Fault.NO_DESCRIPTOR, detail=os.strerror(errno.EMFILE))
     proxy = target.proxy
     place = target.host if proxy is None else f"the proxy {proxy.place}"
     match error:

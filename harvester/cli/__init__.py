@@ -45,6 +45,7 @@ cli.describe(
         ("report", "Write one page of charts and numbers that opens in any browser, offline."),
         ("failures", "List the notes that failed: id, code, reason, attempts."),
         ("verify", "Check that every done note is on exactly one good line, and every line known."),
+        ("export", "Write a table of the notes: for a spreadsheet, a database or a program."),
         ("merge", "Merge parts into one file: the newest line of each note, unchanged."),
     ),
 )

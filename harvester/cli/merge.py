@@ -60,7 +60,7 @@ def merge(paths: tuple[Path, ...], place: Path) -> None:
     else:
         check_place(place, parts)
     with Signals() as signals, latest_line_index() as newest:
-        work = Merge(parts, newest, _tell_torn, signals.check)
+        work = Merge(parts, newest, tell_torn, signals.check)
         work.read()
         if is_piped:
             merged = work.copy(sys.stdout.buffer)
@@ -77,7 +77,8 @@ def _told(merged: Merged) -> str:
     return f"{lines}, {notes}, {count(merged.older, 'older line')} left out"
 
 
-def _tell_torn(path: Path, size: int) -> None:
+def tell_torn(path: Path, size: int) -> None:
+    """Say that a last line was left out."""
     click.echo(
         f"{sanitize(str(path))}: the last line is torn ({count(size, 'byte')}) and left out: a run "
         "is writing it, or was killed",

@@ -1,19 +1,21 @@
-"""The person's own command that is told how a run ended: for a mail, a webhook, a ping."""
+"""Who is told how a run ended: webhooks, and the person's own command."""
 
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+from harvester import json_text
 from harvester.cli.ending import ending_of
 from harvester.cli.signals import Signals
 from harvester.config import LEDGER_VARIABLE
-from harvester.model import Summary
+from harvester.observe.webhooks import Webhooks
 from harvester.sanitize import sanitize
 from harvester.tokens import TOKEN_VARIABLES
 
@@ -24,74 +26,69 @@ _SECRET = {
     "HARVESTER_RUN_LEDGER",
     "PGPASSWORD",
     "HARVESTER_RUN_PROXY",
+    "HARVESTER_RUN_NOTIFY",
 }
 _LONGEST = 60.0
+# What the command finds in its environment, by its key in JSON.
+VARIABLES = {
+    "HARVESTER_REASON": "reason",
+    "HARVESTER_EXIT_CODE": "exitCode",
+    "HARVESTER_SUMMARY": "message",
+    "HARVESTER_OUTPUT": "output",
+    **{f"HARVESTER_{key.upper()}": key for key in ("done", "queued", "failed", "charged")},
+    **{f"HARVESTER_{key.upper()}": key for key in ("unanswered", "calls")},
+}
 
 
 class OnFinish:
-    """Around a run: at its end, however it comes about, runs `command` by /bin/sh, if there is one.
+    """Around a run: at its end, however it comes about, tells `webhooks` and runs `command`.
 
-    Whatever becomes of the command is told to `say` in one line, and changes nothing. After
-    `longest` seconds it is killed, with all that it started and that stayed in its process group.
+    The command, if there is one, is run by /bin/sh. Whatever becomes of it is told to `say` in one
+    line, and changes nothing. After a minute it is killed, with all that it started and that stayed
+    in its process group.
     """
 
     def __init__(
         self,
         command: str | None,
+        webhooks: Webhooks,
         output: Path,
         say: Callable[[str], None],
         signals: Signals,
-        longest: float = _LONGEST,
     ) -> None:
         self._command = command
+        self._webhooks = webhooks
         self._output = output
         self._say = say
         self._signals = signals
-        self._longest = longest
-        self._known: dict[str, str] | None = None
+        self._told: Mapping[str, Any] | None = None
+        self._lines: tuple[str, ...] = ()
 
-    def ended(self, summary: Summary, closing: str) -> None:
-        """The run came to an end of its own; `closing` is its closing line."""
-        self._known = of_summary(summary, closing)
+    def ended(self, told: Mapping[str, Any], lines: Iterable[str]) -> None:
+        """The run came to an end of its own: its summary as JSON has it, and in a few lines."""
+        self._told, self._lines = told, tuple(lines)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        known = self._known
+        known = self._told
         if known is None and error is not None:
-            known = of_error(error)
-        if self._command is None or known is None:
+            known = json_text.told(ending_of(error))
+        if known is None:
             return
-        known["HARVESTER_OUTPUT"] = str(self._output.absolute())
-        trouble = run_command(self._command, known, self._signals, self._longest)
-        if trouble:
-            self._say(f"harvester: --on-finish {trouble}.")
-
-
-def of_summary(summary: Summary, closing: str) -> dict[str, str]:
-    """What the command is told of a run that began."""
-    counts = {
-        "DONE": summary.done,
-        "QUEUED": summary.queued,
-        "FAILED": summary.failed,
-        "CHARGED": summary.charged,
-        "UNANSWERED": summary.unanswered,
-        "CALLS": summary.calls,
-    }
-    return _told(summary.reason, summary.exit_code, closing, counts)
-
-
-def of_error(error: BaseException) -> dict[str, str]:
-    """What the command is told where no run began: its counts are empty, nobody knows them."""
-    names = ("DONE", "QUEUED", "FAILED", "CHARGED", "UNANSWERED", "CALLS")
-    end = ending_of(error)
-    return _told(end.reason, end.exit_code, end.message, dict.fromkeys(names, ""))
-
-
-def _told(reason: str, code: int, text: str, counts: Mapping[str, int | str]) -> dict[str, str]:
-    fields = {"REASON": reason, "EXIT_CODE": code, "SUMMARY": text, **counts}
-    return {f"HARVESTER_{name}": str(value) for name, value in fields.items()}
+        output, host = str(self._output.absolute()), platform.node()
+        known = {**known, "output": output, "host": host}
+        lines = (known["message"], *self._lines, f"{output} on {host}")
+        self._webhooks.tell("\n".join(lines), {"event": "end", **known})
+        if self._command is not None:
+            # What nobody knows, since no run began, is empty.
+            variables = {name: str(known.get(key, "")) for name, key in VARIABLES.items()}
+            trouble = run_command(self._command, variables, self._signals, _LONGEST)
+            if trouble:
+                self._say(f"harvester: --on-finish {trouble}.")
+        with self._signals.acting(lambda _: self._webhooks.leave()):
+            self._webhooks.wait()
 
 
 def run_command(

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from harvester.cli.helping import option, option_group
 from harvester.cli.params import OUTPUT, Command, with_options
 from harvester.cli.telling import json_option
-from harvester.config import ConsoleOptions, RunConfig, said_of
+from harvester.config import ConsoleOptions, RunConfig, read_options, said_of
 
 
 class Inputs(click.Argument):
@@ -72,7 +72,8 @@ def run(inputs: tuple[str, ...], output: Path, **said: object) -> int:
     if console.dry_run:
         estimated(read, console)
         return 0
-    return harvested(read, output, console)
+    proxy = read_options(RunConfig, {"proxy": said["proxy"]})["proxy"]
+    return harvested(read, output, console, proxy)
 
 
 def parsed_as_run(words: Sequence[str], ctx: click.Context) -> click.Context:

@@ -11,11 +11,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from harvester.api.proxy import Proxy
 from harvester.cli.ledgers import known_to_all
 from harvester.cli.on_finish import OnFinish
 from harvester.cli.screen import measured, observers_of, print_summary, shown
@@ -23,13 +25,14 @@ from harvester.cli.signals import Signals
 from harvester.cli.stopping import stopped_by
 from harvester.cli.telling import say, tell
 from harvester.config import ConsoleOptions, RunConfig
-from harvester.console.summary import closing_line
+from harvester.console.summary import closing_line, summary_lines, summary_told
 from harvester.engine.clients import practised
 from harvester.engine.open_run import open_run
 from harvester.engine.ports import Observer
 from harvester.halt import Halt
 from harvester.ledger.fleet import without_password
 from harvester.model import Summary
+from harvester.observe.webhooks import Webhooks
 from harvester.sanitize import sanitize
 from harvester.threads import done_in_time
 from harvester.tokens import doubt_about
@@ -37,6 +40,9 @@ from harvester.tokens import doubt_about
 if TYPE_CHECKING:
     from harvester.console.dry_run import Estimate
     from harvester.observe.metrics import MetricsFile
+
+# How many lines of the summary are told to webhooks: calls and answers, notes and charges.
+_TOLD = 2
 
 
 def estimated(read: Callable[[], RunConfig], console: ConsoleOptions) -> None:
@@ -67,19 +73,30 @@ async def _estimated(
         return config, await done_in_time(estimated, halt, config.max_runtime)
 
 
-def harvested(read: Callable[[], RunConfig], output: Path, console: ConsoleOptions) -> int:
-    """Run a harvest, and show what the console is to show; gives the exit code."""
+def harvested(
+    read: Callable[[], RunConfig], output: Path, console: ConsoleOptions, proxy: Proxy | None
+) -> int:
+    """Run a harvest, and show what the console is to show; gives the exit code.
+
+    Webhooks are told through `proxy`, also of a config that cannot be read.
+    """
     # A run makes few cycles and many short-lived objects: looking for cycles after every 700 of
     # them costs 7 % of a fast run's CPU time.
     gc.set_threshold(20_000, 20, 50)
     say = partial(click.echo, err=True)
-    with Signals() as signals, OnFinish(console.on_finish, output, say, signals) as finish:
+    webhooks = Webhooks(console.notify, proxy, say)
+    with (
+        Signals() as signals,
+        OnFinish(console.on_finish, webhooks, output, say, signals) as finish,
+    ):
         with ExitStack() as stack:
             metrics = stack.enter_context(measured(console, output))
+            # Here belongs who hears, while it is on, that a run waits: `webhooks.tell`.
             observers = observers_of(console, stack, metrics)
             config, summary = asyncio.run(_run(read, console, observers, metrics, signals))
         closing = closing_line(summary, output, _command_to_go_on(config))
-        finish.ended(summary, closing)
+        lines = islice(summary_lines(summary, output, config.price), _TOLD)
+        finish.ended(summary_told(summary, config, closing), lines)
         print_summary(summary, config, console, closing)
     return summary.exit_code
 
@@ -88,22 +105,22 @@ def _command_to_go_on(config: RunConfig) -> str:
     """The command that was typed, fit to be shown, less its inputs and what is not done twice."""
     inputs = config.inputs if isinstance(config.inputs, tuple) else ()
     once = {*inputs, "--rebuild", "--retry-failed"}
-    words = ["harvester", *(word for word in _without_hook(sys.argv[1:]) if word not in once)]
+    words = ["harvester", *(word for word in _without_hooks(sys.argv[1:]) if word not in once)]
     return shlex.join(without_password(word) for word in words)
 
 
-def _without_hook(words: Sequence[str]) -> Iterator[str]:
-    """A command without --on-finish: what that runs may hold keys, and cron mails what is shown."""
-    rest = iter(words)
+def _without_hooks(words: Sequence[str]) -> Iterator[str]:
+    """A command without whom it tells of its end: cron mails what is shown, and they hold keys."""
+    hooks, rest = ("--on-finish", "--notify"), iter(words)
     for word in rest:
-        if word == "--on-finish":
+        if word in hooks:
             next(rest, None)
-        elif not word.startswith("--on-finish="):
+        elif word.partition("=")[0] not in hooks:
             yield word
 
 
 def _warn(config: RunConfig, console: ConsoleOptions) -> None:
-    warnings = [] if console.quiet else warnings_about(config)
+    warnings = [] if console.quiet else warnings_about(config, console)
     for warning in (*unencrypted(config), *warnings):
         click.echo(f"harvester: warning: {warning}", err=True)
 
@@ -114,20 +131,28 @@ def unencrypted(config: RunConfig) -> Iterator[str]:
         yield f"{config.base_url} is plain HTTP: the token travels unencrypted."
 
 
-def warnings_about(config: RunConfig) -> Iterator[str]:
-    """What endangers a password or the token; the embedded simulator takes any."""
-    if any(without_password(word) != word for word in _without_hook(sys.argv[1:])):
+def warnings_about(config: RunConfig, console: ConsoleOptions) -> Iterator[str]:
+    """What endangers a secret; the embedded simulator takes any token."""
+    if any(url.reveal() in word for url in console.notify for word in sys.argv):
+        yield (
+            "a URL of --notify in the command shows in the list of processes, and whoever knows it "
+            "can use it: put it in HARVESTER_RUN_NOTIFY, or in a file for --notify-file."
+        )
+    if any(without_password(word) != word for word in _without_hooks(sys.argv[1:])):
         yield (
             "a password in the command shows in the list of processes: put the address of --ledger "
             "in HARVESTER_LEDGER, or its password in PGPASSWORD or ~/.pgpass; the URL of --proxy "
             "in HARVESTER_RUN_PROXY."
         )
-    if config.simulate:
-        return
-    yield from dict.fromkeys(filter(None, (doubt_about(token.reveal()) for token in config.tokens)))
-    if config.token_file is not None and _is_open_to_others(config.token_file):
-        name = sanitize(shlex.quote(os.fspath(config.token_file)))
-        yield f"others can read the token in {name}: keep it to yourself with `chmod 600 {name}`."
+    secrets = {"the URLs": console.notify_file}
+    if not config.simulate:
+        doubts = (doubt_about(token.reveal()) for token in config.tokens)
+        yield from dict.fromkeys(filter(None, doubts))
+        secrets["the token"] = config.token_file
+    for what, file in secrets.items():
+        if file is not None and _is_open_to_others(file):
+            name = sanitize(shlex.quote(os.fspath(file)))
+            yield f"others can read {what} in {name}: keep it to yourself with `chmod 600 {name}`."
 
 
 def _is_open_to_others(path: Path) -> bool:

@@ -41,8 +41,8 @@ _LEFT_OUT = (
     "the ledger's password is not printed: put it in ~/.pgpass, or as PGPASSWORD=... above the "
     "crontab line, or in a file of your own that an EnvironmentFile= in the service names."
 )
-_PROXY_LEFT_OUT = (
-    "--proxy is not printed, since it holds a password: put HARVESTER_RUN_PROXY=... above the "
+_NOT_PRINTED = (
+    "--{} is not printed, since it holds a {}: put HARVESTER_RUN_{}=... above the "
     "crontab line, or in a file of your own that an EnvironmentFile= in the service names."
 )
 # What would be wrong every night, and why.
@@ -154,9 +154,10 @@ def _checked(params: Mapping[str, Any], output: Path, inputs: Sequence[Path]) ->
     from harvester.source.given import pages_of
 
     config = RunConfig.read(inputs, output, said_of(RunConfig, params))
-    ConsoleOptions.read(said_of(ConsoleOptions, params)).check_apart(config)
+    console = ConsoleOptions.read(said_of(ConsoleOptions, params))
+    console.check_apart(config)
     pages_of(config.inputs, config.input_options)
-    for warning in (*unencrypted(config), *warnings_about(config)):
+    for warning in (*unencrypted(config), *warnings_about(config, console)):
         click.echo(f"harvester: warning: {warning}", err=True)
     return config
 
@@ -199,8 +200,11 @@ def _option_words(option: click.Option, value: Any) -> Iterator[str]:  # noqa: A
     for one in value if option.multiple else [value]:
         is_path = isinstance(option.type, click.Path)
         text = str(Path(one).absolute()) if is_path else str(one)
-        if option.name == "proxy" and without_password(text) != text:
-            click.echo(f"harvester: warning: {_PROXY_LEFT_OUT}", err=True)
+        is_password = option.name == "proxy" and without_password(text) != text
+        if is_password or option.name == "notify":
+            what = "password" if is_password else "secret"
+            told = _NOT_PRINTED.format(option.name, what, option.name.upper())
+            click.echo(f"harvester: warning: {told}", err=True)
             return
         # What is printed here is kept in files and mails, and shows in `ps`.
         yield from (name, without_password(text) if option.name == "ledger" else text)

@@ -36,7 +36,7 @@ class Estimate(Struct):
 
     It would make at least so many `calls`, in at least so many `seconds`, and leave `left` notes;
     `price` is of a call, `balance` what the account held when last asked, `rate` in calls a second,
-    `told` is what reading INPUT has to tell.
+    `without` names the inputs that name no note.
     """
 
     new: int = 0

@@ -151,9 +151,7 @@ def _replace_ledger(
     set_aside = _set_aside(path)
     ledger = _ledger(path, env, sync=sync)
     undo.callback(ledger.close)
-    is_lost = held.output.length > 0
-    recovery = Recovery(is_rebuilt=is_lost, is_queue_lost=is_lost, set_aside=set_aside)
-    return OpenOutput(held.output, ledger, held.spool, recovery)
+    return _opened(held.output, ledger, held.spool, set_aside, is_new=True)
 
 
 def _open_all(path: Path, env: Environment, undo: ExitStack, *, sync: bool = False) -> OpenOutput:
@@ -168,9 +166,26 @@ def _open_all(path: Path, env: Environment, undo: ExitStack, *, sync: bool = Fal
         undo.callback(_remove_ledger, ledger_file, env.disk)
     ledger, set_aside = _open_ledger(ledger_file, env, sync=sync)
     undo.callback(ledger.close)
-    is_rebuilt = (not had_ledger or set_aside is not None) and output.length > 0
-    recovery = Recovery(is_rebuilt=is_rebuilt, is_queue_lost=is_rebuilt, set_aside=set_aside)
-    return OpenOutput(output, ledger, EmergencySpool(path, env.disk), recovery)
+    spool = EmergencySpool(path, env.disk)
+    is_new = not had_ledger or set_aside is not None
+    return _opened(output, ledger, spool, set_aside, is_new=is_new)
+
+
+def _opened(
+    output: OutputFile,
+    ledger: SqliteLedger,
+    spool: EmergencySpool,
+    set_aside: Path | None,
+    *,
+    is_new: bool,
+) -> OpenOutput:
+    """What is open; a new ledger beside an old OUTPUT knows nothing of what was queued."""
+    is_rebuilt = is_new and output.length > 0
+    if is_rebuilt:
+        ledger.lose_queue()
+    is_queue_lost = ledger.is_queue_lost()
+    recovery = Recovery(is_rebuilt=is_rebuilt, is_queue_lost=is_queue_lost, set_aside=set_aside)
+    return OpenOutput(output, ledger, spool, recovery)
 
 
 def _open_ledger(path: Path, env: Environment, *, sync: bool) -> tuple[SqliteLedger, Path | None]:

@@ -18,6 +18,16 @@ SELECT line FROM (
     FROM found
 ) WHERE age > 1
 """
+_OLDEST_FIRST = "SELECT place, place FROM found ORDER BY fetched_at, line"
+_FIRST_AND_NEWEST = """
+SELECT first, place FROM (
+    SELECT line, place, row_number() OVER newest AS age, last_value(place) OVER newest AS first
+    FROM found WINDOW newest AS (
+        PARTITION BY note_id ORDER BY fetched_at DESC, line DESC
+        ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+    )
+) WHERE age = 1 ORDER BY line
+"""
 
 
 class LatestLineIndex:
@@ -31,14 +41,14 @@ class LatestLineIndex:
         self._db = db
         self._numbers = count()
 
-    def add(self, lines: Iterable[tuple[str, int]]) -> None:
-        """Add lines: the note id of each, and when it was fetched in Unix milliseconds."""
+    def add(self, lines: Iterable[tuple[str, int, int]]) -> None:
+        """Add lines: the note id of each, when it was fetched in Unix milliseconds, its place."""
         self._db.executemany(
-            "INSERT INTO found VALUES (?, ?, ?)",
+            "INSERT INTO found VALUES (?, ?, ?, ?)",
             # Lines first: what is taken before the other has ended is lost.
             (
-                (number, to_key(note_id), fetched_at)
-                for (note_id, fetched_at), number in zip(lines, self._numbers, strict=False)
+                (number, to_key(note_id), fetched_at, place)
+                for (note_id, fetched_at, place), number in zip(lines, self._numbers, strict=False)
             ),
         )
 
@@ -51,6 +61,14 @@ class LatestLineIndex:
         rows = self._db.execute("SELECT line FROM older ORDER BY line")
         return (line for (line,) in rows)
 
+    def oldest_first(self) -> Iterator[tuple[int, int]]:
+        """The place of each line, twice, in the order in which they were fetched."""
+        return self._db.execute(_OLDEST_FIRST)
+
+    def first_and_newest(self) -> Iterator[tuple[int, int]]:
+        """The places of each note's first and newest line, in the order of the newest."""
+        return self._db.execute(_FIRST_AND_NEWEST)
+
 
 @contextmanager
 def latest_line_index() -> Iterator[LatestLineIndex]:
@@ -59,7 +77,7 @@ def latest_line_index() -> Iterator[LatestLineIndex]:
     try:
         db.execute("PRAGMA journal_mode = OFF")
         db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        db.execute("CREATE TABLE found (line INTEGER PRIMARY KEY, note_id, fetched_at INTEGER)")
+        db.execute("CREATE TABLE found (line INTEGER PRIMARY KEY, note_id, fetched_at, place)")
         db.execute("CREATE TABLE older (line INTEGER PRIMARY KEY)")
         db.execute("BEGIN")
         yield LatestLineIndex(db)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from harvester.errors import DamagedLedgerError, HaltedError, LocalIOError
 from harvester.halt import Look
@@ -205,14 +206,29 @@ class SqliteLedger:
 
     def boot(self) -> str:
         """The start of the system that the last run was under; empty if it is not known."""
-        with self._errors():
-            row = self._db.execute("SELECT value FROM meta WHERE key = 'boot'").fetchone()
-        return row[0] if row else ""
+        return self._told("boot") or ""
 
     def mark_boot(self, boot: str) -> None:
         """Write down which start of the system this run is under."""
+        self._tell("boot", boot)
+
+    def lose_queue(self) -> None:
+        """Say that what was still queued is not known; an input that is named makes up for it."""
+        self._tell("queue_lost", 1)
+
+    def is_queue_lost(self) -> bool:
+        """Whether that was said, and no input named since."""
+        return self._told("queue_lost") is not None
+
+    def _told(self, key: str) -> Any:  # noqa: ANN401 - SQLite keeps it as it was given
+        """What was kept under a name; None if nothing was."""
+        with self._errors():
+            row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return row[0] if row else None
+
+    def _tell(self, key: str, value: float | str) -> None:
         with self._transaction() as db:
-            db.execute("INSERT OR REPLACE INTO meta VALUES ('boot', ?)", (boot,))
+            db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     def lose_lines(self, checkpoint: Checkpoint) -> int:
         """Queue again the jobs whose paid lines a power cut took; gives how many.
@@ -266,8 +282,7 @@ class SqliteLedger:
                 "UPDATE job SET due = ? WHERE state = 0 AND due > ?",
                 (now + round(longest_delay * 1000),) * 2,
             )
-            row = db.execute("SELECT value FROM meta WHERE key = 'frontier'").fetchone()
-            self._frontier = row[0] if row else 0
+            self._frontier = self._told("frontier") or 0
             cursor = db.execute(
                 "INSERT INTO run (started_at, rate, daily_cap) VALUES (?, ?, ?)",
                 (now, request.rate, request.daily_cap),
@@ -294,8 +309,7 @@ class SqliteLedger:
 
     def _kept_starts(self) -> tuple[int, int, dict[str, list[int]]]:
         """Whose starts were kept, after how many calls, and when they were, by mark."""
-        row = self._db.execute("SELECT value FROM meta WHERE key = 'starts'").fetchone()
-        run, calls, starts = json.loads(row[0]) if row else (0, 0, {})
+        run, calls, starts = json.loads(self._told("starts") or "[0, 0, {}]")
         return run, calls, starts
 
     def _keep_starts(self, run: int, calls: int, starts: Mapping[str, list[int]]) -> None:
@@ -303,13 +317,11 @@ class SqliteLedger:
         # A clock that was ahead must not hold up those who come later.
         kept = {mark: [min(start, now) for start in some] for mark, some in starts.items()}
         kept = {mark: some for mark, some in kept.items() if some and some[-1] > now - DAY_MS}
-        text = json.dumps([run, calls, kept])
-        self._db.execute("INSERT OR REPLACE INTO meta VALUES ('starts', ?)", (text,))
+        self._tell("starts", json.dumps([run, calls, kept]))
 
     def starts(self) -> dict[str, list[float]]:
         """See `Ledger.starts`."""
-        with self._errors():
-            _, _, starts = self._kept_starts()
+        _, _, starts = self._kept_starts()
         return {mark: [start / 1000 for start in some] for mark, some in starts.items()}
 
     def remember_starts(self, calls: int, starts: Mapping[str, Sequence[float]]) -> None:
@@ -354,14 +366,12 @@ class SqliteLedger:
 
     def start_rate(self) -> float | None:
         """The pace to begin with, which the last run found; in calls a second."""
-        with self._errors():
-            row = self._db.execute("SELECT value FROM meta WHERE key = 'borne'").fetchone()
-        return row[0] if row else None
+        borne: float | None = self._told("borne")
+        return borne
 
     def remember_start_rate(self, per_second: float) -> None:
         """Keep the pace to begin the next run with."""
-        with self._transaction() as db:
-            db.execute("INSERT OR REPLACE INTO meta VALUES ('borne', ?)", (per_second,))
+        self._tell("borne", per_second)
 
     def balances(self) -> list[Balances]:
         """See `Ledger.balances`."""
@@ -403,6 +413,7 @@ class SqliteLedger:
         keys = [(to_key(note_id),) for note_id in ids]
         refreshed = 0
         with self._transaction() as db:
+            db.execute("DELETE FROM meta WHERE key = 'queue_lost'")
             if refresh_before is not None:
                 older = (self._now(), round(refresh_before * 1000))
                 refreshed = db.executemany(
@@ -532,7 +543,7 @@ class SqliteLedger:
         ).fetchall()
         if rows:
             self._frontier = rows[-1][0]
-            self._db.execute("INSERT OR REPLACE INTO meta VALUES ('frontier', ?)", (rows[-1][0],))
+            self._tell("frontier", rows[-1][0])
         return rows
 
     def _next_due(self) -> int | None:

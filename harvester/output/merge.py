@@ -23,10 +23,10 @@ from harvester.output.lines import (
     lines_of,
     may_be_torn,
     read_head,
-    read_line,
     shown,
     unreadable,
 )
+from harvester.rules.envelope import is_json
 from harvester.sanitize import sanitize
 from harvester.sides import Side
 
@@ -40,8 +40,8 @@ _COMPANIONS = (Side.LEDGER, Side.PART_MARKER)
 class NewestLines(Protocol):
     """Where lines are put, numbered from 0, to be told which have a newer one of their note."""
 
-    def add(self, lines: Iterable[tuple[str, int]]) -> None:
-        """Add lines: the note id of each, and when it was fetched in Unix milliseconds."""
+    def add(self, lines: Iterable[tuple[str, int, int]]) -> None:
+        """Add lines: the note id of each, when it was fetched in Unix milliseconds, its place."""
 
     def older(self) -> Iterator[int]:
         """The numbers of the lines whose note has a newer one, or a later one as new, in order."""
@@ -160,9 +160,14 @@ class Merge:
         newest: NewestLines,
         on_torn: Callable[[Path, int], None],
         look: Look = go_on,
+        check: Callable[[bytes], bool] = is_json,
     ) -> None:
-        """`on_torn` is told the part and the length in bytes of a last line left out as torn."""
+        """`on_torn` is told the part and the length in bytes of a last line left out as torn.
+
+        `check` tells of each line whether it is JSON, for whoever wants to see them all.
+        """
         self._parts = parts
+        self._check = check
         self._newest = newest
         self._on_torn = on_torn
         self._look = look
@@ -171,18 +176,22 @@ class Merge:
 
     def read(self) -> None:
         """Check all lines, and find each note's newest."""
+        before = 0
         for part in self._parts:
-            heads = self._heads(part)
+            heads = self._heads(part, before)
             many = 0
             while batch := list(islice(heads, _LINES_AT_ONCE)):
                 self._newest.add(batch)
                 many += len(batch)
             self._lines.append(many)
+            before += part.size
 
-    def _heads(self, part: Part) -> Iterator[tuple[str, int]]:
+    def _heads(self, part: Part, before: int) -> Iterator[tuple[str, int, int]]:
+        """What tells of each line; its place is where it begins, counted through all parts."""
+        place = before
         for number, line in enumerate(self._lines_of(part, self._on_torn), 1):
-            head = read_line(line)
-            if head is None:
+            head = read_head(line)
+            if head is None or not self._check(line):
                 raise UsageError(
                     f"{part.path}:{number} is not a good line of harvester's: "
                     f"{shown(line) or '(empty)'}: is it a file that `run -o` wrote? `harvester "
@@ -192,27 +201,35 @@ class Merge:
             if head.of != first:
                 raise UsageError(
                     f"{part.path}:{number} holds {_in_words(head.of)}, but {path} holds "
-                    f"{_in_words(first)}: they must not mix; merge them into files of their own."
+                    f"{_in_words(first)}: they must not mix; take those of each kind by themselves."
                 )
-            yield head.note_id, round(head.fetched_at * 1000)
+            yield head.note_id, round(head.fetched_at * 1000), place
+            place += len(line)
 
     def copy(self, target: BinaryIO) -> Merged:
         """Write the newest lines, as they are, in the order of the parts and their lines."""
+        notes = 0
+        for line in self.newest():
+            target.write(line)
+            notes += 1
+        lines = sum(self._lines)
+        return Merged(lines, lines - notes)
+
+    def newest(self) -> Iterator[bytes]:
+        """The newest line of each note, in the order of the parts and their lines."""
         older = self._newest.older()
         skipped = next(older, None)
-        number = left_out = 0
+        number = 0
         for part, expected in zip(self._parts, self._lines, strict=True):
             begin = number
             for line in self._lines_of(part):
                 if number == skipped:
                     skipped = next(older, None)
-                    left_out += 1
                 else:
-                    target.write(line)
+                    yield line
                 number += 1
             if number - begin != expected:
-                raise _changed(part)
-        return Merged(number, left_out)
+                raise changed(part)
 
     def _lines_of(
         self, part: Part, on_torn: Callable[[Path, int], None] = lambda _path, _size: None
@@ -223,7 +240,7 @@ class Merge:
         try:
             with part.path.open("rb", buffering=_BUFFER) as file:
                 if _file(os.fstat(file.fileno())) != part.file:
-                    raise _changed(part)
+                    raise changed(part)
                 # What it reads is buffered, and closed with the file beneath it.
                 unpacked = cast("BinaryIO", gzip.GzipFile(fileobj=file)) if part.is_gzip else file
                 for text, end in lines_of(unpacked):
@@ -243,15 +260,16 @@ class Merge:
         except OSError as error:
             raise unreadable(part.path, error) from error
         if not part.is_gzip and end < size:
-            raise _changed(part)
+            raise changed(part)
 
 
 def _in_words(kind: Identity) -> str:
     return f"{'simulated' if kind.simulated else 'real'} notes of {sanitize(kind.endpoint)}"
 
 
-def _changed(part: Part) -> LocalIOError:
+def changed(part: Part) -> LocalIOError:
+    """What is said of a part that is not as it was."""
     return LocalIOError(
-        f"{part.path} was changed while it was being merged: leave the parts alone, but for runs "
+        f"{part.path} was changed while it was read: leave the parts alone, but for runs "
         "that append to them, and try again."
     )

@@ -13,6 +13,8 @@ import pytest
 
 from harvester.cli.on_finish import run_command
 from harvester.cli.signals import Signals
+from tests.process.hook import Hook
+from tests.process.proxy import Proxy
 from tests.process.tool import Tool
 
 TELL = 'env | grep -E "^(HARVESTER_[A-Z_]+|JUST_?ONE_?API_TOKEN|PGPASSWORD)=" > told'
@@ -61,6 +63,54 @@ def test_a_run_that_stops_or_cannot_begin_tells_why(
     assert (ended.code, heard["EXIT_CODE"], heard["REASON"]) == (code, str(code), reason)
     assert ended.text.strip().startswith(heard["SUMMARY"])
     assert len(ended.text.splitlines()) == 1 or code == 2
+
+
+def test_webhooks_are_told_what_a_run_came_to_and_their_urls_show_nowhere(tool: Tool) -> None:
+    simulator = tool.simulate()
+    with Hook() as plain, Hook('{"code": 0}') as feishu, Hook("", "500 Oh") as failing:
+        urls = tool.write("urls", [feishu.url("/open-apis/bot/v2/hook/s3cretkey")])
+        typed = ("--notify-file", urls, "--max-calls", "3", "--log-file", "log", "-v")
+        env = {**tool.env, "JUSTONEAPI_TOKEN": tool.token}
+        env["HARVESTER_RUN_NOTIFY"] = f"{plain.url()} {failing.url()}"
+        ended = tool.harvest(simulator.url, tool.notes(4), *typed, env=env)
+    assert ended.code == 7, ended.text
+    assert "\nharvester: --notify 2 (any JSON) answered with HTTP 500.\n" in ended.err
+    [told], [message] = plain.told, feishu.told
+    assert (told["event"], told["reason"], told["exitCode"]) == ("end", "limit", 7)
+    assert (told["done"], told["queued"], told["calls"]) == (3, 1, 3)
+    assert told["output"] == str(tool.output)
+    assert told["text"] == message["content"]["text"]
+    assert told["text"].startswith(f"{ended.closing_line}\n3 calls in ")
+    urls.unlink()
+    assert tool.holding("s3cretkey") == []
+
+
+def test_webhooks_are_told_through_the_proxy_why_a_run_could_not_begin(tool: Tool) -> None:
+    with Hook() as hook, Proxy() as proxy:
+        typed = (
+            "--notify",
+            hook.url(),
+            "--proxy",
+            f"http://127.0.0.1:{proxy.port}",
+            "--rate",
+            "no",
+        )
+        ended = tool.harvest("http://127.0.0.1:9", *typed)
+    assert ended.code == 2
+    assert [told["reason"] for told in hook.told] == ["usage"]
+    assert hook.told[0]["message"] in ended.err
+    assert len(proxy.heads) == 1
+
+
+def test_a_webhook_that_is_typed_is_warned_of_and_not_repeated(tool: Tool) -> None:
+    simulator = tool.simulate()
+    with Hook() as hook:
+        typed = ("--max-calls", "1", f"--notify={hook.url()}")
+        ended = tool.harvest(simulator.url, tool.notes(2), *typed)
+    assert "shows in the list of processes" in ended.err
+    assert hook.told[0]["done"] == 1
+    assert ended.closing_line.endswith("--max-calls 1`")
+    assert "s3cretkey" not in ended.text + str(hook.told)
 
 
 def test_a_locked_output_and_a_signal_are_told(tool: Tool) -> None:
@@ -113,7 +163,7 @@ def test_a_command_does_not_find_what_a_run_is_told_in_secret(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = ("JUSTONEAPI_TOKEN", "JUST_ONE_API_TOKEN", "HARVESTER_LEDGER", "PGPASSWORD")
-    for name in (*names, "HARVESTER_RUN_LEDGER", "SEEN"):
+    for name in (*names, "HARVESTER_RUN_LEDGER", "HARVESTER_RUN_NOTIFY", "SEEN"):
         monkeypatch.setenv(name, "s3cret")
     assert run_command(f"env > '{tmp_path}/env'", {"HARVESTER_DONE": "1"}, Signals(), 30) is None
     lines = (tmp_path / "env").read_text("utf-8").splitlines()

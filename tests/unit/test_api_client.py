@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import resource
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -201,6 +202,30 @@ def test_a_host_name_that_moved_is_looked_up_again(monkeypatch: pytest.MonkeyPat
     assert first is not None
     assert first.fault is Fault.NO_CONNECTION
     assert second.body == BODY
+
+
+def test_a_name_that_is_not_found_for_want_of_descriptors_is_no_ones_fault_but_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def find_none(*_args: Any, **_how: Any) -> None:  # noqa: ANN401 - as it has them
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", find_none)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    async def main() -> AsyncIterator[Answer | None]:
+        async with calling(Target("http://api.example", "/p", Secret("t")), 60, Rooms()) as client:
+            yield await client.fetch(NOTE, at_once)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+            try:
+                yield await client.fetch(NOTE, at_once)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    async def faults() -> list[Fault | None]:
+        return [None if answer is None else answer.fault async for answer in main()]
+
+    assert asyncio.run(faults()) == [Fault.NO_CONNECTION, Fault.NO_DESCRIPTOR]
 
 
 def test_what_arrived_while_the_process_stood_still_is_read_though_it_is_late() -> None:

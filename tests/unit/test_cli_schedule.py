@@ -14,7 +14,7 @@ from harvester.cli.run import run
 from harvester.cli.schedule import schedule
 
 NOT_NIGHTLY = {"dry_run", "rebuild"}
-FROM_ELSEWHERE = {"json", "config"}
+FROM_ELSEWHERE = {"json", "config", "notify"}
 PLACES = {"inputs", "output"}
 # A value that each option takes, where its type does not tell.
 VALUES = {
@@ -34,6 +34,8 @@ VALUES = {
     "refresh": "7d",
     "wait_for_lock": "5m",
     "carry": "campaign",
+    "input_format": "text",
+    "encoding": "utf-8",
 }
 OPTIONS = [
     param
@@ -52,6 +54,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "ids.txt").write_text("67f32a94000000001d02eb4a\n")
     (tmp_path / "token.txt").write_text("any\n")
     (tmp_path / "token.txt").chmod(0o600)
+    (tmp_path / "a file").touch()
     (tmp_path / "notes.jsonl").touch()
     (tmp_path / "notes.jsonl.ledger").touch()
     return tmp_path
@@ -185,10 +188,17 @@ def test_what_would_fail_at_night_is_refused_now(
 
 
 @pytest.mark.usefixtures("folder")
-def test_a_proxy_with_a_password_is_not_printed_but_told_where_to_put() -> None:
-    url = "http://me:pass-5b1e77c0d2@proxy:3128"
-    result = printed("notes.jsonl", "--token-file", "token.txt", env={"HARVESTER_RUN_PROXY": url})
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("proxy", "http://me:pass-5b1e77c0d2@proxy:3128"),
+        ("notify", "https://h.example/pass-5b1e77c0d2 https://h.example/2"),
+    ],
+)
+def test_a_url_that_is_secret_is_not_printed_but_told_where_to_put(name: str, url: str) -> None:
+    variable = f"HARVESTER_RUN_{name.upper()}"
+    result = printed("notes.jsonl", "--token-file", "token.txt", env={variable: url})
     assert result.exit_code == 0
     assert "pass-5b1e77c0d2" not in result.output
-    assert "--proxy" not in result.stdout
-    assert "HARVESTER_RUN_PROXY=..." in result.stderr
+    assert f"--{name}" not in result.stdout
+    assert result.stderr.count(f"{variable}=...") == 1

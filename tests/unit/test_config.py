@@ -16,7 +16,7 @@ import harvester
 from harvester.api.client import Target
 from harvester.api.proxy import read_proxy, unused_proxy
 from harvester.cli.running import unencrypted, warnings_about
-from harvester.config import BASE_URL_VARIABLE, FASTEST, RunConfig
+from harvester.config import BASE_URL_VARIABLE, FASTEST, ConsoleOptions, RunConfig
 from harvester.errors import HaltedError, InputError, OptionError, UsageError
 from harvester.parsing import Rate, read_base_url
 from harvester.rules.backoff import RetryLimits
@@ -155,7 +155,7 @@ def test_a_token_file_of_windows_is_read(tmp_path: Path, encoding: str) -> None:
 def test_a_token_is_doubted_also_before_a_server_on_this_machine() -> None:
     for simulate in (False, True):
         config = config_of(token="short", base_url="http://127.0.0.1:9", simulate=simulate)  # noqa: S106 - made up
-        warnings = list(warnings_about(config))
+        warnings = list(warnings_about(config, ConsoleOptions()))
         assert ("only 5 characters" in " ".join(warnings)) is not simulate
 
 
@@ -649,3 +649,44 @@ def test_the_rate_may_be_left_to_be_found() -> None:
     config = config_of(rate="auto")
     assert (config.rate, config.top_rate) == (None, FASTEST)
     assert config_of(rate="5/s").top_rate == Rate(5, 1)
+
+
+# Whom to tell
+
+
+def test_webhooks_stand_in_the_environment_or_a_file_and_show_nowhere(tmp_path: Path) -> None:
+    file = tmp_path / "urls"
+    file.write_text("# mine\nhttps://h/2#top\n\n  http://h:80/3\n")
+    console = ConsoleOptions.read({"notify": "https://h/1", "notify_file": file})
+    assert [url.reveal() for url in console.notify] == [
+        "https://h/1",
+        "https://h/2",
+        "http://h:80/3",
+    ]
+    assert "https" not in repr(console)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "h/{}",
+        "ftp://h/{}",
+        "https:///{}",
+        "https://me:{}@h/",
+        "https://h:99999/{}",
+        "https://h/é{}",
+    ],
+)
+def test_a_webhook_that_is_none_is_refused_and_not_shown(tmp_path: Path, url: str) -> None:
+    told = refusal(lambda: ConsoleOptions.read({"notify": (url.format(SECRET),)}))
+    assert told.startswith("--notify ")
+    assert SECRET not in told
+    file = tmp_path / "urls"
+    file.write_text(url.format(SECRET))
+    told = refusal(lambda: ConsoleOptions.read({"notify_file": file}))
+    assert told.startswith("--notify-file ")
+    assert SECRET not in told
+    for name in (SECRET, url.format(SECRET)):
+        told = refusal(lambda name=name: ConsoleOptions.read({"notify_file": name}))  # type: ignore[misc]
+        assert "never the URL itself" in told
+        assert SECRET not in told

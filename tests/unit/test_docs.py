@@ -17,7 +17,7 @@ from msgspec import Struct
 import harvester
 from harvester.cli import cli
 from harvester.cli.helping import sections_of
-from harvester.cli.on_finish import of_summary
+from harvester.cli.on_finish import VARIABLES
 from harvester.config import BASE_URL_VARIABLE, LEDGER_VARIABLE
 from harvester.errors import (
     LocalIOError,
@@ -226,8 +226,7 @@ def test_the_reference_tells_every_key_of_the_status() -> None:
 
 def test_the_reference_names_every_variable_that_is_read_or_told() -> None:
     read = {*TOKEN_VARIABLES, BASE_URL_VARIABLE, LEDGER_VARIABLE}
-    summary = Summary("done", 0, 1, 0, 0, 1, 0, 1, {"0": 1})
-    assert read | set(of_summary(summary, "")) <= named("reference")
+    assert read | set(VARIABLES) <= named("reference")
 
 
 def test_the_python_page_names_every_field_of_a_summary_and_every_event() -> None:

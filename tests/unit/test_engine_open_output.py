@@ -188,6 +188,16 @@ def test_a_power_cut_excuses_no_line_that_was_durable(output: Path) -> None:
         open_output(config_of(output), Environment(lambda: NOW, boot="two"))
 
 
+def test_that_a_queue_is_lost_is_told_until_an_input_is_named(output: Path) -> None:
+    ledger_path(output).unlink()
+    for _ in range(3):
+        assert look(output).recovery.is_queue_lost
+    with closing(opened(output)) as held:
+        held.ledger.enrol(["a"], None)
+    with closing(opened(output)) as held:
+        assert not held.recovery.is_queue_lost
+
+
 def test_a_sorted_output_is_told_by_its_lines_and_read_when_told_to(output: Path) -> None:
     output.write_bytes(b"".join(sorted(LINES)))
     with pytest.raises(OutputMismatchError, match=f"all its {MANY} notes are there.*--rebuild"):

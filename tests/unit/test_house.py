@@ -43,11 +43,12 @@ MAY = {
     "paths": LOWEST | {"paths", "sides"},
     "rules": RULES,
     "source": RULES | {"source"},
-    "api": RULES | {"api"},
+    "api": RULES | {"api", "descriptors"},
     "pace": RULES | {"pace"},
     "threads": LOWEST | {"threads"},
     "ledger": RULES | {"ledger", "threads", "sides"},
     "output": RULES | {"output", "ledger", "disk", "threads", "sides"},
+    "export": RULES | {"export", "output", "disk", "paths", "sides"},
     "simulator": LOWEST | {"simulator"},
     "config": RULES | {"config", "source", "api", "ledger", "tokens", "paths", "sides"},
     "engine": ENGINE,
@@ -55,13 +56,13 @@ MAY = {
     "observe": ENGINE | {"observe"},
     "console": ENGINE | {"status", "observe", "console"},
     "report": ENGINE | {"status", "report"},
-    "cli": ENGINE | {"status", "observe", "console", "report", "cli", "__init__"},
+    "cli": ENGINE | {"status", "observe", "console", "report", "export", "cli", "__init__"},
     "face": ENGINE | {"face"},
     "__init__": ENGINE | {"face"},
     "__main__": frozenset({"cli"}),
 }
 # Where nobody takes more than five things to begin with.
-ORDERLY = frozenset({"rules", "pace", "engine", "api", "output"})
+ORDERLY = frozenset({"rules", "pace", "engine", "api", "output", "export"})
 # The output's lines are what the ledger finds in them; how a ledger keeps anything is not its own.
 LEDGER_FOR_OUTPUT = {"harvester.ledger.protocol", "harvester.ledger.reader"}
 
@@ -149,7 +150,9 @@ def aiohttp_names(module: str) -> set[str]:
     ("library", "rooms"),
     [
         ("aiolimiter", {"pace"}),
-        ("sqlite3", {"ledger"}),
+        ("sqlite3", {"ledger", "export"}),
+        ("xlsxwriter", {"export"}),
+        ("pyarrow", {"export"}),
         ("click", {"cli"}),
         ("rich", {"console", "cli"}),
         ("plotly", {"report"}),

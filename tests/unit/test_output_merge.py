@@ -168,7 +168,7 @@ def test_a_part_that_changes_in_between_is_told(folder: Folder, becomes: str) ->
             folder.part("new", line(20), line(30)).replace(path)
         else:
             path.write_bytes(line(20) + b"\n" * len(line(30)))
-        with pytest.raises(LocalIOError, match="was changed while it was being merged"):
+        with pytest.raises(LocalIOError, match="was changed while it was read"):
             work.copy(io.BytesIO())
 
 

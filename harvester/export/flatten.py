@@ -1,0 +1,88 @@
+"""A line of OUTPUT as one flat row: nested members under dotted names, lists as JSON text."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import orjson
+
+from harvester.output.lines import BOM
+from harvester.rules.envelope import is_json
+
+# What comes of one member: text, a number, true, false or null.
+Row = dict[str, Any]
+
+CARRIED = "input."
+_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
+_REPLACEMENT = "\ufffd"
+OWN = ("noteId", "fetchedAt", "attempts", "endpoint", "recordTime", "requestId")
+_OWN_SET = frozenset(OWN)
+# A spreadsheet rounds whatever is longer.
+MOST_DIGITS = 15
+_MOST = 10**MOST_DIGITS - 1
+# Members below are JSON text: nobody reads a column whose name is longer than a line.
+_DEEPEST = 8
+_decode = msgspec.json.Decoder().decode
+
+
+def read_record(line: bytes) -> Any | None:  # noqa: ANN401 - whatever JSON there is
+    """What a line holds, with half emoji replaced; None if it is no JSON."""
+    try:
+        return _decode(line.removeprefix(BOM))
+    except (ValueError, RecursionError):
+        if not is_json(line.removeprefix(BOM)):
+            return None
+        text = json.dumps(json.loads(line), ensure_ascii=False)
+        return json.loads(_HALF_A_PAIR.sub(_REPLACEMENT, text))
+
+
+def flatten(record: Mapping[str, Any]) -> Row:
+    """The members of a line: those carried first, then the line's own, then those of `data`.
+
+    Carried ones have `input.` before their names. A `data` that is a list of one is taken as what
+    it holds. Integers of more than fifteen digits are text.
+    """
+    row: Row = {}
+    carried = record.get("input")
+    if isinstance(carried, dict):
+        _put(row, CARRIED, carried, _DEEPEST)
+    for name in OWN:
+        row[name] = record.get(name)
+    data = record.get("data")
+    while isinstance(data, list) and len(data) == 1:
+        (data,) = data
+    if not isinstance(data, dict):
+        data = {} if data in (None, []) else {"data": data}
+    for name in _OWN_SET & data.keys():
+        value = data.pop(name)
+        if value != row[name]:
+            data[f"data.{name}"] = value
+    _put(row, "", data, _DEEPEST)
+    if "raw" in record:
+        row["raw"] = record["raw"]
+    return row
+
+
+def _put(row: Row, prefix: str, members: Mapping[str, Any], deepest: int) -> None:
+    for key, value in members.items():
+        kind = type(value)
+        if kind is int:
+            row[prefix + key] = value if -_MOST <= value <= _MOST else str(value)
+        elif kind is not dict and kind is not list:
+            row[prefix + key] = value
+        elif kind is dict and value and deepest:
+            _put(row, f"{prefix}{key}.", value, deepest - 1)
+        else:
+            row[prefix + key] = as_json(value)
+
+
+def as_json(value: object) -> str:
+    """A value as JSON text."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # integers beyond 64 bits
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,137 @@
+"""From the lines of OUTPUT to the rows of a table, without holding them in memory."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from importlib import import_module
+from itertools import accumulate
+from pathlib import Path
+from typing import BinaryIO, Protocol
+from zoneinfo import ZoneInfo
+
+from harvester.disk import reason_of, replacing
+from harvester.errors import LocalIOError, UsageError
+from harvester.export.columns import Column, Layout
+from harvester.export.forms import Write, csv_table, jsonl_table, sqlite_table
+from harvester.export.place import unwritable
+from harvester.output.merge import Merge, Part, changed
+
+# The extras that bring a form's library, named like the modules that import it.
+_EXTRAS = {".xlsx": "excel", ".parquet": "parquet"}
+
+
+class Places(Protocol):
+    """Where lines are, by their notes; a place is counted through all parts."""
+
+    def oldest_first(self) -> Iterator[tuple[int, int]]:
+        """The place of each line, twice, in the order in which they were fetched."""
+
+    def first_and_newest(self) -> Iterator[tuple[int, int]]:
+        """The places of each note's first and newest line."""
+
+
+def check_library(form: str) -> None:
+    """Raise UsageError where the library for a form is not installed."""
+    extra = _EXTRAS.get(form)
+    try:
+        if extra is not None:
+            import_module(f"harvester.export.{extra}")
+    except ImportError as error:
+        raise UsageError(
+            f"a {form} file needs the library {error.name}, which is not installed: "
+            f"pip install 'harvester[{extra}]'"
+        ) from error
+
+
+@contextmanager
+def table_into(
+    place: Path, columns: Sequence[Column], zone: ZoneInfo, *, with_bom: bool
+) -> Iterator[Write]:
+    """A table that takes its place whole at the end, or not at all; raises LocalIOError."""
+    form = place.suffix.lower()
+    try:
+        with (
+            replacing(place.resolve()) as file,
+            _opened(form, file, columns, zone, with_bom=with_bom) as write,
+        ):
+            yield write
+    except OSError as error:
+        raise unwritable(place, reason_of(error)) from error
+
+
+def _opened(
+    form: str, file: BinaryIO, columns: Sequence[Column], zone: ZoneInfo, *, with_bom: bool
+) -> AbstractContextManager[Write]:
+    match form:
+        case ".csv":
+            return csv_table(file, columns, with_bom=with_bom)
+        case ".jsonl":
+            return jsonl_table(file, columns)
+        case ".sqlite":
+            return sqlite_table(file, columns)
+        case ".xlsx":
+            from harvester.export.excel import excel_table  # noqa: PLC0415 - an extra
+
+            return excel_table(file, columns)
+        case _:
+            from harvester.export.parquet import parquet_table  # noqa: PLC0415 - the same
+
+            return parquet_table(file, columns, zone)
+
+
+def newest_rows(work: Merge, layout: Layout) -> Iterator[list[object]]:
+    """A row a note: its newest line."""
+    return map(layout.cells, work.newest())
+
+
+def rows_over_time(
+    parts: Sequence[Part], places: Places, layout: Layout, *, with_changes: bool
+) -> Iterator[list[object]]:
+    """A row a line, oldest first; or a row a note, of its first and its newest line.
+
+    Raises UsageError for a part that is packed, LocalIOError.
+    """
+    with ExitStack() as stack:
+        first, newest = (stack.enter_context(_Lines(parts)) for _ in range(2))
+        if with_changes:
+            for at_first, at_newest in places.first_and_newest():
+                yield layout.changes(first.at(at_first), newest.at(at_newest))
+        else:
+            for place, _ in places.oldest_first():
+                yield layout.cells(newest.at(place))
+
+
+class _Lines(ExitStack):
+    """The parts, open, to read lines by their places."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        super().__init__()
+        self._parts = parts
+        self._begins = [0, *accumulate(part.size for part in parts)]
+        self._files = [self.enter_context(_open(part)) for part in parts]
+
+    def at(self, place: int) -> bytes:
+        """The line that begins there."""
+        number = bisect_right(self._begins, place) - 1
+        try:
+            self._files[number].seek(place - self._begins[number])
+            return self._files[number].readline()
+        except OSError as error:
+            raise changed(self._parts[number]) from error
+
+
+def _open(part: Part) -> BinaryIO:
+    if part.is_gzip:
+        raise UsageError(f"{part.path} is packed, and lines are read in any order: unpack it.")
+    try:
+        file = part.path.open("rb")
+    except OSError as error:
+        raise LocalIOError(f"cannot read {part.path}: {reason_of(error)}.") from error
+    found = os.fstat(file.fileno())
+    if (found.st_dev, found.st_ino) != part.file:
+        file.close()
+        raise changed(part)
+    return file
