@@ -26,7 +26,12 @@ class Mode(enum.Enum):
 
 
 class Cut:
-    """A proxy on 127.0.0.1 to the server of a database's URL; `url` leads through it."""
+    """A proxy on 127.0.0.1 to the server of a database's URL; `url` leads through it.
+
+    What passes takes `delay` seconds each way.
+    """
+
+    delay = 0.0
 
     def __init__(self, url: str) -> None:
         self._target = urlsplit(url)
@@ -131,8 +136,12 @@ class Cut:
         """Pass bytes one way to the end; while the network is cut, hold both."""
         while chunk := await reader.read(_CHUNK):
             await self._open.wait()
+            if self.delay:
+                self._loop.call_later(self.delay, writer.write, chunk)
+                continue
             writer.write(chunk)
             await writer.drain()
+        await asyncio.sleep(self.delay)
         await self._open.wait()
         writer.write_eof()
 

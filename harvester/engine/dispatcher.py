@@ -20,7 +20,7 @@ from harvester.threads import died
 
 # In flight at most, where the user names no number: rate times latency, up to this.
 _MOST_WORKERS = 1024
-_LARGEST_BATCH = 64
+LARGEST_BATCH = 64
 # With all workers busy, those that land within so many seconds go out again together: recording
 # one departure costs as much as recording twenty.
 _TOGETHER = 0.001
@@ -136,7 +136,7 @@ class Dispatcher:
         batch = [first]
         self._reserve(1)
         while (
-            len(batch) < _LARGEST_BATCH
+            len(batch) < LARGEST_BATCH
             and self._feeder.has_more
             and self._room() > 0
             and await self._throttle.try_turn()

@@ -21,6 +21,7 @@ from msgspec.structs import replace
 
 from harvester.config import RunConfig
 from harvester.engine.clients import TokenClient, TokenPool
+from harvester.engine.dispatcher import LARGEST_BATCH
 from harvester.engine.open_output import (
     Environment,
     OpenOutput,
@@ -56,6 +57,10 @@ T = TypeVar("T")
 _PATIENCE = 15.0
 # In seconds: a beat, and the pause after one that failed.
 _BEAT_EVERY = 0.3
+# In seconds, and in exchanges with the database.
+_AHEAD, _TRIPS = 1.0, 12
+# To claim, send and record a batch, and what comes between.
+_TRIPS_A_BATCH = 4
 # What another host was told a moment ago, our own calls of that moment may have been told too.
 _TOLD_AGO = 1.0
 _FINGERPRINT_DIGITS = 16
@@ -118,8 +123,8 @@ class FleetSession:
     Each client calls at `top_rate` at most together with those of all hosts that use its token.
     """
 
-    # Others wait for the end of a lease, and cannot send what this host holds.
-    lease_margin, ahead_seconds = 15.0, 1.0
+    # Others wait for the end of a lease.
+    lease_margin = 15.0
 
     _part: str
     _number: int
@@ -143,6 +148,14 @@ class FleetSession:
         self._known_slowed: dict[str, int] = {}
         self._members = 1
         self._is_aside = False
+
+    @property
+    def ahead_seconds(self) -> float:
+        """What can be sent in so long is claimed ahead: more, the farther the database is.
+
+        Others cannot send what this host holds.
+        """
+        return _AHEAD + _TRIPS * self._clock.trip
 
     def open(self, config: RunConfig, env: Environment) -> OpenOutput:
         """Open OUTPUT as a part of the harvest; errors as `open_part`'s."""
@@ -261,6 +274,7 @@ class FleetSession:
             self._stop(token, StopReason(reason), detail)
         for token, slowed in beat.slowed.items():
             self._slow_down(token, slowed)
+        self._tell_far()
         said = self._other_rate(beat)
         if said and not self._is_aside:
             self._emit("fleet", f"nothing is sent from here: {said}")
@@ -271,6 +285,14 @@ class FleetSession:
             self._emit("fleet", shared if beat.members > 1 else "this host is alone now")
             for client in self._clients.values():
                 client.throttle.share_with(beat.members)
+
+    def _tell_far(self) -> None:
+        """Say where the database is too far away for the rate."""
+        trip = self._clock.trip
+        most = LARGEST_BATCH / (_TRIPS_A_BATCH * max(trip, 1e-6))
+        if most < self._pool.per_second:
+            text = f"the database is {trip * 1000:.0f} ms away, there and back: no more than about "
+            self._state.emit_once("far", f"{text}{most:.3g} calls/s can start from here")
 
     def _slow_down(self, token: str, slowed: Slowed) -> None:
         """Heed what another host was told: the pace is that of all."""

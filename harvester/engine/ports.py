@@ -123,7 +123,10 @@ class Coordinator(Protocol):
     """
 
     lease_margin: float
-    ahead_seconds: float
+
+    @property
+    def ahead_seconds(self) -> float:
+        """Seconds, as above."""
 
     def disabled(self, client: str, reason: StopReason, detail: str) -> None:
         """Hear that nothing more is sent by a client, or "" by any."""

@@ -16,8 +16,9 @@ _LEAST_AHEAD, _MOST_AHEAD = 0.3, 4.0
 _TIMES = 2.5
 # An exchange with the ledger that was slow is forgotten by this factor each time.
 _FORGET = 0.9
-# From when the ledger has looked at its clock until we can start a call, beside the way.
-_COMMIT = 0.015
+# From when the ledger has looked at its clock until we can start a call: the way back, which is
+# half of a trip or a bit more, and what its commit takes.
+_WAY, _COMMIT = 0.6, 0.015
 # A look at the ledger's clock is as good as it was quick, for so long.
 _GOOD_FOR = 30.0
 # A host asks again when that part of the time ahead is still taken: who got none, sooner.
@@ -98,7 +99,7 @@ class SharedThrottle(Throttle):
         """Returns what to ask the ledger for, for each call of the batch."""
         self._asked_at = asyncio.get_running_loop().time()
         each = max(interval(self._rate), 1 / self._at_now)
-        lead = self._clock.trip / 2 + _COMMIT
+        lead = _WAY * self._clock.trip + _COMMIT
         return Turns(self._token, name_of(self._rate), each, lead, lead + self._ahead)
 
     def allot(self, allotted: Allotted) -> None:

@@ -331,7 +331,7 @@ class Coordinator:
     untold: list[tuple[StopReason, str]] = field(default_factory=list)
     alive_until: float = 0.0
     lease_margin: float = FleetSession.lease_margin
-    ahead_seconds: float = FleetSession.ahead_seconds
+    ahead_seconds: float = 1.0
 
     async def keep(self) -> None:
         """Beat until cancelled."""

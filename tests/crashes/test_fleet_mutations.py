@@ -99,7 +99,7 @@ MUTATIONS: dict[Mutation, int] = {
     record_ignores_claim_tokens: 2,
     adopted_lines_are_not_counted: 2,
     adopted_lines_leave_their_calls_unanswered: 2,
-    calls_overtaken_by_another_are_forgotten: 140,
+    calls_overtaken_by_another_are_forgotten: 145,
     mark_does_not_look: 2,
     mark_heeds_no_stop: 21,
     lapsed_claims_forget_that_they_were_sent: 17,

@@ -258,7 +258,7 @@ def test_hosts_that_are_killed_stopped_or_cut_off_are_outlived(hosts: Hosts) -> 
     cuts = {name: hosts.cut() for name in "ad"}
     ways = {name: cut.url for name, cut in cuts.items()}
     runs = {
-        name: hosts.start(name, simulator.url, notes, *SHORT, ledger=ways.get(name))
+        name: hosts.start(name, simulator.url, notes, *SHORT, rate=30, ledger=ways.get(name))
         for name in "abcd"
     }
     tool.until(lambda: all(hosts.written(name) >= 5 for name in runs), "lines")
@@ -281,8 +281,8 @@ def test_hosts_that_are_killed_stopped_or_cut_off_are_outlived(hosts: Hosts) -> 
     finish_well(runs["b"])
     calls = simulator.calls
     runs["c"].signal(signal.SIGCONT)
-    back = hosts.start("a", simulator.url, *SHORT)
-    finish_well(runs["c"], back, hosts.start("d", simulator.url, *SHORT))
+    back = hosts.start("a", simulator.url, *SHORT, rate=30)
+    finish_well(runs["c"], back, hosts.start("d", simulator.url, *SHORT, rate=30))
     page, lost, again = simulator.charges(), hosts.unanswered, hosts.duplicates
     # What was claimed before is not sent after the lease, and nothing of it is sent by two.
     assert page["calls"] == page["charged"] == calls
@@ -313,6 +313,23 @@ def test_all_wait_while_the_database_is_away(hosts: Hosts, postgres: Postgres) -
     assert sorted(note for _, note in upstream.starts) == tool.note_ids(200)
     assert set(hosts.lines.values()) == {1}
     hosts.has_each_once(tool.note_ids(200))
+
+
+def test_a_database_that_is_far_is_told_and_the_rate_is_kept_up_as_far_as_it_goes(
+    hosts: Hosts,
+) -> None:
+    tool, upstream = hosts.tool, hosts.tool.upstream(prompt)
+    far = hosts.cut()
+    far.delay = 0.05
+    run = hosts.start("a", upstream.url, tool.notes(100), rate=20, ledger=far.url)
+    finish_well(run)
+    assert "ms away" not in run.err
+    starts = [start for start, _ in upstream.starts]
+    # Once it is under way; what it falls behind is seen in the time that all take.
+    assert starts[-1] - starts[20] < 1.25 * 80 / 20
+    run = hosts.start("b", upstream.url, tool.notes(150, seed=9), rate=600, ledger=far.url)
+    finish_well(run)
+    assert "ms away, there and back: no more than about" in run.err
 
 
 def test_a_host_that_is_cut_off_falls_silent_and_comes_back(hosts: Hosts) -> None:

@@ -12,7 +12,6 @@ import psycopg
 from msgspec import Struct
 from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.sql import SQL, Identifier
 
 from harvester.errors import HarvesterError, LedgerError, LocalIOError, UsageError
 from harvester.sanitize import sanitize
@@ -21,19 +20,22 @@ from harvester.sanitize import sanitize
 _CONNECT_PATIENCE = 5
 STATEMENT_PATIENCE = 15.0
 _LONG_PATIENCE = 3600.0
-# A host that stops within a transaction must not hold the others up.
-_SESSION = """
-SET search_path = {schema}, pg_temp;
-SET timezone = 'UTC';
-SET jit = off;
-SET lock_timeout = '10s';
-SET idle_in_transaction_session_timeout = {idle};
-SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;
-SET tcp_user_timeout = 10000;
-SET client_min_messages = warning;
-"""
+# As start-up options: a pooler that hands one connection to several clients refuses them, where it
+# would let settings of one harvest reach another's. A host that stops within a transaction must not
+# hold the others up.
+_SETTINGS = {
+    "timezone": "UTC",
+    "jit": "off",
+    "synchronous_commit": "on",
+    "lock_timeout": "10s",
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+    "client_min_messages": "warning",
+}
 # Joins are of a few rows by their keys, always; statistics of a young table would say otherwise.
-_BY_KEYS = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"
+_BY_KEYS = dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enable_mergejoin"), "off")
 _KEEPALIVE = {
     "keepalives_idle": 5,
     "keepalives_interval": 2,
@@ -133,19 +135,23 @@ class Address(Struct, frozen=True):
         psycopg.Error.
         """
         given = conninfo_to_dict(self.conninfo)
+        settings = {
+            **_SETTINGS,
+            **(_BY_KEYS if by_keys else {}),
+            "search_path": f"{schema},pg_temp",
+            "idle_in_transaction_session_timeout": str(round(idle * 1000)),
+        }
+        options = " ".join(f"-c {name}={value}" for name, value in settings.items())
         wanted = {**_KEEPALIVE, "connect_timeout": patience}
         kept = {key: value for key, value in wanted.items() if key not in given}
-        conninfo = make_conninfo(self.conninfo, application_name=name, **kept)
-        db = Connection.connect(conninfo, autocommit=True)
-        try:
-            settings = SQL(_SESSION).format(schema=Identifier(schema), idle=round(idle * 1000))
-            db.execute(settings)
-            if by_keys:
-                db.execute(_BY_KEYS)
-        except BaseException:
-            db.close()
-            raise
-        return db
+        conninfo = make_conninfo(
+            self.conninfo,
+            application_name=name,
+            client_encoding="UTF8",
+            options=f"{given.get('options') or ''} {options}".strip(),
+            **kept,
+        )
+        return Connection.connect(conninfo, autocommit=True)
 
 
 def is_away(error: psycopg.Error) -> bool:

@@ -149,6 +149,9 @@ class PostgresLedger:
 
     def synced(self) -> int:
         """How many bytes of the part were made durable, at least."""
+        pending = self._connection.synced
+        if pending is not None:
+            return pending
         return int(self._one("SELECT synced FROM part WHERE id = %s", self.part))
 
     def boot(self) -> str:
@@ -371,4 +374,4 @@ class PostgresLedger:
 
     def settle(self, synced: int) -> None:
         """See `Ledger.settle`: what PostgreSQL committed is durable already."""
-        self._set("UPDATE part SET synced = %s WHERE id = %s", synced, self.part)
+        self._connection.synced = synced

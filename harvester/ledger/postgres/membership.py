@@ -16,7 +16,7 @@ from harvester.ledger.postgres.transaction import Row, text_of
 ALIVE_FOR = 0.9
 # A heartbeat that is slower than this is of no use; a host that stops in one holds no other up.
 _PATIENCE, _IDLE = 1.0, 0.4
-_CONNECT_PATIENCE = 2
+_CONNECT_PATIENCE = 4
 _MOST_DETAIL = 500
 _BE_ALIVE = """
 INSERT INTO member (run, part, session, alive_until, tokens)

@@ -69,7 +69,7 @@ WITH given AS MATERIALIZED (
     AND (SELECT count(*) FROM given WHERE state = 1) = (SELECT count(*) FROM good WHERE state = 1)
 )
 SELECT seq, token FROM good UNION SELECT given.seq, given.token FROM given JOIN job USING (seq)
-WHERE job.state = given.state AND job.attempts = given.attempts
+WHERE %(is_again)s AND job.state = given.state AND job.attempts = given.attempts
 AND CASE given.state WHEN 1 THEN part = %(part)s AND job.line_end = given.line_end
     ELSE run = %(run)s END
 """
@@ -101,7 +101,9 @@ def record(
         "bucket": [None if o.code is None else bucket_of(o.elapsed) for o in outcomes],
     }
     known = {"length": checkpoint.length, "tail": checkpoint.tail}
-    return tx.later(_RECORD, {**columns, **known, "run": tx.run, "part": tx.part})
+    return tx.later(
+        _RECORD, {**columns, **known, "run": tx.run, "part": tx.part, "is_again": tx.is_again}
+    )
 
 
 def add_activity(tx: Transaction, run: int, rows: Sequence[tuple[int, int, int, int]]) -> None:

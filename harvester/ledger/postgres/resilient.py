@@ -64,6 +64,8 @@ class _Attempted(Generic[T]):
 class ResilientConnection:
     """One part's connection; used from one thread at a time.
 
+    What is `synced` of the part's file is written with the next transaction.
+
     The constructor connects, brings the schema up to date, and finds the part or makes it. Raises
     LocalIOError, LedgerError, UsageError, here and in every call.
     """
@@ -78,6 +80,7 @@ class ResilientConnection:
         self._away = ""
         self._op = 0
         self.part = 0
+        self.synced: int | None = None
         try:
             self._db: Connection | None = self._connect(is_first=True)
         except psycopg.Error as error:
@@ -201,6 +204,7 @@ class ResilientConnection:
                 return tried.result
             op = self._op + 1
             transaction = Transaction(db, self.part, run, op)
+            transaction.synced, transaction.is_again = self.synced, tried is not None
             result = work(transaction)
             tried = _Attempted(op, result)
             transaction.commit()

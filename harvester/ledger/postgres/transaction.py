@@ -17,7 +17,8 @@ Row = tuple[Any, ...]
 Values = Sequence[object] | Mapping[str, object]
 _TURN = (
     "UPDATE part SET in_turn = (op = %s - 1), op = %s,"
-    " length = coalesce(%s, length), tail = coalesce(%s, tail) WHERE id = %s"
+    " length = coalesce(%s, length), tail = coalesce(%s, tail), synced = coalesce(%s, synced)"
+    " WHERE id = %s"
 )
 _UNKEPT = re.compile("[\0\ud800-\udfff]")
 
@@ -35,8 +36,13 @@ class Transaction:
     """A transaction that begins with its first question and ends with `commit`.
 
     One that asks nothing takes a single exchange with the server. `part` and `run` are whose it is;
-    `op` is its number in the part, one more than the last. Raises psycopg.Error.
+    `op` is its number in the part, one more than the last. What is `synced` (bytes) of the part's
+    file is written with it; `is_again` tells that it may have come through before. Raises
+    psycopg.Error.
     """
+
+    synced: int | None = None
+    is_again = False
 
     def __init__(self, db: Connection, part: int, run: int, op: int) -> None:
         self.db = db
@@ -96,7 +102,8 @@ class Transaction:
     def commit(self) -> None:
         """Write what was to be written later, take the turn, and commit."""
         known = self._checkpoint
-        values = (self._op, self._op, known and known.length, known and known.tail, self.part)
+        vouched = (known and known.length, known and known.tail, self.synced)
+        values = (self._op, self._op, *vouched, self.part)
         with self.db.pipeline():
             if self._now is None:
                 self.db.execute("BEGIN")
