@@ -21,10 +21,12 @@ from harvester.api.proxy import Proxy, read_proxy
 from harvester.errors import OptionError, UsageError
 from harvester.ledger.fleet import FleetAddress
 from harvester.parsing import (
+    ALWAYS,
     Rate,
     Reader,
     long_duration,
     one_of,
+    or_always,
     or_auto,
     read_amount,
     read_base_url,
@@ -69,7 +71,8 @@ class Option(Struct, frozen=True):
 
     `group` is its heading in the help. With `names` it is one of a few; `is_file` names a file;
     `is_many` may be given more than once. A value with `is_secret` is shown in no message.
-    `variable` is one of the environment's beside HARVESTER_RUN_...
+    `variable` is one of the environment's beside HARVESTER_RUN_... Where it may stand without a
+    value, `bare` is the one it has then.
     """
 
     default: object
@@ -83,6 +86,7 @@ class Option(Struct, frozen=True):
     is_many: bool = False
     is_secret: bool = False
     variable: str | None = None
+    bare: str = ""
 
     def __call__(self) -> Any:  # noqa: ANN401 - as its reader
         """What it means where it is left out."""
@@ -224,6 +228,15 @@ class RunConfig(Struct, frozen=True, kw_only=True):
     )
     max_runtime: float | None = _option(
         None, long_duration("h"), _LIMITS, "Stop after so long: 8h, 90m.", "TIME"
+    )
+    wait_quota: float | None = _option(
+        None,
+        or_always(long_duration("h")),
+        _LIMITS,
+        "Where the daily quota or --max-charged-daily is used up, wait for the next day and go on; "
+        "in all at most MAX: 12h.",
+        "[=MAX]",
+        bare=ALWAYS,
     )
     # The vendor's calendar day is taken to be China's.
     day_timezone: ZoneInfo = _option(
@@ -535,6 +548,11 @@ def _check_fleet(config: RunConfig) -> None:
     if config.harvest is not None and config.fleet is None:
         raise UsageError(
             f"--harvest names one that hosts share: give --ledger, or {LEDGER_VARIABLE}."
+        )
+    if config.wait_quota is not None and config.fleet is not None:
+        raise UsageError(
+            "--wait-quota is for a run that has its OUTPUT to itself: with --ledger start the same "
+            "command again on the next day."
         )
 
 

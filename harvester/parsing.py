@@ -21,7 +21,7 @@ from harvester.secret import Secret
 
 # What reads a value as a person or a program gives it; it raises ValueError.
 Reader = Callable[[object], Any]
-_AUTO = "auto"
+_AUTO, ALWAYS = "auto", "always"
 _RATE = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)\s*/\s*(s|m|h|d)", re.ASCII)
 _BARE_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
 _BASE_URL = re.compile(
@@ -231,6 +231,17 @@ def read_webhooks(value: object) -> tuple[Secret[str], ...]:
             raise ValueError("is not like https://host.example/path: give all of it, and no more.")
         url.port  # noqa: B018 - raises for what is none
     return tuple(Secret(text.partition("#")[0]) for text in texts)
+
+
+def or_always(reader: Reader) -> Reader:
+    """A reader of durations that also takes "always", or True, for one without end."""
+
+    def read_or_always(value: object) -> float:
+        if value is True or str(value).strip() == ALWAYS:
+            return float("inf")
+        return float(reader(value))
+
+    return read_or_always
 
 
 def read_base_url(value: object) -> str:

@@ -44,6 +44,11 @@ class Option(click.Option):
 
     section = "Options"
 
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Its row; a value that may be left out stands close behind the name, as it is typed."""
+        record = super().get_help_record(ctx)
+        return record and (record[0].replace(" [=", "[="), record[1])
+
 
 option = partial(click.option, cls=Option)
 

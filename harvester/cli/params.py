@@ -55,7 +55,7 @@ class Command(click.Command):
         of_context(ctx).is_json = "--json" in args
         try:
             with telling_names(ctx):
-                rest = super().parse_args(ctx, args)
+                rest = super().parse_args(ctx, [_BARE.get(word, word) for word in args])
         except click.BadParameter as error:
             error.param_hint = _came_under(ctx, error.param) or error.param_hint
             raise
@@ -214,6 +214,13 @@ def _type_of(said: ConfigOption) -> Any:  # noqa: ANN401 - one of click's types
     return click.Path() if said.is_secret else OUTPUT
 
 
+# What may stand without a value, as what it means then: what follows it is none.
+_BARE = {
+    word: f"{word}={said.bare}"
+    for name, said in options_in(RunConfig).items()
+    if said.bare
+    for word in (f"--{name.replace('_', '-')}",)
+}
 _COMPLETED = {"endpoint": endpoint_items, "day_timezone": zone_items}
 existing_output = click.argument("output", type=OUTPUT, help="The file that `run -o` wrote.")
 price = shared_option("price")

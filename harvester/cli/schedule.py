@@ -207,7 +207,8 @@ def _option_words(option: click.Option, value: Any) -> Iterator[str]:  # noqa: A
             click.echo(f"harvester: warning: {told}", err=True)
             return
         # What is printed here is kept in files and mails, and shows in `ps`.
-        yield from (name, without_password(text) if option.name == "ledger" else text)
+        text = without_password(text) if option.name == "ledger" else text
+        yield from [f"{name}={text}"] if option.name == "wait_quota" else (name, text)
 
 
 def _is_said(given: click.Context, name: str | None) -> bool:

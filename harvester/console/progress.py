@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import TextIO
 
 from rich.cells import cell_len
@@ -22,10 +23,17 @@ def plain_line(snap: Snapshot) -> str:
     total = f"{snap.total:,}" + ("" if snap.is_read else "+")
     eta = "" if snap.eta is None else f", {duration(snap.eta)} left"
     failed = f", {snap.failed:,} failed" if snap.failed else ""
-    return (
+    return "".join(f"{text}; " for text in _resting(snap)) + (
         f"{snap.done:,} of {total} done{failed}, {snap.rate:.1f} calls/s{eta}; "
         f"{snap.in_flight:,} in flight, {snap.waiting:,} waiting; by code: {codes(snap.by_code)}"
     )
+
+
+def _resting(snap: Snapshot) -> Iterator[str]:
+    """Until when a used up day is sat out, by the clock of who reads it; nothing if none is."""
+    if snap.resumes_at is not None:
+        until = datetime.fromtimestamp(snap.resumes_at, UTC).astimezone()
+        yield f"waiting for the next day, until {until:%a %H:%M %Z}"
 
 
 def json_line(snap: Snapshot) -> str:
@@ -58,6 +66,8 @@ def _percent(snap: Snapshot) -> int:
 
 def below_bar(snap: Snapshot, width: int) -> str:
     """The line below the bar, at most `width` cells: the least important parts go first."""
+    for text in _resting(snap):
+        return _fitting([(0, text), (1, f"{snap.charged:,} charged")], width)
     parts = [
         (0, f"{snap.rate:.1f} calls/s"),
         (1, f"{snap.in_flight:,} in flight"),

@@ -81,6 +81,9 @@ def _head(status: Status, zone: ZoneInfo) -> Iterator[str]:
         alive = sum(part.alive for part in status.parts)
         parts = count(len(status.parts), "part")
         yield f"a fleet: {count(alive, 'host')} alive now, {parts}"
+    if status.resumes_at is not None:
+        until = _when(status.resumes_at, zone)
+        yield f"the quota of the day is used up: the run waits until {until}, then goes on"
     yield f"{_when(status.as_of, zone)}, like all times here in {zone}"
 
 

@@ -71,6 +71,12 @@ class TokenClient(Struct, eq=False):
         """Send nothing more."""
         self.disabled = reason
 
+    def wake(self) -> None:
+        """Send again, if it was the day's quota that was used up."""
+        if self.disabled is StopReason.QUOTA:
+            self.disabled = None
+        self.is_doubted = False
+
     def shrink(self) -> None:
         """Have fewer calls at once from here on than there are in flight."""
         self.most = max(1, min(self.most, self.in_flight - 1))
@@ -125,7 +131,19 @@ class TokenPool:
             return
         many = len(self._clients)
         text = detail if many == 1 else f"all {many} tokens rest; last: {detail}"
-        self._state.stop(reason, text)
+        if reason is StopReason.QUOTA or (self._state.can_wait and self._is_any_back_tomorrow):
+            self._state.use_up_day(StopReason.QUOTA, text)
+        else:
+            self._state.stop(reason, text)
+
+    @property
+    def _is_any_back_tomorrow(self) -> bool:
+        return any(client.disabled is StopReason.QUOTA for client in self._clients)
+
+    def wake(self) -> None:
+        """Use those tokens again whose quota was used up."""
+        for client in self._clients:
+            client.wake()
 
     def restore(self, starts: Mapping[str, Sequence[float]], now: float) -> None:
         """Count calls of earlier runs toward the limit of each client, as `starts` gave them."""

@@ -15,7 +15,7 @@ from harvester.engine.state import RunState
 from harvester.errors import HarvesterError
 from harvester.model import Answer, Fault, Job, StopReason
 from harvester.rules.backoff import backoff_delay
-from harvester.rules.budget import calls_allowed, is_reached
+from harvester.rules.budget import DAILY, calls_allowed, is_reached
 from harvester.threads import died
 
 # In flight at most, where the user names no number: rate times latency, up to this.
@@ -52,9 +52,9 @@ class Dispatcher:
         self._gate = asyncio.Lock()
 
     async def send(self, group: asyncio.TaskGroup) -> None:
-        """Send claimed jobs until cancelled, or disabled; workers belong to the group."""
+        """Send claimed jobs until cancelled; workers belong to the group."""
         try:
-            while self._client.disabled is None:
+            while True:
                 await self._permission()
                 await self._throttle.turn()
                 # Not sooner: a note in hand is one that no other client can send.
@@ -86,17 +86,23 @@ class Dispatcher:
         state = self._state
         while True:
             state.room.clear()
-            limit = is_reached(self._limits, state.spent)
-            if limit is not None:
-                state.stop(StopReason.LIMIT, f"{limit} is reached")
-            if state.health.is_probing and not state.busy:
-                await self._before_probe()
-            if self._room() > 0:
-                return
-            self._tell_full()
+            self._heed_limits()
+            if self._client.disabled is None:
+                if state.health.is_probing and not state.busy:
+                    await self._before_probe()
+                if self._room() > 0:
+                    return
+                self._tell_full()
             await state.room.wait()
             if self._most - self._client.in_flight < self._most // 4:
                 await asyncio.sleep(_TOGETHER)
+
+    def _heed_limits(self) -> None:
+        limit = is_reached(self._limits, self._state.spent)
+        if limit == DAILY:
+            self._state.use_up_day(StopReason.LIMIT, f"{limit} is reached")
+        elif limit is not None:
+            self._state.stop(StopReason.LIMIT, f"{limit} is reached")
 
     def _room(self) -> int:
         """How many calls may start at this moment."""

@@ -12,6 +12,7 @@ from harvester.api.endpoints import DEPRECATED, endpoint_advice
 from harvester.engine.answers import AnswerHandler
 from harvester.engine.audit import Audit
 from harvester.engine.clients import TokenClient, TokenPool
+from harvester.engine.day_wait import DayWait
 from harvester.engine.dispatcher import Dispatcher
 from harvester.engine.feeder import Feeder
 from harvester.engine.ports import Ports, Stopping
@@ -67,7 +68,8 @@ class Run:
             advice=endpoint_advice(ports.config.endpoint),
             is_deprecated=ports.config.endpoint in DEPRECATED,
         )
-        state = RunState(ports.observers, health)
+        can_wait = ports.config.wait_quota is not None
+        state = RunState(ports.observers, health, can_wait=can_wait)
         self.state = state
         self.pool = TokenPool(clients, state, ports.coordinator)
         self._recorder = Recorder(ports, state)
@@ -146,6 +148,7 @@ class Run:
             timing = [
                 group.create_task(self._end_in_time()),
                 group.create_task(self._follow_day()),
+                group.create_task(DayWait(self._ports, self.state, self.pool).run()),
             ]
             stopped = group.create_task(self.state.stopped())
             hurried = group.create_task(self.state.hurried())

@@ -16,6 +16,7 @@ from harvester.rules.codes import CHARGED
 from harvester.rules.health import RunHealth
 
 _MOST_EXAMPLES = 10
+_SIGNALS = (StopReason.SIGINT, StopReason.SIGTERM)
 # Somebody waits for the end of these: not even the input is read to its end.
 _PROMPT = frozenset(
     {
@@ -33,6 +34,7 @@ class RunSnapshot(Struct, frozen=True):
 
     `queued`, `done`, `rejected` and `exhausted` are of the whole ledger; `waiting` of the queued
     ones were requeued and come again. `settled` are those that this run made done or failed.
+    `resumes_at` is when the next day begins, in Unix seconds, while that is waited for.
     """
 
     queued: int
@@ -47,6 +49,7 @@ class RunSnapshot(Struct, frozen=True):
     unanswered: int
     by_code: dict[str, int]
     is_read: bool
+    resumes_at: float | None
 
     @property
     def failed(self) -> int:
@@ -66,10 +69,17 @@ class RunState:
     given back; of those, `unsent` wait for their turn, `reserved` of them are being recorded as
     about to be sent, and `in_flight` are being called for. The first reason to stop is the reason.
     `room` is set whenever a call may have become possible, `claimable` whenever there may be
-    something to claim, or nothing any more.
+    something to claim, or nothing any more. `resumes_at` is when the next day begins, in Unix
+    seconds, while that is waited for, as a run does that `can_wait`.
     """
 
-    def __init__(self, observers: Sequence[Observer] = (), health: RunHealth | None = None) -> None:
+    def __init__(
+        self,
+        observers: Sequence[Observer] = (),
+        health: RunHealth | None = None,
+        *,
+        can_wait: bool = False,
+    ) -> None:
         self._observers = list(observers)
         self._told: set[str] = set()
         self.health = health or RunHealth()
@@ -86,10 +96,14 @@ class RunState:
         self.good_lines = self.bad_lines = 0
         self.bad_examples: list[BadLine] = []
         self.is_read = self.is_aborted = False
+        self.can_wait = can_wait
+        self.resumes_at: float | None = None
+        self._used_up: tuple[StopReason, str] | None = None
         self.reason: StopReason | None = None
         self.detail = ""
         self.room, self.claimable = asyncio.Event(), asyncio.Event()
         self._stopping, self._hurried = asyncio.Event(), asyncio.Event()
+        self._day_ended = asyncio.Event()
 
     # Events
 
@@ -132,6 +146,7 @@ class RunState:
             self.spent.unanswered,
             dict(sorted(self.by_code.items())),
             self.is_read,
+            self.resumes_at,
         )
 
     # Stopping
@@ -143,6 +158,8 @@ class RunState:
 
     def stop(self, reason: StopReason, detail: str = "", *, at_once: bool = False) -> None:
         """Stop the run, for the first reason that is given; `at_once` input is not read on."""
+        if self.resumes_at is not None and reason in _SIGNALS:
+            reason, detail = StopReason.QUOTA, f"{reason.value} while waiting for the next day"
         if self.reason is None:
             self.reason, self.detail = reason, detail
         if at_once or reason in _PROMPT:
@@ -161,6 +178,31 @@ class RunState:
     def explain(self, text: str) -> None:
         """Add a sentence to why the run is stopping."""
         self.detail = f"{self.detail} {text}".strip()
+
+    def use_up_day(self, reason: StopReason, detail: str) -> None:
+        """Say that no more may be called for on this day: the run waits for the next, or stops."""
+        if not self.can_wait:
+            self.stop(reason, detail)
+        elif self._used_up is None:
+            self._used_up = reason, detail
+            self._day_ended.set()
+
+    async def day_used_up(self) -> tuple[StopReason, str]:
+        """Wait until the day is used up; returns why."""
+        while self._used_up is None:
+            await self._day_ended.wait()
+        return self._used_up
+
+    def wait_until(self, moment: float) -> None:
+        """Say that the run waits for the next day, until a moment in Unix seconds."""
+        self.resumes_at = moment
+
+    def go_on(self) -> None:
+        """Begin a new day."""
+        self.resumes_at = self._used_up = None
+        self._day_ended.clear()
+        self.begin_day()
+        self.room.set()
 
     async def stopped(self) -> None:
         """Wait until nothing new may be sent."""

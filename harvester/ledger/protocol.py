@@ -269,5 +269,8 @@ class Ledger(Protocol):
         `calls` is how many this run has made so far.
         """
 
+    def note_wait(self, until: float | None) -> None:
+        """Write down until when the run waits for the next day, in Unix seconds; None: no more."""
+
     def settle(self, synced: int) -> None:
         """Make what was committed durable; `synced` bytes of OUTPUT are durable already."""

@@ -282,6 +282,7 @@ class SqliteLedger:
                 "UPDATE job SET due = ? WHERE state = 0 AND due > ?",
                 (now + round(longest_delay * 1000),) * 2,
             )
+            db.execute("DELETE FROM meta WHERE key = 'resumes_at'")
             self._frontier = self._told("frontier") or 0
             cursor = db.execute(
                 "INSERT INTO run (started_at, rate, daily_cap) VALUES (?, ?, ?)",
@@ -822,6 +823,11 @@ class SqliteLedger:
                 (moment, last, LOST),
             ).fetchone()
         return int(charged + unanswered)
+
+    def note_wait(self, until: float | None) -> None:
+        """See `Ledger.note_wait`."""
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('resumes_at', ?)", (until,))
 
     def settle(self, synced: int) -> None:
         """See `Ledger.settle`."""

@@ -17,7 +17,7 @@ _RATE_SECONDS = 30.0
 class Snapshot(Struct, frozen=True):
     """A run at a moment: counts of jobs and calls, calls a second, seconds left (None unknown).
 
-    `at` is Unix seconds.
+    `at`, and `resumes_at` while the next day is waited for, are Unix seconds.
     """
 
     at: float
@@ -32,6 +32,7 @@ class Snapshot(Struct, frozen=True):
     rate: float
     eta: float | None
     is_read: bool
+    resumes_at: float | None = None
 
 
 class ProgressSampler:
@@ -66,4 +67,5 @@ class ProgressSampler:
             rate=(state.calls - calls) / elapsed if elapsed else 0.0,
             eta=state.queued / speed if speed else None,
             is_read=state.is_read,
+            resumes_at=state.resumes_at,
         )

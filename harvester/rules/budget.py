@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+# The limit that holds for a day alone.
+DAILY = "--max-charged-daily"
+
 
 class Limits(Struct, frozen=True):
     """The run's own limits; None is no limit."""
@@ -52,7 +55,7 @@ def is_reached(limits: Limits, spent: Spent) -> str | None:
         ("--max-notes", limits.max_notes, spent.notes),
         ("--max-calls", limits.max_calls, spent.calls),
         ("--max-charged", limits.max_charged, spent.charged + spent.unanswered),
-        ("--max-charged-daily", limits.max_charged_daily, spent.charged_today),
+        (DAILY, limits.max_charged_daily, spent.charged_today),
     ):
         if limit is not None and used >= limit:
             return name

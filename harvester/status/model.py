@@ -158,6 +158,7 @@ class Status(Struct, frozen=True):
     account: AccountStatus | None
     endpoint: str | None
     simulated: bool
+    resumes_at: float | None
     as_of: float
     day_timezone: str
     left: Left

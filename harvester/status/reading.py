@@ -46,6 +46,8 @@ from harvester.status.runs import (
 _TELLING_SECONDS = 1.0
 _TELLING_CALLS = 20
 _HOUR = 3600.0
+# What became of a run that may be waiting for the next day.
+_ON = ("running", "unknown")
 # Servers that put something new into each message must not fill the memory.
 _MOST_GROUPS = 1000
 _ID_LENGTH, _NUMBER_LENGTH = 8, 4
@@ -151,6 +153,7 @@ def _fields(
         "cost_today": _cost(charged_today, query),
         "endpoint": meta.get("endpoint"),
         "simulated": bool(meta.get("simulated")),
+        "resumes_at": meta.get("resumes_at") if runs and runs[-1].state in _ON else None,
         "as_of": now,
         "day_timezone": str(query.zone),
         "left": Left(ahead.calls, hours, None if hours is None else hours / 24),

@@ -68,6 +68,7 @@ class Upstream(Struct):
     calls: dict[str, int] = {}
     refused: set[float] = set()
     token: str = "t"  # noqa: S105 - the simulator takes any
+    begins: float = MIDNIGHT
 
     async def fetch(self, note_id: str, start: Start) -> Answer | None:
         await asyncio.sleep(self.connecting)
@@ -79,7 +80,7 @@ class Upstream(Struct):
         answer = self.script(note_id, nth, now)
         if answer is None:
             query: Mapping[str, str] = {"token": self.token, "noteId": note_id}
-            reply = self.simulated.answer(PATH, query, MIDNIGHT + now)
+            reply = self.simulated.answer(PATH, query, self.begins + now)
             answer = Answer(reply.status, reply.body)
         if b'"code":302' in (answer.body or b""):
             self.refused.add(now)

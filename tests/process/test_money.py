@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import pytest
 from aiohttp import web
 
+from tests.process.test_answers import noon_zone
 from tests.process.tool import Tool, Upstream
 
 SUCCESSOR = "--endpoint xiaohongshu-pgy/solar-note-detail/v1"
@@ -107,3 +109,22 @@ def test_the_reason_that_the_server_gives_is_in_failures_and_in_the_log(tool: To
     told = "gone: Not Found (NOTE_DELETED)"
     assert told in tool.run("failures", tool.output, env=tool.env).out
     assert told in log.read_text("utf-8")
+
+
+def test_a_run_that_waits_for_the_next_day_says_until_when_and_a_signal_ends_it(
+    tool: Tool,
+) -> None:
+    simulator = tool.simulate("--daily-quota", "3")
+    notes = tool.notes(10)
+    # Bare, it takes no word that follows it for its MAX.
+    run = tool.start_harvest(simulator.url, "--day-timezone", noon_zone(), "--wait-quota", notes)
+    run.says("waiting until")
+    tool.until(lambda: tool.status()["resumesAt"] is not None, "what the ledger tells")
+    shown = tool.run("status", tool.output, "--day-timezone", noon_zone(), env=tool.env).out
+    assert "the run waits until" in shown
+    run.signal(signal.SIGTERM)
+    ended = run.finish()
+    assert ended.code == 3, ended.text
+    assert "SIGTERM while waiting for the next day" in ended.closing_line
+    status = tool.status()
+    assert (status["resumesAt"], status["done"], status["queued"]) == (None, 3, 7)

@@ -33,6 +33,7 @@ VALUES = {
     "max_runtime": "8h",
     "refresh": "7d",
     "wait_for_lock": "5m",
+    "wait_quota": "12h",
     "carry": "campaign",
     "input_format": "text",
     "encoding": "utf-8",
@@ -87,7 +88,7 @@ def value_of(option: click.Option) -> list[str]:
 def test_every_option_of_run_reaches_the_night_as_it_was_meant(
     folder: Path, option: click.Option
 ) -> None:
-    said = [option.opts[-1], *value_of(option)]
+    said = ["=".join([option.opts[-1], *value_of(option)])]
     token = [] if option.name == "token_file" else ["--token-file", "token.txt"]
     if option.name == "harvest":
         token += ["--ledger", "postgresql://host/database"]
@@ -113,6 +114,11 @@ def test_what_was_said_is_not_said_otherwise(folder: Path) -> None:
     night = scheduled("notes.jsonl", "--simulate", *said)
     assert (night["quiet"], night["verbose"], night["wait_for_lock"]) == (False, True, "0s")
     assert (night["log_file"], night["max_runtime"]) == (folder / "log", "2h")
+
+
+def test_a_night_may_wait_for_the_next_day(folder: Path) -> None:
+    assert scheduled("--wait-quota", "notes.jsonl", "--simulate")["wait_quota"] == "always"
+    assert scheduled("notes.jsonl", "--simulate")["wait_quota"] is None
 
 
 def test_until_becomes_the_longest_runtime(folder: Path) -> None:

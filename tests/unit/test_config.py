@@ -6,6 +6,7 @@ import asyncio
 import io
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from math import inf
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -481,7 +482,21 @@ def test_an_option_that_cannot_be_meant_is_refused_by_its_name(
     assert in_python.startswith(f"{caught.value.option}=")
 
 
-@pytest.mark.parametrize("option", ["refresh", "max_runtime", "wait_for_lock"])
+@pytest.mark.parametrize(
+    ("said", "seconds"), [(None, None), (True, inf), ("always", inf), ("12h", 43_200), ("0s", 0)]
+)
+def test_a_used_up_day_is_waited_out_without_end_or_for_a_time(
+    said: object, seconds: float | None
+) -> None:
+    assert config_of(wait_quota=said).wait_quota == seconds
+
+
+def test_a_run_that_shares_its_ledger_cannot_wait_for_the_next_day() -> None:
+    with pytest.raises(UsageError, match="--wait-quota is for a run that has its OUTPUT to itself"):
+        config_of(wait_quota="12h", ledger="postgresql://h/d")
+
+
+@pytest.mark.parametrize("option", ["refresh", "max_runtime", "wait_for_lock", "wait_quota"])
 def test_nothing_needs_a_unit_too(option: str) -> None:
     assert getattr(config_of(**{option: "0s"}), option) == 0
     for nothing in ("0", 0, "0.0"):

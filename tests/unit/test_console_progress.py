@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -29,6 +30,7 @@ SNAP = Snapshot(
     eta=3790.0,
     is_read=True,
 )
+BEGINNING = f"{datetime.fromtimestamp(0, UTC).astimezone():%a %H:%M %Z}"
 COUNTS = st.integers(0, 10**12)
 SNAPSHOTS = st.builds(
     Snapshot,
@@ -44,6 +46,7 @@ SNAPSHOTS = st.builds(
     st.floats(0, 1e6),
     st.none() | st.floats(0, 1e12),
     st.booleans(),
+    st.none() | st.floats(0, 1e9),
 )
 
 
@@ -61,6 +64,7 @@ def test_a_snapshot_is_one_line_for_people() -> None:
         ({"failed": 3000}, "done, 3,000 failed, 5.0 calls/s"),
         ({"eta": None}, "calls/s; 8 in flight"),
         ({"by_code": {}}, "by code: none"),
+        ({"resumes_at": 0.0}, f"waiting for the next day, until {BEGINNING}; 1,200 of"),
     ],
 )
 def test_what_is_not_known_yet_is_not_claimed(change: dict[str, object], shown: str) -> None:
@@ -120,3 +124,9 @@ def test_no_line_of_the_bar_is_wider_than_it_may_be(snap: Snapshot, width: int) 
     assert not has_unprintable(below)
     beside = beside_bar(snap, width)
     assert cell_len(beside) <= width or " · " not in beside
+
+
+def test_below_the_bar_stands_until_when_the_next_day_is_waited_for() -> None:
+    waiting = replace(SNAP, resumes_at=0.0)
+    assert below_bar(waiting, 80).startswith(f"waiting for the next day, until {BEGINNING} · ")
+    assert below_bar(waiting, 50) == f"waiting for the next day, until {BEGINNING}"
