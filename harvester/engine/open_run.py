@@ -34,7 +34,7 @@ from harvester.errors import HarvesterError, LocalIOError, OutputLockedError
 from harvester.halt import Halt
 from harvester.ledger.protocol import Ledger
 from harvester.model import Page, StopReason, Summary
-from harvester.output.threaded import ThreadedSink
+from harvester.output.sink import Sink
 from harvester.rules.adaptive_rate import START
 from harvester.sides import Side
 from harvester.source.given import pages_of
@@ -189,7 +189,7 @@ async def _assembled(
         config,
         opened.ledger,
         ledger_thread,
-        ThreadedSink(opened.output, opened.spool, output_thread),
+        Sink(opened.output, opened.spool, output_thread),
         given.pages,
         given.env.clock,
         random.random,

@@ -1,16 +1,17 @@
-"""What the line needs from outside, as small protocols: a fetcher, a sink, pages, events."""
+"""What the line needs from outside, as small protocols: a fetcher, pages, events."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from msgspec import Struct
 
 from harvester.config import RunConfig
-from harvester.ledger.protocol import Checkpoint, Ledger
+from harvester.ledger.protocol import Ledger
 from harvester.model import Answer, BadLine, Page, Start, StopReason, Summary
 from harvester.money import Word
+from harvester.output.sink import Sink
 from harvester.threads import Runner
 
 
@@ -22,26 +23,6 @@ class Fetcher(Protocol):
 
         `start` is awaited once there is a connection. None where it gave False: nothing was sent.
         """
-
-
-class Sink(Protocol):
-    """OUTPUT, for the recorder."""
-
-    @property
-    def calls(self) -> int:
-        """How many answers there is room for beside OUTPUT, should it take none; at least one."""
-
-    async def append(self, lines: Sequence[bytes]) -> tuple[list[int], Checkpoint]:
-        """Append whole lines; gives where each ends, and the checkpoint. Raises LocalIOError."""
-
-    async def keep_unread(self, lines: Sequence[bytes]) -> None:
-        """Keep answers that could not be read beside OUTPUT. Raises LocalIOError."""
-
-    async def sync(self) -> int:
-        """Make OUTPUT durable; gives its length. Raises LocalIOError."""
-
-    async def save(self, lines: Sequence[bytes]) -> bool:
-        """Keep more lines beside OUTPUT, since it takes none; gives whether that was possible."""
 
 
 class Teller(Protocol):

@@ -24,7 +24,7 @@ from harvester.ledger.postgres.membership import Membership
 from harvester.ledger.postgres.resilient import PartIdentity, ReconnectPolicy
 from harvester.model import Answer, Fault, Page, Start, StopReason, Summary
 from harvester.output.part import read_part_marker
-from harvester.output.threaded import ThreadedSink
+from harvester.output.sink import Sink
 from harvester.parsing import Rate
 from harvester.rules.backoff import RetryLimits
 from harvester.rules.turns import name_of
@@ -293,7 +293,7 @@ async def _live(worker: Worker, life: Life) -> Summary:
         config,
         opened.ledger,
         inline,
-        ThreadedSink(opened.output, opened.spool, inline),
+        Sink(opened.output, opened.spool, inline),
         _pages(len(played.story.notes)),
         host.clock,
         lambda: 0.5,

@@ -24,7 +24,7 @@ from harvester.errors import LocalIOError, OutputMismatchError
 from harvester.ledger.keys import from_key
 from harvester.ledger.reader import ledger_path, reading
 from harvester.model import Page, StopReason, Summary
-from harvester.output.threaded import ThreadedSink
+from harvester.output.sink import Sink
 from harvester.output.verify import Checked, verify
 from harvester.pace import Throttle
 from harvester.parsing import Rate
@@ -248,7 +248,7 @@ def _ports(
         config,
         opened.ledger,
         inline,
-        ThreadedSink(opened.output, opened.spool, inline),
+        Sink(opened.output, opened.spool, inline),
         _pages(len(played.story.notes)),
         host.clock,
         lambda: 0.5,

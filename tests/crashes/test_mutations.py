@@ -20,7 +20,7 @@ from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import Job, Outcome
 from harvester.observe.outlet import Outlet
 from harvester.output.file import OutputFile
-from harvester.output.threaded import ThreadedSink
+from harvester.output.sink import Sink
 from harvester.rules import outcomes
 from tests.crashes.play import play
 from tests.crashes.story import story_of
@@ -105,10 +105,10 @@ def never_exhausted(patch: pytest.MonkeyPatch) -> None:
 
 
 def ledger_durable_before_output(patch: pytest.MonkeyPatch) -> None:
-    async def sync_nothing(self: ThreadedSink) -> int:
+    async def sync_nothing(self: Sink) -> int:
         return self._output.length
 
-    patch.setattr(ThreadedSink, "sync", sync_nothing)
+    patch.setattr(Sink, "sync", sync_nothing)
 
 
 def power_cuts_not_mended(patch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from harvester.engine.open_run import start_rate
 from harvester.engine.ports import Event, Ports, Teller
 from harvester.engine.run import PriorState, Run
 from harvester.model import Answer, BadLine, Page, Start, Summary
-from harvester.output.threaded import ThreadedSink
+from harvester.output.sink import Sink
 from harvester.parsing import read_rate
 from harvester.secret import Secret
 from harvester.simulator.api import SimulatedApi
@@ -154,7 +154,7 @@ class Night:
             config,
             opened.ledger,
             inline,
-            ThreadedSink(opened.output, opened.spool, inline),
+            Sink(opened.output, opened.spool, inline),
             self.pages(ids),
             lambda: self.clock + loop.time(),
             lambda: 0.5,

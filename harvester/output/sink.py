@@ -1,4 +1,4 @@
-"""OUTPUT on a thread of its own, so that no slow disk blocks the event loop."""
+"""OUTPUT, for the recorder, on a thread of its own: no slow disk blocks the event loop."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from harvester.output.spool import EmergencySpool
 from harvester.threads import Runner
 
 
-class ThreadedSink:
-    """The engine's `Sink` over an `OutputFile`; `thread` runs one call at a time, in order."""
+class Sink:
+    """OUTPUT and what is beside it; `thread` runs one call at a time, in order."""
 
     def __init__(self, output: OutputFile, spool: EmergencySpool, thread: Runner) -> None:
         self._output = output
@@ -20,11 +20,11 @@ class ThreadedSink:
 
     @property
     def calls(self) -> int:
-        """See `Sink.calls`."""
+        """How many answers there is room for beside OUTPUT, should it take none; at least one."""
         return self._spool.calls
 
     async def append(self, lines: Sequence[bytes]) -> tuple[list[int], Checkpoint]:
-        """See `Sink.append`."""
+        """Append whole lines; gives where each ends, and the checkpoint. Raises LocalIOError."""
         return await self._thread.run(self._append, lines)
 
     def _append(self, lines: Sequence[bytes]) -> tuple[list[int], Checkpoint]:
@@ -33,7 +33,7 @@ class ThreadedSink:
         return ends, self._output.checkpoint(lines[-1] if lines else b"")
 
     async def keep_unread(self, lines: Sequence[bytes]) -> None:
-        """See `Sink.keep_unread`."""
+        """Keep answers that could not be read beside OUTPUT. Raises LocalIOError."""
         await self._thread.run(self._keep_unread, lines)
 
     def _keep_unread(self, lines: Sequence[bytes]) -> None:
@@ -41,9 +41,9 @@ class ThreadedSink:
         self._spool.see(lines)
 
     async def sync(self) -> int:
-        """See `Sink.sync`."""
+        """Make OUTPUT durable; gives its length. Raises LocalIOError."""
         return await self._thread.run(self._output.sync)
 
     async def save(self, lines: Sequence[bytes]) -> bool:
-        """See `Sink.save`."""
+        """Keep more lines beside OUTPUT, since it takes none; gives whether that was possible."""
         return await self._thread.run(self._spool.save, lines)
