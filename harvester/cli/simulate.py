@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,17 +11,32 @@ import click
 from harvester.api.endpoints import endpoint_name, endpoint_path
 from harvester.cli.choices import SuggestingChoice
 from harvester.cli.helping import option, option_group
-from harvester.cli.params import Command, Parsed
+from harvester.cli.params import Command, F, Parsed
 from harvester.errors import UsageError
-from harvester.parsing import read_amount, read_duration, read_share, read_text, whole
+from harvester.parsing import Reader, read_amount, read_duration, read_share, read_text, whole
 
 if TYPE_CHECKING:
     from harvester.simulator import SimulatorSettings
 
-_NUMBER, _TIME = Parsed(whole(0)), Parsed(read_duration)
-_AMOUNT, _SHARE = Parsed(read_amount), Parsed(read_share)
-_ENDPOINT = Parsed(lambda value: endpoint_path(endpoint_name(read_text(value))))
 _CODE = whole(1)
+
+
+def _option(
+    name: str,
+    metavar: str,
+    default: object,
+    reader: Reader,
+    help: str,  # noqa: A002 - click's word
+) -> Callable[[F], F]:
+    """An option with a reader; one without a default may be repeated."""
+    many = default is None
+    return option(
+        name, metavar=metavar, default=default, type=Parsed(reader), help=help, multiple=many
+    )
+
+
+def _read_path(value: object) -> str:
+    return endpoint_path(endpoint_name(read_text(value)))
 
 
 @click.command(
@@ -34,79 +49,25 @@ _CODE = whole(1)
 @option_group(
     "Where to listen",
     option("--host", metavar="HOST", default="127.0.0.1", help="Address to listen on."),
-    option(
-        "--port",
-        metavar="PORT",
-        default=8080,
-        type=Parsed(whole(0, 65535)),
-        help="Port to listen on; 0 is any that is free.",
-    ),
+    _option("--port", "PORT", 8080, whole(0, 65535), "Port to listen on; 0 is any that is free."),
 )
 @option_group(
     "How it answers",
-    option("--latency", metavar="TIME", default="50ms", type=_TIME, help="What an answer takes."),
-    option("--jitter", metavar="TIME", default="20ms", type=_TIME, help="Give or take so much."),
-    option(
-        "--rate-limit", metavar="N", default=0, type=_NUMBER, help="Calls a second; 0: no limit."
+    _option("--latency", "TIME", "50ms", read_duration, "What an answer takes."),
+    _option("--jitter", "TIME", "20ms", read_duration, "Give or take so much."),
+    _option("--rate-limit", "N", 0, whole(0), "Calls a second; 0: no limit."),
+    _option("--daily-quota", "N", 0, whole(0), "Successful calls of an endpoint a day; 0: no end."),
+    _option("--balance", "CNY", 0, read_amount, "What the account holds; 0: no end."),
+    _option("--price", "CNY", 1, read_amount, "Price of a charged call."),
+    _option(
+        "--account-lag", "TIME", 0, read_duration, "How far the page of the balance is behind."
     ),
-    option(
-        "--daily-quota",
-        metavar="N",
-        default=0,
-        type=_NUMBER,
-        help="Successful calls of an endpoint a day; 0: no end.",
-    ),
-    option(
-        "--balance",
-        metavar="CNY",
-        default=0,
-        type=_AMOUNT,
-        help="What the account holds; 0: no end.",
-    ),
-    option("--price", metavar="CNY", default=1, type=_AMOUNT, help="Price of a charged call."),
-    option(
-        "--account-lag",
-        metavar="TIME",
-        default=0,
-        type=_TIME,
-        help="How far the page of the balance is behind.",
-    ),
-    option(
-        "--token-budget",
-        metavar="N",
-        default=0,
-        type=_NUMBER,
-        help="Charged calls of each token; 0: no end.",
-    ),
+    _option("--token-budget", "N", 0, whole(0), "Charged calls of each token; 0: no end."),
     option("--fail", multiple=True, metavar="CODE=SHARE", help="Such as 301=0.05; repeatable."),
-    option(
-        "--missing",
-        metavar="SHARE",
-        default=0,
-        type=_SHARE,
-        help="Share of notes that are gone: 0.02.",
-    ),
-    option(
-        "--empty",
-        metavar="SHARE",
-        default=0,
-        type=_SHARE,
-        help="Share of notes with nothing in their data: 0.02.",
-    ),
-    option(
-        "--gone",
-        metavar="NAME",
-        multiple=True,
-        type=_ENDPOINT,
-        help="An endpoint that is no more; repeatable.",
-    ),
-    option(
-        "--deprecated",
-        metavar="NAME",
-        multiple=True,
-        type=_ENDPOINT,
-        help="An endpoint that only answers 301; repeatable.",
-    ),
+    _option("--missing", "SHARE", 0, read_share, "Share of notes that are gone: 0.02."),
+    _option("--empty", "SHARE", 0, read_share, "Share of notes with nothing in their data: 0.02."),
+    _option("--gone", "NAME", None, _read_path, "An endpoint that is no more; repeatable."),
+    _option("--deprecated", "NAME", None, _read_path, "One that only answers 301; repeatable."),
     option(
         "--http-status",
         metavar="FORM",
