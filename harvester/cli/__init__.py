@@ -33,6 +33,7 @@ cli.describe(
     (
         ("run", "Fetch every note that INPUT names and OUTPUT does not hold yet."),
         ("retry", "Put failed notes back in the queue: all of them, or by code or id."),
+        ("forget", "Erase notes from OUTPUT and its ledger, and never fetch them again."),
     ),
 )
 cli.describe(

@@ -12,6 +12,7 @@ from harvester.cli.helping import option
 from harvester.cli.merge import tell_torn
 from harvester.cli.params import OUTPUT, Command, day_timezone
 from harvester.cli.signals import Signals
+from harvester.cli.telling import json_option, say, tell
 from harvester.formatting import count
 from harvester.sanitize import sanitize
 
@@ -67,6 +68,7 @@ from harvester.sanitize import sanitize
 )
 @option("--no-bom", is_flag=True, help="Leave out of .csv the mark by which Excel knows UTF-8.")
 @day_timezone
+@json_option
 def export(
     paths: tuple[Path, ...],
     place: Path,
@@ -110,4 +112,5 @@ def export(
                 write(row)
                 rows += 1
     what = count(rows, "line" if history and not changes else "note")
-    click.echo(f"exported {what}, {count(len(columns), 'column')}, into {sanitize(str(place))}")
+    say(f"exported {what}, {count(len(columns), 'column')}, into {sanitize(str(place))}")
+    tell({"rows": rows, "columns": [column.heading for column in columns], "output": place})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from itertools import chain, count, islice
 from pathlib import Path
@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from harvester.config import RunConfig
 from harvester.disk import Disk
+from harvester.engine.forgetting import Forgotten, end_forgetting, erase_forgotten
 from harvester.errors import DamagedLedgerError, LocalIOError, OutputMismatchError, UsageError
 from harvester.halt import Look, go_on
 from harvester.ledger.bulk import BULK_AFTER
@@ -108,7 +109,7 @@ def open_output(config: RunConfig, env: Environment) -> OpenOutput:
         try:
             if config.rebuild:
                 _check_whole(path)
-            recovery = bring_together(held, config, env)
+            recovery = _without_forgotten(held, config, env)
         except DamagedLedgerError:
             # Nothing was called for yet, so what OUTPUT holds is all there is to know.
             held = _replace_ledger(held, env, undo, sync=config.sync)
@@ -127,12 +128,22 @@ def with_room(held: OpenOutput, config: RunConfig) -> OpenOutput:
     return replace(held, recovery=replace(held.recovery, warning=warning))
 
 
+def _without_forgotten(held: OpenOutput, config: RunConfig, env: Environment) -> Recovery:
+    """The same as `bring_together`; lines of forgotten notes are erased, also if put back."""
+    is_erased = erase_forgotten(held.output, held.ledger) is not None
+    recovery = bring_together(held, config, env)
+    if not is_erased and erase_forgotten(held.output, held.ledger) is not None:
+        recovery = bring_together(held, config, env)
+    end_forgetting(held.ledger)
+    return recovery
+
+
 def bring_together(held: OpenOutput, config: RunConfig, env: Environment) -> Recovery:
     """See that OUTPUT and ledger are of this kind, and mend what came between them."""
     kind = _kind_of(held, config)
     if not held.part:
         held.ledger.identify(kind)
-    return _mend(held, kind, env, rebuild=config.rebuild)
+    return mend(held, kind, env, rebuild=config.rebuild)
 
 
 def _check_whole(path: Path) -> None:
@@ -253,6 +264,29 @@ def open_held(path: Path, env: Environment) -> OpenOutput:
     return held
 
 
+def forget(path: Path, ids: Sequence[str], env: Environment) -> Forgotten:
+    """Erase notes from OUTPUT, its ledger and what lies beside it; they are never fetched again.
+
+    Errors as `open_output`'s, before anything is erased; LocalIOError later leaves the rest to
+    whoever opens OUTPUT next.
+    """
+    held = open_held(path, env)
+    try:
+        kind = identity_of(held.output) or held.ledger.identity()
+        assert isinstance(held.ledger, SqliteLedger)  # noqa: S101 - an OUTPUT's own
+        if kind is not None:
+            mend(held, kind, env, rebuild=False)
+        notes = held.ledger.forget(ids)
+        lines = erase_forgotten(held.output, held.ledger) or 0
+        if kind is not None:
+            mend(held, kind, env, rebuild=False)
+        held.ledger.settle(held.output.sync())
+        held.ledger.end_forgetting()
+    finally:
+        held.close()
+    return Forgotten(notes, lines)
+
+
 def _check_not_lost(path: Path, disk: Disk, *, rebuild: bool) -> None:
     """Refuse before OUTPUT would be made anew: its ledger says that it was paid for."""
     if path.exists() or rebuild:
@@ -335,7 +369,7 @@ def _first_identity(lines: Iterable[bytes]) -> Identity | None:
     return None if head is None else head.of
 
 
-def _mend(held: OpenOutput, kind: Identity, env: Environment, *, rebuild: bool) -> Recovery:
+def mend(held: OpenOutput, kind: Identity, env: Environment, *, rebuild: bool) -> Recovery:
     """Bring OUTPUT and ledger together again, whatever came between them."""
     output, ledger = held.output, held.ledger
     lost = cut = 0

@@ -89,6 +89,8 @@ def _known_length(output: Path, copy: Path, env: Environment) -> int:
         return 0
     ledger = SqliteLedger(ledger_path(copy), env.clock)
     try:
+        if ledger.is_forgetting():
+            return 0
         known, synced = ledger.checkpoint(), ledger.synced()
     finally:
         ledger.close()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 _HEX_DIGITS = 24
+_MARK_BYTES = 16
 
 
 def to_key(note_id: str) -> bytes | str:
@@ -15,6 +18,13 @@ def to_key(note_id: str) -> bytes | str:
         # fromhex skips spaces and reads capitals: only what comes back the same is kept short.
         return key if key.hex() == note_id else note_id
     return note_id
+
+
+def mark_of_key(key: bytes | str) -> bytes:
+    """What tells a note's key where its id is not to be kept."""
+    return blake2b(
+        key if isinstance(key, bytes) else key.encode(), digest_size=_MARK_BYTES
+    ).digest()
 
 
 def from_key(key: bytes | str) -> str:

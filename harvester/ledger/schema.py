@@ -118,6 +118,8 @@ _MIGRATIONS = (
     f"CREATE INDEX job_empty ON job (seq) WHERE {IS_EMPTY};",
     # What the vendor told of the balance around the run: the JSON of money.py's `Balances`.
     "ALTER TABLE run ADD COLUMN balances TEXT;",
+    # Of notes that are never to be fetched again; a mark tells an id, and not what it is.
+    "CREATE TABLE forgotten (mark BLOB PRIMARY KEY) WITHOUT ROWID;",
 )
 NEWEST = len(_MIGRATIONS)
 # More runs than these are not looked through for the price of a call.

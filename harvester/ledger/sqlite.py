@@ -14,7 +14,7 @@ from typing import Any
 from harvester.errors import DamagedLedgerError, HaltedError, LocalIOError
 from harvester.halt import Look
 from harvester.ledger.bulk import BULK_AFTER, Bulk
-from harvester.ledger.keys import from_key, to_key
+from harvester.ledger.keys import from_key, mark_of_key, to_key
 from harvester.ledger.protocol import (
     ANY_MARK,
     Checkpoint,
@@ -122,6 +122,7 @@ class SqliteLedger:
         self._db.execute("PRAGMA cache_size = -16000")  # in KiB
         migrate(self._db, str(self._path))
         self._bulk = Bulk(self._db, bulk_after)
+        self._forgotten = {mark for (mark,) in self._db.execute("SELECT mark FROM forgotten")}
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -360,6 +361,49 @@ class SqliteLedger:
             self._shift(Counter({State.DONE: -many, State.QUEUED: many}))
             self._checkpoint(Checkpoint())
 
+    def forget(self, ids: Sequence[str]) -> int:
+        """Erase all that is known of notes, and keep a mark of each; gives how many were known.
+
+        Their lines in OUTPUT are to be erased until `end_forgetting`.
+        """
+        self._end_bulk()
+        keys = [to_key(note_id) for note_id in ids]
+        with self._errors():
+            self._db.execute("PRAGMA secure_delete = ON")
+        with self._transaction() as db:
+            find = "SELECT seq FROM job WHERE note_id = ?"
+            seqs = json.dumps([seq for key in keys for (seq,) in db.execute(find, (key,))])
+            self._lose_claims(f"seq IN {_SEQS}", (seqs,), "the run ended")
+            moves: Counter[State] = Counter()
+            for (state,) in db.execute(f"SELECT state FROM job WHERE seq IN {_SEQS}", (seqs,)):
+                moves[State(state)] -= 1
+            self._shift(moves)
+            db.execute(f"DELETE FROM job WHERE seq IN {_SEQS}", (seqs,))
+            # Their numbers may be given to others.
+            db.execute(f"UPDATE unanswered SET seq = 0 WHERE seq IN {_SEQS}", (seqs,))
+            db.execute(
+                "UPDATE meta SET value = min(value, (SELECT coalesce(max(seq), 0) FROM job))"
+                " WHERE key = 'frontier'"
+            )
+            marks = {mark_of_key(key) for key in keys}
+            db.executemany("INSERT OR IGNORE INTO forgotten VALUES (?)", ((m,) for m in marks))
+            self._tell("forgetting", 1)
+        self._forgotten |= marks
+        return -sum(moves.values())
+
+    def forgets(self, note_id: str) -> bool:
+        """Whether a note is never to be fetched again."""
+        return bool(self._forgotten) and mark_of_key(to_key(note_id)) in self._forgotten
+
+    def is_forgetting(self) -> bool:
+        """Whether lines of such notes may be in OUTPUT, or beside it."""
+        return self._told("forgetting") is not None
+
+    def end_forgetting(self) -> None:
+        """Say that no line of such a note is there any more."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM meta WHERE key = 'forgetting'")
+
     def end_reading(self) -> None:
         """Say that OUTPUT was read to its end."""
         with self._transaction() as db:
@@ -411,7 +455,7 @@ class SqliteLedger:
         if extra_fields:
             # Which job it goes to can only be told with the index.
             self._end_bulk()
-        keys = [(to_key(note_id),) for note_id in ids]
+        keys = [(to_key(note_id),) for note_id in ids if not self.forgets(note_id)]
         refreshed = 0
         with self._transaction() as db:
             db.execute("DELETE FROM meta WHERE key = 'queue_lost'")
@@ -730,6 +774,7 @@ class SqliteLedger:
                 0 if line.is_empty else None,
             )
             for line in lines
+            if not self.forgets(line.note_id)
         ]
         self._end_bulk()
         with self._transaction() as db:
@@ -741,6 +786,8 @@ class SqliteLedger:
             adopted = self._adopt_found()
             db.execute("DELETE FROM found")
             self._checkpoint(checkpoint)
+            if len(rows) < len(lines):
+                self._tell("forgetting", 1)
         return adopted
 
     def _count_found(self) -> None:

@@ -6,12 +6,12 @@ import errno
 import fcntl
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 
-from harvester.disk import Disk, reason_of
+from harvester.disk import Disk, reason_of, replacing
 from harvester.errors import LocalIOError, OutputChangedError, OutputLockedError, UsageError
 from harvester.halt import Look, go_on
 from harvester.ledger.protocol import Checkpoint
@@ -43,6 +43,9 @@ class OutputFile:
             self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._is_apart = False
         self._lock()
+        if not self._is_named(os.fstat(self._fd)):
+            self.close()
+            raise _locked(path)  # just now replaced by who held it
         self.length = os.fstat(self._fd).st_size
 
     @contextmanager
@@ -58,9 +61,7 @@ class OutputFile:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self._fd)
-            raise OutputLockedError(
-                f"another run holds {self.path}: wait for it to end, or choose another --output."
-            ) from None
+            raise _locked(self.path) from None
         except OSError as error:
             os.close(self._fd)
             if error.errno in _NO_LOCKS:
@@ -217,6 +218,23 @@ class OutputFile:
             cut += self.cut(start)
         return cut
 
+    def erase(self, is_gone: Callable[[bytes], bool]) -> int:
+        """Write OUTPUT anew without some of its lines, and hold that one; gives how many.
+
+        There is the one or the other at any moment.
+        """
+        many = sum(is_gone(piece) for piece, _ in self.pieces(0))
+        if many:
+            mode = os.fstat(self._fd).st_mode & 0o777
+            with self._errors(), replacing(self.path, mode) as file:
+                file.writelines(piece for piece, _ in self.pieces(0) if not is_gone(piece))
+            fresh = OutputFile(self.path, self._disk)
+            # The lock goes with it.
+            os.dup2(fresh._fd, self._fd, inheritable=False)
+            fresh.close()
+            self.length = fresh.length
+        return many
+
     def _unended(self) -> tuple[int, bytes]:
         """What stands behind the last newline, and where it begins."""
         piece = line_before(self._fd, self.length) if self.length else b""
@@ -258,6 +276,12 @@ class OutputFile:
     def close(self) -> None:
         """Let go of OUTPUT and its lock."""
         os.close(self._fd)
+
+
+def _locked(path: Path) -> OutputLockedError:
+    return OutputLockedError(
+        f"another run holds {path}: wait for it to end, or choose another --output."
+    )
 
 
 def _failed(path: Path, error: OSError) -> LocalIOError:

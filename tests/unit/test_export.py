@@ -253,6 +253,12 @@ def test_changes_are_told_from_the_first_line_to_the_newest(night: Path) -> None
     assert rows[note_id(41)]["likeNum.difference"] == "0"
 
 
+def test_what_was_exported_is_told_to_programs(night: Path) -> None:
+    place = night.with_name("t.csv")
+    told = json.loads(export(night, place, "--fields", "title,likeNum", "--json"))
+    assert told == {"rows": 120, "columns": ["title", "likeNum"], "output": str(place)}
+
+
 def test_history_is_oldest_first_over_several_outputs(tmp_path: Path) -> None:
     one, two = tmp_path / "1.jsonl", tmp_path / "2.jsonl"
     one.write_bytes(line(1, {"likeNum": 3}, 30) + line(2, {"likeNum": 1}, 10))
