@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from itertools import chain, count, islice
 from pathlib import Path
 
@@ -105,18 +105,30 @@ def open_output(config: RunConfig, env: Environment) -> OpenOutput:
     check_no_part(path)
     _check_not_lost(path, env.disk, rebuild=config.rebuild)
     with ExitStack() as undo:
-        held = _open_all(path, env, undo, sync=config.sync)
+        output = _open_file(path, env, undo, sync=config.sync)
         try:
-            if config.rebuild:
-                _check_whole(path)
-            recovery = _without_forgotten(held, config, env)
+            held = _brought_together(output, config, env, undo)
         except DamagedLedgerError:
             # Nothing was called for yet, so what OUTPUT holds is all there is to know.
-            held = _replace_ledger(held, env, undo, sync=config.sync)
-            recovery = bring_together(held, config, env)
-        opened = with_room(replace(held, recovery=recovery), config)
+            set_aside = _set_aside(ledger_path(path))
+            held = _brought_together(output, config, env, undo)
+            held = replace(held, recovery=replace(held.recovery, set_aside=set_aside))
+        opened = with_room(held, config)
         undo.pop_all()
     return opened
+
+
+def _brought_together(
+    output: OutputFile, config: RunConfig, env: Environment, undo: ExitStack
+) -> OpenOutput:
+    """OUTPUT with its ledger, which is closed at once where it fails."""
+    with ExitStack() as failing:
+        held = _with_ledger(output, env, failing, sync=config.sync)
+        if config.rebuild:
+            _check_whole(output.path)
+        held = replace(held, recovery=_without_forgotten(held, config, env))
+        undo.push(failing.pop_all())
+    return held
 
 
 def with_room(held: OpenOutput, config: RunConfig) -> OpenOutput:
@@ -152,66 +164,33 @@ def _check_whole(path: Path) -> None:
         reader.check()
 
 
-def _replace_ledger(
-    held: OpenOutput, env: Environment, undo: ExitStack, *, sync: bool
-) -> OpenOutput:
-    """Set a ledger aside that turned out to be damaged, and begin another."""
-    with suppress(DamagedLedgerError):
-        held.ledger.close()
-    path = ledger_path(held.output.path)
-    set_aside = _set_aside(path)
-    ledger = _ledger(path, env, sync=sync)
-    undo.callback(ledger.close)
-    return _opened(held.output, ledger, held.spool, set_aside, is_new=True)
-
-
-def _open_all(path: Path, env: Environment, undo: ExitStack, *, sync: bool = False) -> OpenOutput:
-    """OUTPUT, then its ledger; `undo` leaves no file behind."""
-    ledger_file = ledger_path(path)
-    had_output, had_ledger = path.exists(), ledger_file.exists()
+def _open_file(path: Path, env: Environment, undo: ExitStack, *, sync: bool) -> OutputFile:
+    """OUTPUT; `undo` leaves no file behind that was not there."""
+    had_output = path.exists()
     output = OutputFile(path, env.disk, sync=sync, look=env.look)
     if not had_output:
         undo.callback(env.disk.remove, path)
     undo.callback(output.close)
-    if not had_ledger:
-        undo.callback(_remove_ledger, ledger_file, env.disk)
-    ledger, set_aside = _open_ledger(ledger_file, env, sync=sync)
-    undo.callback(ledger.close)
-    spool = EmergencySpool(path, env.disk)
-    is_new = not had_ledger or set_aside is not None
-    return _opened(output, ledger, spool, set_aside, is_new=is_new)
+    return output
 
 
-def _opened(
-    output: OutputFile,
-    ledger: SqliteLedger,
-    spool: EmergencySpool,
-    set_aside: Path | None,
-    *,
-    is_new: bool,
+def _with_ledger(
+    output: OutputFile, env: Environment, undo: ExitStack, *, sync: bool
 ) -> OpenOutput:
-    """What is open; a new ledger beside an old OUTPUT knows nothing of what was queued."""
+    """OUTPUT and its ledger; a new one beside an old OUTPUT does not know what was queued."""
+    path = ledger_path(output.path)
+    is_new = not path.exists()
+    if is_new:
+        undo.callback(_remove_ledger, path, env.disk)
+    ledger = SqliteLedger(
+        path, env.clock, sync=sync, connection=env.connection, bulk_after=env.bulk_after
+    )
+    undo.callback(ledger.close)
     is_rebuilt = is_new and output.length > 0
     if is_rebuilt:
         ledger.lose_queue()
-    is_queue_lost = ledger.is_queue_lost()
-    recovery = Recovery(is_rebuilt=is_rebuilt, is_queue_lost=is_queue_lost, set_aside=set_aside)
-    return OpenOutput(output, ledger, spool, recovery)
-
-
-def _open_ledger(path: Path, env: Environment, *, sync: bool) -> tuple[SqliteLedger, Path | None]:
-    """The ledger, and where a damaged one went that was there."""
-    try:
-        return _ledger(path, env, sync=sync), None
-    except DamagedLedgerError:
-        set_aside = _set_aside(path)
-    return _ledger(path, env, sync=sync), set_aside
-
-
-def _ledger(path: Path, env: Environment, *, sync: bool) -> SqliteLedger:
-    return SqliteLedger(
-        path, env.clock, sync=sync, connection=env.connection, bulk_after=env.bulk_after
-    )
+    recovery = Recovery(is_rebuilt=is_rebuilt, is_queue_lost=ledger.is_queue_lost())
+    return OpenOutput(output, ledger, EmergencySpool(output.path, env.disk), recovery)
 
 
 def _set_aside(path: Path) -> Path:
@@ -259,7 +238,7 @@ def open_held(path: Path, env: Environment) -> OpenOutput:
     _check_not_lost(path, env.disk, rebuild=False)
     _check_whole(path)
     with ExitStack() as undo:
-        held = _open_all(path, env, undo)
+        held = _with_ledger(_open_file(path, env, undo, sync=False), env, undo, sync=False)
         undo.pop_all()
     return held
 
