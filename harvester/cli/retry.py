@@ -15,17 +15,21 @@ from harvester.cli.ledgers import (
     fleet_meant,
     fleet_options,
     named,
+    opened_reader,
     output_or_fleet,
-    reading_part,
     retry_in,
-    target_of,
 )
 from harvester.cli.params import Command
 from harvester.cli.telling import json_option, say, tell
+from harvester.sanitize import sanitize
 
 if TYPE_CHECKING:
     from harvester.ledger.fleet import FleetAddress
+    from harvester.ledger.reader import LedgerReader
     from harvester.model import State
+
+# More codes than these tell nobody anything.
+_MOST_GROUPS = 1000
 
 
 @click.command(cls=Command, examples=("harvester retry notes.jsonl --code 404",))
@@ -49,25 +53,46 @@ def retry(
     """Put failed notes back in the queue: all of them, or by code or id."""
     from harvester.errors import UsageError
     from harvester.formatting import count
+    from harvester.ledger.protocol import FAILED
+    from harvester.model import State
     from harvester.source.ids import IdRule
+    from harvester.status.going_on import command_to_go_on
 
     if empty and codes:
         raise UsageError("--empty is for notes that are saved, and --code for failed ones.")
     rule = IdRule()
     wanted = [rule.bare(note_id) or note_id for note_id in ids]
     fleet = fleet_meant(output, ledger, harvest)
+    with opened_reader(output, ledger, harvest) as opened:
+        states = (State.DONE,) if empty else FAILED
+        missed = list(_missed(opened.reader, codes, wanted, states))
+        command = f"harvester run -o PART {opened.target}"
+        if output is not None and fleet is None:
+            command = command_to_go_on(output, opened.reader.meta())
     with _ledger_of(output, fleet) as put_back:
         paid, free = _put_back(put_back, codes, wanted, empty=empty)
-    command = f"harvester run -o {output}"
-    if fleet is not None:
-        command = f"harvester run -o PART {target_of(fleet)}"
     text = f"{count(paid + free, 'note')} back in the queue"
     if paid:
         text += f"; {paid:,} of them were charged, and are paid for again"
     if paid + free:
         text += f"; next: `{command}`" + (", unless a run is on" if fleet else "")
-    say(text)
-    tell({"queued": paid + free, "paidAgain": paid, "next": command})
+    for line in (*missed, text):
+        say(line)
+    tell({"queued": paid + free, "paidAgain": paid, "missed": missed, "next": command})
+
+
+def _missed(
+    reader: LedgerReader, codes: Sequence[int], ids: Sequence[str], states: Sequence[State]
+) -> Iterator[str]:
+    """What was asked for, and finds no note."""
+    known = reader.jobs_of(ids)
+    for note_id in ids:
+        if note_id not in known:
+            yield f"{sanitize(note_id)} is not known here: no list named it"
+        elif (state := known[note_id].state) not in states:
+            yield f"{note_id} is {state.name.lower()}: nothing to put back"
+    failed = {group.code for group in reader.failed_groups(lambda _: "", _MOST_GROUPS)}
+    yield from (f"no failed note has code {code}" for code in codes if code not in failed)
 
 
 _PutBack = Callable[["Sequence[State]", Sequence[int], Sequence[str]], int]
@@ -92,17 +117,12 @@ def _put_back(
 def _ledger_of(output: Path | None, fleet: FleetAddress | None) -> Iterator[_PutBack]:
     """What puts notes back in the queue of an OUTPUT's own ledger, or of a fleet's."""
     if fleet is not None:
-        with reading_part(fleet):
-            yield partial(retry_in, fleet)
+        yield partial(retry_in, fleet)
         return
     from harvester.engine.open_output import open_held
     from harvester.engine.open_run import this_environment
-    from harvester.ledger.reader import ledger_path, reading
 
-    path = named(output).resolve()
-    with reading(ledger_path(path)):
-        pass
-    opened = open_held(path, this_environment())
+    opened = open_held(named(output).resolve(), this_environment())
     try:
         yield opened.ledger.retry
     finally:

@@ -13,6 +13,7 @@ from harvester.cli.helping import option, option_group
 from harvester.cli.params import OUTPUT, Command, with_options
 from harvester.cli.telling import json_option
 from harvester.config import ConsoleOptions, RunConfig, read_options, said_of
+from harvester.errors import UsageError
 
 
 class Inputs(click.Argument):
@@ -62,7 +63,7 @@ def run(inputs: tuple[str, ...], output: Path, **said: object) -> int:
     """
     from harvester.cli.running import estimated, harvested
 
-    console = ConsoleOptions.read(said_of(ConsoleOptions, said))
+    console = console_of(click.get_current_context())
 
     def read() -> RunConfig:
         config = RunConfig.read(inputs, output, said_of(RunConfig, said))
@@ -74,6 +75,16 @@ def run(inputs: tuple[str, ...], output: Path, **said: object) -> int:
         return 0
     proxy = read_options(RunConfig, {"proxy": said["proxy"]})["proxy"]
     return harvested(read, output, console, proxy)
+
+
+def console_of(given: click.Context) -> ConsoleOptions:
+    """What is to be seen of a run; raises UsageError where -q and -v are said in the same place."""
+    said = given.params
+    if said["quiet"] and said["verbose"]:
+        sources = {given.get_parameter_source(name) for name in ("quiet", "verbose")}
+        if len(sources) == 1:
+            raise UsageError("-q and -v contradict each other: leave out one of them.")
+    return ConsoleOptions.read(said_of(ConsoleOptions, said))
 
 
 def parsed_as_run(words: Sequence[str], ctx: click.Context) -> click.Context:

@@ -23,6 +23,7 @@ from harvester.cli.on_finish import OnFinish
 from harvester.cli.screen import measured, observers_of, print_summary, shown
 from harvester.cli.signals import Signals
 from harvester.cli.stopping import stopped_by
+from harvester.cli.streams import warn
 from harvester.cli.telling import say, tell
 from harvester.config import ConsoleOptions, RunConfig
 from harvester.console.summary import closing_line, summary_lines, summary_told
@@ -122,7 +123,7 @@ def _without_hooks(words: Sequence[str]) -> Iterator[str]:
 def _warn(config: RunConfig, console: ConsoleOptions) -> None:
     warnings = [] if console.quiet else warnings_about(config, console)
     for warning in (*unencrypted(config), *warnings):
-        click.echo(f"harvester: warning: {warning}", err=True)
+        warn(warning)
 
 
 def unencrypted(config: RunConfig) -> Iterator[str]:

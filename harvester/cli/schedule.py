@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import time
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ from harvester.cli.choices import SuggestingChoice
 from harvester.cli.config_file import KEPT
 from harvester.cli.helping import SETTINGS, option
 from harvester.cli.params import Command, telling_names
-from harvester.cli.run import parsed_as_run
+from harvester.cli.run import console_of, parsed_as_run
+from harvester.cli.streams import warn
 from harvester.cli.telling import json_option, say, tell
-from harvester.config import BASE_URL_VARIABLE, ConsoleOptions, RunConfig, said_of
+from harvester.config import BASE_URL_VARIABLE, RunConfig, said_of
 from harvester.console.schedule import Nightly, crontab, service, timer, window
 from harvester.errors import UsageError
 from harvester.ledger.fleet import without_password
@@ -94,7 +95,7 @@ def schedule(
         nightly = _nightly(given, _time_of_day(at), end)
     _check_printable(nightly.command)
     if without_password(given.params["ledger"] or "") != (given.params["ledger"] or ""):
-        click.echo(f"harvester: warning: {_LEFT_OUT}", err=True)
+        warn(_LEFT_OUT)
     texts = {write.__name__: write(nightly) for write in _FORMS[form]}
     say("\n".join(texts.values()).rstrip("\n"))
     tell({"unit": nightly.unit, "command": nightly.command, "texts": texts})
@@ -109,7 +110,7 @@ def _time_of_day(text: str) -> time:
 
 def _nightly(given: click.Context, at: time, until: time | None) -> Nightly:
     output, inputs = _places(given)
-    config = _checked(given.params, output, inputs)
+    config = _checked(given, output, inputs)
     command = (
         *_executable(sys.argv[0], sys.executable),
         "run",
@@ -137,8 +138,9 @@ def _places(given: click.Context) -> tuple[Path, list[Path]]:
     return output.absolute(), [Path(path).absolute() for path in inputs]
 
 
-def _checked(params: Mapping[str, Any], output: Path, inputs: Sequence[Path]) -> RunConfig:
+def _checked(given: click.Context, output: Path, inputs: Sequence[Path]) -> RunConfig:
     """The config of the run; warns as it would, and raises for what could only fail at night."""
+    params = given.params
     for name, why in _NOT_NIGHTLY.items():
         if params.get(name):
             raise UsageError(f"--{name.replace('_', '-')} is not for every night: {why}.")
@@ -154,11 +156,11 @@ def _checked(params: Mapping[str, Any], output: Path, inputs: Sequence[Path]) ->
     from harvester.source.given import pages_of
 
     config = RunConfig.read(inputs, output, said_of(RunConfig, params))
-    console = ConsoleOptions.read(said_of(ConsoleOptions, params))
+    console = console_of(given)
     console.check_apart(config)
     pages_of(config.inputs, config.input_options)
     for warning in (*unencrypted(config), *warnings_about(config, console)):
-        click.echo(f"harvester: warning: {warning}", err=True)
+        warn(warning)
     return config
 
 
@@ -177,7 +179,7 @@ def _added(given: click.Context, output: Path, at: time, until: time | None) -> 
         yield from ("--log-file", f"{output}.log")
     if not _is_said(given, "wait_for_lock"):
         yield from ("--wait-for-lock", _WAIT_FOR_LOCK)
-    if not (_is_said(given, "quiet") or _is_said(given, "verbose")):
+    if not (given.params["quiet"] or given.params["verbose"]):
         yield "-q"
 
 
@@ -203,8 +205,7 @@ def _option_words(option: click.Option, value: Any) -> Iterator[str]:  # noqa: A
         is_password = option.name == "proxy" and without_password(text) != text
         if is_password or option.name == "notify":
             what = "password" if is_password else "secret"
-            told = _NOT_PRINTED.format(option.name, what, option.name.upper())
-            click.echo(f"harvester: warning: {told}", err=True)
+            warn(_NOT_PRINTED.format(option.name, what, option.name.upper()))
             return
         # What is printed here is kept in files and mails, and shows in `ps`.
         text = without_password(text) if option.name == "ledger" else text

@@ -8,7 +8,7 @@ import secrets
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ import click
 
 from harvester.cli.ending import ending_of
 from harvester.cli.signals import Stopped
-from harvester.cli.streams import Clean, is_behind, print_in_time
+from harvester.cli.streams import OUTPUT, Clean, fit, is_behind, print_in_time, warn
 from harvester.cli.telling import as_json, wants_json
 from harvester.config import ConsoleOptions, RunConfig
 from harvester.console.progress import json_line, plain_line, show_lines
@@ -35,6 +35,14 @@ if TYPE_CHECKING:
     from harvester.observe.metrics import MetricsFile
 
 
+class _Fitting(EventFormatter):
+    """Breaks lines at words, where standard error is a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, or lines."""
+        return fit(super().format(record))
+
+
 def observers_of(
     console: ConsoleOptions, stack: ExitStack, metrics: MetricsFile | None
 ) -> tuple[Callable[[Event], None], ...]:
@@ -47,14 +55,14 @@ def observers_of(
         shown.setLevel(logging.DEBUG if console.verbose else logging.INFO)
     else:
         shown.setLevel(logging.WARNING)
-        shown.setFormatter(EventFormatter("notice"))
+        shown.setFormatter(_Fitting("notice"))
         if console.quiet:
             shown.addFilter(lambda record: getattr(event_of(record), "kind", "") == INPUT)
     if console.log_file is not None:
         from harvester.observe.log_file import open_log
 
         formatter = EventFormatter(console.log_format, secrets.token_hex(4))
-        handlers.append(stack.enter_context(open_log(console.log_file, _warn, formatter)))
+        handlers.append(stack.enter_context(open_log(console.log_file, warn, formatter)))
     return (log_to(handlers), *(() if metrics is None else (metrics,)))
 
 
@@ -70,7 +78,7 @@ def measured(console: ConsoleOptions, output: Path) -> Iterator[MetricsFile | No
     # Its library takes a tenth of a second to import, which no other run need wait for.
     from harvester.observe.metrics import MetricsFile
 
-    metrics = MetricsFile(console.metrics_file, output, time.time, _warn)
+    metrics = MetricsFile(console.metrics_file, output, time.time, warn)
     try:
         yield metrics
     except (OutputLockedError, Stopped):
@@ -83,12 +91,6 @@ def measured(console: ConsoleOptions, output: Path) -> Iterator[MetricsFile | No
         metrics.close()
 
 
-def _warn(text: str) -> None:
-    # Nobody may be reading standard error; that must not end a run.
-    with suppress(OSError):
-        click.echo(f"harvester: warning: {text}", err=True)
-
-
 def _bar(run: Run) -> Coroutine[Any, Any, None]:
     from harvester.console.bar import show_bar
 
@@ -99,7 +101,7 @@ def _bar(run: Run) -> Coroutine[Any, Any, None]:
 
 def _tell_failed(view: asyncio.Task[None]) -> None:
     if not view.cancelled() and (error := view.exception()) is not None:
-        _warn(f"the progress of the run is shown no more: {type(error).__name__}")
+        warn(f"the progress of the run is shown no more: {type(error).__name__}")
 
 
 @asynccontextmanager
@@ -144,17 +146,17 @@ def print_summary(
     """
     if console.quiet and summary.bad_lines:
         first = sanitize(str(summary.bad_examples[0]), _LONGEST_LINE)
-        _warn(f"{count(summary.bad_lines, 'line')} of input left out; the first: {first}")
+        warn(f"{count(summary.bad_lines, 'line')} of input left out; the first: {first}")
     # Cron mails whatever is printed: with -q that is trouble.
     last = [closing] if not console.quiet or summary.exit_code else []
     try:
         if wants_json():
             for line in last:
-                click.echo(line, err=True)
+                click.echo(fit(line), err=True)
             print_in_time(as_json(summary_told(summary, config, closing)) + b"\n")
         else:
             lines = [] if console.quiet else summary_lines(summary, config.output, config.price)
-            print_in_time("".join(f"{line}\n" for line in (*lines, *last)))
+            print_in_time("".join(f"{fit(line, OUTPUT)}\n" for line in (*lines, *last)))
     except LocalIOError as error:
         # What became of the notes matters more than where it is told.
-        _warn(f"{error} {closing}")
+        warn(f"{error} {closing}")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from harvester.cli.signals import REASONS, Signals
+from harvester.cli.streams import fit
 from harvester.engine.run import Run
 from harvester.formatting import count, duration
 from harvester.model import Job
@@ -101,7 +102,7 @@ class Stopping:
         run.stop(REASONS[number])
         flying, oldest = len(run.state.in_flight), departures.oldest()
         # Looked up now: a bar on the screen takes lines in above itself.
-        sys.stderr.write(draining_line(number.name, flying, oldest, self._timeout) + "\n")
+        sys.stderr.write(fit(draining_line(number.name, flying, oldest, self._timeout)) + "\n")
         sys.stderr.flush()
 
 

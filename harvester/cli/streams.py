@@ -6,6 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from harvester.errors import LocalIOError, NobodyReadsError
@@ -15,7 +16,7 @@ from harvester.sanitize import cleaned
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-_OUTPUT, _ERROR = 1, 2
+OUTPUT, _ERROR = 1, 2
 
 
 class _Door(io.RawIOBase):
@@ -112,12 +113,30 @@ def open_streams() -> None:
     while (free := os.open(os.devnull, os.O_RDWR)) <= _ERROR:
         os.set_inheritable(free, True)  # noqa: FBT003 - the system's own
     os.close(free)
-    sys.stdout = Clean(_Direct(_OUTPUT), _encoding(sys.stdout))
+    sys.stdout = Clean(_Direct(OUTPUT), _encoding(sys.stdout))
     sys.stderr = Clean(_Aside(_ERROR), _encoding(sys.stderr))
 
 
 def _encoding(stream: TextIO | None) -> str:
     return "utf-8" if stream is None else stream.encoding
+
+
+def fit(text: str, file: int = _ERROR) -> str:
+    """Text for standard output or error, its lines broken at words where that is a terminal."""
+    if not os.isatty(file):
+        return text
+    from harvester.console.layout import wrapped
+
+    # Some terminals break a line behind their last column.
+    width = os.get_terminal_size(file).columns - 1
+    return "\n".join(part for line in text.split("\n") for part in wrapped(line, width))
+
+
+def warn(text: str) -> None:
+    """Say on standard error what is doubtful; nobody may be reading it, which ends nothing."""
+    with suppress(OSError):
+        sys.stderr.write(fit(f"harvester: warning: {text}") + "\n")
+        sys.stderr.flush()
 
 
 def print_in_time(text: str | bytes) -> None:

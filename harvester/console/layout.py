@@ -11,6 +11,7 @@ INDENT = "  "
 # Narrower than this, a last column stands under its row.
 _NARROWEST_COLUMN = 10
 _WORD = re.compile(r"\S+\s*")
+_COPIED = re.compile(r"\s*(?:`[^`]*`|\S)+\s*")
 
 # A name, a number, and what is to be said of it.
 Row = tuple[str, str, str]
@@ -35,6 +36,17 @@ def folded(text: str, width: int) -> Iterator[str]:
         yield from (indent + piece for piece in whole)
         line = rest + word[len(word.rstrip()) :]
     yield indent + line.rstrip()
+
+
+def wrapped(text: str, width: int) -> Iterator[str]:
+    """Lines of at most `width` cells; a long word, and a command in backquotes, stays whole."""
+    line = ""
+    for word in _COPIED.findall(text):
+        if line and cell_len(line + word.rstrip()) > width:
+            yield line.rstrip()
+            line = ""
+        line += word
+    yield line.rstrip()
 
 
 def table(rows: Sequence[Row], width: int) -> Iterator[str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import shlex
+import zlib
 from datetime import time
 from pathlib import Path
 
@@ -38,9 +40,15 @@ class Nightly(Struct, frozen=True):
 
     @property
     def unit(self) -> str:
-        """The name of the systemd units, without their suffixes."""
-        stem = _NOT_IN_UNIT_NAMES.sub("-", self.output.name.split(".")[0]).strip("-")
-        return f"harvester-{stem}" if stem else "harvester"
+        """The name of the systemd units, without their suffixes; no other OUTPUT here has it.
+
+        Units are named in ASCII: what is lost of another script is made up for by a checksum.
+        """
+        stem = self.output.stem
+        told = [_NOT_IN_UNIT_NAMES.sub("-", stem).strip("-")]
+        if not stem.isascii():
+            told.append(f"{zlib.crc32(os.fsencode(self.output)):08x}")
+        return "-".join(filter(None, ("harvester", *told)))
 
 
 def window(at: time, until: time) -> str:

@@ -216,7 +216,10 @@ def begin(opened: OpenOutput, config: RunConfig, env: Environment) -> StartedRun
     """
     opened.ledger.mark_boot(env.boot)
     rate = None if config.rate is None else config.rate.per_second
-    request = RunRequest(rate, config.max_charged_daily)
+    file = None if config.simulate else config.token_file
+    # What is no file, such as a pipe, is not there for the next run.
+    token_file = str(file.absolute()) if file is not None and file.is_file() else ""
+    request = RunRequest(rate, config.max_charged_daily, token_file)
     opening = opened.ledger.begin_run(config.backoff_cap, request)
     # Durable before the first line is written, or a power cut could not be told from an edit.
     opened.ledger.settle(opened.output.sync())

@@ -77,10 +77,14 @@ class FoundLine(Struct, frozen=True):
 
 
 class RunRequest(Struct, frozen=True):
-    """What a run was asked to keep to: calls a second (None: to be found), charged calls a day."""
+    """What a run was asked to keep to: calls a second (None: to be found), charged calls a day.
+
+    `token_file` is the absolute path of the file that its token was read from, empty if of none.
+    """
 
     rate: float | None = None
     daily_cap: int | None = None
+    token_file: str = ""
 
 
 class StartedRun(Struct, frozen=True):

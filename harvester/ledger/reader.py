@@ -368,13 +368,18 @@ def reading(
 
 
 def _connect(path: Path, *, is_brief: bool = False) -> sqlite3.Connection:
-    uri = f"file:{quote(os.fsencode(path))}?mode=ro"
     log = path.with_name(path.name + "-wal")
     is_unwritten = is_brief or not os.access(path.parent, os.W_OK)
-    if is_unwritten and not (log.exists() and log.stat().st_size):
+    if is_unwritten:
         # SQLite would make files beside the ledger. Where nobody can, nobody writes it either.
-        uri += "&immutable=1"
-    return sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)
+        how = "mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1"
+    else:
+        # Only who might write takes those files away again.
+        how = "mode=rw"
+    uri = f"file:{quote(os.fsencode(path))}?{how}"
+    db = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)
+    db.execute("PRAGMA query_only = 1")
+    return db
 
 
 def _check_version(db: sqlite3.Connection, path: Path, *, allow_older: bool) -> None:
@@ -402,6 +407,9 @@ def _output_of(path: Path) -> Path:
 
 def _no_ledger(path: Path) -> str:
     output = _output_of(path)
+    if output.name.endswith(Side.LEDGER) and output.exists():
+        meant = shlex.quote(str(_output_of(output)))
+        return f"{output} is a ledger itself: name its OUTPUT, {meant}."
     if output.exists():
         return (
             f"there is no ledger {path}, though {output} is there: put it back, or let a run "

@@ -290,6 +290,9 @@ class SqliteLedger:
                 (now, request.rate, request.daily_cap),
             )
             self._run = cursor.lastrowid or 0
+            db.execute(
+                "INSERT OR REPLACE INTO meta VALUES ('token_file', ?)", (request.token_file,)
+            )
         return StartedRun(self._run, lost)
 
     def _add_unkept_starts(self, now: int, lost: int) -> None:

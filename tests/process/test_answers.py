@@ -67,12 +67,19 @@ def test_missing_notes_are_told_and_come_back_only_by_retry(tool: Tool) -> None:
     assert all(row["reason"] for row in rows)
     assert all(note_id in table for note_id in gone)
 
-    assert "0 notes" in tool.run("retry", tool.output, "--code", "202", env=tool.env).out
+    none = tool.run("retry", tool.output, "--code", "202", "--id", "f" * 24, env=tool.env)
+    assert none.out.splitlines() == [
+        f"{'f' * 24} is not known here: no list named it",
+        "no failed note has code 202",
+        "0 notes back in the queue",
+    ]
     assert "1 note " in tool.run("retry", tool.output, "--id", gone[0].upper(), env=tool.env).out
-    assert tool.harvest(simulator.url).code == 1
+    token = ("--token-file", tool.write("its token.txt", [tool.token]))
+    assert tool.harvest(simulator.url, *token).code == 1
     assert simulator.calls == 41
     left = tool.run("retry", tool.output, "--code", "404", env=tool.env)
-    assert f"{len(gone)} notes back in the queue" in left.out
+    told = f"{len(gone)} notes back in the queue; next: `harvester run -o {tool.output} "
+    assert left.out == told + "--token-file 'its token.txt'`\n"
     assert tool.status()["queued"] == len(gone)
     assert tool.harvest(simulator.url, notes).code == 1
     assert simulator.calls == 41 + len(gone)

@@ -364,6 +364,16 @@ def test_verbose_lines_stay_above_the_bar_and_whole(tool: Tool, terminal: Opener
     assert "━" not in run.text
 
 
+def test_what_is_said_on_a_terminal_is_broken_between_words(terminal: Opener, tool: Tool) -> None:
+    name = tool.write("a-list-that-names-nothing.txt", ["# a comment"]).name
+    run = terminal("run", name, "-o", tool.output, "--simulate", "--progress", "none", columns=40)
+    assert run.finish() == 0
+    assert f"harvester: input:\n{name} names no\nnote\n" in "\n".join(run.lines)
+    failed = terminal("status", "none.jsonl", columns=40)
+    assert failed.finish() == 2
+    assert "name the OUTPUT of an earlier run, in the right folder." in " ".join(failed.lines)
+
+
 def test_no_color_is_kept_to(tool: Tool, terminal: Opener) -> None:
     upstream = tool.upstream()
     args = ("run", tool.notes(5), "-o", tool.output, "--base-url", upstream.url, *tool.fast)

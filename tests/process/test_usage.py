@@ -90,6 +90,7 @@ def test_wrong_usage_is_refused_in_plain_words(tool: Tool) -> None:
         (("--base-url", "ftp://x"), "--base-url"),
         (("--max-notes", "0"), "--max-notes"),
         (("--frobnicate",), "--frobnicate"),
+        (("-q", "-v"), "-q and -v contradict each other"),
     ]
     runs = [
         (tool.start("run", notes, "-o", f"{n}.jsonl", *options), words)
@@ -245,9 +246,12 @@ def test_a_file_of_others_is_refused_and_untouched(tool: Tool) -> None:
 
 
 def test_what_goes_wrong_is_one_json_object_where_that_is_asked_for(tool: Tool) -> None:
+    tool.write("bad.txt", ["nonsense"])
     wrong = {
         ("status", "none.jsonl", "--json"): ("usage", 2),
         ("verify", "none.jsonl", "--jason", "--json"): ("usage", 2),
+        ("run", "bad.txt", "-o", "y.jsonl", "--simulate", "--json"): ("input", 2),
+        ("run", "bad.txt", "-o", "y.jsonl", "--simulate", "--json", "--dry-run"): ("input", 2),
         ("run", "none.txt", "-o", "x.jsonl", "--simulate", "--json"): ("input", 2),
     }
     for words, end in wrong.items():
@@ -255,7 +259,7 @@ def test_what_goes_wrong_is_one_json_object_where_that_is_asked_for(tool: Tool) 
         told = json.loads(ended.out)
         assert (told["reason"], told["exitCode"]) == end
         assert ended.code == told["exitCode"]
-        assert ended.err == told["message"] + "\n"
+        assert told["message"] in ended.err
 
 
 def test_progress_for_programs_tells_of_the_beginning_and_the_end(tool: Tool) -> None:

@@ -15,8 +15,9 @@ from click.testing import CliRunner, Result
 import harvester
 from harvester.cli import cli
 from harvester.cli.ending import Ending, ending_of
-from harvester.errors import OutputLockedError
+from harvester.errors import OutputLockedError, UsageError
 from harvester.json_text import to_json, told
+from harvester.status.going_on import command_to_go_on
 from tests.process.tool import note_ids
 
 REFERENCE = Path(harvester.__file__).parent / "docs" / "reference.md"
@@ -112,6 +113,30 @@ def test_where_the_data_goes_to_standard_output_the_object_goes_beside(
     page = run("report", output, "-o", "-")
     assert page.stdout.startswith("<!DOCTYPE html>")
     assert page.stderr == ""
+
+
+def test_a_look_leaves_no_file_of_its_own_behind(fetched: tuple[Path, dict[str, Any]]) -> None:
+    output, _ = fetched
+    for command in ("status", "failures", "verify"):
+        run(command, output)
+        assert list(output.parent.glob("*.ledger-*")) == []
+
+
+def test_a_ledger_in_the_place_of_its_output_is_told(
+    fetched: tuple[Path, dict[str, Any]],
+) -> None:
+    ledger = f"{fetched[0]}.ledger"
+    with pytest.raises(UsageError, match=r"is a ledger itself: name its OUTPUT, .*notes\.jsonl\.$"):
+        run("status", ledger)
+
+
+def test_the_command_to_go_on_knows_where_the_last_run_got_its_notes(tmp_path: Path) -> None:
+    token, here = str(tmp_path / "token.txt"), Path("a b.jsonl")
+    solar = "xiaohongshu-pgy/solar-note-detail/v1"
+    told_of: dict[str, str | int] = {"token_file": token, "endpoint": solar, "simulated": 0}
+    command = f"harvester run -o 'a b.jsonl' --token-file {token} --endpoint {solar}"
+    assert command_to_go_on(here, told_of) == command
+    assert command_to_go_on(here, {"token_file": "", "simulated": 1}).endswith(" --simulate")
 
 
 def test_an_end_before_any_work_has_a_reason_a_code_and_a_line() -> None:

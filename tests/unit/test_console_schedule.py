@@ -155,8 +155,9 @@ def test_a_missed_night_is_made_up_for_only_where_there_is_no_end(
     ("output", "unit"),
     [
         ("/d/notes.jsonl", "harvester-notes"),
-        ("/d/my notes.v2.jsonl", "harvester-my-notes"),
-        ("/d/笔记.jsonl", "harvester"),
+        ("/d/my notes.v2.jsonl", "harvester-my-notes.v2"),
+        ("/d/笔记.jsonl", "harvester-70c8f01f"),
+        ("/d/评论.jsonl", "harvester-1860d7c9"),
         ("/d/50%.jsonl", "harvester-50"),
     ],
 )

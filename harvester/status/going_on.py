@@ -1,0 +1,28 @@
+"""The command that goes on with an OUTPUT, as its ledger knows the last run."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from harvester.api.endpoints import DEFAULT_ENDPOINT
+
+
+def command_to_go_on(output: Path, meta: Mapping[str, str | int]) -> str:
+    """Returns a shell command; `meta` is what the ledger was told of itself."""
+    words = ["harvester", "run", "-o", str(output)]
+    if token_file := meta.get("token_file"):
+        words += ["--token-file", _from_here(Path(str(token_file)))]
+    elif meta.get("simulated"):
+        words.append("--simulate")
+    endpoint = str(meta.get("endpoint") or DEFAULT_ENDPOINT)
+    if endpoint != DEFAULT_ENDPOINT:
+        words += ["--endpoint", endpoint]
+    return shlex.join(words)
+
+
+def _from_here(path: Path) -> str:
+    """A path, short where it lies in the current folder."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
