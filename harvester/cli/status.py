@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from msgspec.structs import replace
 
 from harvester.cli.helping import columns, option
 from harvester.cli.ledgers import fleet_options, opened_reader, output_or_fleet
 from harvester.cli.params import Command, Parsed, day_timezone, price
+from harvester.cli.signals import REASONS, Signals
+from harvester.cli.streams import Clean
 from harvester.cli.telling import json_option, tell, wants_json
+from harvester.errors import UsageError
 from harvester.parsing import read_rate, whole
 
 if TYPE_CHECKING:
@@ -20,6 +26,7 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from harvester.parsing import Rate
+    from harvester.status.model import Status
 
 
 @click.command(
@@ -43,6 +50,7 @@ if TYPE_CHECKING:
     type=Parsed(whole(1)),
     help="Forecast with this daily cap instead of the last run's.",
 )
+@option("--watch", is_flag=True, help="Draw it every two seconds on a terminal until the run ends.")
 @day_timezone
 @price
 @fleet_options
@@ -51,11 +59,13 @@ def status(
     output: Path | None,
     rate: Rate | None,
     max_charged_daily: int | None,
+    *,
+    watch: bool,
     day_timezone: ZoneInfo,
     price: Decimal | None,
     ledger: str | None,
     harvest: str | None,
-) -> None:
+) -> int:
     """Say what is done, waiting and failed, the runs so far, and when the rest is done."""
     from harvester.status.reading import StatusQuery, read_status
 
@@ -66,13 +76,33 @@ def status(
         rate=None if rate is None else rate.per_second,
         daily_cap=max_charged_daily,
     )
-    with opened_reader(output, ledger, harvest) as opened:
-        found = read_status(opened.reader, opened.output, query, opened.hosts)
+
+    def look() -> Status:
+        now = replace(query, now=time.time())
+        with opened_reader(output, ledger, harvest) as opened:
+            return read_status(opened.reader, opened.output, now, opened.hosts)
+
+    if watch:
+        return _watched(look)
+    found = look()
     if wants_json():
         tell(found)
-        return
+        return 0
     from harvester.console.status_text import status_lines
 
     width = columns() if sys.stdout.isatty() else None
     for line in status_lines(found, width):
         click.echo(line)
+    return 0
+
+
+def _watched(look: Callable[[], Status]) -> int:
+    """Draw the status until no run is on, or a signal comes; gives the exit code."""
+    from harvester.console.watching import watch
+
+    if wants_json() or not sys.stdout.isatty():
+        raise UsageError("--watch draws on a terminal, for people: leave it out.")
+    stream, enough = sys.stdout, threading.Event()
+    with Signals() as signals, signals.acting(lambda _: enough.set()):
+        watch(look, stream.bare if isinstance(stream, Clean) else stream, enough.wait)
+        return 0 if signals.first is None else REASONS[signals.first].exit_code

@@ -9,9 +9,12 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from harvester.engine.run import Run
+from harvester.engine.state import RunSnapshot
 
 # The rate told is that of the latest seconds, so that it follows what happens.
 _RATE_SECONDS = 30.0
+# Of the pace allowed, what is as good as all of it.
+_ON_PACE = 0.9
 
 
 class Snapshot(Struct, frozen=True):
@@ -53,7 +56,11 @@ class ProgressSampler:
             samples.popleft()
         began, calls, before = samples[0]
         elapsed = now - began
-        speed = (state.settled - before) / elapsed if elapsed else 0.0
+        rate = (state.calls - calls) / elapsed if elapsed else 0.0
+        if elapsed >= _RATE_SECONDS:
+            speed = (state.settled - before) / elapsed
+        else:
+            speed = self._expected(state, rate, elapsed)
         return Snapshot(
             time.time(),
             done=state.done,
@@ -64,8 +71,18 @@ class ProgressSampler:
             charged=state.charged,
             calls=state.calls,
             by_code=state.by_code,
-            rate=(state.calls - calls) / elapsed if elapsed else 0.0,
+            rate=rate,
             eta=state.queued / speed if speed else None,
             is_read=state.is_read,
             resumes_at=state.resumes_at,
         )
+
+    def _expected(self, state: RunSnapshot, rate: float, elapsed: float) -> float:
+        """Notes a second, while answers are too few to tell: as calls start, each as those so far.
+
+        Calls start at the pace that is allowed, unless clearly fewer did: then something else
+        holds them up.
+        """
+        allowed, answered = self._run.pool.per_second, state.calls - state.in_flight
+        starts = allowed if rate * elapsed + 1 >= _ON_PACE * allowed * elapsed else rate
+        return starts * (state.settled / answered if answered and state.settled else 1.0)

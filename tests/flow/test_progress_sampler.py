@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 
+from harvester.config import RunConfig
 from harvester.engine.run import Run
 from harvester.observe.sampler import ProgressSampler, Snapshot
 from harvester.parsing import read_rate
@@ -18,7 +19,14 @@ from .conftest import CONFIG, Night, Upstream, note_ids
 SLOW = replace(CONFIG, rate=read_rate("2/s"))
 
 
-def looks(night: Night, many: int, every: float, enough: int) -> list[Snapshot]:
+def looks(
+    night: Night,
+    many: int,
+    every: float,
+    enough: int,
+    upstream: Upstream | None = None,
+    config: RunConfig = SLOW,
+) -> list[Snapshot]:
     """What is seen of a run, looked at every so many seconds."""
     seen: list[Snapshot] = []
 
@@ -29,7 +37,8 @@ def looks(night: Night, many: int, every: float, enough: int) -> list[Snapshot]:
             await asyncio.sleep(every)
             seen.append(sampler.read())
 
-    night.run(note_ids(many), Upstream(SimulatedApi(SimulatorSettings())), SLOW, look)
+    upstream = upstream or Upstream(SimulatedApi(SimulatorSettings()))
+    night.run(note_ids(many), upstream, config, look)
     return seen
 
 
@@ -47,3 +56,18 @@ def test_what_earlier_runs_did_is_not_taken_for_the_pace_of_this_one(night: Nigh
     )
     first, *_ = looks(night, 300, 5.0, 3)
     assert first.eta == pytest.approx(45.0, rel=0.2)
+
+
+def test_the_time_left_is_right_from_the_first_second_after_a_resume(night: Night) -> None:
+    night.run(
+        note_ids(300), Upstream(SimulatedApi(SimulatorSettings())), replace(SLOW, max_notes=200)
+    )
+    for seen in looks(night, 300, 0.2, 10):
+        assert seen.eta == pytest.approx((300 - seen.done) / 2, rel=0.05)
+
+
+def test_the_time_left_goes_by_what_is_reached_where_the_pace_is_not(night: Night) -> None:
+    slow = Upstream(SimulatedApi(SimulatorSettings()), latency=1.0)
+    config = replace(CONFIG, rate=read_rate("1000/s"), workers=5)
+    for seen in looks(night, 200, 2.0, 5, slow, config):
+        assert seen.eta == pytest.approx((200 - seen.done) / 5, rel=0.5)

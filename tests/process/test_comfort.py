@@ -374,6 +374,27 @@ def test_what_is_said_on_a_terminal_is_broken_between_words(terminal: Opener, to
     assert "name the OUTPUT of an earlier run, in the right folder." in " ".join(failed.lines)
 
 
+def test_a_watched_status_is_drawn_again_until_the_run_ends(tool: Tool, terminal: Opener) -> None:
+    upstream = tool.upstream()
+    run = tool.start_harvest(upstream.url, tool.notes(5))
+    until(lambda: upstream.calls >= 5, "calls in flight")
+    watched = terminal("status", tool.output, "--watch", columns=60)
+    watched.shows(lambda: "· in flight" in watched.text, "calls in flight")
+    left = terminal("status", tool.output, "--watch")
+    left.shows(lambda: "· in flight" in left.text, "the same")
+    left.type(CTRL_C)
+    assert left.finish() == 130
+    upstream.open()
+    assert run.finish().code == 0
+    assert watched.finish() == 0
+    assert "done (exit 0)" in watched.text
+    assert "done 5" in watched.text
+    assert max(map(cell_len, watched.lines)) < 60
+    assert b"\x1b[?25h" in watched.written
+    refused = tool.run("status", tool.output, "--watch")
+    assert (refused.code, "--watch draws on a terminal" in refused.err) == (2, True)
+
+
 def test_no_color_is_kept_to(tool: Tool, terminal: Opener) -> None:
     upstream = tool.upstream()
     args = ("run", tool.notes(5), "-o", tool.output, "--base-url", upstream.url, *tool.fast)
