@@ -22,9 +22,10 @@ def plain_line(snap: Snapshot) -> str:
     """A snapshot as one line without escape codes."""
     total = f"{snap.total:,}" + ("" if snap.is_read else "+")
     eta = "" if snap.eta is None else f", {duration(snap.eta)} left"
-    failed = f", {snap.failed:,} failed" if snap.failed else ""
+    others = "".join(f", {text}" for text in _lost(snap))
+    cost = "" if snap.cost is None else f", {snap.cost:,.2f} spent"
     return "".join(f"{text}; " for text in _resting(snap)) + (
-        f"{snap.done:,} of {total} done{failed}, {snap.rate:.1f} calls/s{eta}; "
+        f"{snap.done:,} of {total} done{others}{cost}, {snap.rate:.1f} calls/s{eta}; "
         f"{snap.in_flight:,} in flight, {snap.waiting:,} waiting; by code: {codes(snap.by_code)}"
     )
 
@@ -34,6 +35,14 @@ def _resting(snap: Snapshot) -> Iterator[str]:
     if snap.resumes_at is not None:
         until = datetime.fromtimestamp(snap.resumes_at, UTC).astimezone()
         yield f"waiting for the next day, until {until:%a %H:%M %Z}"
+
+
+def _lost(snap: Snapshot) -> Iterator[str]:
+    """The notes that will not be had."""
+    if snap.failed > snap.gone:
+        yield f"{snap.failed - snap.gone:,} failed"
+    if snap.gone:
+        yield f"{snap.gone:,} gone"
 
 
 def json_line(snap: Snapshot) -> str:
@@ -72,10 +81,9 @@ def below_bar(snap: Snapshot, width: int) -> str:
         (0, f"{snap.rate:.1f} calls/s"),
         (1, f"{snap.in_flight:,} in flight"),
         (4, f"{snap.waiting:,} waiting"),
-        (3, f"{snap.charged:,} charged"),
+        (3, f"{snap.charged:,} charged" + ("" if snap.cost is None else f" ({snap.cost:,.2f})")),
+        *((2, text) for text in _lost(snap)),
     ]
-    if snap.failed:
-        parts.append((2, f"{snap.failed:,} failed"))
     line = _fitting(parts, width)
     room = width - cell_len(line + _BETWEEN)
     by_code = _codes_cut(snap.by_code, room) if len(line.split(_BETWEEN)) == len(parts) else ""

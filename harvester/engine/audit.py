@@ -26,12 +26,15 @@ _DOUBTFUL = "201"
 
 
 class Audit:
-    """The vendor's word on what a run spends; `spending` is what is known of it so far."""
+    """The vendor's word on what a run spends; `spending` is what is known of it so far.
+
+    `price` is of a charged call: as it was said, or as earlier balances showed it.
+    """
 
     def __init__(self, ports: Ports, state: RunState) -> None:
         self._ports = ports
         self._state = state
-        self._known = ports.config.price
+        self.price = ports.config.price
         self._balances = Balances()
         self._asked: Teller | None = None
         self._opening: asyncio.Task[None] | None = None
@@ -67,10 +70,10 @@ class Audit:
         self._balances = Balances(before, early=self._state.spent.calls)
         with suppress(HarvesterError):
             kept = await self._ports.thread.run(self._ports.ledger.balances)
-            self._known = self._known or last_known(kept).price
+            self.price = self.price or last_known(kept).price
         await self._keep()
         if isinstance(before, Balance):
-            self._state.emit(Notice("account", reach_text(before, self._known)))
+            self._state.emit(Notice("account", reach_text(before, self.price)))
 
     async def _before(self, tellers: Sequence[Teller]) -> Word:
         """The balance that all tokens show; they are of one account, or it cannot be told."""
@@ -97,13 +100,13 @@ class Audit:
                 continue
             told = self._judge(replace(self._balances, after=after))
             is_final = isinstance(after, Untold) and after.why in _FINAL
-            if is_final or is_settled(told, earlier, self._known):
+            if is_final or is_settled(told, earlier, self.price):
                 return
             earlier = told
 
     def _judge(self, balances: Balances) -> Spending:
         self._balances = balances
-        self.spending = spending(balances, self._counted(), self._known)
+        self.spending = spending(balances, self._counted(), self.price)
         return self.spending
 
     def _counted(self) -> Counted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from decimal import Decimal
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -81,6 +82,11 @@ class Run:
         self._audit = Audit(ports, state)
         self._calls: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
+
+    @property
+    def price(self) -> Decimal | None:
+        """What a charged call costs, as far as that is known."""
+        return self._audit.price
 
     def stop(self, reason: StopReason) -> None:
         """Send nothing new; await and save what is in flight."""

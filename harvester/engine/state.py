@@ -17,6 +17,7 @@ from harvester.rules.health import RunHealth
 
 _MOST_EXAMPLES = 10
 _SIGNALS = (StopReason.SIGINT, StopReason.SIGTERM)
+_GONE = "404"
 # Somebody waits for the end of these: not even the input is read to its end.
 _PROMPT = frozenset(
     {
@@ -33,8 +34,9 @@ class RunSnapshot(Struct, frozen=True):
     """A run at a moment, in numbers.
 
     `queued`, `done`, `rejected` and `exhausted` are of the whole ledger; `waiting` of the queued
-    ones were requeued and come again. `settled` are those that this run made done or failed.
-    `resumes_at` is when the next day begins, in Unix seconds, while that is waited for.
+    ones were requeued and come again. `settled` are those that this run made done or failed, `gone`
+    those of them that are no more. `resumes_at` is when the next day begins, in Unix seconds, while
+    that is waited for.
     """
 
     queued: int
@@ -42,6 +44,7 @@ class RunSnapshot(Struct, frozen=True):
     done: int
     rejected: int
     exhausted: int
+    gone: int
     settled: int
     in_flight: int
     calls: int
@@ -139,6 +142,7 @@ class RunState:
             self.done,
             self.rejected,
             self.exhausted,
+            self.by_code[_GONE],
             self.settled,
             len(self.in_flight),
             self.spent.calls,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from decimal import Decimal
 
 from msgspec import Struct
 
@@ -20,16 +21,20 @@ _ON_PACE = 0.9
 class Snapshot(Struct, frozen=True):
     """A run at a moment: counts of jobs and calls, calls a second, seconds left (None unknown).
 
-    `at`, and `resumes_at` while the next day is waited for, are Unix seconds.
+    `at`, and `resumes_at` while the next day is waited for, are Unix seconds; `gone` of the failed
+    jobs are notes that are no more; `cost` is of the run's charged calls, None while no price is
+    known.
     """
 
     at: float
     done: int
     total: int
     failed: int
+    gone: int
     in_flight: int
     waiting: int
     charged: int
+    cost: Decimal | None
     calls: int
     by_code: dict[str, int]
     rate: float
@@ -48,7 +53,7 @@ class ProgressSampler:
 
     def read(self) -> Snapshot:
         """The run as it is now."""
-        now, state = self._clock(), self._run.state.snapshot()
+        now, state, price = self._clock(), self._run.state.snapshot(), self._run.price
         samples = self._samples
         samples.append((now, state.calls, state.settled))
         # The first one kept is the latest that is old enough: the stretch is never shorter.
@@ -66,9 +71,11 @@ class ProgressSampler:
             done=state.done,
             total=state.total,
             failed=state.failed,
+            gone=state.gone,
             in_flight=state.in_flight,
             waiting=state.waiting,
             charged=state.charged,
+            cost=None if price is None else price * state.charged,
             calls=state.calls,
             by_code=state.by_code,
             rate=rate,

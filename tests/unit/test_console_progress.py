@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -21,9 +22,11 @@ SNAP = Snapshot(
     done=1200,
     total=20000,
     failed=0,
+    gone=0,
     in_flight=8,
     waiting=40,
     charged=1200,
+    cost=None,
     calls=1300,
     by_code={"0": 1200, "301": 100},
     rate=4.96,
@@ -35,12 +38,8 @@ COUNTS = st.integers(0, 10**12)
 SNAPSHOTS = st.builds(
     Snapshot,
     st.floats(0, 1e9),
-    COUNTS,
-    COUNTS,
-    COUNTS,
-    COUNTS,
-    COUNTS,
-    COUNTS,
+    *([COUNTS] * 7),
+    st.none() | st.decimals(0, 10**9, places=4),
     COUNTS,
     st.dictionaries(st.integers(-999, 999).map(str) | st.just("none"), COUNTS),
     st.floats(0, 1e6),
@@ -62,6 +61,8 @@ def test_a_snapshot_is_one_line_for_people() -> None:
     [
         ({"is_read": False}, "of 20,000+ done"),
         ({"failed": 3000}, "done, 3,000 failed, 5.0 calls/s"),
+        ({"failed": 3000, "gone": 20}, "done, 2,980 failed, 20 gone, 5.0 calls/s"),
+        ({"cost": Decimal("180.00")}, "done, 180.00 spent, 5.0 calls/s"),
         ({"eta": None}, "calls/s; 8 in flight"),
         ({"by_code": {}}, "by code: none"),
         ({"resumes_at": 0.0}, f"waiting for the next day, until {BEGINNING}; 1,200 of"),
@@ -99,6 +100,14 @@ def test_the_line_below_the_bar_loses_what_matters_least(width: int, shown: str)
 
 def test_failures_stay_longer_than_what_is_charged() -> None:
     assert below_bar(replace(SNAP, failed=7), 40) == "5.0 calls/s · 8 in flight · 7 failed"
+
+
+def test_money_gone_and_failed_notes_stand_at_the_bar() -> None:
+    snap = replace(SNAP, failed=7, gone=4, cost=Decimal(180), by_code={})
+    assert below_bar(snap, 100) == (
+        "5.0 calls/s · 8 in flight · 40 waiting · 1,200 charged (180.00) · 3 failed · 4 gone · "
+        "codes none"
+    )
 
 
 @pytest.mark.parametrize(
