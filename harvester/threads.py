@@ -11,6 +11,7 @@ from concurrent.futures import Executor, Future
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
+from harvester.daemon import begin_thread
 from harvester.errors import HaltedError, HarvesterError, LocalIOError
 from harvester.halt import Halt
 
@@ -44,13 +45,15 @@ class OneThread(Runner):
     waiting for ever. This one fails them all, and every later call.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self) -> None:
         self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._changed = threading.Condition()
         self._is_ending = False
         self._died: BaseException | None = None
-        self._thread = threading.Thread(target=self._live, name=name, daemon=True)
-        self._thread.start()
+        try:
+            self._over = begin_thread(self._live)
+        except MemoryError as error:
+            raise died(error) from error
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """See `Executor.submit`; raises LocalIOError if the thread is dead."""
@@ -99,7 +102,7 @@ class OneThread(Runner):
                     future.cancel()
             self._changed.notify()
         if wait:
-            self._thread.join()
+            self._over.wait()
 
 
 def _fail(future: Future[Any], error: BaseException) -> None:
@@ -160,8 +163,7 @@ def _started(call: Callable[[], T]) -> Future[T]:
         except BaseException as error:  # noqa: BLE001 - raised again on the other side
             future.set_exception(error)
 
-    # A daemon: a pipe, a disk or a lock that holds it up must not keep the program from ending.
-    threading.Thread(target=work, name="harvester-waiting", daemon=True).start()
+    begin_thread(work)
     return future
 
 
@@ -180,7 +182,7 @@ def died(error: BaseException) -> LocalIOError:
 
 
 def is_want_of_memory(error: BaseException) -> bool:
-    """Whether the system refused memory, be it for an object or for the stack of a thread."""
+    """Whether the system refused memory, be it for an object or for a thread."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return isinstance(error, MemoryError) or "can't start new thread" in str(error)

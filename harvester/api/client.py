@@ -150,7 +150,7 @@ class Client:
     async def _unpacked(self, answer: Answer, body: bytes, encoding: str, hold: Hold) -> Answer:
         """An answer without compression that nobody asked for, in a thread: it may be a bomb."""
         await hold.grow_whole()
-        plain = await asyncio.to_thread(decoded, body, encoding, MOST_BYTES)
+        plain = await self._rooms.read(partial(decoded, body, encoding, MOST_BYTES))
         if plain is None:
             return replace(answer, body=None, fault=Fault.TOO_LARGE)
         hold.shrink(len(plain))

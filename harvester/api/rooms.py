@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+from harvester.threads import Runner
+
+T = TypeVar("T")
 
 # An answer that is longer than each of these (bytes) takes room of that size, of which there is so
 # much: what is made of an answer on its way to the disk is several times as long.
@@ -11,10 +17,21 @@ _AT_ONCE = (64, 8, 1)
 
 
 class Rooms:
-    """What all answers of a run share."""
+    """What all answers of a run share: room, and the thread on which long ones are read.
 
-    def __init__(self) -> None:
+    That thread is there before memory runs short: one that is begun then can die before it says
+    that it has begun, and whoever begins it waits for that for ever.
+    """
+
+    def __init__(self, reading: Runner | None = None) -> None:
+        self._reading = reading
         self._free = [asyncio.Semaphore(many) for many in _AT_ONCE]
+
+    async def read(self, call: Callable[[], T]) -> T:
+        """What a call gives that could hold the event loop up for longer than a turn."""
+        if self._reading is None:
+            return await asyncio.to_thread(call)
+        return await self._reading.run(call)
 
     def hold(self) -> Hold:
         """What one answer takes of it: nothing at first."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 
 from harvester.engine.clients import TokenClient, TokenPool
@@ -31,8 +30,6 @@ class AnswerHandler:
         self._pool = pool
         self._recorder = recorder
         self._retry_limits = ports.config.retry_limits
-        # One at a time: what JSON unfolds to can be thirty times as long.
-        self._judging = asyncio.Semaphore(1)
 
     @property
     def room(self) -> int:
@@ -53,8 +50,8 @@ class AnswerHandler:
         judged = partial(judge, answer, client.redaction.said, is_first=is_first)
         if len(answer.body or b"") <= _LARGE_BODY:
             return judged()
-        async with self._judging:
-            return await asyncio.to_thread(judged)
+        # One at a time: what JSON unfolds to can be thirty times as long.
+        return await self._ports.reading.run(judged)
 
     def _complete(
         self, client: TokenClient, job: Job, answer: Answer, judgement: Judgement

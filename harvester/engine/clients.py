@@ -183,14 +183,17 @@ class TokenPool:
 
 
 async def open_clients(
-    config: RunConfig, stack: AsyncExitStack, throttle: Callable[[Secret[str]], Throttle]
+    config: RunConfig,
+    stack: AsyncExitStack,
+    throttle: Callable[[Secret[str]], Throttle],
+    rooms: Rooms,
 ) -> list[TokenClient]:
     """A client for each token, through a proxy if there is one; connections are the stack's."""
     path, tokens, proxy = endpoint_path(config.endpoint), config.tokens, config.proxy
     redaction = Redaction((*tokens, *(proxy.secrets if proxy is not None else ())))
     # An embedded simulator has the other end of each connection.
     most = max(1, raise_limit() // (len(tokens) * (1 + config.simulate)))
-    clients, rooms = [], Rooms()
+    clients = []
     for number, token in enumerate(tokens, 1):
         target = Target(config.base_url, path, token, config.accept_cache, proxy)
         fetcher = await stack.enter_async_context(calling(target, config.timeout, rooms))

@@ -8,9 +8,11 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 
+from harvester.daemon import begin_thread
 from harvester.errors import HarvesterError, LocalIOError
 from harvester.halt import Halt
 from harvester.model import Page
+from harvester.threads import died
 
 _AHEAD = 2
 _LOOK_EVERY = 1.0
@@ -59,12 +61,14 @@ async def pages_from(pages: Iterator[Page], halt: Halt) -> AsyncIterator[Page]:
     Once no more are wanted, `halt` has the reading leave off where it looks.
     """
     reader = _Reader(pages)
-    thread = threading.Thread(target=reader.run, name="harvester-input", daemon=True)
-    thread.start()
+    try:
+        over = begin_thread(reader.run)
+    except MemoryError as error:
+        raise died(error) from error
     try:
         while True:
             reader.ready.clear()
-            was_alive = thread.is_alive()
+            was_over = over.is_set()
             while not reader.read.empty():
                 page = reader.read.get_nowait()
                 if page is None:
@@ -72,7 +76,7 @@ async def pages_from(pages: Iterator[Page], halt: Halt) -> AsyncIterator[Page]:
                 if isinstance(page, BaseException):
                     raise page
                 yield page
-            if not was_alive:
+            if was_over:
                 raise LocalIOError("INPUT cannot be read on: its thread died, for want of memory")
             await _heard(reader.ready)
     finally:

@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from harvester.api.account import AccountPages
+from harvester.api.rooms import Rooms
 from harvester.config import RunConfig
 from harvester.descriptors import few_descriptors
 from harvester.disk import boot_id
@@ -181,14 +182,16 @@ async def _assembled(
 ) -> Run:
     """A run with all that it needs, which the stack lets go of."""
     config, opened, coordinator = given.config, given.opened, given.coordinator
-    ledger_thread = stack.enter_context(OneThread("harvester-ledger"))
-    output_thread = stack.enter_context(OneThread("harvester-output"))
-    start = start_rate(config, opened.ledger)
-    clients = await open_clients(config, stack, partial(coordinator.throttle, config, start))
+    ledger_thread = stack.enter_context(OneThread())
+    output_thread = stack.enter_context(OneThread())
+    reading = stack.enter_context(OneThread())
+    throttle = partial(coordinator.throttle, config, start_rate(config, opened.ledger))
+    clients = await open_clients(config, stack, throttle, Rooms(reading))
     ports = Ports(
         config,
         opened.ledger,
         ledger_thread,
+        reading,
         Sink(opened.output, opened.spool, output_thread),
         given.pages,
         given.env.clock,

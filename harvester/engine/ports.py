@@ -120,15 +120,17 @@ class Coordinator(Protocol):
 
 
 class Ports(Struct, frozen=True):
-    """All that one run is given; `ledger` is called on `thread`, so that it blocks no event loop.
+    """All that one run is given.
 
-    `clock` is Unix seconds, `jitter` even numbers from 0 up to 1. `tellers` are one for each
-    token, or none where the vendor is not to be asked.
+    `ledger` is called on `thread`, and long answers are read on `reading`, so that neither blocks
+    the event loop. `clock` is Unix seconds, `jitter` even numbers from 0 up to 1. `tellers` are one
+    for each token, or none where the vendor is not to be asked.
     """
 
     config: RunConfig
     ledger: Ledger
     thread: Runner
+    reading: Runner
     sink: Sink
     pages: AsyncIterator[Page]
     clock: Callable[[], float]

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Generic, TypeVar
 
+from harvester.daemon import begin_thread
+
 T = TypeVar("T")
 
 # What waits must not fill the memory; what is taken together makes progress that can be seen.
@@ -65,9 +67,8 @@ class Outlet(Generic[T]):
     def _begin(self) -> None:
         self._is_begun = True
         try:
-            # A daemon: a write that never returns must not keep the program alive.
-            threading.Thread(target=self._run, name="harvester-outlet", daemon=True).start()
-        except (RuntimeError, MemoryError) as error:
+            begin_thread(self._run)
+        except MemoryError as error:
             self._fail(error)
 
     def drain(self, patience: float = _PATIENCE) -> bool:

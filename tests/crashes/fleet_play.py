@@ -293,6 +293,7 @@ async def _live(worker: Worker, life: Life) -> Summary:
         config,
         opened.ledger,
         inline,
+        inline,
         Sink(opened.output, opened.spool, inline),
         _pages(len(played.story.notes)),
         host.clock,

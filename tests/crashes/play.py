@@ -248,6 +248,7 @@ def _ports(
         config,
         opened.ledger,
         inline,
+        inline,
         Sink(opened.output, opened.spool, inline),
         _pages(len(played.story.notes)),
         host.clock,

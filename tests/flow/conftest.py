@@ -154,6 +154,7 @@ class Night:
             config,
             opened.ledger,
             inline,
+            inline,
             Sink(opened.output, opened.spool, inline),
             self.pages(ids),
             lambda: self.clock + loop.time(),

@@ -68,19 +68,18 @@ class Endless:
 
     def __init__(self) -> None:
         self.halt = Halt()
-        self.thread: threading.Thread | None = None
-        self.has_begun = threading.Event()
+        self.has_begun, self._has_ended = threading.Event(), threading.Event()
 
     def __call__(self) -> None:
-        self.thread = threading.current_thread()
         self.has_begun.set()
-        while True:
-            self.halt.look()
+        try:
+            while True:
+                self.halt.look()
+        finally:
+            self._has_ended.set()
 
     def has_ended(self) -> bool:
-        assert self.thread is not None
-        self.thread.join(60)
-        return not self.thread.is_alive()
+        return self._has_ended.wait(60)
 
 
 def test_work_whose_time_is_over_leaves_off_where_it_looks() -> None:

@@ -26,6 +26,7 @@ ENGINE = RULES | {
     "simulator",
     "engine",
     "disk",
+    "daemon",
     "threads",
     "descriptors",
     "sides",
@@ -36,6 +37,7 @@ ENGINE = RULES | {
 # What each room may import of the house, itself included.
 MAY = {
     **dict.fromkeys(LOWEST, LOWEST),
+    "daemon": frozenset({"daemon"}),
     "disk": frozenset({"disk"}),
     "descriptors": frozenset({"descriptors"}),
     "sides": frozenset({"sides"}),
@@ -43,9 +45,9 @@ MAY = {
     "paths": LOWEST | {"paths", "sides"},
     "rules": RULES,
     "source": RULES | {"source"},
-    "api": RULES | {"api", "descriptors"},
+    "api": RULES | {"api", "descriptors", "threads"},
     "pace": RULES | {"pace"},
-    "threads": LOWEST | {"threads"},
+    "threads": LOWEST | {"daemon", "threads"},
     "ledger": RULES | {"ledger", "threads", "sides"},
     "output": RULES | {"output", "ledger", "disk", "threads", "sides"},
     "export": RULES | {"export", "output", "disk", "paths", "sides"},
