@@ -87,6 +87,7 @@ def test_help_and_version_load_no_command_and_nothing_heavy(tool: Tool) -> None:
             "harvester.cli.signals",
             "harvester.cli.streams",
             "harvester.cli.telling",
+            "harvester.daemon",
             "harvester.errors",
             "harvester.formatting",
             "harvester.model",
