@@ -1,4 +1,4 @@
-"""Who is told how a run ended: webhooks, and the person's own command."""
+"""Who is told how a run ended, or that it waits: webhooks, and the person's own command."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from harvester import json_text
 from harvester.cli.ending import ending_of
 from harvester.cli.signals import Signals
 from harvester.config import LEDGER_VARIABLE
+from harvester.engine.ports import NEXT_DAY, Event, Notice
 from harvester.observe.webhooks import Webhooks
 from harvester.sanitize import sanitize
 from harvester.tokens import TOKEN_VARIABLES
@@ -43,6 +44,8 @@ VARIABLES = {
 class OnFinish:
     """Around a run: at its end, however it comes about, tells `webhooks` and runs `command`.
 
+    It observes the run, too, and tells webhooks that it waits for the next day.
+
     The command, if there is one, is run by /bin/sh. Whatever becomes of it is told to `say` in one
     line, and changes nothing. After a minute it is killed, with all that it started and that stayed
     in its process group.
@@ -58,11 +61,21 @@ class OnFinish:
     ) -> None:
         self._command = command
         self._webhooks = webhooks
-        self._output = output
+        self._place = {"output": str(output.absolute()), "host": platform.node()}
         self._say = say
         self._signals = signals
         self._told: Mapping[str, Any] | None = None
         self._lines: tuple[str, ...] = ()
+
+    def __call__(self, event: Event) -> None:
+        """Hear of an event."""
+        if isinstance(event, Notice) and event.kind == NEXT_DAY:
+            self._tell({"event": "waiting", "message": f"harvester: {event.text}"})
+
+    def _tell(self, known: Mapping[str, Any]) -> None:
+        where = "{output} on {host}".format(**self._place)
+        text = "\n".join((known["message"], *self._lines, where))
+        self._webhooks.tell(text, {**known, **self._place})
 
     def ended(self, told: Mapping[str, Any], lines: Iterable[str]) -> None:
         """The run came to an end of its own: its summary as JSON has it, and in a few lines."""
@@ -77,10 +90,8 @@ class OnFinish:
             known = json_text.told(ending_of(error))
         if known is None:
             return
-        output, host = str(self._output.absolute()), platform.node()
-        known = {**known, "output": output, "host": host}
-        lines = (known["message"], *self._lines, f"{output} on {host}")
-        self._webhooks.tell("\n".join(lines), {"event": "end", **known})
+        known = {**known, **self._place}
+        self._tell({"event": "end", **known})
         if self._command is not None:
             # What nobody knows, since no run began, is empty.
             variables = {name: str(known.get(key, "")) for name, key in VARIABLES.items()}

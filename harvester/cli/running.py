@@ -92,8 +92,7 @@ def harvested(
     ):
         with ExitStack() as stack:
             metrics = stack.enter_context(measured(console, output))
-            # Here belongs who hears, while it is on, that a run waits: `webhooks.tell`.
-            observers = observers_of(console, stack, metrics)
+            observers: tuple[Observer, ...] = (*observers_of(console, stack, metrics), finish)
             config, summary = asyncio.run(_run(read, console, observers, metrics, signals))
         closing = closing_line(summary, output, _command_to_go_on(config))
         lines = islice(summary_lines(summary, output, config.price), _TOLD)

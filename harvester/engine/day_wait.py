@@ -6,7 +6,7 @@ import asyncio
 from datetime import datetime
 
 from harvester.engine.clients import TokenPool
-from harvester.engine.ports import Notice, Ports
+from harvester.engine.ports import NEXT_DAY, Notice, Ports
 from harvester.engine.state import RunState
 from harvester.errors import HarvesterError
 from harvester.formatting import duration
@@ -25,11 +25,11 @@ class DayWait:
         self._left = ports.config.wait_quota or 0.0
 
     async def run(self) -> None:
-        """Wait whenever that is to be done, until cancelled or until it takes too long."""
+        """Wait whenever that is to be done, until the run stops or it takes too long."""
         max_runtime = self._config.max_runtime
         loop_time = asyncio.get_running_loop().time
         ends = float("inf") if max_runtime is None else loop_time() + max_runtime
-        while True:
+        while not self._state.is_stopping:
             reason, detail = await self._state.day_used_up()
             until = self._next_day(reason)
             seconds = until - self._ports.clock()
@@ -49,7 +49,7 @@ class DayWait:
         state, zone = self._state, self._config.day_timezone
         when = f"{datetime.fromtimestamp(until, zone):%Y-%m-%d %H:%M} ({zone})"
         state.wait_until(until)
-        state.emit(Notice("waiting", f"{detail}: waiting until {when}, then going on"))
+        state.emit(Notice(NEXT_DAY, f"{detail}: waiting until {when}, then going on"))
         await self._note(until)
         await state.sleep(seconds)
         if not state.is_stopping:

@@ -69,6 +69,8 @@ class LineLeftOut(Struct, frozen=True):
 
 # The kind of a notice that something of INPUT may be missing: it is shown whatever is not.
 INPUT = "input"
+# And of one that the run waits for the next day.
+NEXT_DAY = "next day"
 
 
 class Notice(Struct, frozen=True):

@@ -15,6 +15,7 @@ from harvester.cli.on_finish import run_command
 from harvester.cli.signals import Signals
 from tests.process.hook import Hook
 from tests.process.proxy import Proxy
+from tests.process.test_answers import noon_zone
 from tests.process.tool import Tool
 
 TELL = 'env | grep -E "^(HARVESTER_[A-Z_]+|JUST_?ONE_?API_TOKEN|PGPASSWORD)=" > told'
@@ -100,6 +101,19 @@ def test_webhooks_are_told_through_the_proxy_why_a_run_could_not_begin(tool: Too
     assert [told["reason"] for told in hook.told] == ["usage"]
     assert hook.told[0]["message"] in ended.err
     assert len(proxy.heads) == 1
+
+
+def test_webhooks_are_told_that_a_run_waits_for_the_next_day(tool: Tool) -> None:
+    simulator = tool.simulate("--daily-quota", "1")
+    with Hook() as hook:
+        typed = ("--wait-quota", "--day-timezone", noon_zone(), f"--notify={hook.url()}")
+        run = tool.start_harvest(simulator.url, tool.notes(2), *typed)
+        tool.until(lambda: bool(hook.told), "what a webhook is told")
+        run.signal(signal.SIGTERM)
+        assert run.finish().code == 3
+    assert [told["event"] for told in hook.told] == ["waiting", "end"]
+    assert "waiting until" in hook.told[0]["message"]
+    assert str(tool.output) in hook.told[0]["text"]
 
 
 def test_a_webhook_that_is_typed_is_warned_of_and_not_repeated(tool: Tool) -> None:
