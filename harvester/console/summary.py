@@ -13,6 +13,7 @@ from harvester.formatting import codes, count, duration, money, pace
 from harvester.json_text import told
 from harvester.model import StopReason, Summary
 from harvester.sanitize import sanitize
+from harvester.status.runs import account_of
 from harvester.status.spending_text import spending_text
 
 # Longer than any path or command line that people type, so that nothing to copy is cut.
@@ -71,7 +72,9 @@ def summary_told(summary: Summary, config: RunConfig, closing: str) -> dict[str,
     spending = summary.spending
     price = config.price or (spending.price if spending is not None else None)
     fields: dict[str, Any] = told(summary)
+    del fields["spending"]
     return fields | {
+        "account": told(account_of(spending)),
         "output": config.output,
         "endpoint": config.endpoint,
         "simulated": config.simulate,

@@ -66,6 +66,7 @@ def results(output: Path) -> Iterator[tuple[str, str]]:
         ("retry", output),
         ("report", output, "-o", page),
         ("merge", output, "-o", merged),
+        ("export", output, "-o", merged.with_suffix(".csv")),
         ("schedule", output.with_name("other.jsonl"), ids, "--at", "01:30", *token),
     ):
         yield str(words[0]), run(*words, "--json").stdout
