@@ -190,7 +190,7 @@ class Outcome(Struct, frozen=True):
 
 
 class Counts(Struct, frozen=True):
-    """Jobs by state; `waiting` and `claimed` are parts of `queued`."""
+    """Jobs by state; `waiting` and `claimed` are parts of `queued`, `gone` of `rejected`."""
 
     queued: int = 0
     waiting: int = 0
@@ -198,6 +198,7 @@ class Counts(Struct, frozen=True):
     done: int = 0
     rejected: int = 0
     exhausted: int = 0
+    gone: int = 0
 
     @property
     def failed(self) -> int:
@@ -250,7 +251,8 @@ class Summary(Struct, frozen=True):
     calls that nobody took, since the server had ended the idle connection: they are not charged.
     `empty` notes were saved, and paid for, with nothing in their data.
     `is_queue_lost` says that an earlier run's queue is not known, and that no INPUT was named.
-    `spending` is what the vendor's balance told of it, None where that was not asked for.
+    `gone` of those failed are notes that the vendor says are gone. `spending` is what the vendor's
+    balance told of it, None where that was not asked for.
     """
 
     reason: str
@@ -277,3 +279,4 @@ class Summary(Struct, frozen=True):
     empty: int = 0
     is_queue_lost: bool = False
     spending: Spending | None = None
+    gone: int = 0

@@ -67,6 +67,8 @@ def status(
     harvest: str | None,
 ) -> int:
     """Say what is done, waiting and failed, the runs so far, and when the rest is done."""
+    from msgspec.structs import replace
+
     from harvester.status.reading import StatusQuery, read_status
 
     query = StatusQuery(
@@ -78,8 +80,8 @@ def status(
     )
 
     def look() -> Status:
-        now = replace(query, now=time.time())
         with opened_reader(output, ledger, harvest) as opened:
+            now = replace(query, now=time.time(), target=opened.target)
             return read_status(opened.reader, opened.output, now, opened.hosts)
 
     if watch:

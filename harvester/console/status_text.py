@@ -15,6 +15,8 @@ from harvester.sanitize import sanitize
 from harvester.status.model import Ahead, FleetRun, FleetStatus, Part, RunStatus, Status
 
 _MOST_GROUPS = 10
+# What the vendor says is not there any more.
+_GONE = "rejected", 404
 _MOST_RUNS = 10
 _MOST_HOSTS = 20
 # Where nobody looks, lines are as long as they come.
@@ -58,7 +60,7 @@ def status_lines(status: Status, width: int | None = None) -> Iterator[str]:
         "Paid for twice": _duplicates(status),
         _runs_title(runs): _runs(status, zone),
     }
-    for line in _head(status, zone):
+    for line in (status.verdict, "", *_head(status, zone)):
         yield from folded(line, page)
     for title, body in sections.items():
         yield from _section(title, body, page)
@@ -97,7 +99,9 @@ def _notes(status: Status, zone: ZoneInfo) -> Iterator[Row]:
     if status.in_flight:
         last = "running" if isinstance(status, FleetStatus) else status.runs[-1].state
         yield "· in flight", f"{status.in_flight:,}", _IN_FLIGHT[last]
-    yield "rejected", f"{status.rejected:,}", ""
+    yield "rejected", f"{status.rejected - status.gone:,}", ""
+    if status.gone:
+        yield "gone", f"{status.gone:,}", "not called for again"
     tried = "tried again by the next run" if status.exhausted else ""
     yield "exhausted", f"{status.exhausted:,}", tried
 
@@ -112,7 +116,8 @@ def _failures(status: Status) -> Iterator[Row]:
     groups = status.failures
     for group in groups[:_MOST_GROUPS]:
         code = "no code" if group.code is None else str(group.code)
-        yield f"{group.state} {code}", f"{group.notes:,}", group.reason or "other reasons"
+        state = "gone" if (group.state, group.code) == _GONE else group.state
+        yield f"{state} {code}", f"{group.notes:,}", group.reason or "other reasons"
     if rest := groups[_MOST_GROUPS:]:
         notes = sum(group.notes for group in rest)
         yield "and more", f"{notes:,}", f"and {count(len(rest), 'more reason')} (--json has all)"

@@ -49,6 +49,7 @@ _NEXT = {
 }
 # Where the queue was lost, what is done is not all there was.
 _WHY_LOST = "nothing that is known is left to do"
+_WHY_GONE = "finished, but some notes are gone"
 _NEXT_LOST = "name the INPUT again: `{command} INPUT`"
 
 
@@ -59,8 +60,12 @@ def closing_line(summary: Summary, output: Path, command: str) -> str:
     shown = sanitize(shlex.quote(str(output)), _LONGEST)
     is_lost = summary.is_queue_lost and reason is StopReason.DONE
     why, following = (_WHY_LOST, _NEXT_LOST) if is_lost else (_WHY[reason], _NEXT[reason])
+    if reason is StopReason.FAILED and 0 < summary.failed == summary.gone:
+        why, following = _WHY_GONE, _NEXT[StopReason.DONE]
     advice = following.format(output=shown, command=sanitize(command, _LONGEST))
-    failed = f", {summary.failed:,} failed" if summary.failed else ""
+    others = summary.failed - summary.gone
+    failed = f", {others:,} failed" if others else ""
+    failed += f", {summary.gone:,} gone" if summary.gone else ""
     return (
         f"harvester: {why}{detail}; {summary.done:,} done, {summary.queued:,} left"
         f"{failed}; next: {advice}"
@@ -86,8 +91,9 @@ def summary_told(summary: Summary, config: RunConfig, closing: str) -> dict[str,
 
 def summary_lines(summary: Summary, output: Path, price: Decimal | None) -> Iterator[str]:
     """The summary above the closing line; without a price that of the balance is taken."""
-    told = summary.spending
-    price, currency = (price or told.price, told.currency) if told is not None else (price, "")
+    spending, currency = summary.spending, ""
+    if spending is not None:
+        price, currency = price or spending.price, spending.currency
     rate = summary.calls / summary.elapsed if summary.elapsed else 0.0
     yield (
         f"{count(summary.calls, 'call')} in {duration(summary.elapsed)} ({rate:.2f}/s); "
@@ -97,8 +103,8 @@ def summary_lines(summary: Summary, output: Path, price: Decimal | None) -> Iter
         f"{count(summary.saved, 'note')} saved to {sanitize(str(output), _LONGEST)}; "
         f"{count(summary.charged, 'call')} charged{money(summary.charged, price, currency)}"
     )
-    if told is not None:
-        yield spending_text(told)
+    if spending is not None:
+        yield spending_text(spending)
     if summary.empty:
         yield (
             f"{count(summary.empty, 'note')} of them with nothing in their data; "
@@ -122,10 +128,12 @@ def summary_lines(summary: Summary, output: Path, price: Decimal | None) -> Iter
             f"{count(summary.closed, 'call')} met an idle connection that the server had ended: "
             "made again, not charged"
         )
-    if summary.failed:
+    if summary.gone:
+        yield f"{count(summary.gone, 'note is', 'notes are')} gone (404): not called for again"
+    if failed := summary.failed - summary.gone:
         again = " (tried again by the next run)" if summary.exhausted else ""
         yield (
-            f"{count(summary.failed, 'note')} failed: {summary.rejected:,} rejected, "
+            f"{count(failed, 'note')} failed: {summary.rejected - summary.gone:,} rejected, "
             f"{summary.exhausted:,} exhausted{again}"
         )
     yield from bad_line_lines(summary)

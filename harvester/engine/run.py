@@ -241,6 +241,7 @@ class Run:
             bad_examples=tuple(state.bad_examples),
             closed=state.closed,
             empty=state.empty,
+            gone=counts.gone,
         )
 
 
@@ -251,7 +252,8 @@ def _ending(state: RunState, counts: Counts) -> tuple[StopReason, str]:
         reason = None
     if reason is not None:
         return reason, state.detail
-    if not counts.failed:
+    # Of notes that are gone it was told when they were found to be.
+    if counts.failed == min(counts.gone, state.gone_before):
         return StopReason.DONE, state.detail
     if state.spent.calls and not state.answered:
         text = f"not one answer in {state.spent.calls} calls; the last: {state.last_fault}"

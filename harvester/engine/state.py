@@ -94,6 +94,7 @@ class RunState:
         self.unsent: dict[int, Job] = {}
         self.reserved = self.settled = self.waiting = 0
         self.queued = self.done = self.rejected = self.exhausted = 0
+        self.gone_before = 0
         self.answered = self.closed = self.empty = 0
         self.last_fault = ""
         self.good_lines = self.bad_lines = 0
@@ -238,6 +239,7 @@ class RunState:
         """Start from what the ledger holds."""
         self.queued, self.done = counts.queued, counts.done
         self.rejected, self.exhausted = counts.rejected, counts.exhausted
+        self.gone_before = counts.gone
         self.spent.charged_today = charged_today
 
     def begin_day(self) -> None:

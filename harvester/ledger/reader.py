@@ -16,7 +16,7 @@ from msgspec import Struct, field
 from harvester.errors import DamagedLedgerError, LedgerError, LocalIOError, UsageError
 from harvester.ledger.keys import from_key, to_key
 from harvester.ledger.protocol import Checkpoint
-from harvester.ledger.schema import IS_CHARGED, IS_EMPTY, LOST, NEWEST, NOT_TAKEN
+from harvester.ledger.schema import IS_CHARGED, IS_EMPTY, IS_GONE, LOST, NEWEST, NOT_TAKEN
 from harvester.model import Counts, State
 from harvester.money import Balances, read_balances
 from harvester.sides import Side
@@ -153,7 +153,8 @@ class LedgerReader:
         moment = round(now * 1000)
         waiting = self._one("SELECT count(*) FROM job WHERE state = 0 AND due > ?", moment)
         claimed = self._one("SELECT count(*) FROM claim")
-        return Counts(jobs[0], waiting, claimed, jobs[1], jobs[2], jobs[3])
+        gone = self._one(f"SELECT count(*) FROM job WHERE {IS_GONE}")
+        return Counts(jobs[0], waiting, claimed, jobs[1], jobs[2], jobs[3], gone)
 
     def next_due(self, now: float) -> float | None:
         """When the next waiting job is due, in Unix seconds."""

@@ -15,6 +15,8 @@ NO_CODE, NOT_TAKEN = -1, -2
 IS_CHARGED = f"code IN ({', '.join(map(str, sorted(CHARGED)))})"
 # Of `job`: a done one has a code only if there is nothing in its data.
 IS_EMPTY = "state = 1 AND code = 0"
+# And that is given up since the vendor says that it is gone; in words that an index knows.
+IS_GONE = "state >= 2 AND state = 2 AND code = 404"
 # How an answer was lost that had been charged and written down already.
 LOST = "lost in a power cut"
 # Of a call that was out when its note was found on a line of another one.

@@ -31,6 +31,7 @@ from harvester.ledger.schema import (
     DAY_MS,
     IS_CHARGED,
     IS_EMPTY,
+    IS_GONE,
     LOST,
     NO_CODE,
     OVERTAKEN,
@@ -856,7 +857,8 @@ class SqliteLedger:
                 "SELECT count(*) FROM job WHERE state = 0 AND due > ?", (self._now(),)
             ).fetchone()
             (claimed,) = self._db.execute("SELECT count(*) FROM claim").fetchone()
-        return Counts(jobs[0], waiting, claimed, jobs[1], jobs[2], jobs[3])
+            (gone,) = self._db.execute(f"SELECT count(*) FROM job WHERE {IS_GONE}").fetchone()
+        return Counts(jobs[0], waiting, claimed, jobs[1], jobs[2], jobs[3], gone)
 
     def charged_since(self, since: float) -> int:
         """See `Ledger.charged_since`."""

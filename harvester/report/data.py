@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from harvester.ledger.history import Failures, History, Timeline
 from harvester.ledger.hosts import Hosts
@@ -53,7 +54,7 @@ def read_report(
         return ReportData(
             *named,
             known,
-            status_of(reader, known, hosts),
+            status_of(reader, replace(known, target=named[1]), hosts),
             history.timeline(known.zone),
             history.latency(),
             history.charged_by_day(known.zone),

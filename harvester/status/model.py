@@ -134,7 +134,10 @@ class Stop(Struct, frozen=True):
 
 
 class Status(Struct, frozen=True):
-    """What there is to tell of a ledger at one moment, `as_of`."""
+    """What there is to tell of a ledger at one moment, `as_of`; `verdict` is all in a sentence.
+
+    `next_command` is what to type next, None where there is nothing, `next_at` when if not now.
+    """
 
     done: int
     queued: int
@@ -142,6 +145,7 @@ class Status(Struct, frozen=True):
     next_due: float | None
     in_flight: int
     rejected: int
+    gone: int
     exhausted: int
     empty: int
     failures: list[Failure]
@@ -161,14 +165,18 @@ class Status(Struct, frozen=True):
     resumes_at: float | None
     as_of: float
     day_timezone: str
+    day_ends_at: float
     left: Left
     forecast: Ahead
     runs: list[RunStatus] | list[FleetRun]
+    verdict: str = ""
+    next_command: str | None = None
+    next_at: float | None = None
 
 
 class FleetStatus(Status, frozen=True):
     """What there is to tell of a fleet's ledger."""
 
-    parts: list[Part]
-    duplicates: list[Duplicate]
-    stops: list[Stop]
+    parts: list[Part] = []
+    duplicates: list[Duplicate] = []
+    stops: list[Stop] = []

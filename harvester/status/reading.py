@@ -41,6 +41,7 @@ from harvester.status.runs import (
     spending_of,
     stop_of,
 )
+from harvester.status.verdict_text import with_verdict
 
 # A run that was shorter, or made fewer calls, says little about the pace of the next one.
 _TELLING_SECONDS = 1.0
@@ -60,6 +61,7 @@ class StatusQuery(Struct, frozen=True):
     `now` is Unix seconds; `zone` is where a day begins; `price` is of one charged call. `rate`
     (calls a second) and `daily_cap` (charged calls) are for the forecast, in place of the last
     run's. `is_held` tells whether a run holds OUTPUT, None where that is not known.
+    `target` names it in a shell command.
     """
 
     now: float
@@ -68,6 +70,7 @@ class StatusQuery(Struct, frozen=True):
     rate: float | None = None
     daily_cap: int | None = None
     is_held: bool | None = None
+    target: str = "OUTPUT"
 
 
 @contextmanager
@@ -106,16 +109,17 @@ def status_of(reader: LedgerReader, query: StatusQuery, hosts: Hosts | None = No
         is_leased = reader.is_leased(query.now)
         open_state = state_of_open_run(is_held=query.is_held, is_leased=is_leased)
         runs = _runs(rows, query.now, open_state)
-        return Status(**_fields(reader, query, rows, runs), runs=runs)
+        return with_verdict(Status(**_fields(reader, query, rows, runs), runs=runs), query.target)
     places = hosts.runs()
     sessions = sessions_of(rows, places, query.now)
-    return FleetStatus(
+    whole = FleetStatus(
         **_fields(reader, query, rows, sessions),
         runs=runs_of_fleet(rows, places, query.now),
         parts=[part_of(host) for host in hosts.hosts()],
         duplicates=duplicates_of(hosts),
         stops=[stop_of(row) for row in hosts.stops()],
     )
+    return with_verdict(whole, query.target)
 
 
 def _fields(
@@ -137,6 +141,7 @@ def _fields(
         "next_due": reader.next_due(now),
         "in_flight": reader.sent(),
         "rejected": counts.rejected,
+        "gone": counts.gone,
         "exhausted": counts.exhausted,
         "empty": reader.empty(),
         "failures": _failures(reader),
@@ -156,6 +161,7 @@ def _fields(
         "resumes_at": meta.get("resumes_at") if runs and runs[-1].state in _ON else None,
         "as_of": now,
         "day_timezone": str(query.zone),
+        "day_ends_at": day_ends(now, query.zone),
         "left": Left(ahead.calls, hours, None if hours is None else hours / 24),
         "forecast": ahead,
     }

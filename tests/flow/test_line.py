@@ -96,7 +96,7 @@ def test_a_rejected_note_is_never_sent_again(night: Night, number: int) -> None:
     api = upstream()
     api.script = lambda note, _nth, _now: code(number) if note == note_ids(1)[0] else None
     assert night.run(note_ids(5), api).exit_code == 1
-    assert night.run(note_ids(5), api).exit_code == 1
+    assert night.run(note_ids(5), api).failed == 1
     assert api.calls[note_ids(1)[0]] == 1
 
 
@@ -421,3 +421,12 @@ def test_a_practice_output_costs_one_call_of_a_real_server_on_this_machine(night
     assert (again.exit_code, again.done) == (0, 100)
     begun = [at for at, _ in practice.starts[5:]]
     assert begun[-1] - begun[0] < 4
+
+
+def test_notes_known_to_be_gone_fail_no_later_night(night: Night) -> None:
+    api = upstream()
+    api.script = lambda note, _nth, _now: code(404) if note == note_ids(3)[1] else None
+    first = night.run(note_ids(3), api)
+    assert (first.reason, first.exit_code, first.gone) == ("some failed", 1, 1)
+    second = night.run(note_ids(4), api)
+    assert (second.reason, second.exit_code, second.gone, second.done) == ("done", 0, 1, 3)

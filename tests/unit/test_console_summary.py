@@ -153,3 +153,12 @@ def test_the_rate_that_the_server_bore_is_told_and_suggested() -> None:
     assert line == (
         "3 calls refused by the rate limit: the server bore about 39/s; suggested: --rate 39/s"
     )
+
+
+def test_notes_that_are_gone_did_not_fail() -> None:
+    gone = replace(summary_of(StopReason.FAILED), failed=9, rejected=9, exhausted=0, gone=9)
+    line = closing_line(gone, OUT, GO_ON)
+    assert "finished, but some notes are gone" in line
+    assert "9 gone; next: nothing is left to do" in line
+    assert "some notes failed" not in line
+    assert "9 notes are gone (404): not called for again" in [*summary_lines(gone, OUT, None)]

@@ -311,7 +311,7 @@ def test_ten_groups_are_shown_and_the_rest_counted(history: History) -> None:
     status = history.status()
     assert len(status["failures"]) == 13
     shown = page(status)
-    assert shown.count("rejected 404") == 10
+    assert shown.count("gone 404") == 10
     assert "and 3 more reasons" in shown
     (more,) = [line for line in shown.splitlines() if "and more" in line]
     assert more.split()[2] == "7"
@@ -459,7 +459,9 @@ def test_where_nobody_looks_no_line_is_broken_or_coloured(full: Told) -> None:
 
 
 def test_the_page_reads_as_it_should(full: Told) -> None:
-    assert page(full, 80).splitlines()[:14] == [
+    assert page(full, 80).splitlines()[:17] == [
+        "Going on since 09:02: 1,234 of 2,000 notes (50 gone), 61.70.",
+        "",
         "xiaohongshu-pgy/note-detail/v1 (simulated)",
         "2026-11-23 09:08, like all times here in Asia/Shanghai",
         "",
@@ -467,11 +469,12 @@ def test_the_page_reads_as_it_should(full: Told) -> None:
         "  done         1,234",
         "  queued         700",
         "  · in flight      5",
-        "  rejected        59",
+        "  rejected         9",
+        "  gone            50  not called for again",
         "  exhausted        7  tried again by the next run",
         "",
         "Failed",
-        "  rejected 404   50  not found: 该笔记不存在或者已经被作者删除了",
+        "  gone 404       50  not found: 该笔记不存在或者已经被作者删除了",
         r"  rejected 202    9  not supported: \x1b[31mred\x0d\x0anext\u202e",
         "  exhausted 301   7  collection failed:",
     ]
@@ -568,3 +571,75 @@ def test_a_run_that_is_on_has_no_account_yet_and_one_that_did_not_ask_has_none(
     assert [run["account"] for run in status["runs"]] == [None, None]
     assert (status["account"], status["price"], status["balance"]) == (None, None, 100.0)
     assert "when last asked, the balance is 100.00 CNY" in page(status)
+
+
+@pytest.mark.parametrize(
+    ("reason", "code", "said", "following"),
+    [
+        ("limit", 7, "Stopped by its own limit at 09:02", "Now: `harvester run -o OUTPUT"),
+        ("balance", 4, "Stopped since the balance is used up", "Top up, then: `harvester run"),
+        ("refused", 5, "Stopped since the API refused", "Now: `harvester doctor OUTPUT`"),
+        ("upstream", 6, "Stopped since the API did not", "Later: `harvester run -o OUTPUT"),
+        ("SIGINT", 130, "Stopped by Ctrl-C at 09:02", "Now: `harvester run -o OUTPUT"),
+        ("local I/O", 74, "Stopped by the disk at 09:02", "Mend that, then: `harvester run"),
+        ("quota", 3, "Stopped by the daily quota at 09:02", "After 00:00 Shanghai: `harvester run"),
+    ],
+)
+def test_the_verdict_says_what_ended_the_run_and_what_to_type(
+    history: History, reason: str, code: int, said: str, following: str
+) -> None:
+    history.begin(rate=5.0)
+    history.enrol(30)
+    history.answer(20)
+    history.account("100.0000", "99.0000")
+    history.finish(reason, code)
+    verdict = history.status()["verdict"]
+    assert verdict.startswith(said)
+    assert f": 20 of 30 notes, 1.00 CNY. {following}" in verdict
+    assert page(history.status()).splitlines()[0] == verdict
+
+
+def test_what_is_to_be_typed_and_when_is_there_for_programs(history: History) -> None:
+    history.begin(rate=5.0)
+    history.enrol(30)
+    history.answer(20)
+    history.finish("quota", 3)
+    status = history.status(target="my.jsonl")
+    assert status["nextCommand"] == "harvester run -o my.jsonl --simulate"
+    assert status["nextAt"] == "2026-11-23T16:00:00.000Z"
+    history.now += DAY
+    status = history.status()
+    assert status["nextAt"] is None
+    assert "at Mon 2026-11-23 09:02: 20 of 30 notes, 20 calls charged. Now: `" in status["verdict"]
+
+
+def test_a_cap_of_ones_own_is_waited_out_as_a_quota_is(history: History) -> None:
+    history.begin(rate=5.0, cap=20)
+    history.enrol(30)
+    history.answer(20)
+    history.finish("limit", 7)
+    assert "After 00:00 Shanghai: `" in history.status()["verdict"]
+
+
+def test_where_nothing_is_left_to_do_nothing_is_to_be_typed(history: History) -> None:
+    history.begin()
+    assert history.status(is_held=True)["verdict"].startswith("Going on since 09:02: 0 of 0 notes")
+    history.enrol(2)
+    history.answer(1)
+    history.answer(1, 404, "gone", state=State.REJECTED)
+    history.finish("some failed", 1)
+    status = history.status()
+    assert status["verdict"] == (
+        "Finished, but some notes are gone at 09:02: 1 of 2 notes (1 gone), 1 call charged."
+    )
+    assert (status["nextCommand"], status["gone"], status["rejected"]) == (None, 1, 1)
+
+
+def test_a_killed_run_and_failed_notes_have_a_command_of_their_own(history: History) -> None:
+    history.begin()
+    history.enrol(2)
+    history.answer(1, 400, "invalid", state=State.REJECTED)
+    history.answer(1)
+    assert "Killed at about" in history.status(is_held=False)["verdict"]
+    history.finish("some failed", 1)
+    assert history.status()["nextCommand"] == "harvester failures OUTPUT"

@@ -28,7 +28,7 @@ from harvester.ledger.protocol import (
     Sent,
     StartedRun,
 )
-from harvester.ledger.schema import BALANCES, DAY_MS, IS_CHARGED, LOST
+from harvester.ledger.schema import BALANCES, DAY_MS, IS_CHARGED, IS_GONE, LOST
 from harvester.model import Counts, Job, Outcome, State
 from harvester.money import Balances, read_balances
 from harvester.rules.turns import Turns
@@ -347,12 +347,12 @@ class PostgresLedger:
         query = (
             "SELECT (SELECT jsonb_object_agg(state, jobs) FROM tally),"
             " (SELECT count(*) FROM job WHERE state = 0 AND due > (SELECT now_ms())),"
-            " (SELECT count(*) FROM claim)"
+            f" (SELECT count(*) FROM claim), (SELECT count(*) FROM job WHERE {IS_GONE})"
         )
-        row = self._connection.read(lambda db: db.execute(query).fetchone())
-        jobs, waiting, claimed = ({}, 0, 0) if row is None else row
+        row = self._connection.read(lambda db: db.execute(query.encode()).fetchone())
+        jobs, waiting, claimed, gone = ({}, 0, 0, 0) if row is None else row
         queued, done, rejected, exhausted = (jobs[str(int(state))] for state in State)
-        return Counts(queued, waiting, claimed, done, rejected, exhausted)
+        return Counts(queued, waiting, claimed, done, rejected, exhausted, gone)
 
     def charged_since(self, since: float) -> int:
         """See `Ledger.charged_since`."""

@@ -1,0 +1,126 @@
+"""The verdict: what ended the last run, how much is done, what it cost, and what to type next."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from msgspec.structs import replace
+
+from harvester.api.endpoints import DEFAULT_ENDPOINT
+from harvester.formatting import amount, count
+from harvester.model import StopReason
+from harvester.status.model import RunStatus, Status
+
+_ENDED = {
+    StopReason.DONE: "All done",
+    StopReason.FAILED: "Finished, but some notes failed",
+    StopReason.QUOTA: "Stopped by the daily quota",
+    StopReason.BALANCE: "Stopped since the balance is used up",
+    StopReason.REFUSED: "Stopped since the API refused",
+    StopReason.UPSTREAM: "Stopped since the API did not answer as it should",
+    StopReason.LIMIT: "Stopped by its own limit",
+    StopReason.INPUT: "Stopped by its input",
+    StopReason.LOCAL_IO: "Stopped by the disk",
+    StopReason.SIGINT: "Stopped by Ctrl-C",
+    StopReason.SIGTERM: "Stopped by SIGTERM",
+    StopReason.CANCELLED: "Cancelled",
+}
+_FIRST = {
+    StopReason.BALANCE: "Top up, then",
+    StopReason.INPUT: "Mend the input, then",
+    StopReason.LOCAL_IO: "Mend that, then",
+    StopReason.UPSTREAM: "Later",
+}
+
+
+def with_verdict(status: Status, target: str) -> Status:
+    """The same with its verdict; `target` names OUTPUT, or a fleet's ledger, in a shell command."""
+    zone = ZoneInfo(status.day_timezone)
+    last = status.runs[-1] if status.runs else None
+    if last is None:
+        return replace(status, verdict="No run yet.")
+    command, at = _next(status, last, target)
+    when = "" if command is None else f" {_when(status, last, at)}: `{command}`"
+    said = f"{_ended(status, last, zone)}: {_done(status)}, {_cost(status)}.{when}"
+    return replace(status, verdict=said, next_command=command, next_at=at)
+
+
+def _ended(status: Status, last: RunStatus, zone: ZoneInfo) -> str:
+    if any(run.state == "running" for run in status.runs):
+        return f"Going on since {_clock(last.started_at, status, zone)}"
+    at = _clock(last.finished_at or last.started_at + last.seconds, status, zone)
+    if last.state == "finished" and last.reason is not None:
+        return f"{_why(status, StopReason(last.reason))} at {at}"
+    return f"Killed at about {at}" if last.state == "killed" else f"Last heard of at {at}"
+
+
+def _why(status: Status, reason: StopReason) -> str:
+    if reason is StopReason.FAILED and 0 < status.rejected + status.exhausted == status.gone:
+        return "Finished, but some notes are gone"
+    return _ENDED[reason]
+
+
+def _clock(seconds: float, status: Status, zone: ZoneInfo) -> str:
+    moment, now = (datetime.fromtimestamp(each, zone) for each in (seconds, status.as_of))
+    return f"{moment:%H:%M}" if moment.date() == now.date() else f"{moment:%a %Y-%m-%d %H:%M}"
+
+
+def _done(status: Status) -> str:
+    total = status.done + status.queued + status.rejected + status.exhausted
+    gone = f" ({status.gone:,} gone)" if status.gone else ""
+    return f"{status.done:,} of {count(total, 'note')}{gone}"
+
+
+def _cost(status: Status) -> str:
+    """By the vendor's word, where that is known; else by what was counted."""
+    told = status.account
+    is_known = told is not None and told.agreement in {"same", "more", "fewer"}
+    spent = told.spent if told is not None and is_known and _is_whole(status) else status.cost
+    if spent is None:
+        return f"{count(status.charged, 'call')} charged"
+    return f"{amount(spent)} {status.currency or ''}".rstrip()
+
+
+def _is_whole(status: Status) -> bool:
+    """Whether the balance was known around all runs that called."""
+    known = (run.account is not None and run.account.spent is not None for run in status.runs)
+    return all(is_known or not run.calls for is_known, run in zip(known, status.runs, strict=True))
+
+
+def _next(status: Status, last: RunStatus, target: str) -> tuple[str | None, float | None]:
+    """The command to type next, None where there is none, and when, if it is not now."""
+    if any(run.state == "running" for run in status.runs):
+        return None, None
+    if last.reason == StopReason.REFUSED.value:
+        return f"harvester doctor {target}", None
+    if status.queued or status.exhausted or last.state != "finished":
+        at = status.forecast.starts_at
+        cap, left = status.forecast.daily_cap, status.forecast.left_today
+        if at is None and cap is not None and left == 0:
+            at = status.day_ends_at
+        return _run(status, target), at
+    if status.rejected > status.gone:
+        return f"harvester failures {target}", None
+    return None, None
+
+
+def _run(status: Status, target: str) -> str:
+    words = ["harvester run", target if target.startswith("-") else f"-o {target}"]
+    if status.endpoint not in {None, DEFAULT_ENDPOINT}:
+        words.append(f"--endpoint {status.endpoint}")
+    if status.simulated:
+        words.append("--simulate")
+    return " ".join(words)
+
+
+def _when(status: Status, last: RunStatus, at: float | None) -> str:
+    if at is not None:
+        zone = ZoneInfo(status.day_timezone)
+        place = status.day_timezone.rpartition("/")[2].replace("_", " ")
+        return f"After {datetime.fromtimestamp(at, zone):%H:%M} {place}"
+    reason = StopReason(last.reason) if last.reason in _WORDS else None
+    return "Now" if reason is None else _FIRST.get(reason, "Now")
+
+
+_WORDS = frozenset(reason.value for reason in StopReason)
