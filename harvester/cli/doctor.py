@@ -1,0 +1,116 @@
+"""`harvester doctor`: whether all is in place for a night, a line for each check."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from click.core import ParameterSource
+
+from harvester.cli.config_file import KEPT, key_of
+from harvester.cli.helping import SETTINGS
+from harvester.cli.params import Command, telling_names
+from harvester.cli.run import parsed_as_run
+from harvester.cli.telling import json_option, say, tell
+from harvester.errors import UsageError
+
+if TYPE_CHECKING:
+    from harvester.doctor.check import Check, Patient
+
+_WORDS = {True: "good", False: "BAD", None: "?"}
+_LONGEST = 600
+
+
+@click.command(
+    cls=Command,
+    context_settings={**SETTINGS, "ignore_unknown_options": True},
+    examples=("harvester doctor notes.jsonl --token-file token.txt", "harvester doctor --json"),
+)
+@click.argument(
+    "words",
+    metavar="[OUTPUT] [OPTION OF RUN]...",
+    nargs=-1,
+    type=click.UNPROCESSED,
+    help="The file that `run -o` writes, and whatever else `run` is told.",
+)
+@json_option
+@click.pass_context
+def doctor(ctx: click.Context, words: tuple[str, ...]) -> int:
+    """Say whether all is in place for a night, and the way out of what is not.
+
+    It looks at the token, the address, its certificate and clock, the disk, locks, open files, the
+    ledger, the configuration and what could start a night. It makes no call that is charged. What
+    cannot be told is marked by a ?; the exit code is 0 where nothing is bad, else 1.
+    """
+    from harvester.doctor.examination import examine
+
+    checks = asyncio.run(examine(_patient(parsed_as_run(words, ctx))))
+    for check in checks:
+        say(_line(check))
+    is_good = all(check.is_good is not False for check in checks)
+    tell({"good": is_good, "checks": [_told(check) for check in checks]})
+    return 0 if is_good else 1
+
+
+def _line(check: Check) -> str:
+    from harvester.sanitize import sanitize
+
+    remedy = f": {check.remedy}" if check.remedy else ""
+    return f"{_WORDS[check.is_good]:4}  {check.name}: {sanitize(check.text + remedy, _LONGEST)}"
+
+
+def _told(check: Check) -> dict[str, object]:
+    return {
+        "name": check.name,
+        "good": check.is_good,
+        "text": check.text,
+        "remedy": check.remedy or None,
+    }
+
+
+def _patient(given: click.Context) -> Patient:
+    """What a run would be; what is wrong with it is a finding like others."""
+    from harvester.config import RunConfig, said_of
+    from harvester.doctor.check import Patient
+
+    inputs = list(given.params["inputs"])
+    output = given.params["output"] if _source(given, "output") is not None else None
+    if output is None and inputs:
+        output = Path(inputs.pop(0))
+    try:
+        with telling_names(given):
+            # Whether there is anything to go on with is for the checks of OUTPUT to say.
+            config = RunConfig.read(
+                ["-"], output or Path("notes.jsonl"), said_of(RunConfig, given.params)
+            )
+    except UsageError as error:
+        return Patient(None, str(error), {}, output)
+    return Patient(config, "", dict(_said(given)), output)
+
+
+def _said(given: click.Context) -> Iterator[tuple[str, str]]:
+    """The options that were said, each with where; a value that may be a secret is not shown."""
+    from harvester.config import is_secret
+
+    for param in given.command.params:
+        name = param.name or ""
+        where = _source(given, name)
+        if where is not None and name not in {"inputs", "output", "config"}:
+            value = given.params.get(name)
+            shown = "" if value is True or is_secret(name) else f"{value} "
+            yield f"--{key_of(param)}", f"{shown}({where})"
+
+
+def _source(given: click.Context, name: str) -> str | None:
+    """Where a value was said, None where it is the default."""
+    match given.get_parameter_source(name):
+        case ParameterSource.COMMANDLINE:
+            return "command line"
+        case ParameterSource.ENVIRONMENT:
+            return "environment"
+        case ParameterSource.DEFAULT_MAP if KEPT in given.meta and given.params[name] != Path("-"):
+            return str(given.meta[KEPT].name)
+    return None

@@ -1,0 +1,101 @@
+"""Checks of OUTPUT's place: locks, room for what is queued, the ledger, and whether both fit."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from harvester.doctor.check import Check
+from harvester.errors import HarvesterError
+from harvester.formatting import count
+from harvester.ledger.protocol import Checkpoint
+from harvester.ledger.reader import LedgerReader, ledger_path, reading
+
+# Beside a line's bytes, the ledger and its log take so much of them; and a little is always wanted.
+_WITH_LEDGER = 1.3
+_LEAST = 100 << 20
+_MIB = 1 << 20
+
+
+def check_place(output: Path) -> Iterator[Check]:
+    """All that is to be said of an OUTPUT that is there, or is to be made."""
+    place = output.resolve()
+    yield _locks(place.parent)
+    ledger = ledger_path(place)
+    if not ledger.exists():
+        told = "none yet" if not place.exists() else "OUTPUT is there, its ledger is not"
+        remedy = "" if not place.exists() else "put it back; else a run rebuilds it from OUTPUT"
+        yield Check("ledger", is_good=not place.exists() or None, text=told, remedy=remedy)
+        yield _room(place.parent, 0, None)
+        return
+    try:
+        with reading(ledger) as reader:
+            reader.check()
+            yield from _checked(place, reader)
+    except HarvesterError as error:
+        text, _, remedy = str(error).partition(": ")
+        yield Check("ledger", is_good=False, text=text, remedy=remedy)
+
+
+def _checked(place: Path, reader: LedgerReader) -> Iterator[Check]:
+    counts, checkpoint = reader.counts(time.time()), reader.checkpoint()
+    lines = reader.expected_lines()
+    known = f"{count(counts.total, 'note')} known, {counts.queued:,} queued"
+    yield Check("ledger", is_good=True, text=f"whole; {known}")
+    yield _output(place, checkpoint)
+    many = lines.current + lines.older
+    yield _room(place.parent, counts.queued, checkpoint.length / many if many else None)
+
+
+def _output(place: Path, checkpoint: Checkpoint) -> Check:
+    """Whether OUTPUT ends, at least, as the ledger knows it; `verify` looks at every line."""
+    remedy = "harvester verify says what is wrong"
+    try:
+        with place.open("rb") as file:
+            file.seek(max(0, checkpoint.length - len(checkpoint.tail)))
+            tail, size = file.read(len(checkpoint.tail)), os.fstat(file.fileno()).st_size
+    except OSError as error:
+        text = f"cannot be read: {error.strerror}"
+        return Check("OUTPUT", not checkpoint.length, text, "put it back where it was")
+    if size < checkpoint.length or tail != checkpoint.tail:
+        text = "it does not hold what the ledger knows"
+        return Check("OUTPUT", is_good=False, text=text, remedy=remedy)
+    more = size - checkpoint.length
+    told = f", and {more:,} bytes more, which the next run takes in" if more else ""
+    return Check("OUTPUT", is_good=True, text=f"as the ledger knows it{told}")
+
+
+def _room(folder: Path, queued: int, line: float | None) -> Check:
+    """Room for what is queued, by the size of the lines so far."""
+    free = shutil.disk_usage(folder).free
+    wanted = _LEAST + int(queued * (line or 0.0) * _WITH_LEDGER)
+    told = f"{free // _MIB:,} MiB free"
+    if queued and line is not None:
+        told += f", {wanted // _MIB:,} MiB wanted for {count(queued, 'queued note')}"
+    return Check(
+        "disk", free >= wanted, told, "" if free >= wanted else "make room, or move OUTPUT"
+    )
+
+
+def _locks(folder: Path) -> Check:
+    """Whether the file system keeps a second run out, and lets us write."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".harvester-") as held:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with Path(held.name).open("rb") as other:
+                try:
+                    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return Check("locks", is_good=True, text="the file system keeps them")
+    except OSError as error:
+        told = f"{folder} cannot be written or locked: {error.strerror}"
+        return Check(
+            "locks", is_good=False, text=told, remedy="put OUTPUT on a disk of this machine"
+        )
+    told = "the file system keeps none: two runs could write at once"
+    return Check("locks", is_good=False, text=told, remedy="put OUTPUT on a disk of this machine")

@@ -1,0 +1,127 @@
+"""Checks of the other side: the token, the address and what it answers, its certificate, its clock."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+from harvester.api.account import AccountPages, ask
+from harvester.api.client import Target
+from harvester.api.endpoints import endpoint_path
+from harvester.api.proxy import unused_proxy
+from harvester.config import RunConfig
+from harvester.doctor.check import Check
+from harvester.formatting import duration
+from harvester.model import Answer, Verdict
+from harvester.money import Balance, Why
+from harvester.rules.verdicts import judge
+
+_EXAMPLE = "/status/api-example/detail"
+_PATIENCE = 20.0
+# In seconds: by more than this the day of the quota begins at another moment than is thought.
+_MOST_OFF = 60.0
+# A certificate that ends within so many seconds ends some night soon.
+_SOON = 14 * 86400.0
+_HTTPS = 443
+
+
+async def check_vendor(config: RunConfig) -> list[Check]:
+    """All of them at once; the first answer tells the address and the clock."""
+    async with asyncio.TaskGroup() as group:
+        tokens = [group.create_task(_token(config, number)) for number in range(len(config.tokens))]
+        sample = group.create_task(_sample(config))
+        certificate = group.create_task(_certificate(config))
+    answer = sample.result()
+    return [
+        *(task.result() for task in tokens),
+        _address(config, answer),
+        certificate.result(),
+        *_clock(answer),
+        *_proxy(config),
+    ]
+
+
+async def _token(config: RunConfig, number: int) -> Check:
+    name = "token" if len(config.tokens) == 1 else f"token {number + 1}"
+    pages = AccountPages(config.base_url, config.tokens[number], config.proxy)
+    told = await pages.balance(_PATIENCE)
+    if isinstance(told, Balance):
+        if told.amount <= 0:
+            return Check(
+                name, is_good=False, text=f"good, but the balance is {told}", remedy="top up"
+            )
+        return Check(name, is_good=True, text=f"good; the balance is {told}")
+    if told.why is Why.REFUSED:
+        remedy = "copy it again from your account at justoneapi.com"
+        return Check(name, is_good=False, text=str(told), remedy=remedy)
+    is_good = None if told.why is Why.NOT_THERE else False
+    return Check(name, is_good, f"whether it is good cannot be told: {told}", "see the address")
+
+
+async def _sample(config: RunConfig) -> Answer:
+    """What the vendor shows of the endpoint to everybody; no token is sent."""
+    target = Target(config.base_url, _EXAMPLE, None, proxy=config.proxy, parameter="api")
+    return await ask(target, endpoint_path(config.endpoint), _PATIENCE)
+
+
+def _address(config: RunConfig, answer: Answer) -> Check:
+    judgement = judge(answer, is_first=True)
+    if answer.fault is not None or judgement.is_redirect:
+        remedy = "check the network, --base-url or --region, and --proxy"
+        return Check("address", is_good=False, text=judgement.reason, remedy=remedy)
+    took = f"{config.base_url} answers in {answer.elapsed:.2f} s"
+    if judgement.verdict is Verdict.SAVE:
+        size = len(judgement.data)
+        return Check("address", is_good=True, text=f"{took}; a sample answer has {size:,} bytes")
+    said = f"it shows no sample of {config.endpoint} ({judgement.reason})"
+    return Check("address", None, f"{took}, but {said}", "is it the endpoint that you mean?")
+
+
+async def _certificate(config: RunConfig) -> Check:
+    url = urlsplit(config.base_url)
+    if url.scheme != "https":
+        if config.is_local:
+            return Check("TLS", is_good=True, text="not needed on this machine")
+        return Check("TLS", None, "plain HTTP: the token travels unencrypted", "--region global")
+    if config.proxy is not None:
+        return Check("TLS", None, "not looked at, behind a proxy")
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            _, writer = await asyncio.open_connection(url.hostname, url.port or _HTTPS, ssl=True)
+    except (OSError, TimeoutError) as error:
+        reason = (
+            getattr(error, "verify_message", "") or getattr(error, "strerror", "") or "no answer"
+        )
+        remedy = "check the clock, and name trusted certificates in SSL_CERT_FILE"
+        return Check("TLS", is_good=False, text=f"no trusted connection: {reason}", remedy=remedy)
+    held = writer.get_extra_info("peercert") or {}
+    writer.transport.abort()
+    left = ssl.cert_time_to_seconds(str(held["notAfter"])) - time.time() if held else 0.0
+    remedy = "" if left > _SOON else "look whether it was renewed before a night fails"
+    text = f"the certificate is trusted, for another {duration(left)}"
+    return Check("TLS", left > _SOON or None, text, remedy)
+
+
+def _clock(answer: Answer) -> Iterator[Check]:
+    """This machine's clock against the server's."""
+    try:
+        there = parsedate_to_datetime(answer.date or "").timestamp()
+    except (ValueError, OverflowError):
+        yield Check("clock", None, "the server tells no time")
+        return
+    off = abs(time.time() - there)
+    remedy = "" if off <= _MOST_OFF else "set it: timedatectl set-ntp true"
+    told = "as the server's" if off <= _MOST_OFF else f"{duration(off)} off the server's"
+    yield Check("clock", off <= _MOST_OFF, told, remedy)
+
+
+def _proxy(config: RunConfig) -> Iterator[Check]:
+    unused = unused_proxy(config.base_url)
+    if config.proxy is not None:
+        yield Check("proxy", is_good=True, text=f"{config.proxy.place}, as --proxy says")
+    elif unused:
+        yield Check("proxy", None, unused.removeprefix("; "))
