@@ -61,6 +61,7 @@ cli.describe(
             "account",
             "Say what the vendor says: the balance, today's calls, and whether the token is good.",
         ),
+        ("doctor", "Say whether all is in place for a night, and the way out of what is not."),
         (
             "simulate",
             "Serve the note-detail family and its account, for practice and tests.",

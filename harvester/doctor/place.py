@@ -15,11 +15,13 @@ from harvester.errors import HarvesterError
 from harvester.formatting import count
 from harvester.ledger.protocol import Checkpoint
 from harvester.ledger.reader import LedgerReader, ledger_path, reading
+from harvester.output.ending import holds
 
 # Beside a line's bytes, the ledger and its log take so much of them; and a little is always wanted.
 _WITH_LEDGER = 1.3
 _LEAST = 100 << 20
 _MIB = 1 << 20
+_ELSEWHERE = "put OUTPUT on a disk of this machine"
 
 
 def check_place(output: Path) -> Iterator[Check]:
@@ -54,17 +56,15 @@ def _checked(place: Path, reader: LedgerReader) -> Iterator[Check]:
 
 def _output(place: Path, checkpoint: Checkpoint) -> Check:
     """Whether OUTPUT ends, at least, as the ledger knows it; `verify` looks at every line."""
-    remedy = "harvester verify says what is wrong"
     try:
         with place.open("rb") as file:
-            file.seek(max(0, checkpoint.length - len(checkpoint.tail)))
-            tail, size = file.read(len(checkpoint.tail)), os.fstat(file.fileno()).st_size
+            size, fits = os.fstat(file.fileno()).st_size, holds(file.fileno(), checkpoint)
     except OSError as error:
         text = f"cannot be read: {error.strerror}"
         return Check("OUTPUT", not checkpoint.length, text, "put it back where it was")
-    if size < checkpoint.length or tail != checkpoint.tail:
+    if size < checkpoint.length or not fits:
         text = "it does not hold what the ledger knows"
-        return Check("OUTPUT", is_good=False, text=text, remedy=remedy)
+        return Check("OUTPUT", is_good=False, text=text, remedy="harvester verify says more")
     more = size - checkpoint.length
     told = f", and {more:,} bytes more, which the next run takes in" if more else ""
     return Check("OUTPUT", is_good=True, text=f"as the ledger knows it{told}")
@@ -94,8 +94,6 @@ def _locks(folder: Path) -> Check:
                     return Check("locks", is_good=True, text="the file system keeps them")
     except OSError as error:
         told = f"{folder} cannot be written or locked: {error.strerror}"
-        return Check(
-            "locks", is_good=False, text=told, remedy="put OUTPUT on a disk of this machine"
-        )
+        return Check("locks", is_good=False, text=told, remedy=_ELSEWHERE)
     told = "the file system keeps none: two runs could write at once"
-    return Check("locks", is_good=False, text=told, remedy="put OUTPUT on a disk of this machine")
+    return Check("locks", is_good=False, text=told, remedy=_ELSEWHERE)

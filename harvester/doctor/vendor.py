@@ -1,4 +1,4 @@
-"""Checks of the other side: the token, the address and what it answers, its certificate, its clock."""
+"""Checks of the other side: the token, the address and its answer, certificate and clock."""
 
 from __future__ import annotations
 
@@ -92,12 +92,12 @@ async def _certificate(config: RunConfig) -> Check:
     try:
         async with asyncio.timeout(_PATIENCE):
             _, writer = await asyncio.open_connection(url.hostname, url.port or _HTTPS, ssl=True)
-    except (OSError, TimeoutError) as error:
-        reason = (
-            getattr(error, "verify_message", "") or getattr(error, "strerror", "") or "no answer"
-        )
+    except ssl.SSLError as error:
+        reason = getattr(error, "verify_message", "") or error.reason or "TLS failed"
         remedy = "check the clock, and name trusted certificates in SSL_CERT_FILE"
         return Check("TLS", is_good=False, text=f"no trusted connection: {reason}", remedy=remedy)
+    except (OSError, TimeoutError):
+        return Check("TLS", None, "not reached")
     held = writer.get_extra_info("peercert") or {}
     writer.transport.abort()
     left = ssl.cert_time_to_seconds(str(held["notAfter"])) - time.time() if held else 0.0

@@ -56,3 +56,18 @@ def test_a_refused_token_and_a_page_that_is_not_there_end_differently(
 def test_a_server_out_of_reach_ends_it_as_it_ends_a_run(tool: Tool) -> None:
     found = tool.run("account", "--base-url", f"http://127.0.0.1:{tool.free_port()}")
     assert (found.code, "out of reach" in found.out) == (6, True), found.text
+
+
+def test_the_doctor_says_what_is_bad_and_where_each_value_comes_from(tool: Tool) -> None:
+    token = tool.write("token.txt", [TOKEN])
+    tool.write("harvester.toml", ["[run]", f'token-file = "{token}"', 'rate = "3/s"'])
+    url = tool.simulate("--balance", "100").url
+    env = {**tool.env, "HARVESTER_RUN_BASE_URL": url}
+    found = tool.run("doctor", "notes.jsonl", env=env)
+    assert found.code == 0, found.text
+    assert "--rate 3/s (harvester.toml)" in found.out
+    assert "--base-url (environment)" in found.out
+    assert "good  token: good; the balance is 100.00 CNY" in found.out
+    told = json.loads(tool.run("doctor", "--token-file", "gone.txt", "--json", env=env).out)
+    assert told["good"] is False
+    assert not tool.holding(TOKEN)[1:]

@@ -33,6 +33,7 @@ ROOT = Path(harvester.__file__).parents[1]
 _LOADED = (
     "harvester.cli.run",
     "harvester.cli.accounting",
+    "harvester.doctor.examination",
     "harvester.cli.running",
     "harvester.cli.verifying",
     "harvester.cli.status",

@@ -57,8 +57,10 @@ MAY = {
     "status": ENGINE | {"status"},
     "observe": ENGINE | {"observe"},
     "console": ENGINE | {"status", "observe", "console"},
+    "doctor": ENGINE | {"doctor"},
     "report": ENGINE | {"status", "report"},
-    "cli": ENGINE | {"status", "observe", "console", "report", "export", "cli", "__init__"},
+    "cli": ENGINE
+    | {"doctor", "status", "observe", "console", "report", "export", "cli", "__init__"},
     "face": ENGINE | {"face"},
     "__init__": ENGINE | {"face"},
     "__main__": frozenset({"cli"}),
