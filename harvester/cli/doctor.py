@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,6 +44,8 @@ def doctor(ctx: click.Context, words: tuple[str, ...]) -> int:
     ledger, the configuration and what could start a night. It makes no call that is charged. What
     cannot be told is marked by a ?; the exit code is 0 where nothing is bad, else 1.
     """
+    import asyncio
+
     from harvester.doctor.examination import examine
 
     checks = asyncio.run(examine(_patient(parsed_as_run(words, ctx))))
