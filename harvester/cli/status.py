@@ -67,8 +67,6 @@ def status(
     harvest: str | None,
 ) -> int:
     """Say what is done, waiting and failed, the runs so far, and when the rest is done."""
-    from msgspec.structs import replace
-
     from harvester.status.reading import StatusQuery, read_status
 
     query = StatusQuery(
