@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import suppress
 from decimal import Decimal
 from functools import cache, partial
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct, field, structs
 
-from harvester.api.endpoints import DEFAULT_ENDPOINT, endpoint_name
+from harvester.api.endpoints import DEFAULT_ENDPOINT, RESOLVER, endpoint_name
 from harvester.api.proxy import Proxy, read_proxy
 from harvester.errors import OptionError, UsageError
 from harvester.ledger.fleet import FleetAddress
@@ -152,13 +152,15 @@ _name = partial(_option, None, read_text)
 class RunConfig(Struct, frozen=True, kw_only=True):
     """All that a run is told; durations are seconds.
 
-    `tokens` may be one or more; `base_url` is where to call, `rate` None is to be found, `workers`
-    None follows rate and latency. Nothing is opened by it but a token's file.
+    `tokens` may be one or more; `resolve` tells the note that a short link leads to, and is None
+    where that is not to be known. `base_url` is where to call, `rate` None is to be found,
+    `workers` None follows rate and latency. Nothing is opened by it but a token's file.
     """
 
     output: Path
     inputs: Inputs = ()
     tokens: tuple[Secret[str], ...] = ()
+    resolve: Callable[[str], str | None] | None = None
 
     id_field: Sequence[str] = _option(
         (),
@@ -183,6 +185,9 @@ class RunConfig(Struct, frozen=True, kw_only=True):
         None, read_encoding, _INPUT, "Encoding of INPUT, where its content does not tell.", "NAME"
     )
     id_pattern: str | None = _name(_INPUT, "For ids that are not 24 hex digits.", "REGEX")
+    resolve_links: bool = _flag(
+        _INPUT, "First have the vendor resolve short links, by a paid call each."
+    )
     strict: bool = _flag(_INPUT, "Refuse input with bad lines, before any call.")
     rebuild: bool = _flag(_INPUT, "Take OUTPUT as the truth; mend the ledger.")
     sync: bool = _flag(_INPUT, "Make every line durable at once; slower.")
@@ -392,7 +397,16 @@ class RunConfig(Struct, frozen=True, kw_only=True):
             self.strict,
             self.input_format,
             self.encoding,
+            self.resolve,
+            self._links_wanted,
         )
+
+    @property
+    def _links_wanted(self) -> Literal["all", "some"] | None:
+        """Whether the ids are links, of which the lists hold some, or nothing else."""
+        if self.endpoint != RESOLVER:
+            return None
+        return "some" if self.resolve_links else "all"
 
     @property
     def fleet(self) -> FleetAddress | None:
@@ -545,6 +559,11 @@ def _check_timeout(config: RunConfig, said: Mapping[str, object]) -> None:
 
 
 def _check_fleet(config: RunConfig) -> None:
+    if config.resolve_links and (config.fleet is not None or config.endpoint == RESOLVER):
+        raise UsageError(
+            "--resolve-links is for notes, and for one machine: harvest the links by themselves, "
+            f"with --endpoint {RESOLVER}, and give their OUTPUT as INPUT."
+        )
     if config.harvest is not None and config.fleet is None:
         raise UsageError(
             f"--harvest names one that hosts share: give --ledger, or {LEDGER_VARIABLE}."

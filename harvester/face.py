@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
+from typing import BinaryIO
 
 from harvester.config import RunConfig, is_secret
 from harvester.engine.clients import practised
+from harvester.engine.links import in_turn
 from harvester.engine.open_run import open_run
 from harvester.engine.ports import Observer
 from harvester.engine.run import Run
@@ -27,10 +29,11 @@ async def harvest(
 ) -> Summary:
     """Fetch every note that inputs name and output does not hold yet.
 
-    `inputs` are paths, or any iterable of note ids; () goes on with what is still queued. `token`
-    is one or more. The options are those of `harvester run`, by the same names: `rate="5/s"`,
-    `max_runtime="8h"`, `simulate=True`; durations are seconds, or text with a unit. `on_event` is
-    called with each `Event`. Several harvests may run in one loop, on different outputs.
+    `inputs` are paths, links or ids, or any iterable of them or of share texts; () goes on with
+    what is still queued. `token` is one or more. The options are those of `harvester run`, by the
+    same names: `rate="5/s"`, `max_runtime="8h"`, `simulate=True`; durations are seconds, or text
+    with a unit. `on_event` is called with each `Event`. Several harvests may run in one loop, on
+    different outputs.
 
     Cancelling drains: nothing new is sent, and what is in flight is awaited and saved before
     CancelledError goes on; cancelling again stops at once. Raises HarvesterError for what keeps a
@@ -47,8 +50,13 @@ async def harvest(
     except OptionError as error:
         raise error.by(error.option) from None
     observers = () if on_event is None else (on_event,)
-    async with practised(config) as practice, open_run(practice, observers) as run:
-        return await _drained(run)
+    async with practised(config) as practice:
+
+        async def go(config: RunConfig, stdin: BinaryIO | None) -> Summary:
+            async with open_run(config, observers, stdin) as run:
+                return await _drained(run)
+
+        return await in_turn(practice, go)
 
 
 async def _drained(run: Run) -> Summary:

@@ -74,7 +74,9 @@ def _all_written(
     if output is not None:
         yield "OUTPUT", output
         whole = output.resolve()
-        yield from ((f"OUTPUT's {side}", side.of(whole)) for side in Side)
+        # What links lead to is also a list of notes.
+        sides = (side for side in Side if side is not Side.LINKS)
+        yield from ((f"OUTPUT's {side}", side.of(whole)) for side in sides)
     yield from ((name, path) for name, path in written.items() if path is not None)
 
 

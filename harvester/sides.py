@@ -11,7 +11,8 @@ class Side(StrEnum):
 
     The ledger, with SQLite's own two beside it; the room kept free for answers that OUTPUT does not
     take; which part of a fleet's harvest OUTPUT is; OUTPUT itself, kept when it was removed under a
-    run; what was cut off it; and the answers that arrived, may be paid for, and cannot be read.
+    run; what was cut off it; the answers that arrived, may be paid for, and cannot be read; and
+    what the short links of its lists lead to, which is an OUTPUT of its own.
     """
 
     LEDGER = ".ledger"
@@ -22,6 +23,7 @@ class Side(StrEnum):
     KEPT = ".kept"
     CUT = ".cut"
     UNREAD = ".unread.jsonl"
+    LINKS = ".links.jsonl"
 
     def of(self, output: Path) -> Path:
         """Where the file of an OUTPUT is."""

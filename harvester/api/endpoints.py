@@ -1,4 +1,4 @@
-"""The note-detail family by name; paths are from the vendor's OpenAPI."""
+"""The note-detail family and the resolver of short links by name, as the vendor has them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import difflib
 import re
 
 DEFAULT_ENDPOINT = "xiaohongshu-pgy/note-detail/v1"
+# Tells what a short link of the app's leads to.
+RESOLVER = "xiaohongshu/share-url-transfer/v1"
 ENDPOINTS = {
     DEFAULT_ENDPOINT: "/api/xiaohongshu-pgy/get-note-detail/v1",
     "xiaohongshu-pgy/solar-note-detail/v1": "/api/xiaohongshu-pgy/api/solar/note/noteId/detail/v1",
@@ -13,6 +15,7 @@ ENDPOINTS = {
         f"xiaohongshu/note-detail/v{n}": f"/api/xiaohongshu/get-note-detail/v{n}"
         for n in range(1, 8)
     },
+    RESOLVER: f"/api/{RESOLVER}",
 }
 # Hidden in newer documentation, and seen to answer 301 alone.
 DEPRECATED = frozenset({DEFAULT_ENDPOINT})
@@ -48,6 +51,11 @@ def endpoint_advice(name: str) -> str:
     """What to do where an endpoint gives nothing, in words."""
     other = next(one for one in _TO_TRY if one != name)
     return f"try --endpoint {other} with another --output, where each note is paid for anew"
+
+
+def endpoint_parameter(name: str) -> str:
+    """What the parameter of an endpoint is called that says what it is asked for."""
+    return "shareUrl" if endpoint_path(name) == ENDPOINTS[RESOLVER] else "noteId"
 
 
 def endpoint_path(name: str) -> str:

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
@@ -28,6 +28,7 @@ from harvester.cli.telling import say, tell
 from harvester.config import ConsoleOptions, RunConfig
 from harvester.console.summary import closing_line, summary_lines, summary_told
 from harvester.engine.clients import practised
+from harvester.engine.links import in_turn
 from harvester.engine.open_run import open_run
 from harvester.engine.ports import Observer
 from harvester.halt import Halt
@@ -104,6 +105,8 @@ def harvested(
 def _command_to_go_on(config: RunConfig) -> str:
     """The command that was typed, fit to be shown, less its inputs and what is not done twice."""
     inputs = config.inputs if isinstance(config.inputs, tuple) else ()
+    # The notes behind links are known once all of those are resolved, and not before.
+    inputs = () if config.resolve_links else inputs
     once = {*inputs, "--rebuild", "--retry-failed"}
     words = ["harvester", *(word for word in _without_hooks(sys.argv[1:]) if word not in once)]
     return shlex.join(without_password(word) for word in words)
@@ -175,11 +178,19 @@ async def _run(
         # What holds the token may be a pipe that nobody writes to.
         config = await done_in_time(read, Halt(), None)
         _warn(config, console)
-        async with (
-            shown(console, metrics) as show,
-            practised(config) as practice,
-            open_run(practice, observers) as run,
-        ):
-            stopping.attach(run, config.timeout)
-            show(run)
-            return config, await run.run()
+
+        ran: list[tuple[RunConfig, Summary]] = []
+
+        async def go(config: RunConfig, stdin: BinaryIO | None) -> Summary:
+            for done, summary in ran if not console.quiet else ():
+                for line in summary_lines(summary, done.output, done.price):
+                    say(line)
+            async with shown(console, metrics) as show, open_run(config, observers, stdin) as run:
+                stopping.attach(run, config.timeout)
+                show(run)
+                ran.append((config, await run.run()))
+            return ran[-1][1]
+
+        async with practised(config) as practice:
+            summary = await in_turn(practice, go)
+        return ran[-1][0], summary

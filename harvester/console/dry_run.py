@@ -5,13 +5,16 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from decimal import Decimal
 from pathlib import Path
+from typing import BinaryIO
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from harvester.config import RunConfig
+from harvester.engine.links import again, kept, of_links, of_notes
 from harvester.engine.rehearsal import rehearsed
 from harvester.errors import InputError
 from harvester.formatting import count, duration, money
@@ -35,6 +38,7 @@ class Estimate(Struct):
     """What a run would find: of INPUT, in the queue before it, and used up of the day's cap.
 
     It would make at least so many `calls`, in at least so many `seconds`, and leave `left` notes;
+    `links` is the same of short links that are to be resolved first;
     `price` is of a call, `balance` what the account held when last asked, `rate` in calls a second,
     `without` names the inputs that name no note.
     """
@@ -54,6 +58,7 @@ class Estimate(Struct):
     bad_lines: int = 0
     bad_examples: list[BadLine] = []
     told: list[str] = []
+    links: Estimate | None = None
 
     def see(self, page: Page) -> None:
         """Take note of the lines that name no note."""
@@ -65,9 +70,26 @@ class Estimate(Struct):
 def estimate(config: RunConfig, reader: LedgerReader | None, look: Look = go_on) -> Estimate:
     """Returns what a run would do; of a fleet, by what `reader` knows, if there is any yet.
 
-    Raises what a run would raise before its first call, and what `look` raises.
+    A link that is not yet resolved counts as a new note. Raises what a run would raise before its
+    first call, and what `look` raises.
     """
-    pages = pages_of(config.inputs, config.input_options, look=look)
+    if not config.resolve_links:
+        return _estimate(config, reader, look)
+    with ExitStack() as stack:
+        config, stdin = kept(config, stack, look)
+        known = of_notes(config, 0, 0, 0.0).resolve
+        links = _estimate(of_links(config), None, look, again(stdin))
+        config = of_notes(config, links.calls, links.calls, links.seconds)
+        config = replace(config, resolve=lambda link: (known and known(link)) or link)
+        notes = _estimate(config, reader, look, again(stdin))
+    notes.links = links
+    return notes
+
+
+def _estimate(
+    config: RunConfig, reader: LedgerReader | None, look: Look, stdin: BinaryIO | None = None
+) -> Estimate:
+    pages = pages_of(config.inputs, config.input_options, stdin, look)
     if config.fleet is None:
         found = _by_rehearsal(config, pages, look)
     else:
@@ -95,9 +117,15 @@ def _rate(config: RunConfig) -> Rate:
 
 def estimate_lines(config: RunConfig, found: Estimate) -> Iterator[str]:
     """Lines for people."""
-    again = f", {found.again:,} to be fetched again" if found.again else ""
+    if found.links is not None:
+        many = count(found.links.calls, "call")
+        yield (
+            f"would first resolve short links, {found.links.known:,} of which are known, by at "
+            f"least {many}{money(found.links.calls, found.price)}; then:"
+        )
+    more = f", {found.again:,} to be fetched again" if found.again else ""
     yield (
-        f"{count(found.new, 'new note')}, {found.known:,} already known{again}, "
+        f"{count(found.new, 'new note')}, {found.known:,} already known{more}, "
         f"{found.queued:,} queued before"
     )
     currency = "" if found.balance is None else found.balance.currency

@@ -11,7 +11,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from harvester.api.client import Target, calling
-from harvester.api.endpoints import endpoint_path
+from harvester.api.endpoints import endpoint_parameter, endpoint_path
 from harvester.api.redaction import Redaction
 from harvester.api.rooms import Rooms
 from harvester.config import RunConfig
@@ -190,12 +190,13 @@ async def open_clients(
 ) -> list[TokenClient]:
     """A client for each token, through a proxy if there is one; connections are the stack's."""
     path, tokens, proxy = endpoint_path(config.endpoint), config.tokens, config.proxy
+    asked = endpoint_parameter(config.endpoint)
     redaction = Redaction((*tokens, *(proxy.secrets if proxy is not None else ())))
     # An embedded simulator has the other end of each connection.
     most = max(1, raise_limit() // (len(tokens) * (1 + config.simulate)))
     clients = []
     for number, token in enumerate(tokens, 1):
-        target = Target(config.base_url, path, token, config.accept_cache, proxy)
+        target = Target(config.base_url, path, token, config.accept_cache, proxy, asked)
         fetcher = await stack.enter_async_context(calling(target, config.timeout, rooms))
         name, mark = f"token {number} of {len(tokens)}", mark_of(token.reveal())
         clients.append(TokenClient(name, fetcher, throttle(token), redaction, most, mark))

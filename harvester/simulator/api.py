@@ -29,6 +29,9 @@ ENDPOINTS = (
 )
 """The paths of the note-detail family; all answer the same shape of data here."""
 
+RESOLVER = "/api/xiaohongshu/share-url-transfer/v1"
+"""The path that tells what a short link leads to."""
+
 _MESSAGES = MappingProxyType(
     {
         0: "Success",
@@ -63,6 +66,8 @@ _NO_CONTENT = 201
 _SAMPLE = "67f32a94000000001d02eb4a"
 _EMPTY: tuple[object, ...] = (None, [], {})
 _NOTE_ID = re.compile(r"[0-9a-fA-F]{24}")
+_SHORT_LINK = re.compile(r"https?://(?:www\.)?xhslink\.(?:com|cn)/\w")
+_PATHS = (*ENDPOINTS, RESOLVER)
 _encode = JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -90,7 +95,7 @@ class SimulatedApi:
         self._failures = tuple(
             zip(settings.fail, accumulate(settings.fail.values()), strict=True),
         )
-        self._known = frozenset(ENDPOINTS) - {*settings.gone}
+        self._known = frozenset(_PATHS) - {*settings.gone}
         self._charges = Charges()
         self._account = Account(settings)
 
@@ -143,14 +148,14 @@ class SimulatedApi:
             return 100
         if not self._account.admit(path, now):
             return 302
-        if not _NOTE_ID.fullmatch(query.get("noteId", "")):
+        if _asked_for(path, query) is None:
             return 400
         return self._account.unpaid(path, query["token"], now)
 
     def _collect(self, path: str, query: Mapping[str, str], now: float) -> Reply:
         """Answer a call that nothing refuses: by chance a failure, else the note, charged."""
-        note_id = query["noteId"].lower()
-        subject = bytes([ENDPOINTS.index(path)]) + bytes.fromhex(note_id)
+        note_id = _asked_for(path, query) or ""
+        subject = bytes([_PATHS.index(path)]) + bytes.fromhex(note_id)
         tried = self._charges.tried(subject)
         is_failing = path in self._settings.deprecated
         code = 301 if is_failing else self._luck(note_id, tried)
@@ -160,12 +165,15 @@ class SimulatedApi:
             self._account.charge(path, query["token"], now, is_success=not code)
         else:
             self._charges.fail(subject)
-        return self._reply(code, story, now, None if code else self._data(note_id))
+        return self._reply(code, story, now, None if code else self._data(path, note_id))
 
-    def _data(self, note_id: str) -> object:
+    def _data(self, path: str, note_id: str) -> object:
         seed = self._settings.seed
         if share(seed, "empty", note_id) < self._settings.empty:
             return _EMPTY[int(share(seed, "nothing", note_id) * len(_EMPTY))]
+        if path == RESOLVER:
+            place = f"https://www.xiaohongshu.com/discovery/item/{note_id}"
+            return {"redirect_url": f"{place}?app_platform=ios&xsec_token={hex_digits(note_id)}="}
         return note_data(note_id)
 
     def _luck(self, note_id: str, tried: int) -> int:
@@ -212,6 +220,15 @@ class SimulatedApi:
         swing = 2 * share(self._settings.seed, "delay", story) - 1
         delay = max(0.0, self._settings.latency + swing * self._settings.jitter)
         return Reply(status, code, body, _HEADERS, delay)
+
+
+def _asked_for(path: str, query: Mapping[str, str]) -> str | None:
+    """The note that a call asks for, or that a short link leads to; None where it names none."""
+    if path == RESOLVER:
+        link = query.get("shareUrl", "")
+        return hex_digits("link", link)[:24] if _SHORT_LINK.match(link) else None
+    note_id = query.get("noteId", "")
+    return note_id.lower() if _NOTE_ID.fullmatch(note_id) else None
 
 
 def _is_good(query: Mapping[str, str]) -> bool:

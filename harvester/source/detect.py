@@ -91,7 +91,7 @@ def _table(head: str, form: Form, named: str | None, suffix: str) -> Kind | None
 def _holds_note(tables: dict[str, list[Row]], form: Form) -> bool:
     """Whether the first row of a table names a note."""
     rows = next(iter(tables.values()))
-    return bool(rows) and any(form.rule.read(cell).ids for cell in rows[0][1])
+    return bool(rows) and any(map(form.rule.mentioned, rows[0][1]))
 
 
 def _sampled(sample: str, delimiter: str) -> Iterator[Row]:

@@ -16,7 +16,7 @@ from harvester.errors import InputError
 from harvester.model import BadLine, Page
 from harvester.sanitize import sanitize
 from harvester.source.carry import Carry
-from harvester.source.ids import NO_NOTE, IdRule, Named, plain
+from harvester.source.ids import NO_LINK, NO_NOTE, IdRule, Named, plain
 from harvester.source.lines import TOO_LONG, Chunk
 
 # The names that the field of the note id goes by, the first that is there; of the last two the
@@ -26,6 +26,7 @@ ID_FIELDS = (
     *("link", "url", "笔记URL", "note_link", "链接"),
 )
 _OF_ANSWER = ("data.noteId", "data.redirect_url")
+_NOTHING = (NO_NOTE, NO_LINK)
 _SHOWN = 80
 _LONG = 200  # nobody writes more around a list
 # Parts of a list that name no note, and need none: signs, the beginning of a list in code, and what
@@ -89,7 +90,7 @@ class Form(Struct, frozen=True):
         named = self.rule.read(line)
         if not named.reason:
             page.ids.extend(named.ids)
-        elif named.reason != NO_NOTE or not _needs_none(line):
+        elif named.reason not in _NOTHING or not _needs_none(line):
             self.add(page, number, named, line)
 
     def record(self, page: Page, number: int, value: object) -> None:
@@ -123,7 +124,7 @@ class Form(Struct, frozen=True):
             ids = [note_id for each in named for note_id in each.ids]
             reason = f"{key} is not text" if None in texts else "" if named else f"empty {key}"
             reason = next((each.reason for each in named if each.reason), reason)
-            if ids:
+            if ids or not reason:
                 return key, Named(ids, reason)
             first = first or (key, Named([], reason))
         found = ", ".join(list(record)[:20])

@@ -42,7 +42,7 @@ def pages_of(
     Raises UsageError, InputError, and what `look` raises, also while the pages are read.
     """
     source = _standard_input() if stdin is None else stdin
-    rule = IdRule(options.id_pattern)
+    rule = IdRule(options.id_pattern, options.resolve, options.links)
     items = _items(inputs, rule)
     with ExitStack() as undo:
         if options.strict:
@@ -52,7 +52,12 @@ def pages_of(
             check(_sources(items, rule, options, source), look)
             if source.seekable():
                 source.seek(0)
-        pages = streamed(_sources(items, rule, options, source), look, page_size)
+        sources = _sources(items, rule, options, source)
+        pages = streamed(sources, look, page_size)
+        if options.links == "some":
+            for each in sources:
+                each.check_rereadable()
+            pages = (Page(page.ids, is_live=page.is_live) for page in pages)
         return _closing(pages, undo.pop_all())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from urllib.parse import unquote
 
 from harvester.errors import OptionError
@@ -20,6 +20,7 @@ _RUINED = (
     "a number or date that a spreadsheet (Excel) made of an id, which is lost: give links, or take "
     "the ids anew into a column of text"
 )
+NO_LINK = "names no short link"
 _NOT_RESOLVED = "a short link that did not lead to a note"
 
 # What a spreadsheet writes out of a number beyond its 15 digits is no id, though it may look so.
@@ -95,31 +96,31 @@ class IdRule:
 
     Hex ids are stored lower-case, others as they are; at most 512 characters, none unprintable. In
     `pattern` the classes \w, \d and \s mean ASCII. Short links are looked up by `resolve`, which
-    gives None for one that leads to no note; with `is_of_links` it is them that are the ids.
+    gives None for one that leads to no note. With `links` it is them that are the ids: "all" that
+    is listed is to be one; with "some", notes are none of its business.
     Raises OptionError if `pattern` is no regular expression.
     """
 
-    __slots__ = ("_hex", "_id", "_is_of_links", "_resolve")
+    __slots__ = ("_hex", "_id", "_links", "_resolve")
 
     def __init__(
         self,
         pattern: str | None = None,
         resolve: Callable[[str], str | None] | None = None,
-        *,
-        is_of_links: bool = False,
+        links: Literal["all", "some"] | None = None,
     ) -> None:
         self._hex = pattern is None
         self._id = re.compile(_HEX_ID)
         if pattern is not None:
             self._id = _compiled(pattern)
         self._resolve = resolve
-        self._is_of_links = is_of_links
+        self._links = links
 
     def bare(self, text: str) -> str | None:
         """Return the id that `text` is, all of it, or None."""
         if not self._hex:
             return text if _fit(text) and self._id.fullmatch(text) else None
-        if self._is_of_links:
+        if self._links:
             return None
         # Looking at the length first spares most lines with URLs the regular expression.
         return text.lower() if len(text) == _HEX_DIGITS and self._id.fullmatch(text) else None
@@ -129,20 +130,28 @@ class IdRule:
         text = plain(text).strip(_AROUND + "=")
         if (note_id := self.bare(text)) or any(map(str.isspace, text)):
             return note_id
-        found = self.read(text).ids
-        return found[0] if len(found) == 1 and ("/" in text or "=" in text) else None
+        found = self.mentioned(text)
+        is_place = "/" in text or "=" in text or (self._links and len(text) == _HEX_DIGITS)
+        return found[0] if len(found) == 1 and is_place else None
+
+    def mentioned(self, text: str) -> list[str]:
+        """Return the ids and the short links in a text, whatever is wanted of them."""
+        text = plain(text)
+        ids, links = _found(text) if self._hex else self._custom(text)
+        return [*ids, *links]
 
     def read(self, text: str) -> Named:
         """Return the ids that `text` is or names, in order, each once."""
         note_id = self.bare(text)
         if note_id is not None:
             return Named([note_id], "")
-        if self._hex and (one := _ONE_URL.fullmatch(text)) and not self._is_of_links:
+        if self._hex and (one := _ONE_URL.fullmatch(text)) and not self._links:
             return Named([one[1].lower()], "")
         text = plain(text)
         ids, links = self._custom(text) if not self._hex else _found(text)
-        if self._is_of_links:
-            return Named(links, "" if links else NO_NOTE)
+        if self._links:
+            is_done = links or (ids and self._links == "some")
+            return Named(links, "" if is_done else NO_LINK)
         reason = ""
         if links and self._resolve is None:
             reason = SHORT_LINK
@@ -157,7 +166,7 @@ class IdRule:
 
     def all_bare(self, data: str) -> list[str] | None:
         """Return the ids of lines that are all hex ids, or all notes' URLs; None for others."""
-        if not self._hex or self._is_of_links:
+        if not self._hex or self._links:
             return None
         if data.startswith("http"):
             return _URL_LINE.findall(data.lower()) if _URL_LINES.fullmatch(data) else None

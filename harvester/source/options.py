@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
 
 from msgspec import Struct
 
@@ -15,7 +16,10 @@ Inputs = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 
 class InputOptions(Struct, frozen=True):
-    """How a list is to be read, as `harvester run` is told it; with `strict` all of it at first."""
+    """How a list is to be read, as `harvester run` is told it; with `strict` all of it at first.
+
+    `resolve` and `links` are those of an IdRule; with "some", what names no link is not told.
+    """
 
     id_pattern: str | None = None
     id_field: Sequence[str] = ()
@@ -23,3 +27,5 @@ class InputOptions(Struct, frozen=True):
     strict: bool = False
     kind: str | None = None
     encoding: str | None = None
+    resolve: Callable[[str], str | None] | None = None
+    links: Literal["all", "some"] | None = None

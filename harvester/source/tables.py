@@ -51,7 +51,7 @@ def layout_of(rows: Sequence[Row], form: Form) -> Layout | None:
         if columns:
             header = tuple(cell.strip().strip("\ufeff") for cell in row)
             return Layout(at + 1, tuple(dict.fromkeys(columns)), header)
-        if any(form.rule.read(cell).ids for cell in row):
+        if any(map(form.rule.mentioned, row)):
             break
     return _without_header(rows[:_SAMPLED], form) if form.fields is ID_FIELDS else None
 
@@ -73,7 +73,7 @@ def _without_header(rows: Sequence[Row], form: Form) -> Layout | None:
 def _listed_in(row: Sequence[str], form: Form) -> set[str]:
     """The notes of all cells, as a list names them; one in a text with a link is but mentioned."""
     whole = (form.rule.whole(cell) for cell in row)
-    alone = (note_id for cell in row if "/" not in cell for note_id in form.rule.read(cell).ids)
+    alone = (note_id for cell in row if "/" not in cell for note_id in form.rule.mentioned(cell))
     return {note_id for note_id in (*whole, *alone) if note_id}
 
 
@@ -82,7 +82,7 @@ def is_table(rows: Sequence[Row], form: Form) -> bool:
     (_, first), *rest = rows or [(0, [])]
     if len(first) < 2 or not all(map(str.strip, first)) or not rest:  # noqa: PLR2004 - columns
         return False
-    if any(form.rule.read(cell).ids for cell in first):
+    if any(map(form.rule.mentioned, first)):
         return False
     same = sum(len(row) == len(first) for _, row in rest)
     holds = any(form.rule.whole(cell) for _, row in rest for cell in row)
@@ -163,7 +163,7 @@ class _Table:
                 return Named([note_id], "")
             if cell.strip():
                 named = self._form.rule.read(cell)
-                if named.ids:
+                if named.ids or not named.reason:
                     return named
                 first = first or named
         if first is not None:

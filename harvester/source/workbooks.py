@@ -78,8 +78,8 @@ def _has_notes(sheet: CalamineSheet, form: Form) -> bool:
     if layout is None:
         return False
     data = (row for _, row in rows[layout.begin :])
-    named = form.rule.read
-    return any(named(row[at]).ids for row in data for at in layout.columns if at < len(row))
+    named = form.rule.mentioned
+    return any(named(row[at]) for row in data for at in layout.columns if at < len(row))
 
 
 def _batches(sheet: CalamineSheet) -> Iterator[list[Row]]:

@@ -20,7 +20,7 @@ def test_a_name_and_its_path_are_the_same_endpoint(name: str, path: str) -> None
 
 
 def test_the_simulator_answers_the_same_paths() -> None:
-    assert sorted(api.ENDPOINTS) == sorted(ENDPOINTS.values())
+    assert sorted([*api.ENDPOINTS, api.RESOLVER]) == sorted(ENDPOINTS.values())
 
 
 def test_an_unknown_path_is_its_own_name() -> None:

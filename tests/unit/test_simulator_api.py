@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from harvester.simulator import SimulatorSettings
-from harvester.simulator.api import ENDPOINTS, Reply, SimulatedApi
+from harvester.simulator.api import ENDPOINTS, RESOLVER, Reply, SimulatedApi
 
 NOTE = "67f32a94000000001d02eb4a"
 PATH = "/api/xiaohongshu-pgy/get-note-detail/v1"
@@ -44,6 +45,16 @@ def test_every_endpoint_of_the_family_answers_the_note(path: str) -> None:
     envelope = json.loads(reply.body)
     assert (reply.status, reply.code, envelope["code"]) == (200, 0, 0)
     assert envelope["data"]["noteId"] == NOTE
+
+
+def test_a_short_link_leads_to_its_note_and_nothing_else_does() -> None:
+    query = {"token": "t", "shareUrl": "http://xhslink.com/a/b"}
+    replies = [simulated().answer(RESOLVER, query, NOON) for _ in range(2)]
+    places = {json.loads(reply.body)["data"]["redirect_url"].partition("?")[0] for reply in replies}
+    assert re.fullmatch(r"https://www.xiaohongshu.com/discovery/item/[0-9a-f]{24}", places.pop())
+    assert not places
+    for wrong in ({"noteId": NOTE}, {"shareUrl": "https://example.com/a"}):
+        assert simulated().answer(RESOLVER, {"token": "t", **wrong}, NOON).code == 400
 
 
 def test_the_family_has_nine_endpoints() -> None:
