@@ -13,6 +13,7 @@ from harvester.ledger.history import Failures, History, Timeline
 from harvester.ledger.hosts import Hosts
 from harvester.ledger.reader import LedgerReader
 from harvester.model import State
+from harvester.report.notes import Notes, read_notes
 from harvester.status.model import Status
 from harvester.status.reading import StatusQuery, kind_of, snapshot, status_of
 
@@ -23,7 +24,8 @@ MOST_IDS = 1000
 class ReportData(Struct, frozen=True):
     """What there is to tell; `latency` is median and p95.
 
-    `name` is what people know the harvest by; `target` names it in a shell command.
+    `name` is what people know the harvest by; `target` names it in a shell command. `notes` are
+    None for a fleet, whose parts are elsewhere.
     """
 
     name: str
@@ -35,6 +37,7 @@ class ReportData(Struct, frozen=True):
     charged: Mapping[date, int]
     attempts: Mapping[int, Mapping[State, int]]
     failures: Failures
+    notes: Notes | None = None
 
 
 def read_report(
@@ -60,4 +63,5 @@ def read_report(
             history.charged_by_day(known.zone),
             history.attempts(),
             history.failures(kind_of, MOST_REASONS, MOST_IDS),
+            None if output is None else read_notes(output),
         )

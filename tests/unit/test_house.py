@@ -58,7 +58,7 @@ MAY = {
     "observe": ENGINE | {"observe"},
     "console": ENGINE | {"status", "observe", "console"},
     "doctor": ENGINE | {"doctor"},
-    "report": ENGINE | {"status", "report"},
+    "report": ENGINE | {"status", "export", "report"},
     "cli": ENGINE
     | {"doctor", "status", "observe", "console", "report", "export", "cli", "__init__"},
     "face": ENGINE | {"face"},

@@ -21,8 +21,11 @@ from harvester.errors import LocalIOError, UsageError
 from harvester.ledger.protocol import Checkpoint, Identity
 from harvester.ledger.reader import reading
 from harvester.ledger.sqlite import SqliteLedger
-from harvester.model import Outcome, State
+from harvester.model import Job, Judgement, Outcome, State, Verdict
+from harvester.output.lines import make_line
+from harvester.report import notes as notes_module
 from harvester.report.data import MOST_IDS, ReportData, read_report
+from harvester.report.notes import read_notes
 from harvester.report.page import page_of
 from harvester.report.place import MARK, check_place, put
 from harvester.status.reading import StatusQuery
@@ -262,3 +265,48 @@ def test_a_page_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> 
     with pytest.raises(LocalIOError, match="make room"):
         put(tmp_path / "page.html", "text")
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+
+
+def saved(number: int, likes: int, at: float = 0, title: str = "春天", link: str = "") -> bytes:
+    data = {"title": title, "likeNum": likes, "noteLink": link, "userInfo": {"nickName": "阿花"}}
+    judgement = Judgement(Verdict.SAVE, 0, "saved", data=json.dumps(data).encode())
+    return make_line(Job(number, f"{number:024x}"), judgement, "e", START + at)
+
+
+def test_the_newest_notes_are_told_and_what_changed_most(night: Night) -> None:
+    link = "https://www.xiaohongshu.com/explore/1?a=1&b=2"
+    night.output.write_bytes(
+        saved(1, 1000, title=HOSTILE, link="javascript:alert(1)")
+        + saved(2, 5, 1, link=link)
+        + saved(3, 7, 2)
+        + saved(2, 1505, 3, title="半\ud83d", link=link)
+        + saved(3, 6, 4)
+        + b'{"noteId":"torn'
+    )
+    text = shown(night.page())
+    rows = re.findall(r'<tr id="n(\w+)">(.*?)</tr>', text)
+    assert [int(name, 16) for name, _ in rows] == [3, 2, 1]
+    assert f'href="{link.replace("&", "&amp;")}" rel="noreferrer noopener"' in rows[1][1]
+    assert "半\ufffd" in rows[1][1]
+    assert "1,505" in rows[1][1]
+    assert "阿花" in rows[0][1]
+    assert "<a " not in rows[2][1]
+    assert "<script" not in text
+    changed = text[text.index("What changed most") : text.index("<h2>Notes</h2>")]
+    assert re.findall(r">([+-][\d,]+)<", changed) == ["+1,500", "-1"]
+    assert "of more" not in text
+
+
+def test_of_very_many_notes_the_newest_are_told_and_where_all_are(
+    night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "No note yet" in shown(night.page())
+    night.output.write_bytes(b"".join(saved(number, 1, number) for number in range(9)))
+    monkeypatch.setattr(notes_module, "MOST_NOTES", 4)
+    text = shown(night.page())
+    assert "The newest 4 notes of more" in text
+    assert "harvester export" in text
+    monkeypatch.setattr(notes_module, "_MOST_BYTES", 2 * len(saved(1, 1)) + 1)
+    found = read_notes(night.output)
+    assert [int(note.note_id, 16) for note in found.told] == [8, 7]
+    assert not found.is_all

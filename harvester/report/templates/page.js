@@ -122,6 +122,47 @@
     });
   }
 
+  // The rows of the notes' table as they are looked for: by word, and in the order of a column.
+  const table = document.getElementById("notes");
+  if (table) {
+    const body = table.tBodies[0];
+    const rows = [...body.rows];
+    const words = rows.map((row) => `${row.textContent} ${row.id.slice(1)}`.toLowerCase());
+    const search = document.getElementById("search");
+    search.hidden = false;
+    search.addEventListener("input", () => {
+      const wanted = search.value.toLowerCase().split(/\s+/);
+      rows.forEach((row, place) => {
+        row.hidden = !wanted.every((word) => words[place].includes(word));
+      });
+      const many = rows.filter((row) => !row.hidden).length;
+      document.getElementById("found").textContent = search.value ? `${many} found` : "";
+    });
+    const heads = [...table.tHead.rows[0].cells];
+    heads.forEach((head, column) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = head.textContent;
+      head.replaceChildren(button);
+      const isNumber = head.classList.contains("number");
+      const valueOf = (row) => {
+        const cell = row.cells[column];
+        const time = cell.querySelector("time");
+        const text = time ? time.dateTime : cell.textContent.trim();
+        return !isNumber || time ? text : Number(text.replaceAll(",", "") || -1);
+      };
+      button.addEventListener("click", () => {
+        const isDown = head.ariaSort !== "descending" && (isNumber || head.ariaSort === "ascending");
+        heads.forEach((other) => other.removeAttribute("aria-sort"));
+        head.ariaSort = isDown ? "descending" : "ascending";
+        const values = new Map(rows.map((row) => [row, valueOf(row)]));
+        const compare = (one, other) => (typeof one === "number" ? one - other : one.localeCompare(other));
+        const sorted = [...rows].sort((a, b) => compare(values.get(a), values.get(b)));
+        body.append(...(isDown ? sorted.reverse() : sorted));
+      });
+    });
+  }
+
   draw();
   for (const name of Object.keys(figures)) {
     followZoom(document.getElementById("chart-" + name));

@@ -233,3 +233,35 @@ def test_the_ids_of_a_reason_are_copied_by_its_button(
     pasted = browser.find_element(By.CSS_SELECTOR, "body > textarea")
     pasted.send_keys(Keys.CONTROL, "v")
     assert pasted.get_attribute("value") == listed
+
+
+def test_notes_are_found_by_a_word_and_sorted_by_a_column(
+    page: Path, browser: webdriver.Chrome
+) -> None:
+    open_page(browser, page, LOOKS[0])
+
+    def column(number: int) -> list[str]:
+        shown: list[str] = browser.execute_script(
+            "return [...document.querySelectorAll('#notes tbody tr:not([hidden])')]"
+            ".map((row) => row.cells[arguments[0]].innerText.trim())",
+            number,
+        )
+        return shown
+
+    def numbers() -> list[int]:
+        return [int(text.replace(",", "") or -1) for text in column(2)]
+
+    titles, many = column(0), numbers()
+    assert len(titles) > 10
+    (likes,) = browser.find_elements(By.XPATH, "//table[@id='notes']//button[.='likes']")
+    likes.click()
+    assert numbers() == sorted(many, reverse=True)
+    likes.click()
+    assert numbers() == sorted(many)
+    word = max(titles, key=len)[:6]
+    browser.find_element(By.ID, "search").send_keys(word)
+    both = zip(column(0), column(1), strict=True)
+    found = [f"{title} {author}".lower() for title, author in both]
+    assert 0 < len(found) <= len(titles)
+    assert all(part in text for text in found for part in word.lower().split())
+    assert browser.find_element(By.ID, "found").text == f"{len(found)} found"
