@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -85,10 +86,11 @@ def export(
     A row a note, its newest line; an OUTPUT that a run is writing is taken as it was at the start.
     """
     from harvester.export.columns import Choice, Layout, Seen
-    from harvester.export.place import check_earlier, check_place
+    from harvester.export.place import check_place, is_table
     from harvester.export.table import check_library, newest_rows, rows_over_time, table_into
     from harvester.ledger.latest_lines import latest_line_index
     from harvester.output.merge import Merge, parts_of
+    from harvester.results import check_earlier
 
     choice = Choice.read(fields, preset, headings, with_changes=changes)
     check_library(check_place(place, paths))
@@ -99,7 +101,7 @@ def export(
         work = Merge(parts, index, tell_torn, signals.check, seen.look_at)
         work.read()
         columns = seen.columns(choice)
-        check_earlier(place, columns)
+        check_earlier(place, "table of this command's", partial(is_table, columns))
         layout = Layout(columns, day_timezone)
         found = (
             rows_over_time(parts, index, layout, with_changes=changes)

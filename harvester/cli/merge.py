@@ -51,7 +51,8 @@ def merge(paths: tuple[Path, ...], place: Path) -> None:
     """
     from harvester.json_text import told
     from harvester.ledger.latest_lines import latest_line_index
-    from harvester.output.merge import Merge, check_place, merging_into, parts_of
+    from harvester.output.merge import Merge, check_place, parts_of
+    from harvester.results import result_into
 
     parts = parts_of(paths)
     is_piped = place == STANDARD_OUTPUT
@@ -65,7 +66,7 @@ def merge(paths: tuple[Path, ...], place: Path) -> None:
         if is_piped:
             merged = work.copy(sys.stdout.buffer)
         else:
-            with merging_into(place) as target:
+            with result_into(place) as target:
                 merged = work.copy(target)
     where = "" if is_piped else f" into {sanitize(str(place))}"
     tell(told(merged) | {"parts": len(parts), "notes": merged.notes, "output": place})

@@ -17,6 +17,8 @@ from harvester.errors import UsageError
 from harvester.sanitize import sanitize
 
 _LONGEST_PATH = 4096
+# A page may be for others, if the user's mask lets them.
+_FOR_ALL = 0o666
 
 
 @click.command(
@@ -47,7 +49,8 @@ def report(
 ) -> None:
     """Write one page of charts and numbers that opens in any browser, offline."""
     from harvester.report.data import read_report
-    from harvester.report.place import check_place, put
+    from harvester.report.place import check_place
+    from harvester.results import result_into
     from harvester.status.reading import StatusQuery
 
     try:
@@ -70,6 +73,7 @@ def report(
     if is_piped:
         click.echo(html.encode(), nl=False)
     else:
-        put(page, html)
+        with result_into(page, _FOR_ALL) as file:
+            file.write(html.encode())
         say(f"wrote {sanitize(str(page), _LONGEST_PATH)}: open it in a browser")
     tell({"page": page})

@@ -6,11 +6,12 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from harvester.errors import LocalIOError, UsageError
+from harvester.errors import UsageError
 from harvester.export.columns import Column
 from harvester.export.forms import SQLITE_MARK, is_text_table
-from harvester.output.lines import read_head, unreadable
+from harvester.output.lines import read_head
 from harvester.paths import check_apart
+from harvester.results import check_folder
 
 ENDINGS = (".csv", ".xlsx", ".parquet", ".sqlite", ".jsonl")
 # What tells an earlier workbook or Parquet file of ours.
@@ -29,26 +30,13 @@ def check_place(place: Path, outputs: Sequence[Path]) -> str:
         )
     for output in outputs:
         check_apart({"the table": place}, output=output)
-    if not place.resolve().parent.is_dir():
-        raise UsageError(f"there is no folder {place.parent}: make it, or name another file.")
+    check_folder(place)
     return form
 
 
-def check_earlier(place: Path, columns: Sequence[Column]) -> None:
-    """Raise UsageError where there is a file that is no earlier table: it may be an INPUT."""
-    whole = place.resolve()
-    if whole.exists() and not (whole.is_file() and _is_ours(whole, columns)):
-        raise UsageError(
-            f"{place} is there and is no table of this command's: name another file with -o, or "
-            "move that one away."
-        )
-
-
-def _is_ours(place: Path, columns: Sequence[Column]) -> bool:
-    """Whether a file is an earlier table; an empty one holds nothing to lose."""
+def is_table(columns: Sequence[Column], place: Path) -> bool:
+    """Whether a file is an earlier table; raises OSError."""
     size = place.stat().st_size
-    if not size:
-        return True
     try:
         with place.open("rb") as file:
             match place.suffix.lower():
@@ -66,13 +54,3 @@ def _is_ours(place: Path, columns: Sequence[Column]) -> bool:
                     return read_head(line) is None and is_text_table(line, columns)
     except (ValueError, KeyError, zipfile.BadZipFile):
         return False
-    except OSError as error:
-        raise unreadable(place, error) from error
-
-
-def unwritable(place: Path, reason: str) -> LocalIOError:
-    """What is said of a table that cannot be written."""
-    return LocalIOError(
-        f"{place} cannot be written ({reason}): make room, check the permissions of its folder, or "
-        "name another file with -o."
-    )

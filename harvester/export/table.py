@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 from zoneinfo import ZoneInfo
 
-from harvester.disk import reason_of, replacing
+from harvester.disk import reason_of
 from harvester.errors import LocalIOError, UsageError
 from harvester.export.columns import Column, Layout
 from harvester.export.forms import Write, csv_table, jsonl_table, sqlite_table
-from harvester.export.place import unwritable
 from harvester.output.merge import Merge, Part, changed
+from harvester.results import result_into
 
 # The extras that bring a form's library, named like the modules that import it.
 _EXTRAS = {".xlsx": "excel", ".parquet": "parquet"}
@@ -52,14 +52,11 @@ def table_into(
 ) -> Iterator[Write]:
     """A table that takes its place whole at the end, or not at all; raises LocalIOError."""
     form = place.suffix.lower()
-    try:
-        with (
-            replacing(place.resolve()) as file,
-            _opened(form, file, columns, zone, with_bom=with_bom) as write,
-        ):
-            yield write
-    except OSError as error:
-        raise unwritable(place, reason_of(error)) from error
+    with (
+        result_into(place) as file,
+        _opened(form, file, columns, zone, with_bom=with_bom) as write,
+    ):
+        yield write
 
 
 def _opened(

@@ -8,14 +8,12 @@ import stat
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
 from msgspec import Struct
 
-from harvester.disk import reason_of, replacing
 from harvester.errors import LocalIOError, UsageError
 from harvester.halt import Look, go_on
 from harvester.ledger.protocol import Identity
@@ -26,6 +24,7 @@ from harvester.output.lines import (
     shown,
     unreadable,
 )
+from harvester.results import check_earlier, check_folder
 from harvester.rules.envelope import is_json
 from harvester.sanitize import sanitize
 from harvester.sides import Side
@@ -109,42 +108,18 @@ def check_place(place: Path, parts: Sequence[Part]) -> None:
                 f"{place} is an OUTPUT that runs go on with ({whole.name}{companion} is beside "
                 "it): name another file with -o."
             )
-    if not whole.parent.is_dir():
-        raise UsageError(f"there is no folder {place.parent}: make it, or name another file.")
-    if not whole.exists():
-        return
-    if not whole.is_file():
-        raise UsageError(
-            f"{place} is not a regular file: name another with -o, or -o - to write to standard "
-            "output."
-        )
-    if _file(whole.stat()) in {part.file for part in parts}:
+    check_folder(place)
+    if whole.exists() and _file(whole.stat()) in {part.file for part in parts}:
         raise UsageError(
             f"{place} is one of the parts: name another file with -o, or leave it out of them."
         )
-    try:
-        with whole.open("rb") as file:
-            first, _ = next(lines_of(file), (b"", 0))
-    except OSError as error:
-        raise unreadable(place, error) from error
-    if first and read_head(first) is None:
-        raise UsageError(
-            f"{place} is there and holds no notes: name another file with -o, or move that one "
-            "away."
-        )
+    check_earlier(place, "file of notes", _holds_notes)
 
 
-@contextmanager
-def merging_into(place: Path) -> Iterator[BinaryIO]:
-    """A file that takes its place whole at the end, or not at all; raises LocalIOError."""
-    try:
-        with replacing(place.resolve()) as file:
-            yield file
-    except OSError as error:
-        raise LocalIOError(
-            f"{place} cannot be written ({reason_of(error)}): make room, check the permissions of "
-            "its folder, or name another file with -o."
-        ) from error
+def _holds_notes(place: Path) -> bool:
+    with place.open("rb") as file:
+        first, _ = next(lines_of(file))
+    return read_head(first) is not None
 
 
 class Merge:

@@ -88,7 +88,7 @@ def test_what_must_not_be_merged_is_refused_and_nothing_is_written(tool: Tool) -
         ((one, tool.folder / "none", "-o", place), "there is no part"),
         ((real, "-o", one), "runs go on with"),
         ((real, "-o", real), "is one of the parts"),
-        ((one, "-o", words), "holds no notes"),
+        ((one, "-o", words), "is no file of notes"),
         ((one,), "Missing option"),
         (("-o", place), "Missing argument"),
     ):

@@ -33,6 +33,7 @@ ENGINE = RULES | {
     "config",
     "tokens",
     "paths",
+    "results",
 }
 # What each room may import of the house, itself included.
 MAY = {
@@ -43,14 +44,15 @@ MAY = {
     "sides": frozenset({"sides"}),
     "tokens": LOWEST | {"tokens"},
     "paths": LOWEST | {"paths", "sides"},
+    "results": LOWEST | {"results", "disk"},
     "rules": RULES,
     "source": RULES | {"source"},
     "api": RULES | {"api", "descriptors", "threads"},
     "pace": RULES | {"pace"},
     "threads": LOWEST | {"daemon", "threads"},
     "ledger": RULES | {"ledger", "threads", "sides"},
-    "output": RULES | {"output", "ledger", "disk", "threads", "sides"},
-    "export": RULES | {"export", "output", "disk", "paths", "sides"},
+    "output": RULES | {"output", "ledger", "disk", "results", "threads", "sides"},
+    "export": RULES | {"export", "output", "disk", "results", "paths", "sides"},
     "simulator": LOWEST | {"simulator"},
     "config": RULES | {"config", "source", "api", "ledger", "tokens", "paths", "sides"},
     "engine": ENGINE,

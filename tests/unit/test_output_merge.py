@@ -18,7 +18,8 @@ from harvester.model import Job, Judgement, Verdict
 from harvester.output import lines as lines_module
 from harvester.output import merge as module
 from harvester.output.lines import make_line
-from harvester.output.merge import Merge, Merged, check_place, merging_into, parts_of
+from harvester.output.merge import Merge, Merged, check_place, parts_of
+from harvester.results import result_into
 
 ENDPOINT = "xiaohongshu-pgy/note-detail/v1"
 NOW = 1795395723.456
@@ -227,9 +228,9 @@ def test_the_place_is_never_a_part_nor_an_output_nor_another_file(folder: Folder
     for place, words in (
         (one, "is one of the parts"),
         (folder.path / "link", "is one of the parts"),
-        (folder.part("words", b"dear diary\n"), "holds no notes"),
+        (folder.part("words", b"dear diary\n"), "is no file of notes"),
         (folder.path / "no" / "all", "there is no folder"),
-        (Path("/dev/null"), "not a regular file"),
+        (Path("/dev/null"), "is no file of notes"),
     ):
         with pytest.raises(UsageError, match=words):
             check_place(place, parts)
@@ -242,24 +243,24 @@ def test_the_place_is_never_a_part_nor_an_output_nor_another_file(folder: Folder
 
 def test_a_file_takes_its_place_whole_or_not_at_all(folder: Folder) -> None:
     place = folder.part("all", b"before")
-    with suppress(KeyError), merging_into(place) as target:
+    with suppress(KeyError), result_into(place) as target:
         target.write(b"half")
         raise KeyError
     assert (place.read_bytes(), list(folder.path.iterdir())) == (b"before", [place])
     link = folder.path / "link"
     link.symlink_to(place)
-    with merging_into(link) as target:
+    with result_into(link) as target:
         target.write(b"after")
         target.flush()
         assert place.read_bytes() == b"before"
     assert place.read_bytes() == b"after"
     assert link.is_symlink()
-    with pytest.raises(LocalIOError, match="cannot be written"), merging_into(place) as target:
+    with pytest.raises(LocalIOError, match="cannot be written"), result_into(place) as target:
         raise OSError(28, "full")
 
 
 def test_a_file_may_have_as_long_a_name_as_the_system_knows(folder: Folder) -> None:
     place = folder.path / ("笔" * 85)
-    with merging_into(place) as target:
+    with result_into(place) as target:
         target.write(b"notes")
     assert place.read_bytes() == b"notes"

@@ -27,7 +27,8 @@ from harvester.report import notes as notes_module
 from harvester.report.data import MOST_IDS, ReportData, read_report
 from harvester.report.notes import read_notes
 from harvester.report.page import page_of
-from harvester.report.place import MARK, check_place, put
+from harvester.report.place import MARK, check_place
+from harvester.results import result_into
 from harvester.status.reading import StatusQuery
 
 START = 1795395720.0  # 2026-11-23 09:02 in Shanghai
@@ -226,7 +227,8 @@ def test_a_page_replaces_an_earlier_page_and_an_empty_file(tmp_path: Path) -> No
     page = tmp_path / "page.html"
     for text in ("", f"<head>{MARK.decode()}", "last"):
         check_place(page, tmp_path / "notes.jsonl")
-        put(page, text)
+        with result_into(page) as file:
+            file.write(text.encode())
     assert page.read_text("utf-8") == "last"
     assert list(tmp_path.iterdir()) == [page]
 
@@ -262,8 +264,9 @@ def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 def test_a_page_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "page.html").mkdir()
-    with pytest.raises(LocalIOError, match="make room"):
-        put(tmp_path / "page.html", "text")
+    page = tmp_path / "page.html"
+    with pytest.raises(LocalIOError, match="make room"), result_into(page) as file:
+        file.write(b"text")
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
 
 
