@@ -38,7 +38,7 @@ _FROM = {
 }
 # What the last run met, and no forecast can know.
 _CAVEATS = {
-    "balance": ("the balance was used up: top it up first",),
+    "balance": ("the balance, or a token's budget, was used up: top it up first",),
     "refused": ("the API refused the last run: see to that first",),
 }
 

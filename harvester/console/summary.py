@@ -22,7 +22,7 @@ _WHY = {
     StopReason.DONE: "all done",
     StopReason.FAILED: "finished, but some notes failed",
     StopReason.QUOTA: "stopped: the daily quota is used up",
-    StopReason.BALANCE: "stopped: the balance is used up",
+    StopReason.BALANCE: "stopped: the balance, or the budget of the token, is used up",
     StopReason.REFUSED: "stopped: the API refuses the token, the permission or the request",
     StopReason.UPSTREAM: "stopped: the API does not answer as it should",
     StopReason.LIMIT: "stopped by its own limit",
@@ -37,7 +37,7 @@ _NEXT = {
     StopReason.FAILED: "see why with `harvester failures {output}`, "
     "queue them again with `harvester retry {output}`",
     StopReason.QUOTA: "go on when the new day has begun: `{command}`",
-    StopReason.BALANCE: "top up the balance, then go on: `{command}`",
+    StopReason.BALANCE: "top up the balance, or raise the budget, then go on: `{command}`",
     StopReason.REFUSED: "check the token, its permissions and --endpoint, then go on: `{command}`",
     StopReason.UPSTREAM: "check the network and --base-url, then go on later: `{command}`",
     StopReason.LIMIT: "go on: `{command}`",
@@ -103,13 +103,13 @@ def summary_lines(summary: Summary, output: Path, price: Decimal | None) -> Iter
         f"{count(summary.saved, 'note')} saved to {sanitize(str(output), _LONGEST)}; "
         f"{count(summary.charged, 'call')} charged{money(summary.charged, price, currency)}"
     )
-    if spending is not None:
-        yield spending_text(spending)
     if summary.empty:
         yield (
             f"{count(summary.empty, 'note')} of them with nothing in their data; "
             "`harvester retry --empty` queues such notes again, and each is paid for again"
         )
+    if spending is not None:
+        yield spending_text(spending)
     if summary.sustained_rate is not None:
         sustained = pace(summary.sustained_rate)
         yield (

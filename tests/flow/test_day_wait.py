@@ -83,6 +83,7 @@ def test_a_signal_while_the_run_waits_ends_it_as_the_quota_does(
     summary = night.run(note_ids(150), api, replace(WAITING, max_charged_daily=cap), stop)
     assert (summary.exit_code, summary.done, summary.queued) == (3, 100, 50)
     assert f"{reason.value} while waiting" in summary.detail
+    assert len(told(night)) == 1
     assert summary.elapsed == pytest.approx(300, abs=1)
 
 

@@ -128,3 +128,20 @@ def test_a_run_that_waits_for_the_next_day_says_until_when_and_a_signal_ends_it(
     assert "SIGTERM while waiting for the next day" in ended.closing_line
     status = tool.status()
     assert (status["resumesAt"], status["done"], status["queued"]) == (None, 3, 7)
+
+
+@pytest.mark.parametrize(
+    ("limit", "saved", "refused"), [("--token-budget", 10, "602"), ("--balance", 5, "601")]
+)
+def test_a_budget_is_one_tokens_own_and_the_balance_that_of_all(
+    tool: Tool, limit: str, saved: int, refused: str
+) -> None:
+    simulator = tool.simulate(limit, "5")
+    tokens = tool.write("tokens", ["tok-aaaa-0123456789", "tok-bbbb-0123456789"])
+    few = ("--workers", "1", "--token-file", tokens)
+    run = tool.harvest(simulator.url, tool.notes(20), *few)
+    assert run.code == 4, run.text
+    page = simulator.charges()
+    assert (page["charged"], len(tool.saved())) == (saved, saved)
+    assert page["byCode"][refused] == 2
+    assert "all 2 tokens rest" in run.closing_line
