@@ -79,7 +79,7 @@ class ProgressSampler:
             calls=state.calls,
             by_code=state.by_code,
             rate=rate,
-            eta=state.queued / speed if speed else None,
+            eta=state.queued / speed if speed and state.total else None,
             is_read=state.is_read,
             resumes_at=state.resumes_at,
         )

@@ -32,7 +32,9 @@ def looks(
 
     async def look(run: Run) -> None:
         sampler = ProgressSampler(run, asyncio.get_running_loop().time)
-        sampler.read()
+        first = sampler.read()
+        # Before the ledger was looked at, there is nothing to be done with.
+        assert first.total or first.eta is None
         for _ in range(enough):
             await asyncio.sleep(every)
             seen.append(sampler.read())
