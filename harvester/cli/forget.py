@@ -38,7 +38,7 @@ def forget(output: Path, ids: tuple[str, ...], ids_from: Path | None) -> None:
     # Others may be of a run with --id-pattern.
     wanted = [rule.whole(text) or text for text in ids]
     if ids_from is not None:
-        for page in pages_of(ids_from, InputOptions(strict=True)):
+        for page in pages_of(str(ids_from), InputOptions(strict=True)):
             wanted += page.ids
     if not wanted:
         raise UsageError("name the notes to be erased: --id ID, or --ids-from FILE.")

@@ -22,9 +22,12 @@ Write = Callable[[Sequence[object]], None]
 
 # In an SQLite file's head: which program's it is, a number that it chose.
 SQLITE_MARK = 0x4E4F5445
-# What a spreadsheet runs, or takes for a number and changes: leading zeros, long ones, exponents.
+# What a spreadsheet runs, or takes for a number or a date and changes: leading zeros, 1e5, 3-5.
 _RISKY_START = frozenset("=+-@\t\r=+-@0123456789")
-_CHANGED = re.compile(r"0\d+|\d{16,}|\d+(?:\.\d*)?[eE][+-]?\d+|[^0-9].*", re.DOTALL)
+_CHANGED = re.compile(
+    r"0\d+|\d{16,}|\d+(?:\.\d*)?[eE][+-]?\d+|\d{1,2}[-/]\d{1,2}(?:[-/]\d{2,4})?|[^0-9].*",
+    re.DOTALL,
+)
 _MARK = "'"
 _SQL_TYPES = {Kind.INTEGER: "INTEGER", Kind.NUMBER: "REAL", Kind.TRUTH: "BOOLEAN"}
 _HEADER = re.compile(r'(?:"(?:[^"]|"")*",)*"(?:[^"]|"")*"\r\n')

@@ -22,6 +22,7 @@ from harvester.cli import cli
 from harvester.export.columns import Column, Kind
 from harvester.export.excel import excel_table
 from harvester.export.fields import FIELDS
+from harvester.export.forms import csv_table
 from harvester.model import Job, Judgement, Verdict
 from harvester.output.lines import make_line
 from harvester.simulator.data import note_data
@@ -40,6 +41,29 @@ def line(number: int, data: object, at: float = 0, carried: object = None) -> by
 
 def note_id(number: int) -> str:
     return f"{0x67F32A94 + number:08x}000000001d{number:06x}"
+
+
+@pytest.mark.parametrize(
+    ("text", "is_guarded"),
+    [
+        *((text, True) for text in ("=1", "+1", "-1", "@a", "\t=1", "=1", "007", "9" * 16, "1e5")),
+        *((text, True) for text in ("6" * 24, "3-5", "1/2/2026", "67e00000")),
+        *(
+            (text, False)
+            for text in ("1", "0", "1.5", "2025-04-07 09:29", "3只猫", "0a", "春=", "")
+        ),
+        *((text, False) for text in ("67f32a94000000001d02eb4a", "9" * 15, "2026-11-27")),
+    ],
+)
+def test_text_that_a_spreadsheet_would_run_or_change_is_kept_from_it(
+    text: str,
+    is_guarded: bool,  # noqa: FBT001 - a case
+) -> None:
+    file = io.BytesIO()
+    with csv_table(file, [Column("t", "t", Kind.TEXT)], with_bom=False) as write:
+        write([text])
+    rows = list(csv.reader(io.StringIO(file.getvalue().decode(), newline="")))
+    assert rows == [["t"], [f"'{text}" if is_guarded else text]]
 
 
 @pytest.fixture
@@ -337,3 +361,12 @@ def test_an_empty_output_is_a_table_without_rows(tmp_path: Path) -> None:
         assert "0 notes" in export(tmp_path / "n.jsonl", tmp_path / f"t.{form}")
     export(tmp_path / "n.jsonl", tmp_path / "t.csv", "--preset", "marketing")
     assert (tmp_path / "t.csv").read_text("utf-8-sig").startswith('"title","userInfo.nickName",')
+
+
+def test_what_a_run_is_just_writing_is_left_out_and_told(night: Path) -> None:
+    with night.open("ab") as file:
+        file.write(line(500, {"title": "not yet"})[:90])
+    place = night.with_name("t.csv")
+    told = export(night, place)
+    assert f"{night}: the last line is torn (90 bytes) and left out" in told
+    assert len(read_csv(place)) == 120
