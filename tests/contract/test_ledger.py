@@ -729,6 +729,21 @@ def test_an_adopted_job_keeps_the_attempts_of_its_line(bench: Bench) -> None:
     assert job.attempts == 4
 
 
+def test_notes_with_nothing_in_them_are_put_back_however_they_came(bench: Bench) -> None:
+    bench.ledger.enrol([A, B, C, D], None)
+    a, b = claim(bench.ledger, 2)
+    empty = Outcome(a, State.DONE, 0, "saved", line=b"{}\n", fetched_at=START, is_empty=True)
+    record(bench.ledger, empty, save(b))
+    lines = [FoundLine(note_id, 1, START, 9, note_id == C) for note_id in (C, D)]
+    bench.ledger.adopt(lines, Checkpoint(9, b"{}\n"))
+    assert bench.ledger.retry((State.DONE,), (), [B, D]) == 0
+    assert bench.ledger.retry((State.DONE,)) == 2
+    jobs = bench.ledger.claim(9, LEASE).jobs
+    assert {job.note_id for job in jobs} == {A, C}
+    record(bench.ledger, *(save(job, START + 9) for job in jobs))
+    assert bench.ledger.retry((State.DONE,)) == 0
+
+
 # Counting
 
 

@@ -21,18 +21,18 @@ _CLAIMS = (
 )
 _KNOWN = (
     "SELECT note_id, seq, state, fetched_at, part, line_end, attempts, lines, coalesce("
-    "(SELECT lines FROM forgotten WHERE forgotten.part = %s AND forgotten.seq = job.seq), 0)"
-    " FROM job WHERE note_id = ANY(%s) ORDER BY seq FOR UPDATE"
+    "(SELECT lines FROM forgotten WHERE forgotten.part = %s AND forgotten.seq = job.seq), 0),"
+    " coalesce(code = 0, false) FROM job WHERE note_id = ANY(%s) ORDER BY seq FOR UPDATE"
 )
 _WRITE = """
-INSERT INTO job (seq, note_id, state, attempts, fetched_at, part, line_end, lines)
-SELECT seq, note_id, 1, attempts, fetched_at, part, line_end, lines
+INSERT INTO job (seq, note_id, state, attempts, fetched_at, part, line_end, lines, code)
+SELECT seq, note_id, 1, attempts, fetched_at, part, line_end, lines, code
 FROM unnest(%s::bigint[], %s::text[], %s::int[], %s::bigint[], %s::bigint[], %s::bigint[],
-    %s::int[])
-AS found (seq, note_id, attempts, fetched_at, part, line_end, lines)
-ON CONFLICT (note_id) DO UPDATE SET state = 1, due = NULL, run = NULL, code = NULL, reason = NULL,
-    attempts = excluded.attempts, fetched_at = excluded.fetched_at, part = excluded.part,
-    line_end = excluded.line_end, lines = job.lines + excluded.lines
+    %s::int[], %s::int[])
+AS found (seq, note_id, attempts, fetched_at, part, line_end, lines, code)
+ON CONFLICT (note_id) DO UPDATE SET state = 1, due = NULL, run = NULL, reason = NULL,
+    code = excluded.code, attempts = excluded.attempts, fetched_at = excluded.fetched_at,
+    part = excluded.part, line_end = excluded.line_end, lines = job.lines + excluded.lines
 """
 _ADD_OLDER = """
 INSERT INTO older (seq, part, lines, fetched_at, line_end)
@@ -167,7 +167,10 @@ def _write(tx: Transaction, reconciled: Sequence[Reconciled], known: dict[str, K
     seq_of |= {note_id: job.seq for note_id, job in known.items()}
     tx.later("DELETE FROM claim WHERE seq = ANY(%s)", ([job.seq for job in known.values()],))
     columns = (
-        (seq_of[f.note_id], f.note_id, f.attempts, f.fetched_at, f.part, f.line_end, f.lines)
+        (
+            *(seq_of[f.note_id], f.note_id, f.attempts, f.fetched_at, f.part, f.line_end, f.lines),
+            0 if f.is_empty else None,
+        )
         for f in reconciled
     )
     tx.later(_WRITE, [list(column) for column in zip(*columns, strict=True)])

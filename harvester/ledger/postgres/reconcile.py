@@ -16,7 +16,8 @@ from harvester.model import State
 class Known(Struct, frozen=True):
     """What the ledger knows of a note; times are Unix milliseconds.
 
-    `forgotten` lines of the part were counted as charged, and were not found again yet.
+    `forgotten` lines of the part were counted as charged, and were not found again yet. With
+    `is_empty` there is nothing in the data of its current line.
     """
 
     seq: int
@@ -27,6 +28,7 @@ class Known(Struct, frozen=True):
     attempts: int
     lines: int
     forgotten: int = 0
+    is_empty: bool = False
 
 
 class Reconciled(Struct):
@@ -48,6 +50,7 @@ class Reconciled(Struct):
     paid: list[FoundLine] = field(default_factory=list)
     found_again: int = 0
     is_new: bool = True
+    is_empty: bool = False
 
 
 def moment_of(line: FoundLine) -> int:
@@ -66,6 +69,7 @@ def reconcile(
     """
     first = lines[0]
     reconciled = Reconciled(first.note_id, moment_of(first), part, first.end, first.attempts)
+    reconciled.is_empty = first.is_empty
     rest = lines
     if known is None or not known.lines or known.part is None or known.fetched_at is None:
         reconciled.lines, reconciled.paid, rest = 1, [first], lines[1:]
@@ -76,7 +80,7 @@ def reconcile(
             known.part,
             known.line_end,
         )
-        reconciled.is_new = known.state is not State.DONE
+        reconciled.is_new, reconciled.is_empty = known.state is not State.DONE, known.is_empty
     is_done = not reconciled.is_new or rest is not lines
     if known is not None:
         reconciled.attempts = max(reconciled.attempts, known.attempts)
@@ -94,6 +98,7 @@ def _add(reconciled: Reconciled, line: FoundLine, part: int, *, is_duplicate: bo
     reconciled.attempts = max(reconciled.attempts, line.attempts)
     if moment == reconciled.fetched_at:
         reconciled.part, reconciled.line_end = part, line.end
+        reconciled.is_empty = line.is_empty
         return
     reconciled.lines += 1
     reconciled.paid.append(line)
@@ -102,5 +107,6 @@ def _add(reconciled: Reconciled, line: FoundLine, part: int, *, is_duplicate: bo
     if moment > reconciled.fetched_at:
         reconciled.older.append((reconciled.part, reconciled.fetched_at, reconciled.line_end))
         reconciled.fetched_at, reconciled.part, reconciled.line_end = moment, part, line.end
+        reconciled.is_empty = line.is_empty
     else:
         reconciled.older.append((part, moment, line.end))
