@@ -129,7 +129,8 @@ def _post(url: Secret[str], service: str, body: bytes, proxy: Proxy | None) -> s
             trouble = _refusal(service, answer.status, answer.read(_LONGEST_ANSWER))
     except (OSError, HTTPException, ValueError) as error:
         why = getattr(error, "reason", error)
-        trouble = f"cannot be told: {getattr(why, 'strerror', None) or type(why).__name__}"
+        told = (why.strerror or str(why)) if isinstance(why, OSError) else ""
+        trouble = f"cannot be told: {told or type(why).__name__}"
     return trouble and Redaction(_secrets_of(url.reveal())).said(trouble)
 
 

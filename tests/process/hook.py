@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from typing import Any
 
 from tests.process.threaded import Streams
@@ -12,8 +13,13 @@ from tests.process.threaded import Streams
 class Hook(Streams):
     """`told` are the messages, `heads` what stood above each; without an `answer` it is silent."""
 
-    def __init__(self, answer: str | None = "", status: str = "200 OK") -> None:
-        super().__init__()
+    def __init__(
+        self,
+        answer: str | None = "",
+        status: str = "200 OK",
+        context: ssl.SSLContext | None = None,
+    ) -> None:
+        super().__init__(context)
         self._answer, self._status = answer, status
         self.told: list[dict[str, Any]] = []
         self.heads: list[str] = []

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from harvester.api.proxy import Proxy, read_proxy
 from harvester.observe.webhooks import Webhooks
@@ -91,6 +94,24 @@ def test_the_proxy_that_is_named_is_used_and_none_of_the_environment(
         assert told_by(hook.url()) == []
     assert len(server.heads) == 1
     assert len(hook.told) == 2
+
+
+def test_a_certificate_is_looked_at_and_the_proxys_password_goes_to_the_proxy_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with Hook(context=context) as hook, ProxyServer("Basic bWU6cHc=") as server:
+        url = hook.url().replace("http:", "https:")
+        assert "certificate verify failed" in told_by(url)[0]
+        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        place = f"127.0.0.1:{server.port}"
+        assert told_by(url, proxy=read_proxy(f"http://me:pw@{place}")) == []
+        assert "407" in told_by(url, proxy=read_proxy(f"http://{place}"))[0]
+    assert all(head.startswith("CONNECT ") for head in server.heads)
+    assert "Proxy-Authorization" not in "".join(hook.heads)
+    assert len(hook.told) == 1
 
 
 def test_who_is_silent_is_not_waited_for_longer_than_said_and_keeps_nobody_else_waiting() -> None:
