@@ -5,42 +5,17 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from harvester.cli.signals import REASONS, Signals
 from harvester.cli.streams import fit
 from harvester.engine.run import Run
 from harvester.formatting import count, duration
-from harvester.model import Job
 
-_LOOK_EVERY = 1.0
 # Seconds in which another signal is the first one over again: `timeout` sends two, and a group of
 # processes may get Ctrl-C twice.
 _SAME = 1.0
-
-
-class Departures:
-    """When the calls in flight were sent, as exact as it is looked: nothing is added to a call."""
-
-    def __init__(self, flying: Mapping[int, Job], clock: Callable[[], float]) -> None:
-        self._flying = flying
-        self._clock = clock
-        self._seen: dict[int, tuple[Job, float]] = {}
-
-    def look(self) -> None:
-        """Note what has flown off since the last look; a job claimed again is another one."""
-        now, before = self._clock(), self._seen
-        self._seen = {
-            seq: before[seq] if seq in before and before[seq][0] is job else (job, now)
-            for seq, job in self._flying.items()
-        }
-
-    def oldest(self) -> float:
-        """Seconds since the first of the calls in flight was sent; 0 without any."""
-        self.look()
-        now = self._clock()
-        return max((now - sent for _, sent in self._seen.values()), default=0.0)
 
 
 def draining_line(name: str, flying: int, oldest: float, timeout: float) -> str:
@@ -64,8 +39,6 @@ class Stopping:
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         self._run: Run | None = None
-        self._departures: Departures | None = None
-        self._looking: asyncio.TimerHandle | None = None
         self._first_at: float | None = None
 
     def heed(self, number: signal.Signals) -> None:
@@ -75,22 +48,11 @@ class Stopping:
     def attach(self, run: Run, timeout: float) -> None:
         """Let signals act on this run, whose calls may take so many seconds, from now on."""
         self._run, self._timeout = run, timeout
-        self._departures = Departures(run.state.in_flight, self._loop.time)
-        self._look(self._departures)
-
-    def end(self) -> None:
-        """Look no more."""
-        if self._looking is not None:
-            self._looking.cancel()
-
-    def _look(self, departures: Departures) -> None:
-        departures.look()
-        self._looking = self._loop.call_later(_LOOK_EVERY, self._look, departures)
 
     def _act(self, number: signal.Signals) -> None:
-        run, departures, now = self._run, self._departures, self._loop.time()
+        run, now = self._run, self._loop.time()
         first_at, self._first_at = self._first_at, self._first_at or now
-        if run is None or departures is None:
+        if run is None:
             # Once: what is cut short there is to be taken apart in peace.
             if first_at is None and self._task is not None:
                 self._task.cancel()
@@ -100,7 +62,7 @@ class Stopping:
                 run.abort()
             return
         run.stop(REASONS[number])
-        flying, oldest = len(run.state.in_flight), departures.oldest()
+        flying, oldest = len(run.state.in_flight), run.state.oldest()
         # Looked up now: a bar on the screen takes lines in above itself.
         sys.stderr.write(fit(draining_line(number.name, flying, oldest, self._timeout)) + "\n")
         sys.stderr.flush()
@@ -117,5 +79,3 @@ def stopped_by(signals: Signals) -> Iterator[Stopping]:
         except asyncio.CancelledError:
             signals.check()
             raise
-        finally:
-            stopping.end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -91,6 +92,7 @@ class RunState:
         self.by_code: Counter[str] = Counter()
         self.held: dict[int, Job] = {}
         self.in_flight: dict[int, Job] = {}
+        self._sent_at: dict[int, float] = {}
         self.unsent: dict[int, Job] = {}
         self.reserved = self.settled = self.waiting = 0
         self.queued = self.done = self.rejected = self.exhausted = 0
@@ -280,7 +282,13 @@ class RunState:
         self.reserved -= 1
         self.unsent.pop(job.seq, None)
         self.in_flight[job.seq] = job
+        self._sent_at[job.seq] = time.monotonic()
         self.spent.calls += 1
+
+    def oldest(self) -> float:
+        """Seconds since the first of the calls in flight was sent; 0 without any."""
+        now = time.monotonic()
+        return now - next(iter(self._sent_at.values()), now)
 
     def given_back(self, job: Job) -> None:
         """A job goes back unsent, or its claim no longer holds."""
@@ -291,6 +299,7 @@ class RunState:
     def completed(self, outcome: Outcome, judgement: Judgement, *, is_fault: bool) -> None:
         """A call's outcome is known; it is recorded in a moment."""
         self.in_flight.pop(outcome.job.seq, None)
+        self._sent_at.pop(outcome.job.seq, None)
         self.by_code["none" if outcome.code is None else str(outcome.code)] += 1
         self.closed += outcome.closed
         if is_fault:

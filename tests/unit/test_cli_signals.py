@@ -4,15 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harvester.cli.stopping import Departures, draining_line
-from harvester.model import Job
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from harvester.cli.stopping import draining_line
 
 
 @pytest.mark.parametrize(
@@ -28,29 +20,3 @@ def test_it_is_said_what_is_waited_for(flying: int, oldest: float, words: str) -
     line = draining_line("SIGINT", flying, oldest, 120.0)
     assert words in line
     assert line.endswith("once more stops at once.") is (flying > 0)
-
-
-def test_the_oldest_call_is_the_one_seen_first() -> None:
-    clock = Clock()
-    flying = {1: Job(1, "a")}
-    departures = Departures(flying, clock)
-    departures.look()
-    clock.now += 5
-    flying[2] = Job(2, "b")
-    departures.look()
-    clock.now += 2
-    assert departures.oldest() == 7.0
-    del flying[1]
-    assert departures.oldest() == 2.0
-    flying.clear()
-    assert departures.oldest() == 0.0
-
-
-def test_a_job_that_is_sent_again_is_not_as_old_as_its_first_call() -> None:
-    clock = Clock()
-    flying = {1: Job(1, "a")}
-    departures = Departures(flying, clock)
-    departures.look()
-    clock.now += 60
-    flying[1] = Job(1, "a", claim_id=1, attempts=1)
-    assert departures.oldest() == 0.0

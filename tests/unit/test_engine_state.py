@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from harvester.engine.ports import Event, Notice
 from harvester.engine.state import RunState
 from harvester.model import Counts, Job, Judgement, Outcome, Page, State, StopReason, Verdict
@@ -27,6 +29,23 @@ def test_a_snapshot_tells_what_was_done_and_changes_nothing() -> None:
     assert (now.in_flight, now.done, now.queued, now.charged, now.settled) == (0, 4, 1, 1, 1)
     assert now.by_code == {"0": 1}
     assert first.by_code == {}
+
+
+def test_the_oldest_call_is_the_first_one_sent_and_another_call_for_a_note_is_another_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    state, other = RunState(), Job(2, "other")
+    outcome = Outcome(JOB, State.QUEUED, 500, "oh")
+    for now, job in ((100.0, JOB), (105.0, other)):
+        monkeypatch.setattr("time.monotonic", lambda now=now: now)
+        state.mark_sent(job)
+    assert state.oldest() == 5.0
+    state.completed(outcome, Judgement(Verdict.RETRY, 500, "oh"), is_fault=False)
+    assert state.oldest() == 0.0
+    monkeypatch.setattr("time.monotonic", lambda: 165.0)
+    state.mark_sent(JOB)
+    assert state.oldest() == 60.0
+    assert RunState().oldest() == 0.0
 
 
 def test_the_first_reason_to_stop_is_the_reason() -> None:
