@@ -338,6 +338,8 @@ class RunConfig(Struct, frozen=True, kw_only=True):
         values = read_options(cls, said)
         config = cls(output=place_of(output), inputs=inputs, **values)
         check_output(config.output)
+        if _is_another_ledger(config):
+            config = structs.replace(config, ledger=None)
         check_apart({}, config.files_read(), output=config.output)
         _check_timeout(config, said)
         _check_fleet(config)
@@ -556,6 +558,16 @@ def _check_timeout(config: RunConfig, said: Mapping[str, object]) -> None:
             "be charged all the same. Say --allow-short-timeout to do it.",
             repr(said.get("timeout")),
         )
+
+
+def _is_another_ledger(config: RunConfig) -> bool:
+    """Whether a ledger that is exported is for other runs: practice and OUTPUT's own stay apart."""
+    url = None if config.ledger is None else config.ledger.reveal()
+    output = config.output.resolve()
+    is_exported = url is not None and url == os.environ.get(LEDGER_VARIABLE)
+    is_named = config.harvest is not None or Side.PART_MARKER.of(output).exists()
+    is_apart = config.simulate or Side.LEDGER.of(output).exists()
+    return is_exported and is_apart and not is_named
 
 
 def _check_fleet(config: RunConfig) -> None:

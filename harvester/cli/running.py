@@ -25,7 +25,7 @@ from harvester.cli.signals import Signals
 from harvester.cli.stopping import stopped_by
 from harvester.cli.streams import warn
 from harvester.cli.telling import say, tell
-from harvester.config import ConsoleOptions, RunConfig
+from harvester.config import LEDGER_VARIABLE, ConsoleOptions, RunConfig
 from harvester.console.summary import closing_line, summary_lines, summary_told
 from harvester.engine.clients import practised
 from harvester.engine.links import in_turn
@@ -147,6 +147,8 @@ def warnings_about(config: RunConfig, console: ConsoleOptions) -> Iterator[str]:
             "in HARVESTER_LEDGER, or its password in PGPASSWORD or ~/.pgpass; the URL of --proxy "
             "in HARVESTER_RUN_PROXY."
         )
+    if os.environ.get(LEDGER_VARIABLE) and config.fleet is None:
+        yield f"{LEDGER_VARIABLE} is for parts of a fleet: the ledger is the one beside OUTPUT."
     secrets = {"the URLs": console.notify_file}
     if not config.simulate:
         doubts = (doubt_about(token.reveal()) for token in config.tokens)

@@ -36,7 +36,6 @@ from harvester.engine.run import Run
 from harvester.engine.state import RunState
 from harvester.errors import HarvesterError, UsageError
 from harvester.ledger.fleet import Absence, FleetAddress, open_ledger, open_membership
-from harvester.ledger.protocol import Ledger
 from harvester.ledger.reader import ledger_path
 from harvester.model import StopReason
 from harvester.output.file import OutputFile
@@ -160,7 +159,7 @@ class FleetSession:
     def open(self, config: RunConfig, env: Environment) -> OpenOutput:
         """Open OUTPUT as a part of the harvest; errors as `open_part`'s."""
 
-        def ledger_of(part: str) -> Ledger:
+        def ledger_of(part: str) -> PostgresLedger:
             outage = self._outage
             self._part = part
             self._ledger = open_ledger(
@@ -343,7 +342,7 @@ class FleetSession:
 
 
 def open_part(
-    config: RunConfig, env: Environment, harvest: str, ledger_of: Callable[[str], Ledger]
+    config: RunConfig, env: Environment, harvest: str, ledger_of: Callable[[str], PostgresLedger]
 ) -> OpenOutput:
     """Open OUTPUT for a run; `ledger_of` opens the ledger of a part by its name.
 
@@ -357,6 +356,7 @@ def open_part(
         if not had_output:
             undo.callback(env.disk.remove, path)
         undo.callback(output.close)
+        had_marker = read_part_marker(path) is not None
         marker = _part_marker_of(path, harvest, env, undo)
         # What the fleet's ledger holds says nothing of a file that it does not know yet.
         found = identity_of(output)
@@ -364,6 +364,8 @@ def open_part(
             check_kind(found, config)
         ledger = ledger_of(marker.part)
         undo.callback(ledger.close)
+        if had_marker and output.length and not config.rebuild:
+            _check_known(ledger, path)
         # Told of the harvest, not of OUTPUT, which may be empty.
         ledger.identify(identity_asked(config))
         held = OpenOutput(output, ledger, EmergencySpool(path, env.disk), part=marker.part)
@@ -371,6 +373,17 @@ def open_part(
         opened = with_room(replace(held, recovery=recovery), config)
         undo.pop_all()
     return opened
+
+
+def _check_known(ledger: PostgresLedger, path: Path) -> None:
+    """Refuse where the ledger is another one than the part was written with: it would pay anew."""
+    if ledger.is_new:
+        ledger.forget_part()
+        raise UsageError(
+            f"{path} holds notes of a harvest that this database does not know: name the right one "
+            "with --ledger and --harvest, or bring the part in with --rebuild; what only other "
+            "parts hold would be fetched, and paid for, again until they are brought in, too."
+        )
 
 
 def _check_no_ledger(path: Path) -> None:

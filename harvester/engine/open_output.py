@@ -223,10 +223,9 @@ def begin(opened: OpenOutput, config: RunConfig, env: Environment) -> StartedRun
     opening = opened.ledger.begin_run(config.backoff_cap, request)
     # Durable before the first line is written, or a power cut could not be told from an edit.
     opened.ledger.settle(opened.output.sync())
-    if opening.joined:
-        # Others are at it: what they have given up, they have just tried.
-        return opening
-    opened.ledger.retry([State.EXHAUSTED] + [State.REJECTED] * config.retry_failed)
+    if not opening.joined:
+        # Where others are at it, they have just tried what they have given up.
+        opened.ledger.retry([State.EXHAUSTED] + [State.REJECTED] * config.retry_failed)
     if config.refresh is not None and not config.has_input:
         opened.ledger.refresh(env.clock() - config.refresh)
     return opening

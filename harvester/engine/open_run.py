@@ -160,6 +160,9 @@ async def _running(given: _Assembly) -> AsyncIterator[Run]:
             _tell_began(run, opened, config)
             for notice in _notices(opened, prior):
                 run.state.emit(notice)
+            if found.joined and config.retry_failed:
+                text = "others are at it, and have just tried: --retry-failed does nothing here; "
+                run.state.emit(Notice("fleet", f"{text}`harvester retry` puts failed notes back"))
             _tell_few(run, config)
             yield run
     except asyncio.CancelledError:

@@ -101,7 +101,7 @@ class Run:
 
     async def run(self) -> Summary:
         """Harvest until done or stopped."""
-        began = asyncio.get_running_loop().time()
+        began, failure = asyncio.get_running_loop().time(), None
         await self._begin()
         async with asyncio.TaskGroup() as group:
             # Ahead of the calls, so that none of them shows in it.
@@ -123,9 +123,16 @@ class Run:
             await self._remember_starts()
             await self._recorder.settle()
             # Whatever becomes of what follows, this is how it ended.
-            self.summary = await self._summary(asyncio.get_running_loop().time() - began)
-            self._ending = group.create_task(self._audit.end(group))
-            await asyncio.wait([self._ending])
+            try:
+                self.summary = await self._summary(asyncio.get_running_loop().time() - began)
+            except HarvesterError as error:
+                failure = error
+            else:
+                self._ending = group.create_task(self._audit.end(group))
+                await asyncio.wait([self._ending])
+        # Not within the group, which would wrap it.
+        if failure is not None or self.summary is None:
+            raise failure or AssertionError
         self.summary = replace(self.summary, spending=self._audit.spending)
         return self.summary
 

@@ -15,7 +15,7 @@ from harvester.rules.turns import Allotted, Turns, interval, lateness, name_of
 _LEAST_AHEAD, _MOST_AHEAD = 0.3, 4.0
 _TIMES = 2.5
 # An exchange with the ledger that was slow is forgotten by this factor each time.
-_FORGET = 0.9
+_FORGET = 0.7
 # From when the ledger has looked at its clock until we can start a call: the way back, which is
 # half of a trip or a bit more, and what its commit takes.
 _WAY, _COMMIT = 0.6, 0.015
@@ -69,14 +69,14 @@ class SharedThrottle(Throttle):
         self._clock = clock
         self._moments: deque[float] = deque()
         self._batch = 0
-        self._cycle = 0.0
+        self._cycle = self._others = 0.0
         self._asked_at = 0.0
         self._ask_at = 0.0
 
     @property
     def _ahead(self) -> float:
         """For how many seconds moments are taken."""
-        return min(max(_LEAST_AHEAD, _TIMES * self._cycle), _MOST_AHEAD)
+        return min(max(_LEAST_AHEAD, _TIMES * self._cycle, self._others), _MOST_AHEAD)
 
     async def turn(self) -> None:
         """Wait until there may be moments to ask for."""
@@ -89,7 +89,7 @@ class SharedThrottle(Throttle):
 
     async def try_turn(self) -> bool:
         """Take one call more into the batch if there may be a moment for it."""
-        most = math.ceil(self._ahead * self._at_now) - len(self._moments)
+        most = math.ceil(self._ahead * self.per_second) - len(self._moments)
         if self.is_paused or self._batch >= most:
             return False
         self._batch += 1
@@ -110,6 +110,9 @@ class SharedThrottle(Throttle):
         if allotted.free_at is None:
             self._ask_at = now + _ASK_AGAIN
         else:
+            # Who is far away takes moments from farther ahead than who is near would look.
+            told = self._clock.ours(allotted.free_at) - now
+            self._others = _FORGET * self._others if allotted.moments else told
             part = _HAS if allotted.moments else _HAS_NOT
             self._ask_at = self._clock.ours(allotted.free_at) - part * self._ahead
 

@@ -19,7 +19,7 @@ from psycopg.sql import SQL, Identifier
 import harvester
 from harvester.errors import HarvesterError, LedgerError, LocalIOError, UsageError
 from harvester.ledger.postgres.claims import Caps
-from harvester.ledger.postgres.connection import Address
+from harvester.ledger.postgres.connection import Address, is_away, refusal
 from harvester.ledger.postgres.ledger import PostgresLedger
 from harvester.ledger.postgres.membership import Membership
 from harvester.ledger.postgres.resilient import PartIdentity, ReconnectPolicy
@@ -732,12 +732,104 @@ def test_a_role_that_may_not_create_is_told_the_grant(fleet_url: str, postgres: 
         modest = url._replace(netloc=f"modest:modest@{place}").geturl()
         error = refused(modest, "modest")
         assert isinstance(error, UsageError)
-        statement = str(error).rpartition("run: ")[2]
-        assert statement == 'CREATE SCHEMA harvester_modest AUTHORIZATION "modest";'
+        statement = str(error).rpartition("for all harvests: ")[2]
+        assert statement == f'GRANT CREATE ON DATABASE "{url.path[1:]}" TO "modest";'
         db.execute(statement.encode())
         PostgresLedger(modest, "modest", PartIdentity("a", "h", "p")).close()
         db.execute("DROP OWNED BY modest CASCADE")
         db.execute("DROP ROLE modest")
+
+
+def test_a_schema_of_another_role_is_not_used(fleet_url: str, postgres: Postgres) -> None:
+    """It could hold functions that would run with our rights."""
+    with psycopg.connect(fleet_url, autocommit=True) as db:
+        db.execute("CREATE ROLE planter")
+        db.execute("CREATE SCHEMA harvester_planted AUTHORIZATION planter")
+        db.execute(f"COMMENT ON SCHEMA harvester_planted IS 'harvester schema {NEWEST}'")
+        error = refused(fleet_url, "planted")
+        assert isinstance(error, UsageError)
+        assert "belongs to the role planter" in str(error)
+        db.execute("DROP OWNED BY planter CASCADE")
+        db.execute("DROP ROLE planter")
+
+
+def test_a_database_of_another_encoding_is_not_used(fleet_url: str) -> None:
+    with psycopg.connect(fleet_url, autocommit=True) as db:
+        db.execute("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+        latin = urlsplit(fleet_url)._replace(path="/latin").geturl()
+        error = refused(latin, "any")
+        db.execute("DROP DATABASE latin")
+    assert isinstance(error, UsageError)
+    assert "keeps text as LATIN1" in str(error)
+    assert "createdb -E UTF8" in str(error)
+
+
+def forget(fleet: Database, part: str) -> None:
+    """Have the database as it was some commits ago, as a standby that was behind has."""
+    fleet.do("UPDATE part SET op = op - 2 WHERE uuid = %s", part)
+
+
+def test_a_database_that_forgets_stops_the_host_and_all_others(
+    fleet: Database, hosts: Callable[..., PostgresLedger]
+) -> None:
+    a, b = hosts("a"), hosts("b", tokens=["t1"])
+    a.enrol(["1", "2"], None)
+    (job,) = b.claim(1, LEASE).jobs
+    forget(fleet, "a")
+    drop_connection(a)
+    with pytest.raises(LocalIOError, match="has forgotten what was committed"):
+        a.claim(1, LEASE)
+    with pytest.raises(LocalIOError, match="has forgotten what was committed"):
+        a.finish_run("done", 0)
+    assert b.mark_sent([job], LEASE).jobs == []
+    # Its next start takes what OUTPUT holds.
+    with closing(fleet.open("a")) as again:
+        again.begin_run(120)
+
+
+def test_a_part_on_two_machines_stops_the_one_that_is_overtaken(
+    fleet: Database, hosts: Callable[..., PostgresLedger]
+) -> None:
+    a = hosts("a")
+    a.enrol(["1"], None)
+    with closing(fleet.open("a")) as clone:
+        clone.begin_run(120)
+        with pytest.raises(LocalIOError, match="is on two machines"):
+            a.claim(1, LEASE)
+        assert len(clone.claim(1, LEASE).jobs) == 1
+
+
+def test_a_part_that_the_ledger_never_saw_is_told(fleet: Database) -> None:
+    with closing(fleet.open("new")) as ledger:
+        assert ledger.is_new
+        ledger.forget_part()
+    with closing(fleet.open("new")) as ledger:
+        assert ledger.is_new
+        ledger.begin_run(120)
+    with closing(fleet.open("new")) as ledger:
+        assert not ledger.is_new
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ('FATAL:  database "x" does not exist', "createdb -O"),
+        ('FATAL:  role "x" does not exist', "createuser -P"),
+        ("FATAL:  password authentication failed", "PGPASSWORD"),
+        ('FATAL:  no pg_hba.conf entry for host "h", no encryption', "sslmode=verify-full"),
+        ("server does not support SSL, but SSL was required", "speaks no SSL"),
+        ('root certificate file "/r/root.crt" does not exist', "sslrootcert"),
+        ("FATAL:  unsupported startup parameter: options", "pooler"),
+        ("connection timeout expired", "cannot be reached"),
+    ],
+)
+def test_each_first_failure_has_its_own_name(said: str, told: str) -> None:
+    error = refusal(psycopg.OperationalError(said), Address.parse("postgresql://u@h/x"))
+    assert told in str(error)
+
+
+def test_a_full_disk_of_the_database_is_waited_for() -> None:
+    assert is_away(psycopg.errors.DiskFull())
 
 
 def test_a_foreign_schema_and_a_newer_one_are_left_alone(fleet_url: str) -> None:

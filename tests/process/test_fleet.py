@@ -472,12 +472,16 @@ def test_what_cannot_be_shared_is_refused_before_the_first_call(hosts: Hosts) ->
         return tool.start("run", "-o", output, notes, *api, *args, env=env or hosts.env())
 
     fresh = [tool.folder / f"fresh-{n}.jsonl" for n in range(4)]
-    both = run(tool.output)
+    both = run(tool.output, "--harvest", "default")
+    own = run(tool.output)
     named = run(fresh[0], "--harvest", "No!")
     elsewhere = run(fresh[1], "--endpoint", "xiaohongshu/note-detail/v1")
-    simulated = run(fresh[2], "--simulate")
+    simulated = run(fresh[2], "--simulate", "--harvest", "default")
     homeless = run(fresh[3], "--harvest", "x", env=alone)
     lonely = run(hosts.part("a"), env=alone)
+    # One that is only exported is for others.
+    finish_well(own)
+    assert "the ledger is the one beside" in own.err
     refused(both, 2, f"{tool.output.name}.ledger", "another --output")
     refused(named, 2, "harvest name", "a-z, 0-9 and _")
     refused(elsewhere, 2, "the harvest default holds real notes", "another --harvest")
@@ -488,6 +492,20 @@ def test_what_cannot_be_shared_is_refused_before_the_first_call(hosts: Hosts) ->
     refused(other, 2, "the harvest default, not of other", "--harvest default")
     assert not list(tool.folder.glob("fresh*"))
     assert upstream.calls == calls
+
+
+def test_a_database_that_never_saw_a_part_with_notes_pays_for_none_again(
+    hosts: Hosts, postgres: Postgres
+) -> None:
+    tool, upstream = hosts.tool, hosts.tool.upstream(prompt)
+    notes = tool.notes(6)
+    finish_well(hosts.start("a", upstream.url, notes))
+    other = postgres.new_database()
+    refused(hosts.start("a", upstream.url, notes, ledger=other), 2, "does not know", "--rebuild")
+    assert upstream.calls == 6
+    finish_well(hosts.start("a", upstream.url, notes, "--rebuild", ledger=other))
+    assert upstream.calls == 6
+    postgres.drop_database(other)
 
 
 def test_a_database_that_cannot_be_used_is_named_without_its_password(hosts: Hosts) -> None:

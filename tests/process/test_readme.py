@@ -33,7 +33,7 @@ _NUMBER = re.compile(r"\d[\d.:,-]*( m?s\b)?")
 _BAR = re.compile("━|calls/s ·")
 _SIMULATED = " (simulated)"
 # What a newcomer's machine does, and this one cannot.
-_INSTALLING = ("uv ", "pipx ", "python3 -m venv ", "createdb ", "export ")
+_INSTALLING = ("uv ", "pipx ", "python3 -m venv ", "createuser ", "export ")
 FIRST = "67f32a94000000001d02eb4a"
 # A notebook's cell may await; a script need not.
 AS_A_CELL = """

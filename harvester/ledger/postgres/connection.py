@@ -42,8 +42,31 @@ _KEEPALIVE = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
-# Connection classes, the server's shutdown and start, too many connections, a standby.
-_AWAY = ("08", "57P01", "57P02", "57P03", "57P05", "53300", "25006", "25P03")
+# Connection classes, the server's shutdown and start, too many connections, a full disk, a standby.
+_AWAY = ("08", "53", "57P01", "57P02", "57P03", "57P05", "25006", "25P03")
+# What a first connection fails for, by the code and the words of the server or of the library.
+_REFUSALS = {
+    "unsupported startup parameter": "is behind a connection pooler, which would mix harvests"
+    " ({}): name the server itself in --ledger.",
+    "certificate file .* does not exist|root.crt": "is to be checked by a certificate that is not"
+    " there ({}): put it there, or name it with sslrootcert= in --ledger.",
+    "server does not support SSL": "speaks no SSL, which sslmode demands ({}): switch it on there,"
+    " or take sslmode out of --ledger within a local network.",
+    "certificate verify failed|SSL error": "cannot be spoken to by SSL ({}): check sslmode and"
+    " sslrootcert in --ledger, and the server's certificate.",
+    "no encryption|SSL off": "demands SSL, or does not know this machine ({}): put"
+    " sslmode=verify-full into --ledger, or let pg_hba.conf on the server admit it.",
+    "pg_hba": "does not let this user in from this machine ({}): let pg_hba.conf on the server"
+    " admit it.",
+    "password|authentication": "refuses this user's password ({}): check the user in --ledger, and"
+    " the password in PGPASSWORD or ~/.pgpass.",
+    "role .* does not exist": "knows no such user ({}): make it with `createuser -P NAME`, or"
+    " correct --ledger.",
+    "database .* does not exist": "is not there ({}): make it with `createdb -O USER NAME`, or"
+    " correct --ledger.",
+    "^25006": "can only be read ({}): it is a standby, or set to that. Name the server that is"
+    " written to in --ledger.",
+}
 _PORTS = re.compile(r"[0-9,]*")
 _AGAIN = ("40001", "40P01", "55P03")
 
@@ -132,7 +155,7 @@ class Address(Struct, frozen=True):
 
         The server ends a transaction that does nothing for `idle` seconds (0: never); a connection
         is waited for `patience` seconds; with `by_keys`, tables are not read through. Raises
-        psycopg.Error.
+        psycopg.Error, and UsageError for a database that cannot keep every text.
         """
         given = conninfo_to_dict(self.conninfo)
         settings = {
@@ -151,7 +174,15 @@ class Address(Struct, frozen=True):
             options=f"{given.get('options') or ''} {options}".strip(),
             **kept,
         )
-        return Connection.connect(conninfo, autocommit=True)
+        db = Connection.connect(conninfo, autocommit=True)
+        encoding = db.info.parameter_status("server_encoding")
+        if encoding != "UTF8":
+            db.close()
+            raise UsageError(
+                f"the {self} keeps text as {encoding}, which cannot hold every note: make one with "
+                "`createdb -E UTF8 -T template0 NAME`."
+            )
+        return db
 
 
 def is_away(error: psycopg.Error) -> bool:
@@ -171,16 +202,11 @@ def is_to_repeat(error: psycopg.Error) -> bool:
 def refusal(error: psycopg.Error, address: Address) -> HarvesterError:
     """What to tell of a first connection that fails; LocalIOError or UsageError."""
     said = said_by(error)
-    if "password" in said or "authentication" in said or "pg_hba" in said:
-        return UsageError(
-            f"the {address} refuses this user ({said}): check the user in --ledger, and the "
-            "password in PGPASSWORD or ~/.pgpass."
-        )
-    if "does not exist" in said:
-        return UsageError(
-            f"the {address} cannot be used ({said}): check --ledger, or create it first with "
-            "createdb or createuser."
-        )
+    for words, told in _REFUSALS.items():
+        if re.search(words, f"{error.sqlstate} {said}"):
+            return UsageError(f"the {address} {told.format(said)}")
+    if not isinstance(error, psycopg.OperationalError):
+        return failure(error, address)
     return LocalIOError(
         f"the {address} cannot be reached ({said}): check that PostgreSQL runs and that this "
         "machine may connect, then run the same command again."
@@ -194,6 +220,11 @@ def failure(error: psycopg.Error, address: Address) -> HarvesterError:
         return LedgerError(
             f"the harvest's schema in the {address} is gone or damaged ({said}): restore it from a "
             "backup, or choose another --harvest and run again to rebuild it from OUTPUT."
+        )
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return UsageError(
+            f"the {address} does not let this user do that ({said}): use the role that made the "
+            "harvest, one for all hosts; to look, the right to read all its tables is enough."
         )
     return LocalIOError(
         f"the ledger in the {address} cannot be used ({said}): check the server's log, its disk "

@@ -84,6 +84,15 @@ class PostgresLedger:
         )
 
     @property
+    def is_new(self) -> bool:
+        """Whether the harvest has never seen this part before."""
+        return self._connection.is_new
+
+    def forget_part(self) -> None:
+        """Leave no trace of a part that is not to be."""
+        self._set("DELETE FROM part WHERE id = %s AND op = 0", self.part)
+
+    @property
     def part(self) -> int:
         """The part's number in the harvest."""
         return self._connection.part

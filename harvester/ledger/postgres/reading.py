@@ -14,7 +14,7 @@ from psycopg.adapt import Buffer, Loader
 
 from harvester.errors import LedgerError, NoHarvestError
 from harvester.ledger.postgres.connection import Address, Connection, failure, refusal
-from harvester.ledger.postgres.schema import NEWEST, schema_of, version_of
+from harvester.ledger.postgres.schema import NEWEST, harvests_in, schema_of, version_of
 from harvester.ledger.protocol import Checkpoint
 from harvester.ledger.reader import ExpectedLines, LedgerReader
 
@@ -182,17 +182,18 @@ def reading_fleet(url: str, harvest: str, part: str | None = None) -> Iterator[F
         raise refusal(error, address) from error
     try:
         with closing(db), db.for_long():
-            _check_version(version_of(db, schema), harvest, address)
+            _check_version(db, harvest, address)
             yield FleetReader(_Snapshot(db), harvest, address, part)
     except psycopg.Error as error:
         raise failure(error, address) from error
 
 
-def _check_version(version: int, harvest: str, address: Address) -> None:
+def _check_version(db: Connection, harvest: str, address: Address) -> None:
+    version = version_of(db, schema_of(harvest))
     if version == 0:
-        raise NoHarvestError(
-            f"the {address} holds no harvest {harvest}: check --harvest, or start a run."
-        )
+        others = ", ".join(harvests_in(db))
+        held = f"but {others}: name one with --harvest" if others else "nor any: check --ledger"
+        raise NoHarvestError(f"the {address} holds no harvest {harvest}, {held}, or start a run.")
     if version < NEWEST:
         raise LedgerError(
             f"the harvest {harvest} was written by an older harvester (schema {version}, this one "

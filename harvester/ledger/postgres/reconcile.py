@@ -96,7 +96,8 @@ def reconcile(
 def _add(reconciled: Reconciled, line: FoundLine, part: int, *, is_duplicate: bool) -> None:
     moment = moment_of(line)
     reconciled.attempts = max(reconciled.attempts, line.attempts)
-    if moment == reconciled.fetched_at:
+    # Earlier versions cut moments in lines and rounded them in the ledger.
+    if reconciled.fetched_at - moment in (0, 1):
         reconciled.part, reconciled.line_end = part, line.end
         reconciled.is_empty = line.is_empty
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -20,10 +21,15 @@ from harvester.ledger.postgres.connection import (
     refusal,
     said_by,
 )
-from harvester.ledger.postgres.schema import migrate
+from harvester.ledger.postgres.schema import check_version, migrate
 from harvester.ledger.postgres.transaction import Transaction
+from harvester.model import StopReason
 
 T = TypeVar("T")
+_STOP_ALL = """
+INSERT INTO stop (session, token_fp, reason, detail, at)
+SELECT max(session), '', %s, %s, now_ms() FROM run HAVING count(*) > 0 ON CONFLICT DO NOTHING
+"""
 # In seconds.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 _SHORT_PAUSE = 0.01
@@ -64,7 +70,9 @@ class _Attempted(Generic[T]):
 class ResilientConnection:
     """One part's connection; used from one thread at a time.
 
-    What is `synced` of the part's file is written with the next transaction.
+    What is `synced` of the part's file is written with the next transaction; `is_new` tells that
+    the ledger did not know the part before. A database that has forgotten what was committed, or
+    in which somebody else writes as this part, ends all calls from then on.
 
     The constructor connects, brings the schema up to date, and finds the part or makes it. Raises
     LocalIOError, LedgerError, UsageError, here and in every call.
@@ -78,7 +86,10 @@ class ResilientConnection:
         self._identity = identity
         self._policy = policy
         self._away = ""
-        self._op = 0
+        self._op = self._tried = 0
+        self._writer = secrets.randbits(63)
+        self._fatal: LocalIOError | None = None
+        self.is_new = False
         self.part = 0
         self.synced: int | None = None
         try:
@@ -94,8 +105,10 @@ class ResilientConnection:
             if is_first:
                 with db.for_long():
                     migrate(db, self._schema)
+            else:
+                check_version(db, self._schema)
             self._end_predecessors(db, name)
-            self._find_part(db)
+            self._find_part(db, is_first=is_first)
         except BaseException:
             db.close()
             raise
@@ -110,15 +123,41 @@ class ResilientConnection:
             (name,),
         )
 
-    def _find_part(self, db: Connection) -> None:
+    def _find_part(self, db: Connection, *, is_first: bool) -> None:
         """Read how far the part's work has come, once no older transaction of it is on."""
         identity = self._identity
         found = db.execute(
             "INSERT INTO part (uuid, host, path) VALUES (%s, %s, %s) ON CONFLICT (uuid)"
-            " DO UPDATE SET host = excluded.host, path = excluded.path RETURNING id, op",
+            " DO UPDATE SET host = excluded.host, path = excluded.path"
+            " RETURNING id, op, writer, xmax = 0",
             (identity.uuid, identity.host, identity.path),
         )
-        ((self.part, self._op),) = found.fetchall()
+        ((part, op, writer, is_new),) = found.fetchall()
+        if is_first:
+            self.is_new = is_new
+        elif part != self.part or op < self._op:
+            self._tell_forgotten(db, is_behind=True)
+        elif op > self._op and (op, writer) != (self._tried, self._writer):
+            self._tell_forgotten(db, is_behind=False)
+        self.part, self._op = part, op
+
+    def _tell_forgotten(self, db: Connection, *, is_behind: bool) -> None:
+        """Stop, and have all hosts stop, before they pay for what the database has forgotten."""
+        if is_behind:
+            said = (
+                f"the {self._address} has forgotten what was committed, as one that was restored "
+                "or took over from another: what was paid for is in OUTPUT; run the same command "
+                "again on every host, which takes it from there."
+            )
+            db.execute(_STOP_ALL, (StopReason.LOCAL_IO.value, said))
+        else:
+            said = (
+                f"another run writes as the part {self._identity.path}: {self._identity.uuid}, "
+                f"which stands beside it, is on two machines. Stop one of them; a copy that "
+                f"is to go on by itself begins with an OUTPUT of its own."
+            )
+        self._fatal = LocalIOError(said)
+        raise self._fatal
 
     def close(self) -> None:
         """Say goodbye."""
@@ -129,6 +168,8 @@ class ResilientConnection:
 
     def read(self, call: Callable[[Connection], T], *, for_long: bool = False) -> T:
         """Make a call that may be made twice; it waits while the database is away."""
+        if self._fatal is not None:
+            raise self._fatal
         pause, repeats = _FIRST_PAUSE, 0
         # Given up once, it is not waited for by each of the calls that a run ends with.
         self._give_up_or_not()
@@ -140,6 +181,8 @@ class ResilientConnection:
                     repeats += 1
                     self._policy.pause(_SHORT_PAUSE)
                     continue
+                if isinstance(error, psycopg.errors.CheckViolation) and self._db is not None:
+                    self._tell_forgotten(self._db, is_behind=False)
                 if not is_away(error):
                     raise failure(error, self._address) from error
                 self._wait(error, pause)
@@ -205,6 +248,8 @@ class ResilientConnection:
             op = self._op + 1
             transaction = Transaction(db, self.part, run, op)
             transaction.synced, transaction.is_again = self.synced, tried is not None
+            transaction.writer = self._writer
+            self._tried = op
             result = work(transaction)
             tried = _Attempted(op, result)
             transaction.commit()

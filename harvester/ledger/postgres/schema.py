@@ -199,6 +199,8 @@ _MIGRATIONS = (
     """,
     # As the embedded ledger has it.
     "ALTER TABLE run ADD COLUMN balances text;",
+    # Which process has taken the part's last turn.
+    "ALTER TABLE part ADD COLUMN writer bigint NOT NULL DEFAULT 0;",
 )
 NEWEST = len(_MIGRATIONS)
 _NAME = re.compile(r"[a-z0-9_]{1,40}", re.ASCII)
@@ -215,19 +217,21 @@ def schema_of(harvest: str) -> str:
     return f"harvester_{harvest}"
 
 
-def version_of(db: psycopg.Connection, schema: str) -> int:
+def version_of(db: psycopg.Connection, schema: str, *, is_written: bool = False) -> int:
     """The version of a harvest's schema, 0 if there is none, or an empty one.
 
-    Raises LedgerError for a newer harvester's, and for one that is not a harvester's.
+    Raises LedgerError for a newer harvester's, and for one that is not a harvester's; UsageError
+    for another role's if it is to be written.
     """
     found = db.execute(
         "SELECT obj_description(oid, 'pg_namespace'),"
-        " EXISTS (SELECT FROM pg_class WHERE relnamespace = pg_namespace.oid)"
-        " FROM pg_namespace WHERE nspname = %s",
+        " EXISTS (SELECT FROM pg_class WHERE relnamespace = pg_namespace.oid),"
+        " pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = %s",
         (schema,),
     ).fetchone()
-    if found is None or found == (None, False):
+    if found is None or found[:2] == (None, False):
         return 0
+    _check_owner(found[2], db.info.user, schema, is_written=is_written)
     mark = _MARK.fullmatch(found[0] or "")
     if mark is None:
         raise LedgerError(
@@ -242,12 +246,40 @@ def version_of(db: psycopg.Connection, schema: str) -> int:
     return version
 
 
+def _check_owner(owner: str, user: str, schema: str, *, is_written: bool) -> None:
+    """Whoever owns a schema can put functions there that run with the rights of who uses it."""
+    if is_written and owner != user:
+        raise UsageError(
+            f"the schema {schema} belongs to the role {owner}, and this host connects as {user}: "
+            "use one role for all hosts, or choose another --harvest."
+        )
+
+
+def harvests_in(db: psycopg.Connection) -> list[str]:
+    """The names of all harvests in a database."""
+    rows = db.execute(
+        "SELECT substr(nspname, 11) FROM pg_namespace WHERE starts_with(nspname, 'harvester_')"
+        " AND starts_with(obj_description(oid, 'pg_namespace'), 'harvester schema') ORDER BY 1"
+    )
+    return [name for (name,) in rows]
+
+
+def check_version(db: psycopg.Connection, schema: str) -> None:
+    """Raise LedgerError if the schema is not what it was when this run began."""
+    version = version_of(db, schema, is_written=True)
+    if version != NEWEST:
+        raise LedgerError(
+            f"the schema {schema} is of another version than when this run began ({version}, not "
+            f"{NEWEST}): run the same command again."
+        )
+
+
 def migrate(db: psycopg.Connection, schema: str) -> None:
     """Bring a harvest's schema to the newest version, or make it; hosts take turns.
 
     `db` commits by itself. Raises LedgerError as `version_of`, UsageError without the right.
     """
-    if version_of(db, schema) == NEWEST:
+    if version_of(db, schema, is_written=True) == NEWEST:
         return
     try:
         with db.transaction():
@@ -264,5 +296,6 @@ def migrate(db: psycopg.Connection, schema: str) -> None:
     except psycopg.errors.InsufficientPrivilege as error:
         raise UsageError(
             f"the role {db.info.user} may not create the schema {schema}: let the database's owner "
-            f'run: CREATE SCHEMA {schema} AUTHORIZATION "{db.info.user}";'
+            f'run once, for all harvests: GRANT CREATE ON DATABASE "{db.info.dbname}" TO '
+            f'"{db.info.user}";'
         ) from error

@@ -17,8 +17,8 @@ Row = tuple[Any, ...]
 Values = Sequence[object] | Mapping[str, object]
 _TURN = (
     "UPDATE part SET in_turn = (op = %s - 1), op = %s,"
-    " length = coalesce(%s, length), tail = coalesce(%s, tail), synced = coalesce(%s, synced)"
-    " WHERE id = %s"
+    " length = coalesce(%s, length), tail = coalesce(%s, tail), synced = coalesce(%s, synced),"
+    " writer = %s WHERE id = %s"
 )
 _UNKEPT = re.compile("[\0\ud800-\udfff]")
 
@@ -37,12 +37,13 @@ class Transaction:
 
     One that asks nothing takes a single exchange with the server. `part` and `run` are whose it is;
     `op` is its number in the part, one more than the last. What is `synced` (bytes) of the part's
-    file is written with it; `is_again` tells that it may have come through before. Raises
-    psycopg.Error.
+    file is written with it; `is_again` tells that it may have come through before, `writer` is a
+    number of the process. Raises psycopg.Error.
     """
 
     synced: int | None = None
     is_again = False
+    writer = 0
 
     def __init__(self, db: Connection, part: int, run: int, op: int) -> None:
         self.db = db
@@ -103,7 +104,7 @@ class Transaction:
         """Write what was to be written later, take the turn, and commit."""
         known = self._checkpoint
         vouched = (known and known.length, known and known.tail, self.synced)
-        values = (self._op, self._op, *vouched, self.part)
+        values = (self._op, self._op, *vouched, self.writer, self.part)
         with self.db.pipeline():
             if self._now is None:
                 self.db.execute("BEGIN")
