@@ -66,9 +66,7 @@ def retry(
     with opened_reader(output, ledger, harvest) as opened:
         states = (State.DONE,) if empty else FAILED
         missed = list(_missed(opened.reader, codes, wanted, states))
-        command = f"harvester run -o PART {opened.target}"
-        if output is not None and fleet is None:
-            command = command_to_go_on(output, opened.reader.meta())
+        command = command_to_go_on(opened.target, opened.reader.meta())
     with _ledger_of(output, fleet) as put_back:
         paid, free = _put_back(put_back, codes, wanted, empty=empty)
     text = f"{count(paid + free, 'note')} back in the queue"

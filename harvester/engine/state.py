@@ -35,9 +35,9 @@ class RunSnapshot(Struct, frozen=True):
     """A run at a moment, in numbers.
 
     `queued`, `done`, `rejected` and `exhausted` are of the whole ledger; `waiting` of the queued
-    ones were requeued and come again. `settled` are those that this run made done or failed, `gone`
-    those of them that are no more. `resumes_at` is when the next day begins, in Unix seconds, while
-    that is waited for.
+    ones were requeued and come again, `gone` of the rejected ones are no more. `settled` are those
+    that this run made done or failed. `resumes_at` is when the next day begins, in Unix seconds,
+    while that is waited for.
     """
 
     queued: int
@@ -145,7 +145,7 @@ class RunState:
             self.done,
             self.rejected,
             self.exhausted,
-            self.by_code[_GONE],
+            self.gone_before + self.by_code[_GONE],
             self.settled,
             len(self.in_flight),
             self.spent.calls,

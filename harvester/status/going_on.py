@@ -9,17 +9,22 @@ from pathlib import Path
 from harvester.api.endpoints import DEFAULT_ENDPOINT
 
 
-def command_to_go_on(output: Path, meta: Mapping[str, str | int]) -> str:
-    """Returns a shell command; `meta` is what the ledger was told of itself."""
-    words = ["harvester", "run", "-o", str(output)]
-    if token_file := meta.get("token_file"):
-        words += ["--token-file", _from_here(Path(str(token_file)))]
-    elif meta.get("simulated"):
-        words.append("--simulate")
+def command_to_go_on(target: str, meta: Mapping[str, str | int]) -> str:
+    """Returns a shell command.
+
+    `target` names OUTPUT, or a ledger of a fleet, as a shell takes it; `meta` is what the ledger
+    was told of itself.
+    """
+    part = "PART " if target.startswith("-") else ""
+    words = [f"harvester run -o {part}{target}"]
     endpoint = str(meta.get("endpoint") or DEFAULT_ENDPOINT)
     if endpoint != DEFAULT_ENDPOINT:
-        words += ["--endpoint", endpoint]
-    return shlex.join(words)
+        words.append(f"--endpoint {shlex.quote(endpoint)}")
+    if token_file := meta.get("token_file"):
+        words.append(f"--token-file {shlex.quote(_from_here(Path(str(token_file))))}")
+    elif meta.get("simulated"):
+        words.append("--simulate")
+    return " ".join(words)
 
 
 def _from_here(path: Path) -> str:

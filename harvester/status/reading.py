@@ -29,6 +29,7 @@ from harvester.rules.forecast import (
 )
 from harvester.rules.spending import calls_left, in_all, last_known
 from harvester.sanitize import sanitize
+from harvester.status.going_on import command_to_go_on
 from harvester.status.model import Ahead, Failure, FleetStatus, Left, RunStatus, Status
 from harvester.status.runs import (
     account_of,
@@ -105,11 +106,13 @@ def status_of(reader: LedgerReader, query: StatusQuery, hosts: Hosts | None = No
     rows = priced(reader.runs(), query.price)
     known = last_known(row.balances for row in reversed(rows))
     query = replace(query, price=query.price or known.price)
+    go_on = command_to_go_on(query.target, reader.meta())
     if hosts is None:
         is_leased = reader.is_leased(query.now)
         open_state = state_of_open_run(is_held=query.is_held, is_leased=is_leased)
         runs = _runs(rows, query.now, open_state)
-        return with_verdict(Status(**_fields(reader, query, rows, runs), runs=runs), query.target)
+        whole = Status(**_fields(reader, query, rows, runs), runs=runs)
+        return with_verdict(whole, query.target, go_on)
     places = hosts.runs()
     sessions = sessions_of(rows, places, query.now)
     whole = FleetStatus(
@@ -119,7 +122,7 @@ def status_of(reader: LedgerReader, query: StatusQuery, hosts: Hosts | None = No
         duplicates=duplicates_of(hosts),
         stops=[stop_of(row) for row in hosts.stops()],
     )
-    return with_verdict(whole, query.target)
+    return with_verdict(whole, query.target, go_on)
 
 
 def _fields(

@@ -7,7 +7,6 @@ from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace
 
-from harvester.api.endpoints import DEFAULT_ENDPOINT
 from harvester.formatting import amount, count
 from harvester.model import StopReason
 from harvester.status.model import RunStatus, Status
@@ -34,13 +33,16 @@ _FIRST = {
 }
 
 
-def with_verdict(status: Status, target: str) -> Status:
-    """The same with its verdict; `target` names OUTPUT, or a fleet's ledger, in a shell command."""
+def with_verdict(status: Status, target: str, go_on: str) -> Status:
+    """The same with its verdict; `target` names OUTPUT, or a fleet's ledger, in a shell command.
+
+    `go_on` is the command that goes on with it.
+    """
     zone = ZoneInfo(status.day_timezone)
     last = status.runs[-1] if status.runs else None
     if last is None:
         return replace(status, verdict="No run yet.")
-    command, at = _next(status, last, target)
+    command, at = _next(status, last, target, go_on)
     when = "" if command is None else f" {_when(status, last, at)}: `{command}`"
     said = f"{_ended(status, last, zone)}: {_done(status)}, {_cost(status)}.{when}"
     return replace(status, verdict=said, next_command=command, next_at=at)
@@ -88,7 +90,9 @@ def _is_whole(status: Status) -> bool:
     return all(is_known or not run.calls for is_known, run in zip(known, status.runs, strict=True))
 
 
-def _next(status: Status, last: RunStatus, target: str) -> tuple[str | None, float | None]:
+def _next(
+    status: Status, last: RunStatus, target: str, go_on: str
+) -> tuple[str | None, float | None]:
     """The command to type next, None where there is none, and when, if it is not now."""
     if any(run.state == "running" for run in status.runs):
         return None, None
@@ -99,19 +103,10 @@ def _next(status: Status, last: RunStatus, target: str) -> tuple[str | None, flo
         cap, left = status.forecast.daily_cap, status.forecast.left_today
         if at is None and cap is not None and left == 0:
             at = status.day_ends_at
-        return _run(status, target), at
+        return go_on, at
     if status.rejected > status.gone:
         return f"harvester failures {target}", None
     return None, None
-
-
-def _run(status: Status, target: str) -> str:
-    words = ["harvester run", target if target.startswith("-") else f"-o {target}"]
-    if status.endpoint not in {None, DEFAULT_ENDPOINT}:
-        words.append(f"--endpoint {status.endpoint}")
-    if status.simulated:
-        words.append("--simulate")
-    return " ".join(words)
 
 
 def _when(status: Status, last: RunStatus, at: float | None) -> str:

@@ -132,10 +132,10 @@ def test_a_ledger_in_the_place_of_its_output_is_told(
 
 
 def test_the_command_to_go_on_knows_where_the_last_run_got_its_notes(tmp_path: Path) -> None:
-    token, here = str(tmp_path / "token.txt"), Path("a b.jsonl")
+    token, here = str(tmp_path / "token.txt"), "'a b.jsonl'"
     solar = "xiaohongshu-pgy/solar-note-detail/v1"
     told_of: dict[str, str | int] = {"token_file": token, "endpoint": solar, "simulated": 0}
-    command = f"harvester run -o 'a b.jsonl' --token-file {token} --endpoint {solar}"
+    command = f"harvester run -o 'a b.jsonl' --endpoint {solar} --token-file {token}"
     assert command_to_go_on(here, told_of) == command
     assert command_to_go_on(here, {"token_file": "", "simulated": 1}).endswith(" --simulate")
 
