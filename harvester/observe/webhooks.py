@@ -13,6 +13,7 @@ import orjson
 
 from harvester.api.proxy import Proxy
 from harvester.api.redaction import Redaction
+from harvester.json_text import to_json
 from harvester.secret import Secret
 
 # Seconds that an answer is waited for, and that the end of a run may be held up in all.
@@ -46,7 +47,7 @@ def body_for(service: str, text: str, fields: Mapping[str, object]) -> bytes:
             message = {"text": text}
         case _:
             message = {"text": text, **fields}
-    return orjson.dumps(message, default=dict)
+    return to_json(message)
 
 
 class Webhooks:
@@ -67,11 +68,14 @@ class Webhooks:
     def tell(self, text: str, fields: Mapping[str, object]) -> None:
         """Send to all, and wait for none."""
         for number, url in enumerate(self._urls, 1):
-            self._under_way += 1
-            # A daemon: what hangs must not keep the program from ending.
-            threading.Thread(
-                target=self._tell, args=(number, url, text, fields), daemon=True
-            ).start()
+            given = (number, url, text, fields)
+            try:
+                # A daemon: what hangs must not keep the program from ending.
+                threading.Thread(target=self._tell, args=given, daemon=True).start()
+            except (RuntimeError, MemoryError):
+                self._trouble(f"{number} cannot be told: no thread can be started")
+            else:
+                self._under_way += 1
 
     def _tell(self, number: int, url: Secret[str], text: str, fields: Mapping[str, object]) -> None:
         service = service_of(url.reveal())
@@ -79,6 +83,8 @@ class Webhooks:
             trouble = _post(url, service, body_for(service, text, fields), self._proxy)
             if trouble:
                 self._trouble(f"{number} ({service or 'any JSON'}) {trouble}")
+        except Exception as error:  # noqa: BLE001 - whatever it is, it changes nothing
+            self._trouble(f"{number} cannot be told: {type(error).__name__}")
         finally:
             self._ends.put(service)
 

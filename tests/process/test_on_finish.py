@@ -70,7 +70,7 @@ def test_webhooks_are_told_what_a_run_came_to_and_their_urls_show_nowhere(tool: 
     simulator = tool.simulate()
     with Hook() as plain, Hook('{"code": 0}') as feishu, Hook("", "500 Oh") as failing:
         urls = tool.write("urls", [feishu.url("/open-apis/bot/v2/hook/s3cretkey")])
-        typed = ("--notify-file", urls, "--max-calls", "3", "--log-file", "log", "-v")
+        typed = ("--notify-file", urls, "--max-calls", "3", "--log-file", "log", "--price", "0.05")
         env = {**tool.env, "JUSTONEAPI_TOKEN": tool.token}
         env["HARVESTER_RUN_NOTIFY"] = f"{plain.url()} {failing.url()}"
         ended = tool.harvest(simulator.url, tool.notes(4), *typed, env=env)
@@ -78,7 +78,7 @@ def test_webhooks_are_told_what_a_run_came_to_and_their_urls_show_nowhere(tool: 
     assert "\nharvester: --notify 2 (any JSON) answered with HTTP 500.\n" in ended.err
     [told], [message] = plain.told, feishu.told
     assert (told["event"], told["reason"], told["exitCode"]) == ("end", "limit", 7)
-    assert (told["done"], told["queued"], told["calls"]) == (3, 1, 3)
+    assert (told["done"], told["queued"], told["calls"], told["cost"]) == (3, 1, 3, 0.15)
     assert told["output"] == str(tool.output)
     assert told["text"] == message["content"]["text"]
     assert told["text"].startswith(f"{ended.closing_line}\n3 calls in ")
