@@ -25,6 +25,8 @@ _BLANKS = re.compile(r"[ \t\r\n]*")
 _read_at = json.JSONDecoder(strict=False).raw_decode
 # Python reads no integer of more digits than this, and stops at a line that holds one.
 _MOST_DIGITS = 4300
+_TOO_LONG = re.compile(rb"(?<![0-9.eE+-])-?[0-9]{%d,}(?![0-9.eE])" % (_MOST_DIGITS + 1))
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 
 
 class Envelope(Struct, frozen=True):
@@ -87,11 +89,7 @@ def is_json(text: bytes) -> bool:
     shown = text.replace(b"\\ud", b"\\ue").replace(b"\\uD", b"\\uE")
     try:
         _READ_NOTHING(shown)
-        try:
-            _check_for_python(text)
-        except ValueError:
-            # What looks like too long a number may be none.
-            json.loads(text.decode())
+        _check_for_python(text)
     except _Refusal:
         return False
     return True
@@ -126,7 +124,10 @@ def _check_for_python(text: bytes) -> None:
     half = _MOST_DIGITS // 2
     for at in range(0, len(text), _MOST_DIGITS + 1):
         if text[at : at + half].isdigit() or text[at - half : at].isdigit():
-            raise ValueError
+            # It may be none: part of a string or of a fraction.
+            if _TOO_LONG.search(_STRING.sub(b"", text)):
+                raise ValueError
+            return
 
 
 _Replaced = list[tuple[bytes, bytes]]
