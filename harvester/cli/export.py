@@ -102,7 +102,7 @@ def export(
         work.read()
         columns = seen.columns(choice)
         check_earlier(place, "table of this command's", partial(is_table, columns))
-        layout = Layout(columns, day_timezone)
+        layout = Layout(columns, day_timezone, seen.shape)
         found = (
             rows_over_time(parts, index, layout, with_changes=changes)
             if history or changes

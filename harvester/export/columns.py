@@ -77,16 +77,16 @@ class Seen:
         """Of rows with very many columns, those that are wanted are looked at."""
         self._wanted = tuple(fields)
         self.types: dict[str, set[type]] = {name: set() for name in OWN if self._wants(name)}
-        self._shape = Shape()
+        self.shape = Shape()
 
     def look_at(self, line: bytes) -> bool:
         """See what a line holds; gives whether it is JSON. Raises UsageError for too many."""
-        if self._shape.knows(line):
+        if self.shape.read(line) is not None:
             return True
         record = read_record(line)
         if record is None:
             return False
-        self._shape.learn(record)
+        self.shape.learn(record)
         self._add(flatten(record))
         return True
 
@@ -203,20 +203,27 @@ def _heading(column: Column, language: str) -> str:
 class Layout:
     """Makes a row's cells, in the order of the columns; moments are in a time zone."""
 
-    def __init__(self, columns: Sequence[Column], zone: ZoneInfo) -> None:
+    def __init__(self, columns: Sequence[Column], zone: ZoneInfo, shape: Shape) -> None:
+        """Of lines that were seen, `shape` is what they were like."""
+        self._shape = shape
         self._names = [column.name for column in columns]
         self._which = [column.which for column in columns]
         self._moments = [
             place for place, column in enumerate(columns) if column.kind is Kind.MOMENT
         ]
         self._zone = zone
+        self._row_of = shape.cells(self._names)
 
     def cells(self, line: bytes) -> list[object]:
         """The cells of a line that was looked at before."""
-        record = read_record(line)
-        if record is None:
-            raise LocalIOError("a file was changed while it was read: try again.")
-        cells = list(map(flatten(record).get, self._names))
+        found = None if self._row_of is None else self._shape.read(line)
+        if self._row_of is not None and found is not None:
+            cells = self._row_of(found)
+        else:
+            record = read_record(line)
+            if record is None:
+                raise LocalIOError("a file was changed while it was read: try again.")
+            cells = list(map(flatten(record).get, self._names))
         for place in self._moments:
             cells[place] = self._moment(cells[place])
         return cells

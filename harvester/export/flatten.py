@@ -25,7 +25,7 @@ _OWN_SET = frozenset(OWN)
 MOST_DIGITS = 15
 _MOST = 10**MOST_DIGITS - 1
 # Members below are JSON text: nobody reads a column whose name is longer than a line.
-_DEEPEST = 8
+DEEPEST = 8
 _decode = msgspec.json.Decoder().decode
 
 
@@ -49,7 +49,7 @@ def flatten(record: Mapping[str, Any]) -> Row:
     row: Row = {}
     carried = record.get("input")
     if isinstance(carried, dict):
-        _put(row, CARRIED, carried, _DEEPEST)
+        _put(row, CARRIED, carried, DEEPEST)
     for name in OWN:
         row[name] = record.get(name)
     data = record.get("data")
@@ -61,7 +61,7 @@ def flatten(record: Mapping[str, Any]) -> Row:
         value = data.pop(name)
         if value != row[name]:
             data[f"data.{name}"] = value
-    _put(row, "", data, _DEEPEST)
+    _put(row, "", data, DEEPEST)
     if "raw" in record:
         row["raw"] = record["raw"]
     return row

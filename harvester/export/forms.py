@@ -29,6 +29,7 @@ _CHANGED = re.compile(
     re.DOTALL,
 )
 _MARK = "'"
+_EMPTY_ROW = '""'
 _SQL_TYPES = {Kind.INTEGER: "INTEGER", Kind.NUMBER: "REAL", Kind.TRUTH: "BOOLEAN"}
 _HEADER = re.compile(r'(?:"(?:[^"]|"")*",)*"(?:[^"]|"")*"\r\n')
 
@@ -43,9 +44,13 @@ def csv_table(file: BinaryIO, columns: Sequence[Column], *, with_bom: bool) -> I
         file.write(BOM_UTF8)
 
     def write(cells: Sequence[object]) -> None:
+        # As the csv module does it, in half the time, which is much of what a table takes.
+        texts = [
+            "" if cell is None else _csv_text(cell) if isinstance(cell, str) else _csv_other(cell)
+            for cell in cells
+        ]
         # A row without a sign in it would be no row.
-        line = ",".join(map(_csv_cell, cells)) or '""'
-        file.write(f"{line}\r\n".encode())
+        file.write(f"{','.join(texts) or _EMPTY_ROW}\r\n".encode())
 
     # In quotes throughout, by which an earlier table is known from a list that somebody wrote.
     headings = (_guarded(column.heading).replace('"', '""') for column in columns)
@@ -53,18 +58,14 @@ def csv_table(file: BinaryIO, columns: Sequence[Column], *, with_bom: bool) -> I
     yield write
 
 
-def _csv_cell(cell: object) -> str:
-    # As the csv module does it, in half the time, which is most of what a table takes.
-    if cell is None:
-        return ""
-    kind = type(cell)
-    if kind is int:
-        return str(cell)
-    if isinstance(cell, str):
-        cell = _guarded(cell)
-        if "," in cell or "\n" in cell or '"' in cell or "\r" in cell:
-            return '"' + cell.replace('"', '""') + '"'
-        return cell
+def _csv_text(text: str) -> str:
+    text = _guarded(text)
+    if "," in text or "\n" in text or '"' in text or "\r" in text:
+        return '"' + text.replace('"', '""') + '"'
+    return text
+
+
+def _csv_other(cell: object) -> str:
     if isinstance(cell, bool):
         return "true" if cell else "false"
     return cell.isoformat(" ")[:19] if isinstance(cell, datetime) else str(cell)

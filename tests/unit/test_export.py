@@ -17,11 +17,14 @@ from typing import Any
 import openpyxl
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harvester.cli import cli
-from harvester.export.columns import Column, Kind
+from harvester.export.columns import Choice, Column, Kind, Seen
 from harvester.export.excel import excel_table
 from harvester.export.fields import FIELDS
+from harvester.export.flatten import flatten, read_record
 from harvester.export.forms import csv_table
 from harvester.model import Job, Judgement, Verdict
 from harvester.output.lines import make_line
@@ -370,3 +373,35 @@ def test_what_a_run_is_just_writing_is_left_out_and_told(night: Path) -> None:
     told = export(night, place)
     assert f"{night}: the last line is torn (90 bytes) and left out" in told
     assert len(read_csv(place)) == 120
+
+
+NAMES = st.sampled_from(["a", "b", "title", "likeNum", "noteId", "fetchedAt", "x.y", "time"])
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**16), 10**16)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text("aé=\ud83d😀", max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=6,
+)
+RECORDS = st.fixed_dictionaries(
+    {"noteId": st.just("n"), "fetchedAt": st.just("2026-11-23T01:02:03.456Z"), "data": VALUES},
+    optional={"input": st.dictionaries(NAMES, VALUES, max_size=2), "raw": st.text(max_size=2)},
+)
+
+
+@given(st.lists(RECORDS, min_size=1, max_size=6))
+def test_however_lines_are_read_a_row_is_the_same(records: list[dict[str, Any]]) -> None:
+    seen = Seen()
+    lines = [json.dumps(record).encode() for record in records for _ in range(2)]
+    assert all(map(seen.look_at, lines))
+    names = [column.name for column in seen.columns(Choice())]
+    row_of = seen.shape.cells(names)
+    for text in lines:
+        row = flatten(read_record(text) or {})
+        assert not [name for name, cell in row.items() if cell is not None and name not in names]
+        found = seen.shape.read(text)
+        if row_of is not None and found is not None:
+            cells = row_of(found)
+            assert repr(cells) == repr([row.get(name) for name in names])
