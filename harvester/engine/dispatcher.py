@@ -126,6 +126,7 @@ class Dispatcher:
         """With the upstream failing, one call at a time after a growing pause."""
         nth = self._state.health.failed_probes + 1
         delay = backoff_delay(nth, self._ports.config.retry_limits, self._ports.jitter)
+        await self._feeder.leave_to_others()
         self._state.emit(Notice("probe", f"upstream is failing: probing in {delay:.1f} s"))
         await asyncio.sleep(delay)
 

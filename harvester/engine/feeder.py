@@ -79,6 +79,13 @@ class Feeder:
         for job in jobs:
             self._state.given_back(job)
 
+    async def leave_to_others(self) -> None:
+        """Give back what is claimed and cannot be sent from here for now."""
+        waiting = [self._claimed.get_nowait() for _ in range(self._claimed.qsize())]
+        if waiting:
+            await self.give_back(waiting)
+            self._wanted.set()
+
     async def give_all_back(self) -> None:
         """Leave no claim behind: unsent jobs are released, calls cut short are unanswered."""
         state = self._state
@@ -158,6 +165,8 @@ class Feeder:
         self._wanted.clear()
         ahead = int(self._pool.per_second * self._coordinator.ahead_seconds)
         self._ahead = max(_LEAST_AHEAD, min(_MOST_AHEAD, ahead))
+        if self._state.health.is_probing:
+            self._ahead = 1
         room = max(1, self._ahead - self._claimed.qsize())
         held = list(self._state.held.values())
         claimed = await self._thread.run(self._ledger.claim, room, self._lease, held)

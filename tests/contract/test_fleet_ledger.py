@@ -383,6 +383,36 @@ def test_a_stop_is_over_with_its_session(
     assert len(a.mark_sent(a.claim(1, LEASE).jobs, LEASE).jobs) == 1
 
 
+def test_who_begins_while_others_drain_after_a_stop_asks_anew(
+    fleet: Database, hosts: Callable[..., PostgresLedger]
+) -> None:
+    a = hosts("a", tokens=["t1"])
+    a.enrol(["1"], None)
+    with closing(Membership(fleet.url, fleet.harvest, "a")) as told:
+        told.join(a.run, {})
+        told.tell_stop("t1", "balance", "")
+        with closing(fleet.open("b", tokens=["t1"])) as b:
+            assert not b.begin_run(120).joined
+            assert len(b.mark_sent(b.claim(1, LEASE).jobs, LEASE).jobs) == 1
+
+
+def test_a_used_up_quota_is_over_with_the_vendors_day(
+    fleet: Database, hosts: Callable[..., PostgresLedger]
+) -> None:
+    a = hosts("a", tokens=["t1"])
+    a.enrol(["1"], None)
+    with closing(Membership(fleet.url, fleet.harvest, "a")) as told:
+        told.join(a.run, {})
+        told.tell_stop("t1", "quota", "used up")
+        assert told.beat({}).stops
+        assert a.mark_sent(a.claim(1, LEASE).jobs, LEASE).jobs == []
+        fleet.set_clock(NOW + 86_400)
+        assert not told.beat({}).stops
+        assert len(a.mark_sent(a.claim(1, LEASE).jobs, LEASE).jobs) == 1
+        told.tell_stop("t1", "quota", "again")
+        assert told.beat({}).stops == {"t1": ("quota", "again")}
+
+
 @pytest.mark.parametrize(
     ("limits", "name", "most"),
     [

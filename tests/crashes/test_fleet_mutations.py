@@ -51,7 +51,7 @@ def mark_does_not_look(patch: pytest.MonkeyPatch) -> None:
 
 
 def mark_heeds_no_stop(patch: pytest.MonkeyPatch) -> None:
-    blind = _SEND.replace("FROM stop WHERE", "FROM stop WHERE false AND")
+    blind = _SEND.replace("FROM standing WHERE", "FROM standing WHERE false AND")
     patch.setattr(claims, "_SEND", blind)
 
 
@@ -70,9 +70,11 @@ def a_dead_run_forgets_what_it_sent(patch: pytest.MonkeyPatch) -> None:
 def a_beginning_run_loses_the_claims_of_all(patch: pytest.MonkeyPatch) -> None:
     begin = runs.begin_run
 
-    def begin_alone(tx: Transaction, longest_delay: float, request: RunRequest) -> StartedRun:
+    def begin_alone(
+        tx: Transaction, longest_delay: float, request: RunRequest, tokens: Sequence[str]
+    ) -> StartedRun:
         tx.ask(unsent("SELECT seq, run FROM claim FOR UPDATE"), {"how": ""})
-        return begin(tx, longest_delay, request)
+        return begin(tx, longest_delay, request, tokens)
 
     patch.setattr(runs, "begin_run", begin_alone)
 

@@ -111,7 +111,7 @@ ORDER BY claim.seq FOR UPDATE OF claim
 _SEND = f"""
 WITH held AS MATERIALIZED (
     SELECT claim.seq FROM claim JOIN {_NAMED} USING (seq, token) WHERE NOT EXISTS (
-        SELECT FROM stop WHERE session = (SELECT session FROM run WHERE id = %(run)s)
+        SELECT FROM standing WHERE session = (SELECT session FROM run WHERE id = %(run)s)
         AND token_fp = ANY(%(tokens)s::text[] || ARRAY['']) HAVING bool_or(token_fp = '')
         OR count(*) = greatest(1, cardinality(%(tokens)s::text[])))
     ORDER BY claim.seq FOR UPDATE OF claim

@@ -194,7 +194,9 @@ class PostgresLedger:
         What they had sent is unanswered. No requeued job waits longer than `longest_delay` seconds.
         """
         self._run = 0
-        begin = partial(runs.begin_run, longest_delay=longest_delay, request=request)
+        begin = partial(
+            runs.begin_run, longest_delay=longest_delay, request=request, tokens=self._tokens
+        )
         opening = self._transact(begin)
         self._run, self._claims, self._is_anew = opening.run, 0, False
         return opening

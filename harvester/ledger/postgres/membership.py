@@ -34,8 +34,8 @@ WHERE pace.rate <> excluded.rate AND NOT EXISTS (SELECT FROM member
 _READ = """
 SELECT now_ms(),
     (SELECT count(*) FROM member WHERE alive_until > now_ms() AND session = mine.session),
-    (SELECT coalesce(jsonb_object_agg(token_fp, jsonb_build_array(reason, detail)), '{}') FROM stop
-        WHERE session = mine.session),
+    (SELECT coalesce(jsonb_object_agg(token_fp, jsonb_build_array(reason, detail)), '{}')
+        FROM standing WHERE session = mine.session),
     (SELECT coalesce(jsonb_object_agg(token_fp, jsonb_build_array(rate, slowed, slowed_by, wait)),
         '{}') FROM pace WHERE token_fp = ANY(%(tokens)s))
 FROM run AS mine WHERE id = %(run)s
@@ -43,7 +43,9 @@ FROM run AS mine WHERE id = %(run)s
 _STOP = """
 INSERT INTO stop (session, token_fp, reason, detail, at)
 SELECT session, %(token)s, %(reason)s, %(detail)s, now_ms() FROM run WHERE id = %(run)s
-ON CONFLICT DO NOTHING
+ON CONFLICT (session, token_fp) DO UPDATE SET reason = excluded.reason, detail = excluded.detail,
+    at = excluded.at WHERE NOT EXISTS (SELECT FROM standing
+        WHERE standing.session = stop.session AND standing.token_fp = stop.token_fp)
 """
 _SLOW_DOWN = """
 UPDATE pace SET next = greatest(next, now_ms() + %(wait)s), slowed = slowed + 1,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from harvester.ledger.postgres.claims import lose
 from harvester.ledger.postgres.transaction import Transaction, lock
 from harvester.ledger.protocol import RunRequest, StartedRun
@@ -10,7 +12,18 @@ from harvester.ledger.protocol import RunRequest, StartedRun
 _UNTIL_FIRST_BEAT = 10_000
 
 
-def begin_run(tx: Transaction, longest_delay: float, request: RunRequest) -> StartedRun:
+# Who is told to stop drains yet, or waits for the day: who begins now asks anew.
+_SESSION = """
+SELECT session FROM member WHERE NOT EXISTS (SELECT FROM standing
+    WHERE standing.session = member.session AND token_fp = ANY(%(tokens)s::text[] || ARRAY[''])
+    HAVING bool_or(token_fp = '') OR count(*) = greatest(1, cardinality(%(tokens)s::text[])))
+ORDER BY run DESC LIMIT 1
+"""
+
+
+def begin_run(
+    tx: Transaction, longest_delay: float, request: RunRequest, tokens: Sequence[str] = ()
+) -> StartedRun:
     """Begin a run; tells calls found unanswered, and whether others are alive.
 
     The part's earlier runs are dead, since its file is locked; of others only lapsed leases are.
@@ -24,7 +37,7 @@ def begin_run(tx: Transaction, longest_delay: float, request: RunRequest) -> Sta
     latest = tx.now + round(longest_delay * 1000)
     tx.do("UPDATE job SET due = %s WHERE state = 0 AND due > %s", (latest, latest))
     tx.do("DELETE FROM member WHERE part = %s OR alive_until <= %s", (tx.part, tx.now))
-    session = tx.ask("SELECT session FROM member ORDER BY run DESC LIMIT 1")
+    session = tx.ask(_SESSION, {"tokens": list(tokens)})
     ((run,),) = tx.ask(
         "INSERT INTO run (started_at, rate, daily_cap, part, session)"
         " VALUES (%s, %s, %s, %s, 0) RETURNING id",

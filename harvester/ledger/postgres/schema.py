@@ -201,6 +201,13 @@ _MIGRATIONS = (
     "ALTER TABLE run ADD COLUMN balances text;",
     # Which process has taken the part's last turn.
     "ALTER TABLE part ADD COLUMN writer bigint NOT NULL DEFAULT 0;",
+    # A used up quota is over with the vendor's day.
+    """
+    CREATE VIEW standing AS SELECT * FROM stop WHERE reason <> 'quota'
+        OR to_timestamp(at / 1000.0) >= date_trunc('day',
+            to_timestamp((SELECT now_ms()) / 1000.0) AT TIME ZONE 'Asia/Shanghai')
+            AT TIME ZONE 'Asia/Shanghai';
+    """,
 )
 NEWEST = len(_MIGRATIONS)
 _NAME = re.compile(r"[a-z0-9_]{1,40}", re.ASCII)
