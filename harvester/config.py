@@ -259,7 +259,9 @@ class RunConfig(Struct, frozen=True, kw_only=True):
     refresh: float | None = _option(
         None, long_duration("d"), _FETCH, "Also fetch again what is older: 7d, 12h.", "AGE"
     )
-    retry_failed: bool = _flag(_FETCH, "Also try rejected notes again.")
+    retry_failed: bool = _flag(
+        _FETCH, "Also try rejected notes again; those with 201 are paid for again."
+    )
 
     rate: Rate | None = _option(
         "5/s",

@@ -83,9 +83,6 @@ def _head(status: Status, zone: ZoneInfo) -> Iterator[str]:
         alive = sum(part.alive for part in status.parts)
         parts = count(len(status.parts), "part")
         yield f"a fleet: {count(alive, 'host')} alive now, {parts}"
-    if status.resumes_at is not None:
-        until = _when(status.resumes_at, zone)
-        yield f"the quota of the day is used up: the run waits until {until}, then goes on"
     yield f"{_when(status.as_of, zone)}, like all times here in {zone}"
 
 
@@ -159,14 +156,15 @@ def _forecast(status: Status, zone: ZoneInfo) -> Iterator[str]:
             f"{ahead.left_today:,} of them left today{days}"
         )
     if ahead.quota_met is not None:
-        yield _quota(ahead, ahead.quota_met, zone)
+        ended = "ended the last run" if status.resumes_at is None else "is used up"
+        yield _quota(ahead, ahead.quota_met, zone, ended)
     if runs := status.runs:
         yield from _CAVEATS.get(runs[-1].reason or "", ())
 
 
-def _quota(ahead: Ahead, met: int, zone: ZoneInfo) -> str:
+def _quota(ahead: Ahead, met: int, zone: ZoneInfo, ended: str) -> str:
     charged = count(met, "charged call")
-    told = f"the API's daily quota ended the last run, with {charged} that day"
+    told = f"the daily quota {ended}, with {charged} that day"
     if ahead.starts_at is None:
         return f"{told}; a new day has begun since"
     return f"{told}: the next day begins {_local(ahead.starts_at, zone):%a %Y-%m-%d %H:%M}"

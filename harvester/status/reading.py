@@ -134,7 +134,9 @@ def _fields(
     charged, charged_today = reader.charged(), reader.charged(began)
     held = last_known(row.balances for row in reversed(rows)).balance
     told = in_all(filter(None, map(spending_of, rows)))
-    met = _quota_met(reader, rows, query)
+    waits_until = meta.get("resumes_at") if runs and runs[-1].state in _ON else None
+    resumes_at = None if waits_until is None else float(waits_until)
+    met = _quota_met(reader, rows, query, resumes_at)
     ahead = _forecast(counts, rows, runs, query, reader.used(began), met)
     hours = None if ahead.seconds is None else ahead.seconds / _HOUR
     return {
@@ -161,7 +163,7 @@ def _fields(
         "cost_today": _cost(charged_today, query),
         "endpoint": meta.get("endpoint"),
         "simulated": bool(meta.get("simulated")),
-        "resumes_at": meta.get("resumes_at") if runs and runs[-1].state in _ON else None,
+        "resumes_at": resumes_at,
         "as_of": now,
         "day_timezone": str(query.zone),
         "day_ends_at": day_ends(now, query.zone),
@@ -215,7 +217,7 @@ def _runs(rows: Sequence[RunRow], now: float, open_state: str) -> list[RunStatus
 
 
 class _Quota(Struct, frozen=True):
-    """The API's daily quota as the last run met it.
+    """The API's daily quota as the last run met it, or waits for it.
 
     `charged` calls were charged on that day, of all that this ledger knows; `until` is when the
     next day begins, in Unix seconds, None if it has begun.
@@ -225,12 +227,19 @@ class _Quota(Struct, frozen=True):
     until: float | None
 
 
-def _quota_met(reader: LedgerReader, rows: Sequence[RunRow], query: StatusQuery) -> _Quota | None:
-    last = rows[-1] if rows else None
-    if last is None or last.finished_at is None or last.reason != StopReason.QUOTA.value:
+def _quota_met(
+    reader: LedgerReader,
+    rows: Sequence[RunRow],
+    query: StatusQuery,
+    resumes_at: float | None,
+) -> _Quota | None:
+    last, zone = rows[-1] if rows else None, query.zone
+    if resumes_at is not None:
+        ended, until = query.now, resumes_at
+    elif last is None or last.finished_at is None or last.reason != StopReason.QUOTA.value:
         return None
-    ended, zone = last.finished_at, query.zone
-    until = day_ends(ended, zone)
+    else:
+        ended, until = last.finished_at, day_ends(last.finished_at, zone)
     charged = reader.charged(day_began(ended, zone))
     return _Quota(charged, until if until > query.now else None)
 

@@ -49,6 +49,9 @@ def with_verdict(status: Status, target: str, go_on: str) -> Status:
 
 
 def _ended(status: Status, last: RunStatus, zone: ZoneInfo) -> str:
+    if status.resumes_at is not None:
+        until = _clock(status.resumes_at, status, zone)
+        return f"Waiting for the next day, until {until}, to go on"
     if any(run.state == "running" for run in status.runs):
         return f"Going on since {_clock(last.started_at, status, zone)}"
     at = _clock(last.finished_at or last.started_at + last.seconds, status, zone)

@@ -121,7 +121,7 @@ def test_a_run_that_waits_for_the_next_day_says_until_when_and_a_signal_ends_it(
     run.says("waiting until")
     tool.until(lambda: tool.status()["resumesAt"] is not None, "what the ledger tells")
     shown = tool.run("status", tool.output, "--day-timezone", noon_zone(), env=tool.env).out
-    assert "the run waits until" in shown
+    assert "Waiting for the next day, until" in shown
     run.signal(signal.SIGTERM)
     ended = run.finish()
     assert ended.code == 3, ended.text

@@ -91,6 +91,9 @@ class History:
     def finish(self, reason: str = "done", code: int = 0) -> None:
         self._ledger.finish_run(reason, code)
 
+    def wait_until(self, moment: float) -> None:
+        self._ledger.note_wait(moment)
+
     def account(self, before: str, after: str | None = None, early: int = 0) -> None:
         """What the vendor told of the balance around the run that is on."""
         told = [None if text is None else Balance(Decimal(text), "CNY") for text in (before, after)]
@@ -496,6 +499,21 @@ def test_after_a_quota_stop_the_rest_is_told_by_the_quota_that_was_met(history: 
     ahead = history.status()["forecast"]
     assert (ahead["leftToday"], ahead["startsAt"], ahead["days"]) == (100, None, 3)
     assert "a new day has begun since" in page(history.status())
+
+
+def test_a_run_that_waits_for_the_next_day_is_forecast_from_there(history: History) -> None:
+    history.begin(rate=50.0)
+    history.enrol(350)
+    history.answer(100)
+    history.wait_until(NOW + 3600)
+    waiting = history.status(is_held=True)
+    assert waiting["resumesAt"] == waiting["forecast"]["startsAt"] == "2026-11-23T02:02:03.000Z"
+    assert waiting["forecast"]["quotaMet"] == 100
+    assert waiting["verdict"].startswith("Waiting for the next day, until 10:02, to go on: 100 of")
+    assert "the daily quota is used up, with 100 charged calls that day" in page(waiting)
+    assert history.status(is_held=True, zone=ZoneInfo("UTC"))["resumesAt"] is not None
+    history.finish("quota", 3)
+    assert history.status()["resumesAt"] is None
 
 
 def test_a_quota_that_others_used_up_still_ends_with_the_day(history: History) -> None:
