@@ -32,11 +32,12 @@ bench-fleet: $(VENV)/.dev
 SEEDS ?= 20000
 FIRST ?= $(shell date +%s)
 HISTORIES := tests/contract/test_ledger.py tests/contract/test_membership.py
+LISTS := tests/unit/test_source_lists.py
 RECIPES := test_the_recipes_read_what_was_harvested
 soak: $(VENV)/.soak
 	$(BIN)/python -m pytest -q tests/process/soak tests/process/test_readme.py::$(RECIPES) \
 		tests/unit/test_export.py
-	$(BIN)/python -m pytest -q $(TOGETHER) --hypothesis-profile soak $(HISTORIES)
+	$(BIN)/python -m pytest -q $(TOGETHER) --hypothesis-profile soak $(HISTORIES) $(LISTS)
 	$(BIN)/python -m pytest -q $(TOGETHER) tests/crashes --seeds $(SEEDS) --first-seed $(FIRST)
 
 man: $(VENV)/.runtime

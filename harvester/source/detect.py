@@ -64,7 +64,7 @@ def _json(head: str) -> Kind:
 
 def _table(head: str, form: Form, named: str | None, suffix: str) -> Kind | None:
     """The delimiter under which it is a table, with a header that is known, or notes below it."""
-    sample, _, _ = head.rpartition("\n") if head.count("\n") > 1 else (head, "", "")
+    sample = head if len(head) < ENOUGH else head.rpartition("\n")[0]
     given = {"tsv": DELIMITERS[2:]}.get(named or "", DELIMITERS)
     tables = {delimiter: list(_sampled(sample, delimiter)) for delimiter in given}
     known: list[tuple[int, str]] = []

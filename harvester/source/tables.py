@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -25,7 +26,11 @@ DELIMITERS = (",", ";", "\t")
 _HEAD_ROWS = 20
 _SAMPLED = 50
 _MOST = 0.8
+# What may stand beside a URL that a cell is there for: a number, a bullet.
+_URL = re.compile(r"\S*/\S*")
+_SHORT = 4
 _QUOTES_TOLD = 10
+_LONG_CELL = "a cell is too long"
 _END = "\0end\n"  # no line of an input holds a NUL
 
 
@@ -72,9 +77,13 @@ def _without_header(rows: Sequence[Row], form: Form) -> Layout | None:
 
 def _listed_in(row: Sequence[str], form: Form) -> set[str]:
     """The notes of all cells, as a list names them; one in a text with a link is but mentioned."""
-    whole = (form.rule.whole(cell) for cell in row)
-    alone = (note_id for cell in row if "/" not in cell for note_id in form.rule.mentioned(cell))
-    return {note_id for note_id in (*whole, *alone) if note_id}
+    listed: set[str] = set()
+    for cell in row:
+        named = form.rule.mentioned(cell)
+        is_short = "/" not in cell or len(_URL.sub("", cell).strip()) <= _SHORT
+        if is_short or len(named) > 1 or form.rule.whole(cell):
+            listed.update(named)
+    return listed
 
 
 def is_table(rows: Sequence[Row], form: Form) -> bool:
@@ -237,19 +246,19 @@ class _Rows:
             reader = csv.reader(chain(left, (_END,)), delimiter=self._delimiter)
             begun = at
             while at < len(lines):
-                try:
+                row: list[str] | None = None
+                with suppress(csv.Error):
                     row = next(reader)
-                except csv.Error as error:
-                    self._form.telling.left_out.append(
-                        self._form.bad(first + at, str(error), lines[at])
-                    )
-                    at = begun + reader.line_num
-                    continue
                 end = begun + reader.line_num
-                if end > len(lines) and not is_last:
+                if row is None and end == at + 1:
+                    bad = self._form.bad(first + at, _LONG_CELL, lines[at])
+                    self._form.telling.left_out.append(bad)
+                    at = end
+                    continue
+                if end > len(lines) and row is not None and not is_last:
                     self._open = Chunk(first + at, "".join(lines[at:]))
                     return
-                if end > len(lines) or (end > at + 1 and self._swallows(lines[at:end])):
+                if row is None or end > len(lines) or self._swallows(lines[at:end]):
                     self._tell(first + at)
                     row, end = self._alone(lines[at]), at + 1
                 yield first + at, row
@@ -258,15 +267,12 @@ class _Rows:
                     break
 
     def _swallows(self, lines: list[str]) -> bool:
-        """Tell whether a row over several lines holds one that is a row by itself."""
+        """Tell whether a row over several lines is one by its first, and holds another."""
+        if len(lines) == 1:
+            return False
         whole = self._form.rule.whole
-        places = {
-            place
-            for row in (self._last, self._alone(lines[0]))
-            for place, cell in enumerate(row)
-            if whole(cell)
-        }
-        rows = (self._alone(line) for line in lines[1:] if self._delimiter in line)
+        places = [place for place, cell in enumerate(self._alone(lines[0])) if whole(cell)]
+        rows = parsed_csv((line for line in lines[1:] if self._delimiter in line), self._delimiter)
         return any(whole(row[place]) for row in rows for place in places if place < len(row))
 
     def _alone(self, line: str) -> list[str]:
