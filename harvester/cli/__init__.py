@@ -12,7 +12,7 @@ from harvester import __version__
 from harvester.cli.group import LaterGroup
 from harvester.cli.helping import SETTINGS
 from harvester.cli.signals import leave_on_signals
-from harvester.cli.streams import drain_errors, fit, open_streams
+from harvester.cli.streams import complain, drain_errors, open_streams
 from harvester.cli.telling import Telling, tell_failure
 from harvester.errors import NobodyReadsError
 
@@ -114,6 +114,6 @@ def _failed(error: BaseException, telling: Telling) -> int:
         with suppress(OSError):
             os.write(_ERROR, f"{end.message}\n".encode())
     else:
-        click.echo(fit(end.message), err=True)
+        complain(end.message)
         tell_failure(telling, end)
     return end.exit_code

@@ -11,6 +11,7 @@ import click
 from harvester.cli.helping import option
 from harvester.cli.params import OUTPUT, Command
 from harvester.cli.signals import Signals
+from harvester.cli.streams import complain
 from harvester.cli.telling import STANDARD_OUTPUT, json_option, say, tell, tell_aside
 from harvester.formatting import count
 from harvester.sanitize import sanitize
@@ -80,8 +81,7 @@ def _told(merged: Merged) -> str:
 
 def tell_torn(path: Path, size: int) -> None:
     """Say that a last line was left out."""
-    click.echo(
+    complain(
         f"{sanitize(str(path))}: the last line is torn ({count(size, 'byte')}) and left out: a run "
-        "is writing it, or was killed",
-        err=True,
+        "is writing it, or was killed"
     )

@@ -10,12 +10,9 @@ import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
-
-import click
 
 from harvester.api.proxy import Proxy
 from harvester.cli.ledgers import known_to_all
@@ -23,7 +20,7 @@ from harvester.cli.on_finish import OnFinish
 from harvester.cli.screen import measured, observers_of, print_summary, shown
 from harvester.cli.signals import Signals
 from harvester.cli.stopping import stopped_by
-from harvester.cli.streams import warn
+from harvester.cli.streams import complain, warn
 from harvester.cli.telling import say, tell
 from harvester.config import LEDGER_VARIABLE, ConsoleOptions, RunConfig
 from harvester.console.summary import closing_line, summary_lines, summary_told
@@ -85,11 +82,10 @@ def harvested(
     # A run makes few cycles and many short-lived objects: looking for cycles after every 700 of
     # them costs 7 % of a fast run's CPU time.
     gc.set_threshold(20_000, 20, 50)
-    say = partial(click.echo, err=True)
-    webhooks = Webhooks(console.notify, proxy, say)
+    webhooks = Webhooks(console.notify, proxy, complain)
     with (
         Signals() as signals,
-        OnFinish(console.on_finish, webhooks, output, say, signals) as finish,
+        OnFinish(console.on_finish, webhooks, output, complain, signals) as finish,
     ):
         with ExitStack() as stack:
             metrics = stack.enter_context(measured(console, output))

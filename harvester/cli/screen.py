@@ -12,11 +12,9 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from harvester.cli.ending import ending_of
 from harvester.cli.signals import Stopped
-from harvester.cli.streams import OUTPUT, Clean, fit, is_behind, print_in_time, warn
+from harvester.cli.streams import OUTPUT, Clean, complain, fit, is_behind, print_in_time, warn
 from harvester.cli.telling import as_json, wants_json
 from harvester.config import ConsoleOptions, RunConfig
 from harvester.console.progress import json_line, plain_line, show_lines
@@ -152,7 +150,7 @@ def print_summary(
     try:
         if wants_json():
             for line in last:
-                click.echo(fit(line), err=True)
+                complain(line)
             print_in_time(as_json(summary_told(summary, config, closing)) + b"\n")
         else:
             lines = [] if console.quiet else summary_lines(summary, config.output, config.price)

@@ -132,11 +132,16 @@ def fit(text: str, file: int = _ERROR) -> str:
     return "\n".join(part for line in text.split("\n") for part in wrapped(line, width))
 
 
-def warn(text: str) -> None:
-    """Say on standard error what is doubtful; nobody may be reading it, which ends nothing."""
+def complain(text: str) -> None:
+    """Say something on standard error; nobody may be reading it, which ends nothing."""
     with suppress(OSError):
-        sys.stderr.write(fit(f"harvester: warning: {text}") + "\n")
+        sys.stderr.write(fit(text) + "\n")
         sys.stderr.flush()
+
+
+def warn(text: str) -> None:
+    """Say what is doubtful."""
+    complain(f"harvester: warning: {text}")
 
 
 def print_in_time(text: str | bytes) -> None:
