@@ -158,6 +158,17 @@ def reading_part(fleet: FleetAddress, part: str | None = None) -> Iterator[Fleet
         yield reader
 
 
+def lose_part_in(fleet: FleetAddress, part: str) -> int:
+    """Take a part of a fleet's harvest as gone for ever; gives how many notes are queued again."""
+    from harvester.ledger.fleet import NO_DRIVER
+
+    try:
+        from harvester.ledger.postgres.retrying import lose_part_in_fleet
+    except ImportError:
+        raise UsageError(NO_DRIVER) from None
+    return lose_part_in_fleet(fleet.url, fleet.harvest, part)
+
+
 def retry_in(
     fleet: FleetAddress, states: Sequence[State], codes: Sequence[int], ids: Sequence[str]
 ) -> int:

@@ -14,6 +14,7 @@ from harvester.cli.helping import option
 from harvester.cli.ledgers import (
     fleet_meant,
     fleet_options,
+    lose_part_in,
     named,
     opened_reader,
     output_or_fleet,
@@ -39,6 +40,7 @@ _MOST_GROUPS = 1000
 )
 @option("--id", "ids", metavar="ID", multiple=True, help="Only this note; repeatable.")
 @option("--empty", is_flag=True, help="Saved notes with nothing in their data: paid for again.")
+@option("--lost-part", metavar="PART", help="What a lost disk held: all of it is paid for again.")
 @fleet_options
 @json_option
 def retry(
@@ -47,6 +49,7 @@ def retry(
     ids: tuple[str, ...],
     *,
     empty: bool,
+    lost_part: str | None,
     ledger: str | None,
     harvest: str | None,
 ) -> None:
@@ -58,6 +61,8 @@ def retry(
     from harvester.source.ids import IdRule
     from harvester.status.going_on import command_to_go_on
 
+    if lost_part is not None and (empty or codes or ids):
+        raise UsageError("--lost-part puts back all that the part held: give it alone.")
     if empty and codes:
         raise UsageError("--empty is for notes that are saved, and --code for failed ones.")
     rule = IdRule()
@@ -67,8 +72,11 @@ def retry(
         states = (State.DONE,) if empty else FAILED
         missed = list(_missed(opened.reader, codes, wanted, states))
         command = command_to_go_on(opened.target, opened.reader.meta())
-    with _ledger_of(output, fleet) as put_back:
-        paid, free = _put_back(put_back, codes, wanted, empty=empty)
+    if lost_part is not None:
+        paid, free = _lost(lost_part, fleet), 0
+    else:
+        with _ledger_of(output, fleet) as put_back:
+            paid, free = _put_back(put_back, codes, wanted, empty=empty)
     text = f"{count(paid + free, 'note')} back in the queue"
     if paid:
         text += f"; {paid:,} of them were charged, and are paid for again"
@@ -77,6 +85,15 @@ def retry(
     for line in (*missed, text):
         say(line)
     tell({"queued": paid + free, "paidAgain": paid, "missed": missed, "next": command})
+
+
+def _lost(part: str, fleet: FleetAddress | None) -> int:
+    """Put the notes of a fleet's part back in the queue; gives how many."""
+    from harvester.errors import UsageError
+
+    if fleet is None:
+        raise UsageError("--lost-part is of a harvest that hosts share: give --ledger.")
+    return lose_part_in(fleet, part)
 
 
 def _missed(

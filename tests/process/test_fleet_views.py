@@ -339,3 +339,20 @@ def test_a_missing_driver_is_told_in_one_line(fleet: Fleet) -> None:
 
 def test_a_heartbeat_is_read_as_it_is_written() -> None:
     assert ALIVE_FOR == membership.ALIVE_FOR * 1000
+
+
+def test_a_part_that_was_lost_with_its_disk_is_fetched_again_when_told_so(
+    harvested: Fleet, simulator: Simulator
+) -> None:
+    fleet, part = harvested, harvested.part("a")
+    held = len(fleet.tool.saved(part))
+    for path in fleet.tool.folder.glob("a.jsonl*"):
+        path.unlink()
+    assert fleet.verify("b").code == 1
+    unknown = fleet.look("retry", "--lost-part", "nobody")
+    assert (unknown.code, str(part) in unknown.err) == (2, True)
+    told = fleet.look("retry", "--lost-part", part)
+    assert f"{held} of them were charged, and are paid for again" in told.out, told.text
+    fleet.harvest("b", simulator.url)
+    assert fleet.status()["done"] == len(fleet.tool.saved(fleet.part("b")))
+    assert fleet.verify("b").code == 0, fleet.verify("b").text

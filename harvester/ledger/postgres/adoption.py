@@ -205,14 +205,18 @@ def _leave_out(tx: Transaction, calls: Sequence[Sent]) -> None:
         tx.later(_OUT, [list(column) for column in columns])
 
 
-def forget_lines(tx: Transaction) -> None:
-    """Take the notes whose only lines are the part's as queued, and vouch for nothing."""
+def forget_lines(tx: Transaction) -> int:
+    """Take the notes whose only lines are the part's as queued, and vouch for nothing.
+
+    Gives how many.
+    """
     which: dict[str, object] = {"part": tx.part, "all": True, "length": 0}
     tx.do(_FORGET, which)
     tx.do(_FORGET_OLDER, which)
-    _drop(tx, which)
+    many = _drop(tx, which)
     tx.checkpoint(Checkpoint())
     tx.later("UPDATE part SET rebuilding = true WHERE id = %s", (tx.part,))
+    return many
 
 
 def lose_lines(tx: Transaction, checkpoint: Checkpoint) -> int:

@@ -1,20 +1,40 @@
-"""Puts failed notes of a harvest back in the queue, from outside any run of it."""
+"""Puts notes of a harvest back in the queue, from outside any run of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 
 import psycopg
 
-from harvester.ledger.postgres import intake
-from harvester.ledger.postgres.connection import Address, failure, refusal
+from harvester.errors import UsageError
+from harvester.ledger.postgres import adoption, intake
+from harvester.ledger.postgres.claims import lose
+from harvester.ledger.postgres.connection import Address, Connection, failure, refusal
 from harvester.ledger.postgres.schema import schema_of
 from harvester.ledger.postgres.transaction import Transaction
 from harvester.model import State
 
 # No part and no run has it: the hosts that run count what is theirs, and are not disturbed.
 _NOBODY = 0
+_PARTS = """
+SELECT id, op, uuid, path, host, EXISTS (SELECT FROM member WHERE member.part = part.id
+    AND alive_until > now_ms()) FROM part ORDER BY id
+"""
+
+
+@contextmanager
+def _connected(url: str, harvest: str) -> Iterator[Connection]:
+    address = Address.parse(url)
+    try:
+        db = address.connect(schema_of(harvest), "harvester retry")
+    except psycopg.Error as error:
+        raise refusal(error, address) from error
+    try:
+        with closing(db), db.for_long():
+            yield db
+    except psycopg.Error as error:
+        raise failure(error, address) from error
 
 
 def retry_in_fleet(
@@ -28,16 +48,37 @@ def retry_in_fleet(
 
     Raises UsageError, LedgerError, LocalIOError. Where an answer was lost, it may be called again.
     """
-    address = Address.parse(url)
-    try:
-        db = address.connect(schema_of(harvest), "harvester retry")
-    except psycopg.Error as error:
-        raise refusal(error, address) from error
-    try:
-        with closing(db), db.for_long():
-            tx = Transaction(db, _NOBODY, _NOBODY, _NOBODY)
-            many = intake.retry(tx, states, codes, ids)
-            tx.commit()
-    except psycopg.Error as error:
-        raise failure(error, address) from error
+    with _connected(url, harvest) as db:
+        tx = Transaction(db, _NOBODY, _NOBODY, _NOBODY)
+        many = intake.retry(tx, states, codes, ids)
+        tx.commit()
+    return many
+
+
+def lose_part_in_fleet(url: str, harvest: str, part: str) -> int:
+    """Take a part, by its path or its name, as gone for ever; gives how many notes are queued.
+
+    Errors as `retry_in_fleet`'s; UsageError for a part that is not there, or whose host is alive.
+    """
+    with _connected(url, harvest) as db:
+        rows = db.execute(_PARTS).fetchall()
+        found = [row for row in rows if part in (row[2], row[3])]
+        if len(found) != 1:
+            known = ", ".join(f"{path} on {host} ({uuid})" for _, _, uuid, path, host, _ in rows)
+            raise UsageError(
+                f"{part} names {'no part' if not found else 'more than one part'} of the harvest "
+                f"{harvest}; there are: {known}."
+            )
+        ((number, op, _, _, host, is_alive),) = found
+        if is_alive:
+            raise UsageError(f"{part} is not lost: a run on {host} writes it now.")
+        tx = Transaction(db, number, _NOBODY, op + 1)
+        claims = "SELECT seq, run, sent_at FROM claim WHERE run IN (SELECT id FROM run WHERE"
+        tx.ask(
+            lose(f"{claims} part = %(part)s) FOR UPDATE"),
+            {"part": number, "how": "its part is lost"},
+        )
+        many = adoption.forget_lines(tx)
+        tx.later("UPDATE part SET rebuilding = false WHERE id = %s", (number,))
+        tx.commit()
     return many
