@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -85,7 +86,7 @@ def export(
 
     A row a note, its newest line; an OUTPUT that a run is writing is taken as it was at the start.
     """
-    from harvester.export.columns import Choice, Layout, Seen
+    from harvester.export.columns import Choice, Layout, NoFieldError, Seen, UnforeseenError
     from harvester.export.place import check_place, is_table
     from harvester.export.table import check_library, newest_rows, rows_over_time, table_into
     from harvester.ledger.latest_lines import latest_line_index
@@ -96,23 +97,32 @@ def export(
     check_library(check_place(place, paths))
     parts = parts_of(paths)
     seen = Seen(choice.fields)
-    rows = 0
-    with Signals() as signals, latest_line_index() as index:
-        work = Merge(parts, index, tell_torn, signals.check, seen.look_at)
-        work.read()
-        columns = seen.columns(choice)
-        check_earlier(place, "table of this command's", partial(is_table, columns))
-        layout = Layout(columns, day_timezone, seen.shape)
-        found = (
-            rows_over_time(parts, index, layout, with_changes=changes)
-            if history or changes
-            else newest_rows(work, layout)
-        )
-        with table_into(place, columns, day_timezone, with_bom=not no_bom) as write:
-            for row in found:
-                signals.check()
-                write(row)
-                rows += 1
+
+    def rows_of(check: Callable[[bytes], bool], on_torn: Callable[[Path, int], None]) -> int:
+        """Write the table of what is seen by a check, twice read; gives how many rows."""
+        rows = 0
+        with latest_line_index() as index:
+            work = Merge(parts, index, on_torn, signals.check, check)
+            work.read()
+            columns = seen.columns(choice)
+            check_earlier(place, "table of this command's", partial(is_table, columns))
+            layout = Layout(columns, day_timezone, seen)
+            found = newest_rows(work, layout)
+            if history or changes:
+                found = rows_over_time(parts, index, layout, with_changes=changes)
+            with table_into(place, columns, day_timezone, with_bom=not no_bom) as write:
+                for row in found:
+                    signals.check()
+                    write(row)
+                    rows += 1
+        return rows
+
+    with Signals() as signals:
+        try:
+            rows = rows_of(seen.look_now_and_then, tell_torn)
+        except (UnforeseenError, NoFieldError):
+            rows = rows_of(seen.look_at, lambda _path, _size: None)
+    columns = seen.columns(choice)
     what = count(rows, "line" if history and not changes else "note")
     say(f"exported {what}, {count(len(columns), 'column')}, into {sanitize(str(place))}")
     tell({"rows": rows, "columns": [column.heading for column in columns], "output": place})

@@ -46,7 +46,13 @@ def csv_table(file: BinaryIO, columns: Sequence[Column], *, with_bom: bool) -> I
     def write(cells: Sequence[object]) -> None:
         # As the csv module does it, in half the time, which is much of what a table takes.
         texts = [
-            "" if cell is None else _csv_text(cell) if isinstance(cell, str) else _csv_other(cell)
+            ""
+            if cell is None
+            else _csv_text(cell)
+            if isinstance(cell, str)
+            else str(cell)
+            if type(cell) is int
+            else _csv_other(cell)
             for cell in cells
         ]
         # A row without a sign in it would be no row.
@@ -59,6 +65,8 @@ def csv_table(file: BinaryIO, columns: Sequence[Column], *, with_bom: bool) -> I
 
 
 def _csv_text(text: str) -> str:
+    if text.isalpha():
+        return text
     text = _guarded(text)
     if "," in text or "\n" in text or '"' in text or "\r" in text:
         return '"' + text.replace('"', '""') + '"'
@@ -68,7 +76,9 @@ def _csv_text(text: str) -> str:
 def _csv_other(cell: object) -> str:
     if isinstance(cell, bool):
         return "true" if cell else "false"
-    return cell.isoformat(" ")[:19] if isinstance(cell, datetime) else str(cell)
+    if isinstance(cell, datetime):
+        return cell.replace(tzinfo=None).isoformat(" ", "seconds")
+    return str(cell)
 
 
 def _guarded(text: str) -> str:

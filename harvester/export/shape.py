@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Struct
 
-from harvester.export.flatten import CARRIED, DEEPEST, MOST_DIGITS, OWN, as_json
+from harvester.export.flatten import CARRIED, DEEPEST, MOST_DIGITS, OWN, as_json, mended
 
 # Where notes go on bringing something new, looking costs less than learning.
 _MOST_LESSONS = 300
@@ -100,12 +100,18 @@ class Shape:
 
         Or if the vendor's note id is not the line's.
         """
+        if self._decode is None:
+            return None
         try:
-            found = None if self._decode is None else self._decode(line)
-            if found is None or self._ids is None:
-                return found
+            found = self._decode(line)
+        except (ValueError, RecursionError):
+            text = mended(line)
+            return self.read(text) if text != line else None
+        if self._ids is None:
+            return found
+        try:
             one, other = self._ids(found)
-        except (ValueError, RecursionError, AttributeError):
+        except AttributeError:
             # There may be no data.
             return None
         return found if one == other else None

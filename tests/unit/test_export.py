@@ -375,6 +375,21 @@ def test_what_a_run_is_just_writing_is_left_out_and_told(night: Path) -> None:
     assert len(read_csv(place)) == 120
 
 
+def test_what_few_notes_have_has_its_column_too(tmp_path: Path) -> None:
+    """Not all lines are looked at before they are read: what was not foreseen begins it anew."""
+    output, place = tmp_path / "n.jsonl", tmp_path / "t.csv"
+    lines = [line(number, {"likeNum": number}) for number in range(1200)]
+    lines[1111] = line(1111, {"likeNum": "many", "rare": {"too": True}})
+    output.write_bytes(b"".join(lines) + lines[0][:50])
+    told = export(output, place, "--fields", "likeNum,rare")
+    assert told.count("torn") == 1
+    assert "1,200 notes, 2 columns" in told
+    assert read_csv(place)[1111] == {"likeNum": "many", "rare.too": "true"}
+    lines[1111] = lines[1111].replace(b"true", b"maybe")
+    output.write_bytes(b"".join(lines))
+    assert f"{output}:1112 is not a good line" in export(output, place, code=2)
+
+
 NAMES = st.sampled_from(["a", "b", "title", "likeNum", "noteId", "fetchedAt", "x.y", "time"])
 VALUES = st.recursive(
     st.none()
