@@ -9,7 +9,7 @@ import shlex
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -28,11 +28,13 @@ from harvester.engine.clients import practised
 from harvester.engine.links import in_turn
 from harvester.engine.open_run import open_run
 from harvester.engine.ports import Observer
+from harvester.errors import HarvesterError
 from harvester.halt import Halt
 from harvester.ledger.fleet import without_password
 from harvester.model import Summary
 from harvester.observe.webhooks import Webhooks
 from harvester.sanitize import sanitize
+from harvester.status.spending_text import spending_text
 from harvester.threads import done_in_time
 from harvester.tokens import doubt_about
 
@@ -92,10 +94,23 @@ def harvested(
             observers: tuple[Observer, ...] = (*observers_of(console, stack, metrics), finish)
             config, summary = asyncio.run(_run(read, console, observers, metrics, signals))
         closing = closing_line(summary, output, _command_to_go_on(config))
-        lines = islice(summary_lines(summary, output, config.price), _TOLD)
-        finish.ended(summary_told(summary, config, closing), lines)
-        print_summary(summary, config, console, closing)
+        lines = [*summary_lines(summary, output, config.price), *_with_runs_before(config, summary)]
+        finish.ended(summary_told(summary, config, closing), islice(lines, _TOLD))
+        print_summary(summary, config, console, closing, lines)
     return summary.exit_code
+
+
+def _with_runs_before(config: RunConfig, summary: Summary) -> Iterator[str]:
+    """What all runs cost by the vendor's word, where this one asked; the ledger has it."""
+    if summary.spending is None:
+        return
+    from harvester.ledger.reader import ledger_path, reading
+    from harvester.status.runs import spent_in_all
+
+    with suppress(HarvesterError), reading(ledger_path(config.output.resolve())) as reader:
+        told = spent_in_all(reader, config.price)
+        if told is not None:
+            yield f"with the runs before, {spending_text(told)}"
 
 
 def _command_to_go_on(config: RunConfig) -> str:

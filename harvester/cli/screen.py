@@ -7,7 +7,7 @@ import logging
 import secrets
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from harvester.cli.streams import OUTPUT, Clean, complain, fit, is_behind, print
 from harvester.cli.telling import as_json, wants_json
 from harvester.config import ConsoleOptions, RunConfig
 from harvester.console.progress import json_line, plain_line, show_lines
-from harvester.console.summary import summary_lines, summary_told
+from harvester.console.summary import summary_told
 from harvester.engine.ports import INPUT, Event
 from harvester.engine.run import Run
 from harvester.errors import LocalIOError, OutputLockedError
@@ -136,9 +136,13 @@ async def shown(
 
 
 def print_summary(
-    summary: Summary, config: RunConfig, console: ConsoleOptions, closing: str
+    summary: Summary,
+    config: RunConfig,
+    console: ConsoleOptions,
+    closing: str,
+    lines: Sequence[str],
 ) -> None:
-    """Print the summary and the closing line; with -q the line alone, and only of trouble.
+    """Print the summary's lines and the closing line; with -q the line alone, and only of trouble.
 
     As JSON the summary is printed in any case, and the line on standard error.
     """
@@ -153,8 +157,8 @@ def print_summary(
                 complain(line)
             print_in_time(as_json(summary_told(summary, config, closing)) + b"\n")
         else:
-            lines = [] if console.quiet else summary_lines(summary, config.output, config.price)
-            print_in_time("".join(f"{fit(line, OUTPUT)}\n" for line in (*lines, *last)))
+            told = [] if console.quiet else lines
+            print_in_time("".join(f"{fit(line, OUTPUT)}\n" for line in (*told, *last)))
     except LocalIOError as error:
         # What became of the notes matters more than where it is told.
         warn(f"{error} {closing}")

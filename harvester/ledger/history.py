@@ -6,7 +6,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import date, datetime
-from itertools import groupby, pairwise
+from itertools import accumulate, groupby, pairwise
 from operator import itemgetter
 from zoneinfo import ZoneInfo
 
@@ -114,16 +114,26 @@ class History:
             yield found, quantile(calls, 0.5), quantile(calls, 0.95)
 
     def _backlog(self, bucket: _Bucket) -> list[tuple[float, int]]:
-        """The very first number, and the last one of each step, in the order they came."""
-        query = f"SELECT minute, queued, {bucket.sql} FROM backlog ORDER BY minute, run"
-        told: dict[int, tuple[float, int]] = {}
-        last: dict[int, int] = {}
-        for number, (minute, queued, begins) in enumerate(self._db.execute(query)):
-            if number:
-                told.pop(last.get(begins) or -1, None)
-            last[begins] = number
-            told[number] = ((minute + 1) * 60.0, queued)
-        return list(told.values())
+        """The very first number, and the last one of each step, in the order they came.
+
+        In steps of a minute also that of each run, at the moment when it ended.
+        """
+        query = (
+            f"SELECT minute, queued, {bucket.sql}, run, finished_at FROM backlog"
+            " LEFT JOIN run ON run.id = backlog.run ORDER BY minute, run"
+        )
+        told: dict[tuple[int, int], tuple[float, int]] = {}
+        for minute, queued, begins, run, finished in self._db.execute(query):
+            end = (minute + 1) * 60.0
+            at = end if finished is None else max(minute * 60.0, min(end, finished / 1000))
+            # Each step's last number stands where that one came, not where the first did.
+            key = (begins, run if bucket.width == 1 else 0) if told else (-1, -1)
+            told.pop(key, None)
+            told[key] = (at, queued)
+        # One that was killed had ended by the time that the next one did.
+        points = [*told.values()]
+        ends = reversed([*accumulate((at for at, _ in reversed(points)), min)])
+        return [(at, queued) for at, (_, queued) in zip(ends, points, strict=True)]
 
     def charged_by_day(self, zone: ZoneInfo) -> dict[date, int]:
         """Charged calls by calendar day of a time zone, oldest first."""

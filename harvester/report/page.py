@@ -16,6 +16,7 @@ from plotly.offline import get_plotlyjs
 
 from harvester.formatting import amount, count, duration
 from harvester.model import State
+from harvester.money import Agreement
 from harvester.report.charts import figures_of
 from harvester.report.data import ReportData
 from harvester.sanitize import sanitize
@@ -23,11 +24,14 @@ from harvester.status.model import FleetRun, RunStatus
 
 _MOST_CODES = 6
 _MOST_RUNS = 100
+_LONGEST = 8192
 _NONE = "\N{EN DASH}"
 _FATES = {
     State.REJECTED: ("rejected", "bad", "not sent again unless put back"),
     State.EXHAUSTED: ("exhausted", "odd", "tried again by the next run"),
 }
+_GONE = ("gone", "end", "not sent again unless put back")
+_CAUSES = [{"name": name, "meta": hue} for name, hue, _ in (*_FATES.values(), _GONE)]
 _STATES = {"running": "still going on", "killed": "killed", "unknown": "going on, or killed"}
 # Columns of words; those of numbers stand to the right.
 _WORDS = ("host", "began", "ended", "other answers")
@@ -46,6 +50,9 @@ def page_of(data: ReportData) -> str:
         calls=sum(sum(step.calls.values()) for step in data.timeline.steps),
         step=_step(data.timeline.width),
         fates=_FATES,
+        gone=_GONE,
+        causes=_CAUSES,
+        verdict=sanitize(status.verdict.partition(": `")[0], _LONGEST),
         rows=[_cells(run, zone) for run in status.runs[: -_MOST_RUNS - 1 : -1]],
         words=_WORDS,
         figures=figures_of(data),
@@ -128,8 +135,20 @@ def _cells(run: RunStatus, zone: ZoneInfo) -> dict[str, str]:
         "calls/min": _NONE if run.rate is None else f"{run.rate * 60:,.1f}",
         "median": _latency(run.median_seconds),
         "p95": _latency(run.p95_seconds),
+        "paid": _paid(run),
         "other answers": _others(run.by_code),
     }
+
+
+def _paid(run: RunStatus) -> str:
+    """What the vendor took for a run, and whether the ledger agrees."""
+    told = run.account
+    if told is None or told.spent is None:
+        return _NONE
+    paid = f"{amount(told.spent)} {told.currency or ''}".rstrip()
+    if told.agreement == Agreement.OTHERS.value:
+        return f"{paid} with others"
+    return paid if not told.difference else f"{paid} ({told.difference:+,} calls)"
 
 
 def _others(by_code: Mapping[str, int]) -> str:

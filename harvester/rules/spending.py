@@ -157,7 +157,11 @@ def in_all(runs: Iterable[Spending]) -> Spending | None:
     )
     spent = sum((run.spent for run in known if run.spent is not None), Decimal(0))
     currencies, prices = {run.currency for run in known}, {run.price for run in known if run.price}
-    balances = replace(known[-1].balances, early=sum(run.balances.early for run in known))
+    balances = replace(
+        known[-1].balances,
+        before=known[0].balances.before,
+        early=sum(run.balances.early for run in known),
+    )
     whole = Spending(Agreement.OTHERS, counted, balances, spent)
     if len(currencies) > 1:
         return replace(whole, agreement=Agreement.CURRENCY, spent=None)

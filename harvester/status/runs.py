@@ -11,11 +11,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from harvester.ledger.hosts import HostRow, Hosts, RunPlace, StopRow
-from harvester.ledger.reader import RunRow
+from harvester.ledger.reader import LedgerReader, RunRow
 from harvester.money import Balance, Counted, Spending
 from harvester.rules.codes import CHARGED
 from harvester.rules.latency import quantile
-from harvester.rules.spending import spending, without_gaps
+from harvester.rules.spending import in_all, spending, without_gaps
 from harvester.sanitize import sanitize
 from harvester.status.model import AccountStatus, Duplicate, FleetRun, Part, RunStatus, Stop
 from harvester.status.spending_text import spending_text
@@ -79,6 +79,12 @@ def spending_of(row: RunRow) -> Spending | None:
     charged = sum(row.by_code.get(code, 0) for code in CHARGED)
     counted = Counted(charged, row.unanswered, row.by_code.get(_DOUBTFUL, 0))
     return spending(row.balances, counted, row.balances.price)
+
+
+def spent_in_all(reader: LedgerReader, price: Decimal | None) -> Spending | None:
+    """What several runs spent together, None where but one, or none, is known of."""
+    told = [*filter(None, map(spending_of, priced(reader.runs(), price)))]
+    return in_all(told) if len(told) > 1 else None
 
 
 def account_of(told: Spending | None) -> AccountStatus | None:

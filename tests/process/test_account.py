@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import pytest
 from aiohttp import web
@@ -71,3 +72,26 @@ def test_the_doctor_says_what_is_bad_and_where_each_value_comes_from(tool: Tool)
     told = json.loads(tool.run("doctor", "--token-file", "gone.txt", "--json", env=env).out)
     assert told["good"] is False
     assert not tool.holding(TOKEN)[1:]
+
+
+def test_a_killed_run_and_the_next_tell_the_same_sum_as_the_account(tool: Tool) -> None:
+    simulator = tool.simulate("--price", "0.05", "--balance", "100", "--fail", "201=0.1")
+    how = ("--rate", "100/s", "--backoff-base", "0.01")
+    run = ("run", "-o", tool.output, "--base-url", simulator.url, *how)
+    first = tool.start(*run, tool.notes(60))
+    tool.until(lambda: simulator.charged > 20, "some calls")
+    first.signal(signal.SIGKILL)
+    first.finish()
+    second = tool.run(*run)
+    charged = simulator.charged
+    spent = f"the account paid {charged * 0.05:.2f} CNY"
+    assert f"with the runs before, {spent}" in second.out, second.text
+    assert "ledger agrees" in second.out
+    status = tool.status()
+    assert (status["account"]["spent"], status["price"]) == (round(charged * 0.05, 2), 0.05)
+    difference = charged - status["charged"]
+    assert 0 <= difference <= status["unanswered"]
+    assert status["account"]["difference"] == difference
+    page = tool.run("report", tool.output, "-o", "page.html")
+    assert page.code == 0, page.text
+    assert spent in (tool.folder / "page.html").read_text("utf-8")

@@ -22,6 +22,7 @@ from harvester.ledger.protocol import Checkpoint, Identity
 from harvester.ledger.reader import reading
 from harvester.ledger.sqlite import SqliteLedger
 from harvester.model import Job, Judgement, Outcome, State, Verdict
+from harvester.money import Balance, Balances
 from harvester.output.lines import make_line
 from harvester.report import notes as notes_module
 from harvester.report.data import MOST_IDS, ReportData, read_report
@@ -61,6 +62,9 @@ class Night:
 
     def finish(self) -> None:
         self._ledger.finish_run("limit", 7)
+
+    def keep(self, balances: Balances) -> None:
+        self._ledger.keep_balances(balances)
 
     def data(self, price: Decimal | None = None) -> ReportData:
         named = (self.output.name, str(self.output))
@@ -129,7 +133,9 @@ def test_runs_of_one_minute_are_drawn_in_their_order(night: Night) -> None:
         night.answer(10, 0, State.DONE)
         night.finish()
         night.begin()
-    assert figures(night.page())["backlog"]["data"][0]["y"] == [90, 60]
+    (line,) = figures(night.page())["backlog"]["data"][:1]
+    assert line["y"] == [90, 80, 70, 60]
+    assert line["x"] == sorted(line["x"])
 
 
 def test_every_colour_that_is_drawn_has_its_legend(night: Night) -> None:
@@ -313,3 +319,15 @@ def test_of_very_many_notes_the_newest_are_told_and_where_all_are(
     found = read_notes(night.output)
     assert [int(note.note_id, 16) for note in found.told] == [8, 7]
     assert not found.is_all
+
+
+def test_the_page_begins_with_the_verdict_and_with_what_the_account_paid(night: Night) -> None:
+    night.enrol(30)
+    night.answer(20, 0, State.DONE)
+    before, after = (Balance(Decimal(text), "CNY") for text in ("100.00", "99.00"))
+    night.keep(Balances(before, after))
+    night.finish()
+    text = shown(night.page())
+    assert "Stopped by its own limit at 09:02: 20 of 30 notes, 1.00 CNY. Now:" in text
+    assert "the account paid 1.00 CNY for 20 calls (0.05 each); the ledger agrees." in text
+    assert "99.00 CNY left" in text
