@@ -88,3 +88,10 @@ class NobodyReadsError(HarvesterError):
     """Whoever read standard output has gone (exit 141, as of a shell's SIGPIPE)."""
 
     exit_code = 141
+
+
+def is_want_of_memory(error: BaseException) -> bool:
+    """Whether the system refused memory, be it for an object or for a thread."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return isinstance(error, MemoryError) or "can't start new thread" in str(error)

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from harvester.daemon import begin_thread
-from harvester.errors import HaltedError, HarvesterError, LocalIOError
+from harvester.errors import HaltedError, HarvesterError, LocalIOError, is_want_of_memory
 from harvester.halt import Halt
 
 # Seconds that a call has to come to its end when it is told to leave off.
@@ -179,10 +179,3 @@ def died(error: BaseException) -> LocalIOError:
     last = traceback.extract_tb(error.__traceback__)[-1:]
     place = f" at {last[0].filename.rpartition('harvester/')[2]}:{last[0].lineno}" if last else ""
     return LocalIOError(f"an error of harvester's own ({type(error).__name__}{place}): report it.")
-
-
-def is_want_of_memory(error: BaseException) -> bool:
-    """Whether the system refused memory, be it for an object or for a thread."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return isinstance(error, MemoryError) or "can't start new thread" in str(error)

@@ -14,7 +14,7 @@ from harvester.cli.helping import SETTINGS
 from harvester.cli.signals import leave_on_signals
 from harvester.cli.streams import complain, drain_errors, open_streams
 from harvester.cli.telling import Telling, tell_failure
-from harvester.errors import NobodyReadsError
+from harvester.errors import NobodyReadsError, is_want_of_memory
 
 _ERROR = 2
 
@@ -106,7 +106,6 @@ def _guarded() -> int:
 def _failed(error: BaseException, telling: Telling) -> int:
     """Say what came in the way, in words and where it is asked for as JSON; gives the exit code."""
     from harvester.cli.ending import ending_of
-    from harvester.threads import is_want_of_memory
 
     end = ending_of(error)
     if is_want_of_memory(error):

@@ -16,10 +16,10 @@ from harvester.errors import (
     InputError,
     LocalIOError,
     OutputLockedError,
+    is_want_of_memory,
 )
 from harvester.model import StopReason
 from harvester.sanitize import sanitize
-from harvester.threads import died, is_want_of_memory
 
 _LONGEST_LINE = 2000
 # The first that fits is the word.
@@ -50,6 +50,9 @@ def ending_of(error: BaseException) -> Ending:
     if isinstance(error, click.ClickException):
         return Ending("usage", error.exit_code, _line(_typed_wrong(error)))
     if is_want_of_memory(error):
+        # Only here: Ctrl-C may have cut its loading short, which cannot be made good.
+        from harvester.threads import died
+
         error = died(error)
     if isinstance(error, HarvesterError):
         word = next(word for kind, word in _WORDS if isinstance(error, kind))

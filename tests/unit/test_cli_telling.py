@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -162,3 +164,13 @@ def test_no_text_breaks_the_json_and_no_moment_stays_a_number() -> None:
         b'{"asOf":"1970-01-01T00:00:01.500Z","byCode":{"none":2},'
         b'"text":"\\\\x1b\\\\ud83d\\\\x9b\\n\xe7\xac\x94"}'
     )
+
+
+def test_what_ctrl_c_cut_short_is_not_loaded_to_tell_of_it() -> None:
+    """What it needs of asyncio would be broken for good."""
+    script = (
+        "import sys; sys.modules['asyncio'] = None; from harvester.cli.ending import ending_of; "
+        "print(ending_of(KeyboardInterrupt()).exit_code)"
+    )
+    told_by = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert told_by.stdout == b"130\n"
