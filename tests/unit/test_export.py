@@ -420,3 +420,16 @@ def test_however_lines_are_read_a_row_is_the_same(records: list[dict[str, Any]])
         if row_of is not None and found is not None:
             cells = row_of(found)
             assert repr(cells) == repr([row.get(name) for name in names])
+
+
+def test_notes_that_name_members_by_ids_need_a_choice_of_columns(tmp_path: Path) -> None:
+    output, place = tmp_path / "n.jsonl", tmp_path / "t.csv"
+    output.write_bytes(
+        b"".join(
+            line(n, {"title": "a", "by": {f"{n}.{m}": 1 for m in range(70)}}) for n in range(40)
+        )
+    )
+    assert "choose some with --fields" in export(output, place, code=2)
+    assert not place.exists()
+    export(output, place, "--fields", "title,noteId")
+    assert read_csv(place)[39] == {"title": "a", "noteId": note_id(39)}
