@@ -249,6 +249,7 @@ class Summary(Struct, frozen=True):
     ("none" where no answer arrived), `elapsed` is in seconds. `sustained_rate` is what
     the server sustains, in calls a second, where it refused the pace asked for. `closed` counts
     calls that nobody took, since the server had ended the idle connection: they are not charged.
+    `differed` rows named a note again with other columns to carry, of which the last ones count.
     `empty` notes were saved, and paid for, with nothing in their data.
     `is_queue_lost` says that an earlier run's queue is not known, and that no INPUT was named.
     `gone` of those failed are notes that the vendor says are gone. `spending` is what the vendor's
@@ -275,6 +276,7 @@ class Summary(Struct, frozen=True):
     sustained_rate: float | None = None
     bad_lines: int = 0
     bad_examples: tuple[BadLine, ...] = ()
+    differed: int = 0
     closed: int = 0
     empty: int = 0
     is_queue_lost: bool = False

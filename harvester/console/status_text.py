@@ -287,7 +287,10 @@ def _run_details(run: RunStatus, price: Decimal | None) -> Iterator[str]:
     if run.account is not None:
         yield run.account.text
     if run.bad_lines:
-        yield f"{count(run.bad_lines, 'line')} of input named no note and were left out"
+        example = (
+            "" if run.bad_example is None else f"; the first: {sanitize(run.bad_example, 600)}"
+        )
+        yield f"{count(run.bad_lines, 'line')} of input named no note and were left out{example}"
     if run.calls:
         # Without a blank between them, a code and its number stay on one line.
         yield f"by code: {codes(run.by_code).replace(': ', ':')}"

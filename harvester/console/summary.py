@@ -141,6 +141,11 @@ def summary_lines(summary: Summary, output: Path, price: Decimal | None) -> Iter
 
 def bad_line_lines(summary: Summary) -> Iterator[str]:
     """Lines of input that name no note: how many, and the first ten."""
+    if summary.differed:
+        yield (
+            f"{count(summary.differed, 'row')} named a note again with other columns: of each note "
+            "the last row travels along"
+        )
     if not summary.bad_lines:
         return
     yield f"{count(summary.bad_lines, 'line')} of input named no note and were left out:"

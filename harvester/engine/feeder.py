@@ -135,7 +135,7 @@ class Feeder:
             enrol = self._ledger.enrol
             enrolled = await self._thread.run(enrol, page.ids, refresh_before, page.extra_fields)
             self._recorder.touch()
-            self._state.enrolled(enrolled.added, enrolled.refreshed)
+            self._state.enrolled(enrolled.added, enrolled.refreshed, enrolled.differed)
 
     # Claiming
 

@@ -233,7 +233,8 @@ def _write_down(summary: Summary, run: Run, opened: OpenOutput, config: RunConfi
             ledger.identify(held)
         if config.rate is None and summary.calls:
             ledger.remember_start_rate(run.pool.next_start_rate)
-        ledger.finish_run(summary.reason, summary.exit_code, summary.bad_lines)
+        example = next(map(str, summary.bad_examples), None)
+        ledger.finish_run(summary.reason, summary.exit_code, summary.bad_lines, example)
 
 
 def _tell_began(run: Run, opened: OpenOutput, config: RunConfig) -> None:

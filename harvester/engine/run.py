@@ -245,6 +245,7 @@ class Run:
             elapsed=elapsed,
             sustained_rate=self.pool.sustained_rate,
             bad_lines=state.bad_lines,
+            differed=state.differed,
             bad_examples=tuple(state.bad_examples),
             closed=state.closed,
             empty=state.empty,

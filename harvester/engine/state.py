@@ -99,7 +99,7 @@ class RunState:
         self.gone_before = 0
         self.answered = self.closed = self.empty = 0
         self.last_fault = ""
-        self.good_lines = self.bad_lines = 0
+        self.good_lines = self.bad_lines = self.differed = 0
         self.bad_examples: list[BadLine] = []
         self.is_read = self.is_aborted = False
         self.can_wait = can_wait
@@ -248,8 +248,9 @@ class RunState:
         """Count the day's charges anew."""
         self.spent.charged_today = 0
 
-    def enrolled(self, added: int, refreshed: int = 0) -> None:
-        """New jobs, and done ones that are to be fetched again."""
+    def enrolled(self, added: int, refreshed: int = 0, differed: int = 0) -> None:
+        """New jobs, done ones that are to be fetched again, and queued ones that now carry else."""
+        self.differed += differed
         self.queued += added + refreshed
         self.done -= refreshed
         self.claimable.set()
@@ -258,6 +259,7 @@ class RunState:
         """A page of input; only the first bad lines are kept."""
         self.good_lines += len(page.ids)
         self.bad_lines += len(page.bad)
+        self.differed += len(page.differed)
         self.bad_examples += page.bad[: _MOST_EXAMPLES - len(self.bad_examples)]
 
     def read_all(self) -> None:

@@ -34,10 +34,14 @@ class Checkpoint(Struct, frozen=True):
 
 
 class Enrolled(Struct, frozen=True):
-    """What came of a page of note ids: `added` were new, `refreshed` are to be fetched again."""
+    """What came of a page of note ids: `added` were new, `refreshed` are to be fetched again.
+
+    `differed` were queued with other extra fields.
+    """
 
     added: int = 0
     refreshed: int = 0
+    differed: int = 0
 
 
 class Claimed(Struct, frozen=True):
@@ -176,8 +180,10 @@ class Ledger(Protocol):
     def keep_balances(self, balances: Balances) -> None:
         """Keep what the vendor told of the balance around this run."""
 
-    def finish_run(self, reason: str, exit_code: int, bad_lines: int = 0) -> None:
-        """Write down why the run ended, and how many lines of its input it left out."""
+    def finish_run(
+        self, reason: str, exit_code: int, bad_lines: int = 0, bad_example: str | None = None
+    ) -> None:
+        """Write down why the run ended, and the lines of its input left out: how many, and one."""
 
     def close(self) -> None:
         """Let go of what holds the ledger."""

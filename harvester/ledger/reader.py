@@ -31,8 +31,8 @@ class RunRow(Struct, frozen=True):
     `rate` (calls a second, None if it was to be found) and `daily_cap` are what was asked for.
     `latencies` counts answered calls by bucket, as rules/latency.py has them. `seen_at` is the last
     sign of the run, to the minute where nothing tells it closer. `bad_lines` of its input named no
-    note; a run that was killed did not tell. `closed` calls met a connection that had ended while
-    it was idle: nobody took them.
+    note, of which `bad_example` is one; a run that was killed did not tell. `closed` calls met
+    a connection that had ended while it was idle: nobody took them.
     """
 
     started_at: float
@@ -49,6 +49,7 @@ class RunRow(Struct, frozen=True):
     bad_lines: int = 0
     closed: int = 0
     balances: Balances = Balances()
+    bad_example: str | None = None
 
 
 class FailedGroup(Struct, frozen=True):
@@ -229,11 +230,12 @@ class LedgerReader:
                 bad_lines,
                 codes.get(run, {}).get(NOT_TAKEN, 0),
                 read_balances(balances),
+                example,
             )
-            for run, started, finished, reason, code, rate, cap, bad_lines, balances in (
+            for run, started, finished, reason, code, rate, cap, bad_lines, balances, example in (
                 self._db.execute(
                     "SELECT id, started_at, finished_at, reason, exit_code, rate, daily_cap,"
-                    " bad_lines, balances FROM run ORDER BY id"
+                    " bad_lines, balances, bad_example FROM run ORDER BY id"
                 )
             )
         ]

@@ -120,6 +120,8 @@ _MIGRATIONS = (
     f"CREATE INDEX job_empty ON job (seq) WHERE {IS_EMPTY};",
     # What the vendor told of the balance around the run: the JSON of money.py's `Balances`.
     "ALTER TABLE run ADD COLUMN balances TEXT;",
+    # The first of the lines that named no note, and why.
+    "ALTER TABLE run ADD COLUMN bad_example TEXT;",
     # Of notes that are never to be fetched again; a mark tells an id, and not what it is.
     "CREATE TABLE forgotten (mark BLOB PRIMARY KEY) WITHOUT ROWID;",
 )

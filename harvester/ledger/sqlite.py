@@ -433,13 +433,16 @@ class SqliteLedger:
             values = balances.as_text(), self._run
             db.execute("UPDATE run SET balances = ? WHERE id = ?", values)
 
-    def finish_run(self, reason: str, exit_code: int, bad_lines: int = 0) -> None:
+    def finish_run(
+        self, reason: str, exit_code: int, bad_lines: int = 0, bad_example: str | None = None
+    ) -> None:
         """See `Ledger.finish_run`."""
         with self._transaction() as db:
             db.execute(
-                "UPDATE run SET finished_at = ?, reason = ?, exit_code = ?, bad_lines = ?"
+                "UPDATE run SET finished_at = ?, reason = ?, exit_code = ?, bad_lines = ?,"
+                " bad_example = ?"
                 " WHERE id = ?",
-                (self._now(), reason, exit_code, bad_lines, self._run),
+                (self._now(), reason, exit_code, bad_lines, bad_example, self._run),
             )
 
     def close(self) -> None:
@@ -460,7 +463,7 @@ class SqliteLedger:
             # Which job it goes to can only be told with the index.
             self._end_bulk()
         keys = [(to_key(note_id),) for note_id in ids if not self.forgets(note_id)]
-        refreshed = 0
+        refreshed = differed = 0
         with self._transaction() as db:
             db.execute("DELETE FROM meta WHERE key = 'queue_lost'")
             if refresh_before is not None:
@@ -473,13 +476,13 @@ class SqliteLedger:
             added = self._bulk.add(keys)
             self._shift(Counter({State.QUEUED: added + refreshed, State.DONE: -refreshed}))
             if extra_fields:
-                db.executemany(
-                    "UPDATE job SET carried = ? WHERE note_id = ? AND state = 0",
-                    ((text, to_key(note_id)) for note_id, text in extra_fields.items()),
-                )
+                carried = [(text, to_key(note_id)) for note_id, text in extra_fields.items()]
+                queued = "UPDATE job SET carried = ?1 WHERE note_id = ?2 AND state = 0"
+                differed = db.executemany(f"{queued} AND carried <> ?1", carried).rowcount
+                db.executemany(f"{queued} AND carried IS NULL", carried)
             elif refresh_before is None:
                 self._bulk.begin()
-        return Enrolled(added, refreshed)
+        return Enrolled(added, refreshed, differed)
 
     def end_input(self) -> int:
         """See `Ledger.end_input`."""

@@ -69,7 +69,8 @@ def _end_as_text(summary: Summary) -> str:
         f"end: {summary.reason}{detail} exit={summary.exit_code} done={summary.done} "
         f"queued={summary.queued} failed={summary.failed} saved={summary.saved} "
         f"charged={summary.charged} unanswered={summary.unanswered} closed={summary.closed} "
-        f"calls={summary.calls} {summary.elapsed:.3f} s by code {codes(dict(summary.by_code))}"
+        f"calls={summary.calls} bad_lines={summary.bad_lines} {summary.elapsed:.3f} s "
+        f"by code {codes(dict(summary.by_code))}"
     )
 
 

@@ -79,6 +79,7 @@ class RunStatus(Struct, frozen=True):
     unanswered: int
     closed: int
     bad_lines: int
+    bad_example: str | None
     by_code: dict[str, int]
     rate: float | None
     asked_rate: float | None

@@ -47,6 +47,7 @@ def _fields(row: RunRow, until: float, state: str) -> dict[str, Any]:
         "unanswered": row.unanswered,
         "closed": row.closed,
         "bad_lines": row.bad_lines,
+        "bad_example": row.bad_example,
         "by_code": {"none" if c is None else str(c): many for c, many in row.by_code.items()},
         "rate": round(calls / seconds, 4) if calls and seconds else None,
         "asked_rate": row.rate,
@@ -183,6 +184,7 @@ def _session(lives: Sequence[tuple[RunRow, float, str]]) -> RunStatus:
         unanswered=sum(row.unanswered for row in rows),
         closed=sum(row.closed for row in rows),
         bad_lines=sum(row.bad_lines for row in rows),
+        bad_example=next((row.bad_example for row in rows if row.bad_example), None),
     )
     return run_of(whole, max(ends), "finished")
 

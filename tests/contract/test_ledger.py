@@ -319,7 +319,7 @@ def test_a_queued_note_takes_over_what_was_named_last(bench: Bench) -> None:
     bench.ledger.enrol([A, B], None, {A: "1", B: "1"})
     (job,) = claim(bench.ledger, 1)
     record(bench.ledger, save(job))
-    assert bench.ledger.enrol([A, B], None, {A: "2", B: "2"}) == Enrolled(0, 0)
+    assert bench.ledger.enrol([A, B], None, {A: "2", B: "2"}) == Enrolled(0, 0, 1)
     assert bench.ledger.enrol([A, B], None) == Enrolled(0, 0)
     (job,) = claim(bench.ledger, 1)
     assert (job.note_id, job.extra_fields) == (B, "2")

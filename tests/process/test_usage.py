@@ -60,6 +60,8 @@ def test_bad_lines_are_counted_and_named_or_refused_when_strict(tool: Tool) -> N
     assert lax.code == 0, lax.text
     assert "1 line of input named no note" in lax.out
     assert f"{notes}:12001: names no note: no note here" in lax.out
+    told = tool.run("status", tool.output, env=tool.env)
+    assert f"left out; the first: {notes}:12001: names no note: no note here" in told.text
     assert simulator.calls == 3
 
 

@@ -147,6 +147,11 @@ def test_bad_lines_are_counted_and_the_first_ten_named() -> None:
     assert list(bad_line_lines(summary_of())) == []
 
 
+def test_rows_that_differ_are_counted() -> None:
+    (line,) = bad_line_lines(replace(summary_of(), differed=2))
+    assert line.startswith("2 rows named a note again with other columns")
+
+
 def test_the_rate_that_the_server_bore_is_told_and_suggested() -> None:
     summary = replace(summary_of(), by_code={"0": 90, "302": 3}, sustained_rate=39.7)
     (line,) = [line for line in summary_lines(summary, Path("n.jsonl"), None) if "--rate" in line]

@@ -80,7 +80,7 @@ def test_each_event_is_one_line_for_people() -> None:
         "stopping: quota: daily quota exceeded in_flight=3",
         (
             "end: quota exit=3 done=5 queued=7 failed=1 saved=4 charged=4 unanswered=1 closed=0 "
-            "calls=9 2.500 s by code 0: 4, 303: 5"
+            "calls=9 bad_lines=0 2.500 s by code 0: 4, 303: 5"
         ),
         r"left out: ids.txt:7: no note: x\x1by",
     ]

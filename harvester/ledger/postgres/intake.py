@@ -30,6 +30,7 @@ _CARRY = (
     " AND job.state = 0 AND named.carried IS NOT NULL"
     " AND job.carried IS DISTINCT FROM named.carried"
 )
+_CARRY_OTHER = f"{_CARRY} AND job.carried IS NOT NULL"
 _REQUEUE = """
 WITH picked AS MATERIALIZED (
     SELECT seq, state FROM job WHERE {} ORDER BY seq FOR UPDATE
@@ -61,10 +62,12 @@ def enrol(
     if refresh_before is not None:
         refreshed = tx.do(_REFRESH, (tx.now, round(refresh_before * 1000)))
     added = tx.do(_ADD)
+    differed = 0
     if extra_fields:
+        differed = tx.do(_CARRY_OTHER)
         tx.later(_CARRY)
     tx.shift(Counter({State.QUEUED: added + refreshed, State.DONE: -refreshed}))
-    return Enrolled(added, refreshed)
+    return Enrolled(added, refreshed, differed)
 
 
 def refresh(tx: Transaction, before: float) -> int:

@@ -246,9 +246,11 @@ class PostgresLedger:
         """See `Ledger.keep_balances`."""
         self._set("UPDATE run SET balances = %s WHERE id = %s", balances.as_text(), self._run)
 
-    def finish_run(self, reason: str, exit_code: int, bad_lines: int = 0) -> None:
+    def finish_run(
+        self, reason: str, exit_code: int, bad_lines: int = 0, bad_example: str | None = None
+    ) -> None:
         """See `Ledger.finish_run`."""
-        self._transact(lambda tx: runs.finish_run(tx, reason, exit_code, bad_lines))
+        self._transact(lambda tx: runs.finish_run(tx, reason, exit_code, bad_lines, bad_example))
 
     def close(self) -> None:
         """Close the connection."""

@@ -53,7 +53,13 @@ def begin_run(
     return StartedRun(run, unanswered, bool(session))
 
 
-def finish_run(tx: Transaction, reason: str, exit_code: int, bad_lines: int = 0) -> None:
+def finish_run(
+    tx: Transaction,
+    reason: str,
+    exit_code: int,
+    bad_lines: int = 0,
+    bad_example: str | None = None,
+) -> None:
     """Write down why the run ended; it is no member any more.
 
     A stop can cut a claim's answer short, so that nobody knows of what it took: it goes back. What
@@ -65,8 +71,9 @@ def finish_run(tx: Transaction, reason: str, exit_code: int, bad_lines: int = 0)
     )
     tx.later(unsent, {"run": tx.run, "how": ""})
     tx.later(
-        "UPDATE run SET finished_at = now_ms(), reason = %s, exit_code = %s, bad_lines = %s"
+        "UPDATE run SET finished_at = now_ms(), reason = %s, exit_code = %s, bad_lines = %s,"
+        " bad_example = %s"
         " WHERE id = %s",
-        (reason, exit_code, bad_lines, tx.run),
+        (reason, exit_code, bad_lines, bad_example, tx.run),
     )
     tx.later("DELETE FROM member WHERE run = %s", (tx.run,))

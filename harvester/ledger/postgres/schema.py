@@ -199,6 +199,8 @@ _MIGRATIONS = (
     """,
     # As the embedded ledger has it.
     "ALTER TABLE run ADD COLUMN balances text;",
+    # The first of the lines that named no note, and why.
+    "ALTER TABLE run ADD COLUMN bad_example text;",
     # Which process has taken the part's last turn.
     "ALTER TABLE part ADD COLUMN writer bigint NOT NULL DEFAULT 0;",
     # A used up quota is over with the vendor's day.
