@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from harvester.cli.config_file import KEPT, key_of
-from harvester.cli.helping import SETTINGS
+from harvester.cli.helping import SETTINGS, columns
 from harvester.cli.params import Command, telling_names
 from harvester.cli.run import parsed_as_run
 from harvester.cli.telling import json_option, say, tell
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _WORDS = {True: "good", False: "BAD", None: "?"}
 _LONGEST = 600
+_UNBROKEN = 10_000
 
 
 @click.command(
@@ -50,17 +52,25 @@ def doctor(ctx: click.Context, words: tuple[str, ...]) -> int:
 
     checks = asyncio.run(examine(_patient(parsed_as_run(words, ctx))))
     for check in checks:
-        say(_line(check))
+        for line in _lines(check):
+            say(line)
     is_good = all(check.is_good is not False for check in checks)
     tell({"good": is_good, "checks": [_told(check) for check in checks]})
     return 0 if is_good else 1
 
 
-def _line(check: Check) -> str:
+def _lines(check: Check) -> Iterator[str]:
+    """One line, folded beside its word where a terminal is narrower."""
+    from harvester.console.layout import folded
     from harvester.sanitize import sanitize
 
     remedy = f": {check.remedy}" if check.remedy else ""
-    return f"{_WORDS[check.is_good]:4}  {check.name}: {sanitize(check.text + remedy, _LONGEST)}"
+    text = f"{check.name}: {sanitize(check.text + remedy, _LONGEST)}"
+    width = columns() if sys.stdout.isatty() else _UNBROKEN
+    word = f"{_WORDS[check.is_good]:4}"
+    for line in folded(text, max(1, width - len(word) - 2)):
+        yield f"{word}  {line}"
+        word = " " * len(word)
 
 
 def _told(check: Check) -> dict[str, object]:

@@ -295,7 +295,7 @@ def _run_details(run: RunStatus, price: Decimal | None) -> Iterator[str]:
         # Without a blank between them, a code and its number stay on one line.
         yield f"by code: {codes(run.by_code).replace(': ', ':')}"
     asked = "rate to be found" if run.asked_rate is None else f"of {_pace(run.asked_rate)}"
-    facts = [] if run.rate is None else [f"{_pace(run.rate)} {asked}"]
+    facts = [] if run.rate is None else [f"{_pace(run.rate, run.asked_rate)} {asked}"]
     if run.median_seconds is not None and run.p95_seconds is not None:
         facts.append(f"median {_latency(run.median_seconds)}, p95 {_latency(run.p95_seconds)}")
     if facts:
@@ -306,10 +306,10 @@ def _latency(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds >= _SLOW else f"{seconds * 1000:.0f} ms"
 
 
-def _pace(per_second: float) -> str:
-    """Calls a second, or a minute or an hour where those are few."""
+def _pace(per_second: float, beside: float | None = None) -> str:
+    """Calls a second, or a minute or an hour where those are few; told as what is `beside` it."""
     for unit, seconds in (("s", 1), ("m", _MINUTE)):
-        if per_second * seconds >= 1:
+        if (beside or per_second) * seconds >= 1:
             return f"{_number(per_second * seconds)}/{unit}"
     return f"{_number(per_second * _HOUR)}/h"
 

@@ -131,7 +131,7 @@ def _cells(run: RunStatus, zone: ZoneInfo) -> dict[str, str]:
         "took": duration(run.seconds),
         "ended": _STATES.get(run.state) or sanitize(f"{run.reason} (exit {run.exit_code})"),
         "calls": f"{run.calls:,}",
-        "saved": f"{run.charged:,}",
+        "charged": f"{run.charged:,}",
         "calls/min": _NONE if run.rate is None else f"{run.rate * 60:,.1f}",
         "median": _latency(run.median_seconds),
         "p95": _latency(run.p95_seconds),

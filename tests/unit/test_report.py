@@ -329,5 +329,5 @@ def test_the_page_begins_with_the_verdict_and_with_what_the_account_paid(night: 
     night.finish()
     text = shown(night.page())
     assert "Stopped by its own limit at 09:02: 20 of 30 notes, 1.00 CNY. Now:" in text
-    assert "the account paid 1.00 CNY for 20 calls (0.05 each); the ledger agrees." in text
+    assert "The account paid 1.00 CNY for 20 calls (0.05 each); the ledger agrees." in text
     assert "99.00 CNY left" in text

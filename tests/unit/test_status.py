@@ -661,3 +661,12 @@ def test_a_killed_run_and_failed_notes_have_a_command_of_their_own(history: Hist
     assert "Killed at about" in history.status(is_held=False)["verdict"]
     history.finish("some failed", 1)
     assert history.status()["nextCommand"] == "harvester failures OUTPUT"
+
+
+def test_what_was_reached_is_told_in_the_unit_of_what_was_asked_for(history: History) -> None:
+    history.begin(rate=5.0)
+    history.enrol(30)
+    history.answer(20)
+    history.now += 60
+    history.finish("limit", 7)
+    assert "0.333/s of 5/s" in page(history.status())
