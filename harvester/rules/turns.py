@@ -7,9 +7,11 @@ from msgspec import Struct
 from harvester.parsing import Rate
 
 # A call may start this part of the limit's period after its moment, and no less or more than so
-# many seconds; that much longer moments take to come round, so that no window holds too many.
-_LATE = 0.008
+# many seconds. That much longer moments take to come round, so that no window holds too many, and
+# a bit more, for calls that are longer on their way than others.
+_LATE = 0.007
 _LEAST_LATE, _MOST_LATE = 0.004, 0.25
+_WAY = 0.002
 
 
 class Turns(Struct, frozen=True):
@@ -44,7 +46,7 @@ def lateness(rate: Rate) -> float:
 
 def interval(rate: Rate) -> float:
     """Returns the seconds between two moments: a window never holds more, however late each is."""
-    return (rate.period + lateness(rate)) / int(rate.calls)
+    return (rate.period + lateness(rate) + _WAY) / int(rate.calls)
 
 
 def name_of(rate: Rate) -> str:

@@ -139,7 +139,7 @@ def test_a_host_that_is_slowed_down_rests_and_asks_for_less() -> None:
 
 def test_moments_come_round_so_much_later_as_calls_may_be_late() -> None:
     for rate in (Rate(1, 1.0), Rate(20, 1.0), Rate(20_000, 86_400.0), Rate(1000, 1.0)):
-        assert interval(rate) * rate.calls == pytest.approx(rate.period + lateness(rate))
+        assert interval(rate) * rate.calls > rate.period + lateness(rate)
         assert interval(rate) * rate.calls < 1.01 * rate.period
 
 
