@@ -36,7 +36,6 @@ def json_option(function: Function) -> Function:
         "--json",
         cls=Option,
         is_flag=True,
-        is_eager=True,
         expose_value=False,
         callback=_take,
         help="What comes of it as one JSON object, for programs; errors too.",
