@@ -37,9 +37,13 @@ def stopped_line(reason: StopReason) -> str:
 
 
 def leave_on_signals() -> None:
-    """Let SIGTERM and SIGHUP end the program with a word, where the system would without one."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:
+    """Let signals end the program with a word, where the system would without one.
+
+    Ctrl-C, too: an exception out of its handler, in the middle of a module's loading, was seen to
+    crash the interpreter.
+    """
+    for number in REASONS:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _leave)
 
 
