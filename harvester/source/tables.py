@@ -246,10 +246,15 @@ class _Rows:
             reader = csv.reader(chain(left, (_END,)), delimiter=self._delimiter)
             begun = at
             while at < len(lines):
-                row: list[str] | None = None
-                with suppress(csv.Error):
-                    row = next(reader)
+                try:
+                    row: list[str] | None = next(reader)
+                except csv.Error:
+                    row = None
                 end = begun + reader.line_num
+                if end == at + 1 and row is not None and end <= len(lines):
+                    yield first + at, row
+                    self._last, at = row, end
+                    continue
                 if row is None and end == at + 1:
                     bad = self._form.bad(first + at, _LONG_CELL, lines[at])
                     self._form.telling.left_out.append(bad)
@@ -268,8 +273,6 @@ class _Rows:
 
     def _swallows(self, lines: list[str]) -> bool:
         """Tell whether a row over several lines is one by its first, and holds another."""
-        if len(lines) == 1:
-            return False
         whole = self._form.rule.whole
         places = [place for place, cell in enumerate(self._alone(lines[0])) if whole(cell)]
         rows = parsed_csv((line for line in lines[1:] if self._delimiter in line), self._delimiter)
