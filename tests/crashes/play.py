@@ -185,6 +185,7 @@ async def _live(played: Played, fate: Fate, world: World) -> Summary:
         world.connection(),
         str(played.boot),
         played.story.bulk_after,
+        world.look,
     )
     story = played.story
     config = RunConfig(

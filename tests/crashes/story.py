@@ -26,6 +26,7 @@ class Phase(Enum):
     BEFORE = "before"
     TORN = "in the middle of"
     AFTER = "after"
+    READING = "while it reads OUTPUT, seen from the beginning of that"
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ class Story:
 
 
 _ANSWERS = ("301", "301", "301", "500", "302", "garbage", "lost", "unsent", "broken", "202")
+_PHASES = (Phase.BEFORE, Phase.TORN, Phase.AFTER)
 _KINDS = (*[Kind.KILL] * 5, *[Kind.POWER] * 3, *[Kind.FULL] * 2, Kind.STALL)
 
 
@@ -128,6 +130,7 @@ def _meddled_with(dice: random.Random, fate: Fate) -> Fate:
     if draw < 0.1:
         return replace(fate, fault=Fault(Kind.STALL, at, phase, dice.choice((30, 300))))
     if draw < 0.25:
+        phase = phase if at % 3 else Phase.READING
         return replace(fate, fault=Fault(Kind.EDIT, at, phase, how=dice.choice(list(EDITS))))
     return fate
 
@@ -147,7 +150,7 @@ def _fate_of_run(dice: random.Random) -> Fate:
         return Fate(None, at, at + dice.uniform(0, 1), step, rest, loses)
     kind = dice.choice(_KINDS)
     length = {Kind.FULL: dice.randrange(1, 30), Kind.STALL: dice.choice((1, 200, 4000))}
-    fault = Fault(kind, dice.randrange(1, 70), dice.choice(list(Phase)), length.get(kind, 1))
+    fault = Fault(kind, dice.randrange(1, 70), dice.choice(_PHASES), length.get(kind, 1))
     return Fate(fault, None, None, step, rest, loses)
 
 

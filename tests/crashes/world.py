@@ -41,7 +41,7 @@ class World:
 
     def __init__(self, folder: Path, fault: Fault | None, stall: Callable[[float], None]) -> None:
         self.folder = folder
-        self.operations = 0
+        self.operations = self.looks = 0
         self.is_dead = False
         self.durable: dict[str, bytes] = {}
         self.connections: list[sqlite3.Connection] = []
@@ -105,17 +105,27 @@ class World:
 
     def _meddled_with(self, do: Callable[[], T], fault: Fault) -> T:
         """Do something to the disk, and meanwhile what the process knows nothing of."""
-        if self.operations != fault.at:
+        if self.operations != fault.at or fault.phase is Phase.READING:
             return do()
         done = [do()] if fault.phase is Phase.AFTER else []
         if fault.kind is Kind.STALL:
             self.stall(fault.length)
         else:
-            output = self.folder / OUTPUT
-            before = notes_in(output)
-            edit(output, fault.how)
-            self.removed = before - notes_in(output, output.with_name(COPY))
+            self._edit(fault)
         return done[0] if done else do()
+
+    def look(self) -> None:
+        """What a run does between the lines that it reads."""
+        self.looks += 1
+        fault = self._fault
+        if fault is not None and fault.phase is Phase.READING and self.looks == fault.at // 3:
+            self._edit(fault)
+
+    def _edit(self, fault: Fault) -> None:
+        output = self.folder / OUTPUT
+        before = notes_in(output)
+        edit(output, fault.how)
+        self.removed = before - notes_in(output, output.with_name(COPY))
 
     def check_alive(self) -> None:
         if self.is_dead:
