@@ -221,7 +221,7 @@ MUTATIONS: dict[Mutation, int] = {
     changes_of_output_not_noticed: 21,
     a_write_behind_a_change_not_taken_back: 1887,
     the_log_is_written_by_the_line_itself: 9,
-    whatever_is_read_anew_is_taken_for_counted: 444,
+    whatever_is_read_anew_is_taken_for_counted: 2070,
     what_was_read_anew_is_not_looked_at_again: 10258,
     holes_in_what_is_read_anew_are_left: 7272,
     unreadable_answers_are_not_counted_as_unanswered: 0,
