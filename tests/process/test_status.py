@@ -91,7 +91,7 @@ def test_the_json_has_the_shape_that_the_reference_tells(tool: Tool) -> None:
     # With a price and a cap, nothing of the forecast is left open.
     assert None not in full["forecast"].values()
     assert None not in (full["price"], full["cost"], full["costToday"])
-    assert None not in (full["runs"][0] | {"account": 0}).values()
+    assert None not in (full["runs"][0] | {"account": 0, "badExample": 0}).values()
     assert full["failures"][0]["reason"] == f"gone: {CHINESE}\\x1b[31m …"
 
 
