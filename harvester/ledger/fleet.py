@@ -85,9 +85,8 @@ def open_ledger(
     return PostgresLedger(
         address.url,
         address.harvest,
-        PartIdentity(part, os.uname().nodename, str(output)),
+        PartIdentity(part, os.uname().nodename, str(output), tuple(tokens)),
         caps=Caps(limits, day_began),
-        tokens=tokens,
         policy=ReconnectPolicy(absence.give_up, absence.on_away, absence.on_back),
     )
 

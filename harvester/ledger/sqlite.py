@@ -74,7 +74,7 @@ class SqliteLedger:
 
     `clock` gives Unix seconds; it should not step while a run is on, since leases are kept by it.
     After `bulk_after` new ids of an input, the rest is enrolled in bulk. Another program that holds
-    the file is waited for, `busy_seconds` at most.
+    the file is waited for, but not for ever.
     All methods are the `Ledger` protocol's, called directly.
     """
 
@@ -86,9 +86,7 @@ class SqliteLedger:
         sync: bool = False,
         connection: type[Connection] = Connection,
         bulk_after: int = BULK_AFTER,
-        busy_seconds: float = _BUSY_SECONDS,
     ) -> None:
-        self._busy_seconds = busy_seconds
         self.is_damaged = False
         self._path = path
         self._clock = clock
@@ -100,7 +98,7 @@ class SqliteLedger:
             _make_private(path)
             self._db = sqlite3.connect(
                 path,
-                timeout=busy_seconds,
+                timeout=_BUSY_SECONDS,
                 isolation_level=None,
                 check_same_thread=False,
                 factory=connection,
@@ -139,7 +137,7 @@ class SqliteLedger:
             ):
                 raise LocalIOError(
                     f"the ledger {self._path} was locked by another program for "
-                    f"{self._busy_seconds:g} s: close what has it open (a database browser, a "
+                    f"{_BUSY_SECONDS:g} s: close what has it open (a database browser, a "
                     "backup), then run the same command again; nothing that was paid for is lost."
                 ) from error
             raise LocalIOError(

@@ -7,6 +7,7 @@ import select
 import socket
 import threading
 import uuid
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -43,9 +44,15 @@ class Database:
         self._db.close()
         self._db = self._connect()
 
-    def open(self, part: str = "one", url: str = "", **options: Any) -> PostgresLedger:  # noqa: ANN401 - the ledger's own
+    def open(
+        self,
+        part: str = "one",
+        url: str = "",
+        tokens: Sequence[str] = (),
+        **options: Any,  # noqa: ANN401 - the ledger's own
+    ) -> PostgresLedger:
         """A host's ledger; a part's name is as good as a UUID."""
-        identity = PartIdentity(part, f"host of {part}", f"/out/{part}.jsonl")
+        identity = PartIdentity(part, f"host of {part}", f"/out/{part}.jsonl", tuple(tokens))
         return PostgresLedger(url or self.url, self.harvest, identity, **options)
 
     def use_clock(self, now: float) -> None:

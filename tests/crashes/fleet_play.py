@@ -267,14 +267,13 @@ async def _live(worker: Worker, life: Life) -> Summary:
     world.tick()
 
     def ledger_of(part: str) -> PostgresLedger:
-        identity = PartIdentity(part, f"host {worker.number}", str(worker.output))
+        identity = PartIdentity(part, f"host {worker.number}", str(worker.output), (_TOKEN,))
         policy = ReconnectPolicy(pause=world.elapse)
         return WatchedLedger(
             life,
             world.database.url,
             world.database.harvest,
             identity,
-            tokens=[_TOKEN],
             policy=policy,
         )
 

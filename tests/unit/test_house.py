@@ -68,7 +68,7 @@ MAY = {
     "__main__": frozenset({"cli"}),
 }
 # Where nobody takes more than five things to begin with.
-ORDERLY = frozenset({"rules", "pace", "engine", "api", "output", "export"})
+ORDERLY = frozenset({"rules", "pace", "ledger", "engine", "api", "output", "export"})
 # The output's lines are what the ledger finds in them; how a ledger keeps anything is not its own.
 LEDGER_FOR_OUTPUT = {"harvester.ledger.protocol", "harvester.ledger.reader"}
 

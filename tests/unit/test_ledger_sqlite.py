@@ -10,6 +10,7 @@ import pytest
 
 from harvester.errors import HaltedError, LocalIOError
 from harvester.halt import Halt
+from harvester.ledger import sqlite
 from harvester.ledger.protocol import Checkpoint, FoundLine
 from harvester.ledger.sqlite import SqliteLedger
 
@@ -32,11 +33,12 @@ def test_a_statement_that_takes_long_leaves_off_and_what_it_was_part_of_is_undon
 
 
 def test_a_ledger_that_another_program_locks_is_called_locked_and_is_written_after(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "out.ledger"
+    monkeypatch.setattr(sqlite, "_BUSY_SECONDS", 0.05)
     with (
-        closing(SqliteLedger(path, lambda: NOW, busy_seconds=0.05)) as ledger,
+        closing(SqliteLedger(path, lambda: NOW)) as ledger,
         closing(sqlite3.connect(path, isolation_level=None)) as other,
     ):
         other.execute("BEGIN IMMEDIATE")

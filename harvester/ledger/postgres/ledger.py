@@ -42,9 +42,8 @@ _PATIENT = ReconnectPolicy()
 class PostgresLedger:
     """One part of a harvest that several hosts share.
 
-    `url` is `postgresql://...`; `caps` hold for the fleet's session; `tokens` are fingerprints of
-    the API tokens that this host calls with. All methods are the `Ledger` protocol's, called
-    directly; while the database is away they wait, as `policy` says.
+    `url` is `postgresql://...`; `caps` hold for the fleet's session. All methods are the `Ledger`
+    protocol's, called directly; while the database is away they wait, as `policy` says.
 
     Raises, here and in every method, LocalIOError where the database cannot be reached or fails,
     LedgerError for a schema that cannot be used, UsageError for an address, user or right.
@@ -57,13 +56,12 @@ class PostgresLedger:
         identity: PartIdentity,
         *,
         caps: Caps = _NOTHING_CAPPED,
-        tokens: Sequence[str] = (),
         policy: ReconnectPolicy = _PATIENT,
     ) -> None:
         self.is_damaged = False
         self._harvest = harvest
         self._caps = caps
-        self._tokens = tuple(tokens)
+        self._tokens = identity.tokens
         self._run = 0
         self._claims = 0
         self._duplicates = 0

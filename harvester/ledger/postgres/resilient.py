@@ -37,11 +37,15 @@ _MOST_REPEATS = 50
 
 
 class PartIdentity(Struct, frozen=True):
-    """One host's OUTPUT: `uuid` stands beside the file, `host` and `path` are for people."""
+    """One host's OUTPUT: `uuid` stands beside the file, `host` and `path` are for people.
+
+    `tokens` are fingerprints of the API tokens that this host calls with.
+    """
 
     uuid: str
     host: str
     path: str
+    tokens: tuple[str, ...] = ()
 
 
 class ReconnectPolicy(Struct, frozen=True):
