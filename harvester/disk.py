@@ -5,8 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -68,21 +69,35 @@ def replacing(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
 
     It is its owner's alone, if `mode` says nothing else. Raises OSError.
     """
-    # With the name in it, it could be too long for a name.
-    fresh = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    # With the name itself in it, it could be too long for a name.
+    known = f".{zlib.crc32(os.fsencode(path.name)):08x}-"
+    fresh = path.with_name(f"{known}{secrets.token_hex(8)}.tmp")
 
     def make(name: str, _flags: int) -> int:
         return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
 
     try:
         with open(fresh, "wb", _BUFFER, opener=make) as file:
+            # Held until it is in place, so that a copy which nobody holds is a crash's. A file
+            # system without locks keeps them.
+            with suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
+                _remove_left(path.parent, known)
             yield file
             file.flush()
             os.fsync(file.fileno())
-        fresh.replace(path)
+            fresh.replace(path)
         _sync_folder(path.parent)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def _remove_left(folder: Path, known: str) -> None:
+    """Remove what a crash left of earlier copies: they may hold what is to be erased."""
+    for left in folder.glob(f"{known}*.tmp"):
+        with suppress(OSError), left.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

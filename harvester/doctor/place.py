@@ -27,6 +27,10 @@ _ELSEWHERE = "put OUTPUT on a disk of this machine"
 def check_place(output: Path) -> Iterator[Check]:
     """All that is to be said of an OUTPUT that is there, or is to be made."""
     place = output.resolve()
+    if not place.parent.is_dir():
+        told = f"there is no folder {place.parent}"
+        yield Check("OUTPUT", is_good=False, text=told, remedy="make it, or name another OUTPUT")
+        return
     yield _locks(place.parent)
     ledger = ledger_path(place)
     if not ledger.exists():

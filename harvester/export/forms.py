@@ -9,6 +9,7 @@ from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import BinaryIO
 
 import orjson
@@ -112,7 +113,9 @@ def sqlite_table(file: BinaryIO, columns: Sequence[Column]) -> Iterator[Write]:
         f"{name} {_SQL_TYPES.get(column.kind, 'TEXT' if column.kind is not Kind.MIXED else '')}"
         for name, column in zip(names, columns, strict=True)
     )
-    db = sqlite3.connect(file.name, isolation_level=None)
+    # Nobody else writes there, and on some systems its locks would meet the one that is held.
+    place = f"{Path(file.name).absolute().as_uri()}?nolock=1"
+    db = sqlite3.connect(place, isolation_level=None, uri=True)
     try:
         db.execute("PRAGMA journal_mode = OFF")
         db.execute("PRAGMA synchronous = OFF")

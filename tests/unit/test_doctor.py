@@ -200,6 +200,8 @@ def test_a_file_system_without_locks_and_a_folder_that_is_not_there_are_bad(
     monkeypatch.setattr(fcntl, "flock", lambda _file, _how: None)
     assert looked_at(tmp_path / "n.jsonl")["locks"].is_good is False
     assert list(tmp_path.iterdir()) == []
+    found = looked_at(tmp_path / "no" / "n.jsonl")
+    assert (list(found), found["OUTPUT"].is_good) == (["OUTPUT"], False)
 
 
 # The machine

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from harvester.cli import cli
 from harvester.config import RunConfig
+from harvester.disk import replacing
 from harvester.engine.open_output import Environment, OpenOutput, begin, forget, open_output
 from harvester.errors import OutputLockedError
 from harvester.ledger.reader import ledger_path, reading
@@ -143,6 +144,22 @@ def test_after_a_crash_at_any_moment_the_next_run_goes_on_with_it(
         if not before:
             check_gone(path)
     assert 0 < befores < len(list(moments)) / 2
+
+
+def test_what_a_crash_left_of_a_copy_goes_and_one_that_is_being_written_stays(
+    tmp_path: Path,
+) -> None:
+    place = tmp_path / "notes.jsonl"
+    with replacing(place) as first:
+        first.write(b"first")
+        held = Path(first.name)
+        shutil.copy(held, held.with_name(held.name.replace("-", "-0")))
+        with replacing(place) as second:
+            second.write(b"second")
+            assert set(tmp_path.iterdir()) == {held, Path(second.name)}
+        assert place.read_bytes() == b"second"
+    assert place.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [place]
 
 
 def test_lines_that_were_put_back_are_erased_by_the_next_run(output: Path) -> None:
