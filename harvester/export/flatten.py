@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -52,7 +53,8 @@ def flatten(record: Mapping[str, Any]) -> Row:
     """The members of a line: those carried first, then the line's own, then those of `data`.
 
     Carried ones have `input.` before their names. A `data` that is a list of one is taken as what
-    it holds. Integers of more than fifteen digits are text.
+    it holds. Integers of more than fifteen digits are text, and
+    so is what is too large for a number.
     """
     row: Row = {}
     carried = record.get("input")
@@ -80,6 +82,9 @@ def _put(row: Row, prefix: str, members: Mapping[str, Any], deepest: int) -> Non
         kind = type(value)
         if kind is int:
             row[prefix + key] = value if -_MOST <= value <= _MOST else str(value)
+        elif kind is float and not isfinite(value):
+            # Such as 1e999: no form of a table has a number for it.
+            row[prefix + key] = str(value)
         elif kind is not dict and kind is not list:
             row[prefix + key] = value
         elif kind is dict and value and deepest:

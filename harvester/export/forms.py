@@ -140,11 +140,13 @@ def _unlike(headings: Iterator[str]) -> list[str]:
     used: set[str] = set()
     names = []
     for heading in headings:
+        # Which ends a text of SQL.
+        heading = heading.replace("\0", "")  # noqa: PLW2901
         name, number = heading, 2
         while name.lower() in used:
             name, number = f"{heading}_{number}", number + 1
         used.add(name.lower())
-        names.append('"' + name.replace('"', '""').replace("\0", "") + '"')
+        names.append('"' + name.replace('"', '""') + '"')
     return names
 
 

@@ -122,7 +122,12 @@ class Shape:
             return
         if self._lessons < _MOST_LESSONS and self._all.learn(record):
             self._lessons += 1
-            self._decode = msgspec.json.Decoder(self._all.as_type()).decode
+            try:
+                self._decode = msgspec.json.Decoder(self._all.as_type()).decode
+            except (ValueError, RecursionError):
+                # A name with a quote, a backslash or a control character in it, or very deep.
+                self._lessons, self._decode = _MOST_LESSONS, None
+                return
             places = dict(zip(self._all.members, self._all.places(), strict=True))
             data = self._all.members.get("data", _Member())
             inner = dict(zip(data.members, data.places(), strict=True)).get("noteId")

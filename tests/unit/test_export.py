@@ -125,6 +125,22 @@ def members(prefix: str, data: dict[str, Any]) -> list[tuple[str, Any]]:
     return flat
 
 
+@pytest.mark.parametrize("ending", ["csv", "xlsx", "parquet", "sqlite", "jsonl"])
+def test_names_and_numbers_that_a_form_does_not_know_are_exported_all_the_same(
+    tmp_path: Path, ending: str
+) -> None:
+    path, place = tmp_path / "odd.jsonl", tmp_path / f"table.{ending}"
+    names = ['a"b', "a\\b", "k\nline", "", "\x00", "m0", "输"]
+    data: dict[str, Any] = dict.fromkeys(names, 1)
+    huge = line(2, {"n": 5}).replace(b'"n": 5', b'"n": 1e999')
+    path.write_bytes(line(1, data) + huge + line(3, {"n": -0.5, 'in"': {"": {"": 1}}}))
+    assert "exported 3 notes" in export(path, place)
+    if ending == "jsonl":
+        rows = [json.loads(text) for text in place.read_text("utf-8").splitlines()]
+        assert {name: rows[0][name] for name in names} == data
+        assert [row["n"] for row in rows] == [None, "inf", -0.5]
+
+
 def moment(value: object) -> datetime:
     if isinstance(value, int):
         return datetime.fromtimestamp(value / 1000, SHANGHAI)
