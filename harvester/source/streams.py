@@ -26,7 +26,10 @@ _MOST_LZMA = 256 * 1024 * 1024
 _TAR_AT = 257
 _REFUSED = {
     (0, b"\x28\xb5\x2f\xfd"): "zstd data: unpack it first, with `zstd -d`",
-    (0, b"\xd0\xcf\x11\xe0"): "an old Excel workbook (.xls): save it as .xlsx or CSV (UTF-8)",
+    (0, b"\xd0\xcf\x11\xe0"): (
+        "an Excel workbook that is old (.xls) or has a password: save it as .xlsx without one, or "
+        "as CSV (UTF-8)"
+    ),
     (0, b"7z\xbc\xaf\x27\x1c"): "a 7z archive: unpack it, and name the files in it",
     (0, b"Rar!\x1a\x07"): "a rar archive: unpack it, and name the files in it",
     (0, b"%PDF-"): "a PDF: copy its list into a text file",

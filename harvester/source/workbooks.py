@@ -1,13 +1,16 @@
-"""Excel workbooks (.xlsx), read by python-calamine, of the extra `harvester[excel]`."""
+"""Excel workbooks (.xlsx), read row by row by openpyxl, of the extra `harvester[excel]`."""
 
 from __future__ import annotations
 
-import io
+import tempfile
+import warnings
 import zipfile
-from collections.abc import Iterable, Iterator
-from datetime import date, datetime, time, timedelta
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
+from datetime import datetime, time
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
+from xml.etree.ElementTree import Element
 
 from harvester.errors import InputError
 from harvester.model import Page
@@ -16,12 +19,18 @@ from harvester.source.streams import BrokenStreamError
 from harvester.source.tables import Row, layout_of, table_pages
 
 if TYPE_CHECKING:
-    from python_calamine import CalamineSheet
+    from openpyxl.worksheet._reader import WorkSheetParser
 
-_LONGEST_FILE = 512 * 1024 * 1024
 _LONGEST_UNPACKED = 4 * 1024 * 1024 * 1024
 _BATCH = 1000
 _SAMPLED = 200
+_STYLES = "xl/styles.xml"
+_MOST_COLUMNS = 16_384
+_PADDED = 256  # a cell in a far column does not widen all rows below
+_MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
+_TABLE, _ROW, _FORMULA = f"{_MAIN}sheetData", f"{_MAIN}row", f"{_MAIN}f"
+# Formats that Chinese Excel knows by number alone.
+_CHINESE_DATES = frozenset({*range(27, 37), *range(50, 59)})
 _MISSING = (
     "an Excel workbook is read with the extra: pip install 'harvester[excel]'; or save it as CSV "
     "(UTF-8)"
@@ -32,34 +41,32 @@ def workbook_pages(blocks: Iterable[bytes], form: Form) -> Iterator[Page]:
     """Yield pages of the rows of the first sheet that has notes.
 
     Raises InputError where there is none, or where what reads workbooks is not installed;
-    BrokenStreamError for what is no workbook.
+    BrokenStreamError for what is no workbook; OSError where there is no room to unpack it.
     """
-    book = io.BytesIO()
-    for block in blocks:
-        if book.write(block) and book.tell() > _LONGEST_FILE:
-            raise BrokenStreamError("this workbook is too large: save it as CSV (UTF-8)")
-    _check(book)
     try:
-        from python_calamine import CalamineError, CalamineWorkbook  # noqa: PLC0415 - an extra
+        import openpyxl  # noqa: F401, PLC0415 - an extra
     except ImportError:
         raise InputError(f"{form.name}: {_MISSING}") from None
-    try:
-        workbook = CalamineWorkbook.from_filelike(book)
-        names = workbook.sheet_names
-        sheets = ((name, workbook.get_sheet_by_name(name)) for name in names)
-        found = next(((name, sheet) for name, sheet in sheets if _has_notes(sheet, form)), None)
-        name, sheet = found or (names[0], workbook.get_sheet_by_name(names[0]))
-    except (CalamineError, OSError, ValueError, IndexError) as error:
-        raise BrokenStreamError(f"this workbook cannot be read ({error}): save it anew") from None
-    if len(names) > 1:
-        form.telling.told.append(f"{form.name}: of {len(names)} sheets {name!r} is read")
-    yield from table_pages(_batches(sheet), form)
+    with tempfile.TemporaryFile() as file:
+        file.writelines(blocks)
+        _check(file)
+        # Of dates that are none, and what it would not write again: nothing a list is read for.
+        warnings.filterwarnings("ignore", module=r"openpyxl\.")
+        with _in_words():
+            book = _Book(file)
+        if not book.sheets:
+            raise BrokenStreamError("this workbook has no sheet of cells")
+        name = next((name for name in book.sheets if _has_notes(book, name, form)), None)
+        name = name or next(iter(book.sheets))
+        if len(book.sheets) > 1:
+            form.telling.told.append(f"{form.name}: of {len(book.sheets)} sheets {name!r} is read")
+        yield from table_pages(_batches(book, name), form)
 
 
-def _check(book: io.BytesIO) -> None:
-    """Refuse an archive that is no workbook, or would not fit into memory."""
+def _check(file: IO[bytes]) -> None:
+    """Refuse an archive that is no workbook, or of a size that none has."""
     try:
-        with zipfile.ZipFile(book) as archive:
+        with zipfile.ZipFile(file) as archive:
             files = {info.filename: info.file_size for info in archive.infolist()}
     except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
         raise BrokenStreamError(f"this zip archive is broken ({error}): save it anew") from None
@@ -69,11 +76,22 @@ def _check(book: io.BytesIO) -> None:
         raise BrokenStreamError("this is a zip archive: unpack it, and name the files in it")
     if sum(files.values()) > _LONGEST_UNPACKED:
         raise BrokenStreamError("this workbook is too large: save it as CSV (UTF-8)")
-    book.seek(0)
+    file.seek(0)
 
 
-def _has_notes(sheet: CalamineSheet, form: Form) -> bool:
-    rows = list(islice(_rows(sheet), _SAMPLED))
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """Say of whatever is raised within that the workbook cannot be read."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - broken workbooks raise errors of all kinds
+        why = str(error).partition("\n")[0]
+        raise BrokenStreamError(f"this workbook cannot be read ({why}): save it anew") from None
+
+
+def _has_notes(book: _Book, name: str, form: Form) -> bool:
+    with closing(book.rows(name)) as begin:
+        rows = list(islice(begin, _SAMPLED))
     layout = layout_of(rows, form)
     if layout is None:
         return False
@@ -82,30 +100,110 @@ def _has_notes(sheet: CalamineSheet, form: Form) -> bool:
     return any(named(row[at]) for row in data for at in layout.columns if at < len(row))
 
 
-def _batches(sheet: CalamineSheet) -> Iterator[list[Row]]:
-    rows = _rows(sheet)
-    while batch := list(islice(rows, _BATCH)):
-        yield batch
+def _batches(book: _Book, name: str) -> Iterator[list[Row]]:
+    with closing(book.rows(name)) as rows:
+        while batch := list(islice(rows, _BATCH)):
+            yield batch
 
 
-def _rows(sheet: CalamineSheet) -> Iterator[Row]:
-    begin = (sheet.start or (0, 0))[0] + 1
-    for number, row in enumerate(sheet.iter_rows(), begin):
-        yield number, [cell if type(cell) is str else _shown(cell) for cell in row]
+class _Book:
+    """A workbook in `file`: names of its sheets, and their rows.
+
+    Of the library only what finds the sheets and reads cells: the rest refuses workbooks for their
+    fills or properties, keeps an element of each row that it has read, and fills gaps of any size.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        from openpyxl.reader.excel import ExcelReader  # noqa: PLC0415 - an extra
+
+        self._book = ExcelReader(file, read_only=True, data_only=True, keep_links=False)
+        self._book.read_manifest()
+        self._book.read_strings()
+        self._book.read_workbook()
+        self.sheets: dict[str, str] = {
+            sheet.name: part.target
+            for sheet, part in self._book.parser.find_sheets()
+            if part.target in self._book.valid_files and "chartsheet" not in part.Type
+        }
+        self._formats = self._formats_of_styles()
+
+    def _formats_of_styles(self) -> list[str]:
+        """The format of numbers of each style that a cell may have."""
+        from openpyxl.styles.numbers import BUILTIN_FORMATS  # noqa: PLC0415 - an extra
+        from openpyxl.xml.functions import fromstring  # noqa: PLC0415 - an extra
+
+        if _STYLES not in self._book.valid_files:
+            return []
+        styles = fromstring(self._book.archive.read(_STYLES))
+        formats = BUILTIN_FORMATS | dict.fromkeys(_CHINESE_DATES, "yyyy/m/d")
+        for own in styles.iterfind(f"{_MAIN}numFmts/{_MAIN}numFmt"):
+            formats[int(own.get("numFmtId"))] = own.get("formatCode", "")
+        used = styles.iterfind(f"{_MAIN}cellXfs/{_MAIN}xf")
+        return [formats.get(int(style.get("numFmtId", 0)), "") for style in used]
+
+    def rows(self, name: str) -> Generator[Row, None, None]:
+        """The rows that are there, not those between them."""
+        from openpyxl.styles.numbers import (  # noqa: PLC0415 - an extra
+            is_date_format,
+            is_timedelta_format,
+        )
+        from openpyxl.worksheet._reader import WorkSheetParser  # noqa: PLC0415 - an extra
+        from openpyxl.xml.functions import iterparse  # noqa: PLC0415 - an extra
+
+        formats = list(enumerate(self._formats))
+        percents = {at for at, code in formats if "%" in code}
+        table: Element | None = None
+        width = 0
+        with _in_words(), self._book.archive.open(self.sheets[name]) as source:
+            reader = WorkSheetParser(
+                source,
+                self._book.shared_strings,
+                data_only=True,
+                epoch=self._book.wb.epoch,
+                date_formats={at for at, code in formats if is_date_format(code)},
+                timedelta_formats={at for at, code in formats if is_timedelta_format(code)},
+            )
+            for event, element in iterparse(source, ("start", "end")):
+                if element.tag == _TABLE:
+                    table = element
+                elif element.tag == _ROW and event == "end" and table is not None:
+                    reader.row_counter = int(element.get("r") or reader.row_counter + 1)
+                    reader.col_counter = 0
+                    cells = _cells(element, reader, percents)
+                    width = max(width, min(len(cells), _PADDED))
+                    yield reader.row_counter, cells + [""] * (width - len(cells))
+                    table.clear()
+            if table is None:  # as in the strict spelling of the format, which is rare
+                raise ValueError("no cells are found in it")
 
 
-def _shown(cell: object) -> str:
-    """A value as people see it in its cell."""
-    match cell:
+def _cells(row: Element, reader: WorkSheetParser, percents: set[int]) -> list[str]:
+    """The cells of a row up to the last that is not empty."""
+    cells: list[str] = []
+    for element in row:
+        cell = reader.parse_cell(element)
+        value = cell["value"]
+        is_text = type(value) is str
+        text = value if is_text else _shown(value, is_percent=cell["style_id"] in percents)
+        if not text and (formula := element.findtext(_FORMULA)):  # nobody has computed it
+            text = f"={formula}"
+        if text and cell["column"] <= _MOST_COLUMNS:
+            cells += [""] * (cell["column"] - len(cells))
+            cells[cell["column"] - 1] = text
+    return cells
+
+
+def _shown(value: object, *, is_percent: bool) -> str:
+    """A value as people see it in its cell, but never rounded."""
+    match value:
         case bool():
-            return str(cell).upper()
-        case float() if cell.is_integer() and abs(cell) < 1e15:  # noqa: PLR2004 - Excel's digits
-            return str(int(cell))
+            return str(value).upper()
+        case int() | float() if is_percent:
+            return f"{value * 100:.15g}%"
         case float():
-            return f"{cell:.15g}".upper()
-        case datetime() if cell.time() == time():
-            return cell.date().isoformat()
-        case datetime() | date() | time() | timedelta():
-            return str(cell)
+            whole = value.is_integer() and abs(value) < 1e15  # noqa: PLR2004 - Excel's digits
+            return str(int(value)) if whole else f"{value:.15g}".upper()
+        case datetime() if value.time() == time():
+            return value.date().isoformat()
         case _:
-            return str(cell)
+            return "" if value is None else str(value)

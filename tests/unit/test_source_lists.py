@@ -81,7 +81,8 @@ def workbook(sheets: dict[str, str]) -> bytes:
         '<numFmts count="1"><numFmt numFmtId="164" formatCode="yyyy/m/d"/></numFmts>'
         "<fonts><font/></fonts><fills><fill/></fills><borders><border/></borders>"
         "<cellStyleXfs><xf/></cellStyleXfs>"
-        '<cellXfs><xf numFmtId="0"/><xf numFmtId="164" applyNumberFormat="1"/></cellXfs>'
+        '<cellXfs><xf numFmtId="0"/><xf numFmtId="164" applyNumberFormat="1"/>'
+        '<xf numFmtId="9"/><xf numFmtId="10"/><xf numFmtId="31"/></cellXfs>'
     )
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr(
@@ -239,6 +240,73 @@ def test_dates_and_numbers_are_carried_as_people_see_them() -> None:
     }
 
 
+def cell(place: str, inner: str, more: str = "") -> str:
+    return f'<c r="{place}" {more}>{inner}</c>'
+
+
+HEAD = row(1, "noteId", "列")
+INLINE = 't="inlineStr"'
+
+
+@pytest.mark.parametrize(
+    ("made", "shown"),
+    [
+        (cell("B2", "<v>0.07</v>", 's="2"'), "7%"),
+        (cell("B2", "<v>0.1234</v>", 's="3"'), "12.34%"),
+        (cell("B2", "<v>46000</v>", 's="4"'), "2025-12-09"),
+        (cell("B2", "<v>46000.5</v>", 's="1"'), "2025-12-09 12:00:00"),
+        (cell("B2", "<v>-99999999</v>", 's="1"'), "#VALUE!"),  # of which the library warns
+        (cell("B2", "<v>#N/A</v>", 't="e"'), "#N/A"),
+        (cell("B2", "<v>1</v>", 't="b"'), "TRUE"),
+        (cell("B2", "<f>1+1</f><v>2</v>"), "2"),
+        (cell("B2", "<f>1+1</f>"), "=1+1"),
+        (cell("B2", ""), ""),
+    ],
+)
+def test_cells_of_a_workbook_are_carried_as_they_are_seen(made: str, shown: str) -> None:
+    rows = HEAD + f'<row r="2">{cell("A2", f"<is><t>{A}</t></is>", INLINE)}{made}</row>'
+    assert Read(workbook({"s": rows}), carry="all").carried == {A: {"列": shown}}
+
+
+def test_a_formula_that_nobody_has_computed_names_its_note() -> None:
+    made = cell("A2", f'<f>HYPERLINK("{URL}{A}","看")</f>')
+    assert Read(workbook({"s": f'{HEAD}<row r="2">{made}</row>'})).ids == [A]
+
+
+def test_cells_in_far_corners_cost_and_change_nothing() -> None:
+    far = "".join(
+        f'<row r="{at}">{cell(f"XFD{at}", "<is><t>x</t></is>", INLINE)}</row>'
+        for at in (1048576, 10**15)
+    )
+    read = Read(workbook({"s": HEAD + row(2, A) + far}))
+    assert read.ids == [A]
+    assert [bad.line for bad in read.bad] == [1048576, 10**15]
+
+
+def test_rows_without_numbers_are_counted() -> None:
+    rows = (HEAD + row(2, A) + row(3, "x")).replace(' r="', ' x="')
+    read = Read(workbook({"s": rows}))
+    assert read.ids == [A]
+    assert [bad.line for bad in read.bad] == [3]
+
+
+def test_a_sheet_without_cells_names_nothing() -> None:
+    assert Read(workbook({"s": ""})).ids == []
+
+
+def test_a_workbook_that_ends_early_or_is_broken_is_refused_in_words() -> None:
+    whole = workbook({"s": HEAD + row(2, A)})
+    with pytest.raises(InputError, match="zip archive is broken"):
+        Read(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="cannot be read"):
+        Read(workbook({"s": HEAD + row(2, A) + "<row>"}))
+    lost = cell("A3", "<v>9</v>", 't="s"')  # of shared texts that are not there
+    with pytest.raises(InputError, match="cannot be read"):
+        Read(workbook({"s": f"{HEAD}<row>{lost}</row>"}))
+    with pytest.raises(InputError, match="cannot be read"):
+        Read(whole.replace(b"t=", b"T="))
+
+
 def test_of_several_sheets_it_is_said_which_is_read() -> None:
     rows = row(1, "noteId") + row(2, A)
     (told,) = Read(workbook({"a": row(1, "x"), "b": rows, "c": rows})).told
@@ -252,7 +320,7 @@ def test_of_several_sheets_it_is_said_which_is_read() -> None:
         (zipped("mimetype"), "OpenDocument file: save it as .xlsx"),
         (tarred(), "tar archive: unpack it"),
         (b"\x28\xb5\x2f\xfd...", "zstd -d"),
-        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", r"\.xls\): save it as .xlsx"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", r"\.xls\) or has a password: save it as .xlsx"),
         (zipped("xl/workbook.xml"), "cannot be read"),
         (b"PK\x03\x04rest", "broken"),
         (f"user_id,nickname\n{UID},Ann\n", "no column .*user_id, nickname"),
@@ -271,7 +339,7 @@ def test_what_is_no_list_of_notes_is_refused_with_the_way_out(
 
 
 def test_without_what_reads_workbooks_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "python_calamine", None)
+    monkeypatch.setitem(__import__("sys").modules, "openpyxl", None)
     with pytest.raises(InputError, match=r"pip install 'harvester\[excel\]'"):
         Read(workbook({"s": row(1, "noteId")}))
 
