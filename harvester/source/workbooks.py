@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 import warnings
 import zipfile
@@ -29,6 +30,7 @@ _MOST_COLUMNS = 16_384
 _PADDED = 256  # a cell in a far column does not widen all rows below
 _MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 _TABLE, _ROW, _FORMULA = f"{_MAIN}sheetData", f"{_MAIN}row", f"{_MAIN}f"
+_ESCAPED = re.compile("_x00([01][0-9A-Fa-f])_")  # XML has no signs such as a line end of old
 # Formats that Chinese Excel knows by number alone.
 _CHINESE_DATES = frozenset({*range(27, 37), *range(50, 59)})
 _MISSING = (
@@ -187,6 +189,8 @@ def _cells(row: Element, reader: WorkSheetParser, percents: set[int]) -> list[st
         text = value if is_text else _shown(value, is_percent=cell["style_id"] in percents)
         if not text and (formula := element.findtext(_FORMULA)):  # nobody has computed it
             text = f"={formula}"
+        if "_x00" in text:
+            text = _ESCAPED.sub(lambda sign: chr(int(sign[1], 16)), text)
         if text and cell["column"] <= _MOST_COLUMNS:
             cells += [""] * (cell["column"] - len(cells))
             cells[cell["column"] - 1] = text

@@ -261,6 +261,7 @@ INLINE = 't="inlineStr"'
         (cell("B2", "<f>1+1</f><v>2</v>"), "2"),
         (cell("B2", "<f>1+1</f>"), "=1+1"),
         (cell("B2", ""), ""),
+        (cell("B2", "<is><t>a_x000D_</t></is>", 't="inlineStr"'), "a\r"),
     ],
 )
 def test_cells_of_a_workbook_are_carried_as_they_are_seen(made: str, shown: str) -> None:
