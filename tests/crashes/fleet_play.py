@@ -160,7 +160,7 @@ class Worker:
         await asyncio.wait([living])
         life.bury(self.folder)
         if life.is_dead:
-            self._tear(fate)
+            self.tear(fate)
             return None
         self._check_kept()
         if (error := living.exception()) is not None:
@@ -168,13 +168,16 @@ class Worker:
             return None
         return living.result()
 
-    def _tear(self, fate: Fate) -> None:
-        """Leave of OUTPUT what was recorded, and of the rest as much as the story says."""
+    def tear(self, fate: Fate) -> None:
+        """Leave of OUTPUT what was recorded or there before, of the rest what the story says.
+
+        A death takes nothing that an earlier life had left, also where it was not recorded yet.
+        """
         if fate.torn_at is not None and self.output.exists():
             size, marker = self.output.stat().st_size, read_part_marker(self.output)
             query = "SELECT coalesce(max(length), 0) FROM part WHERE uuid = %s"
             name = "" if marker is None else marker.part
-            known = self.played.world.database.one(query, name)
+            known = max(self.played.world.database.one(query, name), len(self.kept))
             with self.output.open("r+b") as file:
                 file.truncate(known + int(fate.torn_at * (size - known)))
         self._check_kept()

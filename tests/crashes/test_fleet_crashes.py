@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.crashes.fleet_play import Stage, play
-from tests.crashes.fleet_story import Kind, Story, shrink, story_of
+from tests.crashes.fleet_play import Server, Stage, Worker, play
+from tests.crashes.fleet_promises import Played
+from tests.crashes.fleet_story import Fate, Kind, Story, shrink, story_of
+from tests.crashes.fleet_world import StoppableLoop, World
 
 _STORIES_AT_ONCE = 5
 # Of as many seeds as are asked for, one in so many is played here, but no fewer than the least.
@@ -64,3 +67,19 @@ def test_stories_of_a_fleet_tell_of_all_that_can_go_wrong() -> None:
     assert {fault.kind for fault in faults} == set(Kind)
     assert any(story.gone for story in stories)
     assert any(story.quota for story in stories)
+
+
+def test_a_death_before_lines_are_adopted_takes_none_that_the_life_before_had_left(
+    place: Path, stage: Stage
+) -> None:
+    stage.clear()
+    with closing(StoppableLoop()) as loop:
+        played = Played(story_of(0), World(loop, stage.database), place)
+        worker = Worker(0, place, played, Server(played))
+        worker.output.write_bytes(b"one\ntwo\n")
+        worker.tear(Fate())
+        worker.output.write_bytes(b"one\ntwo\nthree\n")
+        worker.tear(Fate(torn_at=0.5))
+    assert worker.output.read_bytes() == b"one\ntwo\nthr"
+    assert not played.world.problems
+    worker.output.unlink()
