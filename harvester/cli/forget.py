@@ -30,6 +30,7 @@ def forget(output: Path, ids: tuple[str, ...], ids_from: Path | None) -> None:
     from harvester.json_text import told
     from harvester.ledger.reader import ledger_path, reading
     from harvester.output.part import read_part_marker
+    from harvester.sanitize import sanitize
     from harvester.source.given import pages_of
     from harvester.source.ids import IdRule
     from harvester.source.options import InputOptions
@@ -45,8 +46,14 @@ def forget(output: Path, ids: tuple[str, ...], ids_from: Path | None) -> None:
     path = output.resolve()
     if read_part_marker(path) is not None:
         raise UsageError(f"{output} is a part of a fleet's harvest, which forgets no notes.")
-    with reading(ledger_path(path)):
-        pass
+    odd = [text for text in wanted if rule.bare(text) is None]
+    with reading(ledger_path(path)) as reader:
+        unknown = [text for text in odd if text not in reader.jobs_of(odd)]
+    if unknown:
+        raise UsageError(
+            f"--id {sanitize(unknown[0])!r} is no note's id or link, and no note here is called "
+            "so: nothing was erased."
+        )
     unlike = list(dict.fromkeys(wanted))
     done = forget_in(path, unlike, this_environment())
     say(

@@ -99,7 +99,7 @@ def check(sources: Sequence[Source], look: Look = go_on) -> None:
             break
     if found:
         lines = "\n".join(map(str, found[:_BAD_LINES_SHOWN]))
-        raise InputError(f"some lines of the input name no note, and --strict is set:\n{lines}")
+        raise InputError(f"some lines of the input name no note, so nothing was done:\n{lines}")
 
 
 class _Pager:

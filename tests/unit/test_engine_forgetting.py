@@ -105,6 +105,13 @@ def test_a_list_of_notes_is_forgotten_or_nothing_of_it(output: Path) -> None:
     assert "--id ID" in str(CliRunner().invoke(cli, args[:2]).exception)
 
 
+@pytest.mark.parametrize("typed", ["", GONE[:-1], "https://xhslink.com/a/Bcd"])
+def test_what_is_no_note_is_not_said_to_be_forgotten(output: Path, typed: str) -> None:
+    done = CliRunner().invoke(cli, ["forget", str(output), "--id", GONE, "--id", typed])
+    assert "nothing was erased" in str(done.exception)
+    assert output.read_bytes() == b"".join(LINES)
+
+
 class Moments:
     """Copies of the folder at many moments of a command, as a crash would leave it."""
 
