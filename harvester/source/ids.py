@@ -21,7 +21,7 @@ _RUINED = (
     "the ids anew into a column of text"
 )
 NO_LINK = "names no short link"
-_NOT_RESOLVED = "a short link that did not lead to a note"
+_NOT_RESOLVED = "a short link that is not resolved yet, or did not lead to a note"
 
 # What a spreadsheet writes out of a number beyond its 15 digits is no id, though it may look so.
 _ROUND = r"[1-9]\d{14}0{9}"
