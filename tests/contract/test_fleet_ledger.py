@@ -370,6 +370,20 @@ def test_after_a_stop_nothing_departs_anywhere(
         assert b.mark_sent([two], LEASE).jobs == []
 
 
+def test_a_call_kept_back_after_a_try_whose_answer_was_lost_was_not_sent(
+    fleet: Database, hosts: Callable[..., PostgresLedger]
+) -> None:
+    a = hosts("a")
+    a.enrol(["1"], None)
+    jobs = a.claim(1, LEASE).jobs
+    a.mark_sent(jobs, LEASE)
+    # No moments are given out for a token without a pace.
+    assert a.mark_sent(jobs, LEASE, turns("t2")).kept == jobs
+    a.finish_run("done", 0)
+    assert a.begin_run(120).found_unanswered == 0
+    assert fleet.one("SELECT count(*) FROM unanswered") == 0
+
+
 def test_a_stop_is_over_with_its_session(
     fleet: Database, hosts: Callable[..., PostgresLedger]
 ) -> None:

@@ -109,8 +109,9 @@ class World:
 class Life:
     """One process of a worker, that counts its operations.
 
-    `departed` counts by note what may have been recorded as about to be sent; `pauses_at_start` are
-    the pauses before its latest call started.
+    `departed` counts by note what may have been recorded as about to be sent, be it by a commit
+    whose answer was lost, after which the lease lapsed; `answers_lost` are such commits, and
+    `pauses_at_start` the pauses before its latest call started.
     """
 
     def __init__(self, world: World, worker: int, number: int, fate: Fate) -> None:
@@ -123,6 +124,7 @@ class Life:
         self.pauses = 0
         self.pauses_at_start = 0
         self.operations = 0
+        self.answers_lost = 0
         self.departed: Counter[str] = Counter()
         self.disk = _FaultyDisk(self)
         self.task: asyncio.Task[Any] | None = None
@@ -282,6 +284,7 @@ class FaultyConnection(Connection):
         if fault.kind is Kind.DEATH:
             life.die()
             raise CrashError
+        life.answers_lost += 1
         raise psycopg.OperationalError("the answer to the commit was lost, as the story has it")
 
 
@@ -323,12 +326,13 @@ class WatchedLedger(PostgresLedger):
     def mark_sent(self, jobs: Sequence[Job], lease: float, turns: Turns | None = None) -> Sent:
         """Depart, and see that no stop was recorded before."""
         life = self._life
-        stopped = life.session in life.world.stops
+        stopped, before = life.session in life.world.stops, life.answers_lost
         for job in jobs:
             life.departed[job.note_id] += 1
         sent = super().mark_sent(jobs, lease, turns)
-        for job in set(jobs).difference(sent.jobs):
-            life.departed[job.note_id] -= 1
+        if life.answers_lost == before:
+            for job in set(jobs).difference(sent.jobs):
+                life.departed[job.note_id] -= 1
         if sent.jobs and stopped:
             life.world.problems.append(f"{life} sent {len(sent.jobs)} calls after a recorded stop")
         return sent

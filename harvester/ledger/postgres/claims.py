@@ -107,7 +107,8 @@ SELECT claim.seq, claim.run, {{sent_at}} AS sent_at FROM claim JOIN {_NAMED} USI
 ORDER BY claim.seq FOR UPDATE OF claim
 """
 # Nothing is sent once a stop is recorded for all, or for each of the tokens named. The first of the
-# claims that hold get the moments there are.
+# claims that hold get the moments there are; the others are not sent, also where an earlier try of
+# which the answer was lost had sent them.
 _SEND = f"""
 WITH held AS MATERIALIZED (
     SELECT claim.seq FROM claim JOIN {_NAMED} USING (seq, token) WHERE NOT EXISTS (
@@ -130,6 +131,9 @@ WITH held AS MATERIALIZED (
 ), sent AS (
     UPDATE claim SET sent_at = now_ms(), until = now_ms() + %(lease)s FROM going
     WHERE claim.seq = going.seq
+), kept AS (
+    UPDATE claim SET sent_at = NULL FROM held
+    WHERE claim.seq = held.seq AND claim.seq NOT IN (SELECT seq FROM going)
 )
 SELECT held.seq, going.seq IS NOT NULL, going.at,
     coalesce((SELECT max(at) + %(interval)s FROM going), (SELECT at FROM first))
