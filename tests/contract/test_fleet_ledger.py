@@ -26,6 +26,7 @@ from harvester.ledger.postgres.resilient import PartIdentity, ReconnectPolicy
 from harvester.ledger.postgres.schema import _MIGRATIONS, NEWEST
 from harvester.ledger.postgres.transaction import Transaction
 from harvester.ledger.protocol import Checkpoint, Claimed, Enrolled, FoundLine, Identity, RunRequest
+from harvester.ledger.schema import OVERTAKEN
 from harvester.model import Job, Outcome, State
 from harvester.rules.budget import Limits
 from harvester.rules.turns import Turns
@@ -205,6 +206,19 @@ def test_a_lapsed_job_goes_to_another_host_and_its_late_answer_is_a_listed_dupli
     # Two calls were made and answered: both are charged, none is unanswered any more.
     assert fleet.one("SELECT count(*) FROM unanswered") == 0
     assert a.charged_since(0) == 2
+
+
+def test_a_call_whose_note_is_done_by_a_line_that_another_host_adopts_is_unanswered(
+    fleet: Database, hosts: Callable[..., PostgresLedger]
+) -> None:
+    a, b = hosts("a"), hosts("b")
+    a.enrol(["1"], None)
+    a.mark_sent(a.claim(1, LEASE).jobs, LEASE)
+    fleet.set_clock(NOW + LEASE)
+    b.mark_sent(b.claim(1, LEASE).jobs, LEASE)
+    assert a.adopt([FoundLine("1", 1, NOW + 1, 3)], Checkpoint(3, LINE)) == 1
+    found = "SELECT part.uuid, how FROM unanswered JOIN run ON run.id = unanswered.run"
+    assert fleet.rows(f"{found} JOIN part ON part.id = run.part") == [("b", OVERTAKEN)]
 
 
 def test_a_late_answer_that_comes_first_makes_the_other_hosts_answer_the_duplicate(

@@ -36,10 +36,6 @@ def adopted_lines_leave_their_calls_unanswered(patch: pytest.MonkeyPatch) -> Non
     patch.setattr(adoption, "_ANSWER", "SELECT %s, %s::bigint[], %s::bigint[]")
 
 
-def calls_overtaken_by_another_are_forgotten(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(adoption, "_leave_out", lambda *_: None)
-
-
 def mark_does_not_look(patch: pytest.MonkeyPatch) -> None:
     sent_of = claims.sent_of
 
@@ -91,7 +87,6 @@ MUTATIONS: dict[Mutation, int] = {
     record_ignores_claim_tokens: 2,
     adopted_lines_are_not_counted: 2,
     adopted_lines_leave_their_calls_unanswered: 11,
-    calls_overtaken_by_another_are_forgotten: 145,
     mark_does_not_look: 7,
     mark_heeds_no_stop: 21,
     lapsed_claims_forget_that_they_were_sent: 17,
