@@ -50,7 +50,7 @@ clean:
 # Stale when pyproject.toml is newer than the stamp, or when the environment's Python is gone.
 $(VENV)/.runtime: pyproject.toml
 	@$(BIN)/python -c '' 2>/dev/null || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); }
-	@$(PIP) install --editable .
+	@$(PIP) install --editable '.[excel]' # lists of every kind are read
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime
