@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import suppress
 from decimal import Decimal
 from functools import cache, partial
@@ -64,6 +64,8 @@ SIMULATED_TOKEN = "simulated"  # noqa: S105 - any word will do there
 
 # More names than these are note ids, not files.
 _MOST_PATHS = 10_000
+# What a file that is read is, as a person knows it, and its path.
+FileRead = tuple[str, str | os.PathLike[str] | None]
 
 
 class Option(Struct, frozen=True):
@@ -418,13 +420,18 @@ class RunConfig(Struct, frozen=True, kw_only=True):
         url = "" if self.ledger is None else self.ledger.reveal()
         return FleetAddress(url, self.harvest or "default") if url.strip() else None
 
-    def files_read(self) -> Iterator[tuple[str, str | os.PathLike[str] | None]]:
-        """The files that a run reads, by what they are; of note ids nobody asks if they are."""
-        yield "--token-file", self.token_file
-        if isinstance(self.inputs, str | os.PathLike):
-            yield "INPUT", self.inputs
-        elif isinstance(self.inputs, list | tuple) and len(self.inputs) <= _MOST_PATHS:
-            yield from (("INPUT", path) for path in self.inputs)
+    def files_read(self) -> Iterator[FileRead]:
+        """The files that a run reads, by what they are."""
+        return files_read(self.inputs, self.token_file)
+
+
+def files_read(inputs: Inputs, token_file: Path | None) -> Iterator[FileRead]:
+    """The files that are read, by what they are; of note ids nobody asks if they are."""
+    yield "--token-file", token_file
+    if isinstance(inputs, str | os.PathLike):
+        yield "INPUT", inputs
+    elif isinstance(inputs, list | tuple) and len(inputs) <= _MOST_PATHS:
+        yield from (("INPUT", path) for path in inputs)
 
 
 class Access(Struct, frozen=True):
@@ -510,10 +517,10 @@ class ConsoleOptions(Struct, frozen=True, kw_only=True):
             raise error.by("--notify-file") from None
         return structs.replace(console, notify=(*console.notify, *kept))
 
-    def check_apart(self, config: RunConfig) -> None:
+    def check_apart(self, read: Iterable[FileRead], output: Path) -> None:
         """Raise UsageError where a file that is written is also meant by another name."""
         written = {"--log-file": self.log_file, "--metrics-file": self.metrics_file}
-        check_apart(written, config.files_read(), output=config.output)
+        check_apart(written, read, output=output)
 
 
 @cache

@@ -12,8 +12,9 @@ from click.core import ParameterSource
 from harvester.cli.helping import option, option_group
 from harvester.cli.params import OUTPUT, Command, with_options
 from harvester.cli.telling import json_option
-from harvester.config import ConsoleOptions, RunConfig, read_options, said_of
+from harvester.config import ConsoleOptions, RunConfig, files_read, read_options, said_of
 from harvester.errors import UsageError
+from harvester.paths import place_of
 
 
 class Inputs(click.Argument):
@@ -55,7 +56,7 @@ class Inputs(click.Argument):
 )
 @with_options
 @option_group("What you see", json_option)
-def run(inputs: tuple[str, ...], output: Path, **said: object) -> int:
+def run(inputs: tuple[str, ...], output: Path, **said: Any) -> int:  # noqa: ANN401 - as the configs read them
     """Fetch every note that INPUT names and OUTPUT does not hold yet.
 
     The token is read from JUSTONEAPI_TOKEN or --token-file. Every option may also be set as an
@@ -65,10 +66,11 @@ def run(inputs: tuple[str, ...], output: Path, **said: object) -> int:
 
     console = console_of(click.get_current_context())
 
+    # Before all else: also what cannot begin writes its end into the metrics file.
+    console.check_apart(files_read(inputs, said["token_file"]), place_of(output))
+
     def read() -> RunConfig:
-        config = RunConfig.read(inputs, output, said_of(RunConfig, said))
-        console.check_apart(config)
-        return config
+        return RunConfig.read(inputs, output, said_of(RunConfig, said))
 
     if console.dry_run:
         estimated(read, console)

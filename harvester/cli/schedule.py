@@ -157,7 +157,7 @@ def _checked(given: click.Context, output: Path, inputs: Sequence[Path]) -> RunC
 
     config = RunConfig.read(inputs, output, said_of(RunConfig, params))
     console = console_of(given)
-    console.check_apart(config)
+    console.check_apart(config.files_read(), config.output)
     pages_of(config.inputs, config.input_options)
     for warning in (*unencrypted(config), *warnings_about(config, console)):
         warn(warning)

@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
+from harvester.sides import Side
 from tests.process.tool import Tool, Upstream
 
 NAME = "harvester.prom"
@@ -187,3 +188,17 @@ def test_a_log_that_fails_costs_one_warning_and_no_note(tool: Tool) -> None:
     assert run.code == 0, run.text
     assert run.err.count("--log-file /dev/full") == 1
     assert len(tool.saved()) == simulator.charged == 20
+
+
+def test_a_metrics_file_that_is_something_else_is_left_as_it_is(tool: Tool) -> None:
+    notes, token = tool.notes(2), tool.write("token.txt", [tool.token])
+    assert tool.run("run", notes, "-o", tool.output, "--simulate", env=tool.env).code == 0
+    for path in (tool.output, Side.LEDGER.of(tool.output), notes, token):
+        before = path.read_bytes()
+        given = ("--token-file", token, "--metrics-file", path)
+        # Whatever else is wrong with the command.
+        for wrong in ((), ("--timeout", "1s")):
+            run = tool.run("run", notes, "-o", tool.output, *given, *wrong, env=tool.env)
+            assert run.code == 2, run.text
+            assert "are the same file" in run.text
+            assert path.read_bytes() == before
