@@ -30,7 +30,7 @@ _KINDS = ("plain", "escaped", "digits")
 _NOTES = 8_000
 _ROUNDS = 3
 _STARTS = 9
-_UNTHROTTLED = ("--rate", "100000/s", "--workers", "64", "-q")
+_UNTHROTTLED = ("--no-account", "--rate", "100000/s", "--workers", "64", "-q")
 _FEW, _MANY = 20_000, 400_000
 _COMPLETING = {
     "_HARVESTER_COMPLETE": "bash_complete",
