@@ -28,7 +28,7 @@ def forget(output: Path, ids: tuple[str, ...], ids_from: Path | None) -> None:
     from harvester.errors import UsageError
     from harvester.formatting import count
     from harvester.json_text import told
-    from harvester.ledger.reader import ledger_path, reading
+    from harvester.ledger.sqlite.reading import ledger_path, reading
     from harvester.output.part import read_part_marker
     from harvester.sanitize import sanitize
     from harvester.source.given import pages_of

@@ -61,7 +61,7 @@ def opened_reader(
 ) -> Iterator[OpenLedger]:
     """Open the ledger that the command line means; raises UsageError, LedgerError, LocalIOError."""
     from harvester.ledger.hosts import Hosts
-    from harvester.ledger.reader import ledger_path, reading
+    from harvester.ledger.sqlite.reading import ledger_path, reading
 
     fleet = fleet_meant(output, ledger, harvest)
     if fleet is None:
@@ -92,7 +92,7 @@ def fleet_meant(
     An OUTPUT that is a part tells which harvest. Raises UsageError where it cannot be told.
     """
     from harvester.ledger.fleet import FleetAddress
-    from harvester.ledger.reader import ledger_path
+    from harvester.ledger.sqlite.reading import ledger_path
     from harvester.output.part import check_no_part, read_part_marker
 
     if ledger is None or not ledger.strip():

@@ -104,7 +104,7 @@ def _with_runs_before(config: RunConfig, summary: Summary) -> Iterator[str]:
     """What all runs cost by the vendor's word, where this one asked; the ledger has it."""
     if summary.spending is None:
         return
-    from harvester.ledger.reader import ledger_path, reading
+    from harvester.ledger.sqlite.reading import ledger_path, reading
     from harvester.status.runs import spent_in_all
 
     with suppress(HarvesterError), reading(ledger_path(config.output.resolve())) as reader:

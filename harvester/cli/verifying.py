@@ -15,8 +15,8 @@ from harvester.errors import UsageError
 from harvester.formatting import count
 from harvester.ledger.fleet import FleetAddress
 from harvester.ledger.hosts import Hosts
-from harvester.ledger.parts import PartView
-from harvester.ledger.reader import LedgerReader, ledger_path, reading
+from harvester.ledger.reader import LedgerReader
+from harvester.ledger.sqlite.reading import ledger_path, reading
 from harvester.output.part import read_part_marker
 from harvester.output.verify import Checked, Damage, Remedy, verify
 from harvester.sanitize import sanitize
@@ -155,7 +155,7 @@ def _verify_fleet(fleet: FleetAddress, outputs: Sequence[Path], whole: Verified)
     parts = _parts_of(outputs)
     for part, output in parts.items():
         with reading_part(fleet, part) as reader:
-            _check(output, PartView(reader, part), whole, fleet)
+            _check(output, reader, whole, fleet)
     with reading_part(fleet) as reader, reader.snapshot():
         hosts = Hosts(reader)
         found = _Found(whole)

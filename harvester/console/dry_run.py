@@ -20,7 +20,7 @@ from harvester.errors import InputError
 from harvester.formatting import count, duration, money
 from harvester.halt import Look, go_on
 from harvester.ledger.reader import LedgerReader
-from harvester.ledger.sqlite import SqliteLedger
+from harvester.ledger.sqlite.ledger import SqliteLedger
 from harvester.model import BadLine, Counts, Page, State
 from harvester.money import Balance
 from harvester.parsing import Rate
@@ -172,9 +172,10 @@ def _in_fleet(config: RunConfig, pages: Iterator[Page], reader: LedgerReader | N
     before = _refresh_before(config)
     if reader is not None:
         reader.require_index()
-        counts = reader.counts(time.time())
+        now = time.time()
+        counts = reader.counts(now)
         found.queued = counts.queued + counts.exhausted + config.retry_failed * counts.rejected
-        found.charged_today = reader.used(day_began(time.time(), config.day_timezone))
+        found.charged_today = reader.used(day_began(now, config.day_timezone), now)
     with _scratch() as scratch:
         for page in pages:
             found.see(page)

@@ -14,7 +14,8 @@ from harvester.doctor.check import Check
 from harvester.errors import HarvesterError
 from harvester.formatting import count
 from harvester.ledger.protocol import Checkpoint
-from harvester.ledger.reader import LedgerReader, ledger_path, reading
+from harvester.ledger.reader import LedgerReader
+from harvester.ledger.sqlite.reading import ledger_path, reading
 from harvester.output.ending import holds
 
 # Beside a line's bytes, the ledger and its log take so much of them; and a little is always wanted.

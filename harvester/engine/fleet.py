@@ -36,7 +36,7 @@ from harvester.engine.run import Run
 from harvester.engine.state import RunState
 from harvester.errors import HarvesterError, UsageError
 from harvester.ledger.fleet import Absence, FleetAddress, open_ledger, open_membership
-from harvester.ledger.reader import ledger_path
+from harvester.ledger.sqlite.reading import ledger_path
 from harvester.model import StopReason
 from harvester.output.file import OutputFile
 from harvester.output.part import PartMarker, read_part_marker, write_part_marker

@@ -18,7 +18,7 @@ from msgspec import Struct
 from harvester.disk import reason_of, replacing
 from harvester.errors import LocalIOError
 from harvester.ledger.protocol import Ledger
-from harvester.ledger.sqlite import SqliteLedger
+from harvester.ledger.sqlite.ledger import SqliteLedger
 from harvester.output.file import OutputFile
 from harvester.output.lines import lines_of, read_head
 from harvester.sides import Side

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from harvester.api.endpoints import RESOLVER
 from harvester.config import RunConfig
 from harvester.halt import Halt, Look
-from harvester.ledger.reader import ledger_path, reading
+from harvester.ledger.sqlite.reading import ledger_path, reading
 from harvester.model import StopReason, Summary
 from harvester.rules.day import day_began
 from harvester.sides import Side
@@ -107,7 +107,8 @@ def _left_today(config: RunConfig, other: Path) -> int | None:
     if cap is None or not path.exists():
         return cap
     with reading(path) as reader:
-        return max(0, cap - reader.used(day_began(time.time(), config.day_timezone)))
+        now = time.time()
+        return max(0, cap - reader.used(day_began(now, config.day_timezone), now))
 
 
 def kept(config: RunConfig, stack: ExitStack, look: Look) -> tuple[RunConfig, BinaryIO | None]:

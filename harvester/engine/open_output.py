@@ -16,7 +16,6 @@ from harvester.disk import Disk
 from harvester.engine.forgetting import Forgotten, end_forgetting, erase_forgotten
 from harvester.errors import DamagedLedgerError, LocalIOError, OutputMismatchError, UsageError
 from harvester.halt import Look, go_on
-from harvester.ledger.bulk import BULK_AFTER
 from harvester.ledger.protocol import (
     Checkpoint,
     FoundLine,
@@ -25,8 +24,9 @@ from harvester.ledger.protocol import (
     RunRequest,
     StartedRun,
 )
-from harvester.ledger.reader import ledger_path, reading
-from harvester.ledger.sqlite import Connection, SqliteLedger
+from harvester.ledger.sqlite.bulk import BULK_AFTER
+from harvester.ledger.sqlite.ledger import Connection, SqliteLedger
+from harvester.ledger.sqlite.reading import ledger_path, reading
 from harvester.model import State
 from harvester.output.census import take_census
 from harvester.output.file import OutputFile
@@ -278,7 +278,7 @@ def _check_not_lost(path: Path, disk: Disk, *, rebuild: bool) -> None:
     state = "there"
     try:
         with reading(ledger_path(path), allow_older=True) as reader:
-            if not reader.length():
+            if not reader.checkpoint().length:
                 return
     except DamagedLedgerError:
         state = "there, though damaged"

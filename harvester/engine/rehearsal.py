@@ -17,8 +17,8 @@ from harvester.engine.open_run import this_environment
 from harvester.errors import DamagedLedgerError, HarvesterError, LocalIOError, UsageError
 from harvester.halt import Look
 from harvester.ledger.protocol import Ledger
-from harvester.ledger.reader import ledger_path, reading
-from harvester.ledger.sqlite import SqliteLedger
+from harvester.ledger.sqlite.ledger import SqliteLedger
+from harvester.ledger.sqlite.reading import ledger_path, reading
 from harvester.output.ending import holds, line_before
 from harvester.output.part import check_no_part
 from harvester.sides import Side

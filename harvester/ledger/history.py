@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import date, datetime
@@ -13,7 +12,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct, field
 
 from harvester.ledger.reader import FailedGroup, LedgerReader
-from harvester.ledger.schema import IS_CHARGED
+from harvester.ledger.sql import IS_CHARGED
 from harvester.model import State, Verdict
 from harvester.rules.codes import judge_code
 from harvester.rules.latency import quantile
@@ -75,14 +74,12 @@ class History:
 
     def __init__(self, reader: LedgerReader) -> None:
         self._reader = reader
-        # One room, and one snapshot for both.
-        self._db: sqlite3.Connection = reader._db  # noqa: SLF001
 
     def timeline(self, zone: ZoneInfo) -> Timeline:
         """Calls, latencies and backlog over time; long steps begin with the days of a zone."""
-        first, busy = self._db.execute(
+        ((first, busy),) = self._reader.ask(
             "SELECT coalesce(min(minute), 0), count(DISTINCT minute) FROM activity"
-        ).fetchone()
+        )
         width = step_width(busy)
         bucket = _Bucket(width, _offset(first, zone))
         steps = list(self._steps(bucket))
@@ -90,12 +87,12 @@ class History:
 
     def _steps(self, bucket: _Bucket) -> Iterator[Step]:
         calls: dict[int, Counter[Verdict]] = {}
-        for begins, code, many in self._db.execute(
+        for begins, code, many in self._reader.ask(
             f"SELECT {bucket.sql}, code, sum(calls) FROM activity GROUP BY 1, 2"
         ):
             calls.setdefault(begins, Counter())[verdict_of(code)] += many
         busy = dict(
-            self._db.execute(
+            self._reader.ask(
                 f"SELECT {bucket.sql}, count(DISTINCT minute) FROM activity GROUP BY 1"
             )
         )
@@ -106,7 +103,7 @@ class History:
 
     def _latencies(self, key: str) -> Iterator[tuple[int, float | None, float | None]]:
         """Median and 95th percentile by what an expression over columns says."""
-        rows = self._db.execute(
+        rows = self._reader.ask(
             f"SELECT {key}, bucket, sum(calls) FROM latency GROUP BY 1, 2 ORDER BY 1"
         )
         for found, group in groupby(rows, itemgetter(0)):
@@ -123,7 +120,7 @@ class History:
             " LEFT JOIN run ON run.id = backlog.run ORDER BY minute, run"
         )
         told: dict[tuple[int, int], tuple[float, int]] = {}
-        for minute, queued, begins, run, finished in self._db.execute(query):
+        for minute, queued, begins, run, finished in self._reader.ask(query):
             end = (minute + 1) * 60.0
             at = end if finished is None else max(minute * 60.0, min(end, finished / 1000))
             # Each step's last number stands where that one came, not where the first did.
@@ -138,10 +135,9 @@ class History:
     def charged_by_day(self, zone: ZoneInfo) -> dict[date, int]:
         """Charged calls by calendar day of a time zone, oldest first."""
         days: Counter[date] = Counter()
-        for quarter, calls in self._db.execute(
-            "SELECT minute / ?1, sum(calls) FROM activity"
-            f" WHERE {IS_CHARGED} GROUP BY 1 ORDER BY 1",
-            (_QUARTER,),
+        for quarter, calls in self._reader.ask(
+            f"SELECT minute / {_QUARTER}, sum(calls) FROM activity"
+            f" WHERE {IS_CHARGED} GROUP BY 1 ORDER BY 1"
         ):
             days[datetime.fromtimestamp(quarter * _QUARTER * 60, zone).date()] += calls
         return dict(days)
@@ -149,7 +145,7 @@ class History:
     def attempts(self) -> dict[int, dict[State, int]]:
         """Notes by how often they were asked for and by state; the last number means or more."""
         found: dict[int, dict[State, int]] = {}
-        for attempts, state, notes in self._db.execute(
+        for attempts, state, notes in self._reader.ask(
             f"SELECT CASE WHEN attempts < {MOST_ATTEMPTS} THEN attempts ELSE {MOST_ATTEMPTS} END,"
             " state, count(*) FROM job WHERE attempts > 0 GROUP BY 1, 2 ORDER BY 1, 2"
         ):

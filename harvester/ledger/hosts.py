@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from harvester.ledger.schema import IS_CHARGED
+from harvester.ledger.sql import IS_CHARGED
 
 if TYPE_CHECKING:
-    from harvester.ledger.postgres.reading import DuplicateRow, FleetReader
+    from harvester.ledger.postgres.reading import FleetReader
 
 # In milliseconds: a heartbeat says that its member is alive for so long, as membership.py has it.
 ALIVE_FOR = 900
@@ -44,6 +43,13 @@ FROM run JOIN part ON part.id = run.part
 """
 
 
+_DUPLICATES = """
+SELECT note_id, uuid, duplicate.line_end, duplicate.fetched_at, found_at
+FROM duplicate JOIN job USING (seq) JOIN part ON part.id = duplicate.part
+ORDER BY found_at, duplicate.part, duplicate.line_end LIMIT $1
+"""
+
+
 class HostRow(Struct, frozen=True):
     """One host's part as the ledger knows it; `part` is its UUID, times are Unix seconds.
 
@@ -65,6 +71,16 @@ class HostRow(Struct, frozen=True):
     is_alive: bool
     seen_at: float | None
     rate: float
+
+
+class DuplicateRow(Struct, frozen=True):
+    """A line that was paid for though its note was done; times are Unix seconds."""
+
+    note_id: str
+    part: str
+    line_end: int
+    fetched_at: float
+    found_at: float
 
 
 class StopRow(Struct, frozen=True):
@@ -95,8 +111,6 @@ class Hosts:
 
     def __init__(self, reader: FleetReader) -> None:
         self._reader = reader
-        # One room, and one snapshot for both.
-        self._db = reader._db  # noqa: SLF001
 
     def hosts(self) -> list[HostRow]:
         """All parts, in the order in which they came."""
@@ -108,12 +122,12 @@ class Hosts:
                 " GROUP BY run.part"
             )
         )
-        calls = {part: (all_calls, paid) for part, all_calls, paid in self._db.execute(_CALLS)}
-        runs = {part: (many, seen) for part, many, seen in self._db.execute(_LAST_RUNS)}
-        members = {part: (alive, beat) for part, alive, beat in self._db.execute(_MEMBERS)}
+        calls = {part: (all_calls, paid) for part, all_calls, paid in self._reader.ask(_CALLS)}
+        runs = {part: (many, seen) for part, many, seen in self._reader.ask(_LAST_RUNS)}
+        members = {part: (alive, beat) for part, alive, beat in self._reader.ask(_MEMBERS)}
         rates = dict(self._pairs(_RATES))
         found = []
-        for number, uuid, host, path, length in self._db.execute(
+        for number, uuid, host, path, length in self._reader.ask(
             "SELECT id, uuid, host, path, length FROM part ORDER BY id"
         ):
             many, seen = runs.get(number, (0, 0))
@@ -136,11 +150,11 @@ class Hosts:
         return found
 
     def _pairs(self, query: str) -> list[tuple[int, int]]:
-        return [(key, value) for key, value in self._db.execute(query)]
+        return [(key, value) for key, value in self._reader.ask(query)]
 
     def stops(self) -> list[StopRow]:
         """The tokens that rest in the latest session, in the order in which they stopped."""
-        rows = self._db.execute(
+        rows = self._reader.ask(
             "SELECT token_fp, reason, detail, at FROM stop"
             " WHERE session = (SELECT max(session) FROM run) ORDER BY at, token_fp"
         )
@@ -150,15 +164,19 @@ class Hosts:
 
     def runs(self) -> dict[int, RunPlace]:
         """Where each run is, by its number."""
-        return {number: RunPlace(*place) for number, *place in self._db.execute(_RUNS)}
+        return {number: RunPlace(*place) for number, *place in self._reader.ask(_RUNS)}
 
     def duplicates(self, most: int) -> list[DuplicateRow]:
         """The first lines that were paid for though their notes were done."""
-        return list(islice(self._reader.duplicates(), most))
+        rows = self._reader.ask(_DUPLICATES, most)
+        return [
+            DuplicateRow(note_id, part, end, fetched_at / 1000, found_at / 1000)
+            for note_id, part, end, fetched_at, found_at in rows
+        ]
 
     def unplaced(self, most: int) -> tuple[int, list[str]]:
         """How many done notes have no line in any part, and the ids of the first of them."""
         where = "FROM job WHERE state = 1 AND part IS NULL"
-        ((many,),) = self._db.execute(f"SELECT count(*) {where}")
-        rows = self._db.execute(f"SELECT note_id {where} ORDER BY job.seq LIMIT {most}")
-        return int(many), [str(note_id) for (note_id,) in rows]
+        many = self._reader.one(f"SELECT count(*) {where}")
+        rows = self._reader.ask(f"SELECT note_id {where} ORDER BY job.seq LIMIT {most}")
+        return many, [note_id for (note_id,) in rows]

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import sqlite3
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from pathlib import Path
-from urllib.parse import quote
+from contextlib import AbstractContextManager
+from typing import Any
 
 from msgspec import Struct, field
 
-from harvester.errors import DamagedLedgerError, LedgerError, LocalIOError, UsageError
-from harvester.ledger.keys import from_key, to_key
+from harvester.errors import UsageError
+from harvester.ledger.keys import from_key
 from harvester.ledger.protocol import Checkpoint
-from harvester.ledger.schema import IS_CHARGED, IS_EMPTY, IS_GONE, LOST, NEWEST, NOT_TAKEN
+from harvester.ledger.sql import DAY_MS, IS_CHARGED, IS_EMPTY, IS_GONE, LOST, NOT_TAKEN
 from harvester.model import Counts, State
 from harvester.money import Balances, read_balances
-from harvester.sides import Side
 
+# A tuple of whatever was asked for.
+Row = Any
 # OUTPUT's moments are cut to the millisecond, the ledger's are rounded.
 _SAME_MOMENT = 0.0015
 
@@ -90,6 +88,17 @@ class KnownJob(Struct, frozen=True):
         return self.fetched_at is not None and abs(fetched_at - self.fetched_at) <= _SAME_MOMENT
 
 
+# What `known_job` reads of a job.
+KNOWN = "seq, state, line_end, lines, fetched_at, attempts"
+
+
+def known_job(row: Row) -> KnownJob:
+    """What the ledger knows of a note, as `KNOWN` asks for it."""
+    seq, state, line_end, lines, fetched_at, attempts = row
+    fetched = None if fetched_at is None else fetched_at / 1000
+    return KnownJob(seq, State(state), line_end, lines, fetched, attempts)
+
+
 class ExpectedLines(Struct, frozen=True):
     """The lines that OUTPUT should hold: current ones at known places, and older ones.
 
@@ -103,137 +112,148 @@ class ExpectedLines(Struct, frozen=True):
     last_seq: int
 
 
-def ledger_path(output: Path) -> Path:
-    """Where the ledger of an OUTPUT is."""
-    return Side.LEDGER.of(output)
+class LedgerReader(ABC):
+    """Read-only queries, the same for every ledger; each has a way of its own to ask them.
 
+    What is of one OUTPUT (`checkpoint`, `jobs_of` and what tells of lines) is of the one that the
+    reader was opened for.
+    """
 
-class LedgerReader:
-    """Read-only queries; open one with `reading`."""
+    @abstractmethod
+    def ask(self, query: str, *values: object) -> Iterator[Row]:
+        """The rows of a query; `values` stand in it as $1, $2 and so on."""
 
-    def __init__(self, db: sqlite3.Connection, path: Path) -> None:
-        self._db = db
-        self._path = path
+    def through(self, query: str) -> Iterator[Row]:
+        """The same of rows that may be as many as all jobs, which are not held in memory."""
+        return self.ask(query)
 
-    @contextmanager
-    def snapshot(self) -> Iterator[None]:
+    @abstractmethod
+    def snapshot(self) -> AbstractContextManager[None]:
         """Let all queries within see one moment, whatever a run writes meanwhile."""
-        self._db.execute("BEGIN")
-        try:
-            yield
-        finally:
-            self._db.execute("ROLLBACK")
 
-    def check(self) -> None:
-        """Raise DamagedLedgerError if the ledger's file is broken anywhere; reads all of it."""
-        (found,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
-        if found != "ok":
-            raise _damaged(self._path, found)
+    @abstractmethod
+    def checkpoint(self) -> Checkpoint:
+        """How much of OUTPUT the ledger vouches for."""
 
-    def copy_to(self, path: Path) -> None:
-        """Make a ledger at `path` that holds what this one does now."""
-        with closing(sqlite3.connect(path)) as copy:
-            self._db.backup(copy)
+    @abstractmethod
+    def newest_length(self) -> int:
+        """How many bytes those are by now, also from within a snapshot."""
+
+    @abstractmethod
+    def jobs_of(self, note_ids: Sequence[str]) -> dict[str, KnownJob]:
+        """What is known of those notes that are known at all."""
+
+    def job_of(self, note_id: str) -> KnownJob | None:
+        """What is known of a note."""
+        return self.jobs_of([note_id]).get(note_id)
 
     def require_index(self) -> None:
         """Refuse to look up notes while the run that reads a long input keeps no index of them."""
-        index = "SELECT count(*) FROM sqlite_schema WHERE name = 'job_by_note'"
-        if not self._one(index):
+        if "last_sure" in self.meta():
             raise UsageError(
-                f"{self._path} is being filled from a long input: wait until the run has read it; "
-                "if no run is on, start the last one again."
+                "the ledger is being filled from a long input: wait until the run has read it; if "
+                "no run is on, start the last one again."
             )
 
     def meta(self) -> dict[str, str | int]:
         """What the ledger was told of itself: endpoint, simulated."""
-        return dict(self._db.execute("SELECT key, value FROM meta"))
+        return dict(self.ask("SELECT key, value FROM meta"))
 
     def counts(self, now: float) -> Counts:
         """Jobs by state; waiting for a moment after `now` (Unix seconds)."""
-        jobs = dict(self._db.execute("SELECT state, jobs FROM tally"))
+        jobs = dict(self.ask("SELECT state, jobs FROM tally"))
         moment = round(now * 1000)
-        waiting = self._one("SELECT count(*) FROM job WHERE state = 0 AND due > ?", moment)
-        claimed = self._one("SELECT count(*) FROM claim")
-        gone = self._one(f"SELECT count(*) FROM job WHERE {IS_GONE}")
+        waiting = self.one("SELECT count(*) FROM job WHERE state = 0 AND due > $1", moment)
+        claimed = self.one("SELECT count(*) FROM claim")
+        gone = self.one(f"SELECT count(*) FROM job WHERE {IS_GONE}")
         return Counts(jobs[0], waiting, claimed, jobs[1], jobs[2], jobs[3], gone)
 
     def next_due(self, now: float) -> float | None:
         """When the next waiting job is due, in Unix seconds."""
-        row = self._db.execute(
-            "SELECT min(due) FROM job WHERE state = 0 AND due > ?", (round(now * 1000),)
-        ).fetchone()
-        return None if row[0] is None else row[0] / 1000
+        query = "SELECT min(due) FROM job WHERE state = 0 AND due > $1"
+        ((due,),) = self.ask(query, round(now * 1000))
+        return None if due is None else due / 1000
 
     def charged(self, since: float = 0) -> int:
         """Calls charged since a moment in Unix seconds."""
-        return self._one(
-            f"SELECT coalesce(sum(calls), 0) FROM activity WHERE {IS_CHARGED} AND minute >= ?",
+        return self.one(
+            f"SELECT coalesce(sum(calls), 0) FROM activity WHERE {IS_CHARGED} AND minute >= $1",
             int(since) // 60,
         )
 
     def empty(self) -> int:
         """Notes that are done with nothing in their data."""
-        return self._one(f"SELECT count(*) FROM job WHERE {IS_EMPTY}")
+        return self.one(f"SELECT count(*) FROM job WHERE {IS_EMPTY}")
 
     def unanswered(self) -> int:
         """Calls that may have been charged without an answer, in all runs."""
-        return self._one("SELECT count(*) FROM unanswered")
+        return self.one("SELECT count(*) FROM unanswered")
 
-    def _one(self, query: str, *values: int | str) -> int:
-        return int(self._db.execute(query, values).fetchone()[0])
+    def one(self, query: str, *values: int | str) -> int:
+        """The only number that a query gives."""
+        ((number,),) = self.ask(query, *values)
+        return int(number)
 
-    def used(self, since: float) -> int:
-        """Calls that count against a daily cap since a moment in Unix seconds.
+    def used(self, since: float, now: float) -> int:
+        """Calls that count against a daily cap since a moment; both are Unix seconds.
 
-        Those are the charged ones, and the unanswered ones that may have been.
+        Those are the charged ones, and the unanswered ones that may have been. Of those that a
+        wrong clock put more than a day ahead, none.
         """
-        return self.charged(since) + self._one(
-            "SELECT count(*) FROM unanswered WHERE sent_at >= ? AND how <> ?",
-            round(since * 1000),
+        first, last = round(since * 1000), round(now * 1000) + DAY_MS
+        charged = self.one(
+            "SELECT coalesce(sum(calls), 0) FROM activity"
+            f" WHERE {IS_CHARGED} AND minute BETWEEN $1 AND $2",
+            first // 60_000,
+            last // 60_000,
+        )
+        return charged + self.one(
+            "SELECT count(*) FROM unanswered WHERE sent_at BETWEEN $1 AND $2 AND how <> $3",
+            first,
+            last,
             LOST,
         )
 
     def sent(self) -> int:
         """Calls that were sent and have no answer yet, or belong to a run that was killed."""
-        return self._one("SELECT count(*) FROM claim WHERE sent_at IS NOT NULL")
+        return self.one("SELECT count(*) FROM claim WHERE sent_at IS NOT NULL")
 
     def is_leased(self, now: float) -> bool:
         """Whether any job is claimed under a lease that holds at `now` (Unix seconds)."""
-        return self._one("SELECT count(*) FROM claim WHERE until > ?", round(now * 1000)) > 0
+        return self.one("SELECT count(*) FROM claim WHERE until > $1", round(now * 1000)) > 0
 
     def open_run(self) -> int | None:
         """The number of the last run if it has no end: it goes on, or was killed."""
-        row = self._db.execute(
-            "SELECT id, finished_at FROM run ORDER BY id DESC LIMIT 1"
-        ).fetchone()
-        return None if row is None or row[1] is not None else int(row[0])
+        query = "SELECT id, finished_at FROM run ORDER BY id DESC LIMIT 1"
+        number, finished_at = next(self.ask(query), (None, None))
+        return number if finished_at is None else None
 
     def runs(self) -> list[RunRow]:
         """All runs, oldest first."""
         codes = self._by_run("SELECT run, code, sum(calls) FROM activity GROUP BY run, code")
         latencies = self._by_run("SELECT run, bucket, sum(calls) FROM latency GROUP BY run, bucket")
-        unanswered = dict(self._db.execute("SELECT run, count(*) FROM unanswered GROUP BY run"))
+        unanswered = dict(self.ask("SELECT run, count(*) FROM unanswered GROUP BY run"))
         seen = self._last_seen()
         return [
             RunRow(
-                started / 1000,
-                None if finished is None else finished / 1000,
-                reason,
-                code,
-                _by_code(codes.get(run, {})),
-                run,
-                rate,
-                cap,
-                latencies.get(run, {}),
-                unanswered.get(run, 0),
-                max(started, finished or seen.get(run, 0)) / 1000,
-                bad_lines,
-                codes.get(run, {}).get(NOT_TAKEN, 0),
-                read_balances(balances),
-                example,
+                started_at=started / 1000,
+                finished_at=None if finished is None else finished / 1000,
+                reason=reason,
+                exit_code=exit_code,
+                by_code=_by_code(codes.get(run, {})),
+                number=run,
+                rate=rate,
+                daily_cap=cap,
+                latencies=latencies.get(run, {}),
+                unanswered=unanswered.get(run, 0),
+                seen_at=max(started, finished or seen.get(run, 0)) / 1000,
+                bad_lines=bad,
+                closed=codes.get(run, {}).get(NOT_TAKEN, 0),
+                balances=read_balances(balances),
+                bad_example=example,
             )
-            for run, started, finished, reason, code, rate, cap, bad_lines, balances, example in (
-                self._db.execute(
+            for run, started, finished, reason, exit_code, rate, cap, bad, balances, example in (
+                self.ask(
                     "SELECT id, started_at, finished_at, reason, exit_code, rate, daily_cap,"
                     " bad_lines, balances, bad_example FROM run ORDER BY id"
                 )
@@ -243,7 +263,7 @@ class LedgerReader:
     def _by_run(self, query: str) -> dict[int, dict[int, int]]:
         """Rows of run, key and number as numbers by key by run, in the order of the keys."""
         found: dict[int, dict[int, int]] = {}
-        for run, key, number in self._db.execute(f"{query} ORDER BY 1, 2"):
+        for run, key, number in self.ask(f"{query} ORDER BY 1, 2"):
             found.setdefault(run, {})[key] = number
         return found
 
@@ -252,9 +272,8 @@ class LedgerReader:
 
         An unanswered call tells it to the millisecond, an answer only that it came in a minute.
         """
-        ends = self._db.execute("SELECT run, (max(minute) + 1) * 60000 FROM activity GROUP BY run")
-        seen = dict(ends)
-        for run, sent_at in self._db.execute(
+        seen = dict(self.ask("SELECT run, (max(minute) + 1) * 60000 FROM activity GROUP BY run"))
+        for run, sent_at in self.ask(
             "SELECT run, max(sent_at) FROM (SELECT run, sent_at FROM unanswered"
             " UNION ALL SELECT token >> 32, sent_at FROM claim WHERE sent_at IS NOT NULL) AS sent"
             " GROUP BY run"
@@ -269,7 +288,7 @@ class LedgerReader:
         Of more than `most` groups, the rest is told by state and code alone, with no reason.
         """
         groups: Counter[tuple[int, int | None, str]] = Counter()
-        for state, code, reason, jobs in self._db.execute(
+        for state, code, reason, jobs in self.ask(
             "SELECT state, code, coalesce(reason, ''), count(*) FROM job WHERE state >= 2"
             " GROUP BY state, code, reason"
         ):
@@ -283,155 +302,37 @@ class LedgerReader:
 
     def failures(self) -> Iterator[FailedJob]:
         """All jobs that were given up, in input order."""
-        for key, state, code, reason, attempts in self._db.execute(
+        for key, state, code, reason, attempts in self.through(
             "SELECT note_id, state, code, reason, attempts FROM job WHERE state >= 2 ORDER BY seq"
         ):
             yield FailedJob(from_key(key), State(state), code, reason or "", attempts)
 
-    def job_of(self, note_id: str) -> KnownJob | None:
-        """What is known of a note."""
-        row = self._db.execute(
-            "SELECT seq, state, line_end, lines, fetched_at, attempts FROM job WHERE note_id = ?",
-            (to_key(note_id),),
-        ).fetchone()
-        if row is None:
-            return None
-        seq, state, line_end, lines, fetched_at, attempts = row
-        fetched = None if fetched_at is None else fetched_at / 1000
-        return KnownJob(seq, State(state), line_end, lines, fetched, attempts)
-
-    def jobs_of(self, note_ids: Sequence[str]) -> dict[str, KnownJob]:
-        """What is known of those notes that are known at all."""
-        jobs = ((note_id, self.job_of(note_id)) for note_id in note_ids)
-        return {note_id: job for note_id, job in jobs if job is not None}
-
-    def checkpoint(self) -> Checkpoint:
-        """How much of OUTPUT the ledger vouches for."""
-        return Checkpoint(*self._db.execute("SELECT length, tail FROM output").fetchone())
-
-    def length(self) -> int:
-        """How many bytes of OUTPUT the ledger vouches for."""
-        return self.checkpoint().length
-
-    def newest_length(self) -> int:
-        """The same by now, also from within a snapshot."""
-        with closing(_connect(self._path)) as db:
-            return LedgerReader(db, self._path).length()
-
     def expected_lines(self) -> ExpectedLines:
         """How many lines OUTPUT should hold."""
-        is_placed = "(line_end IS NOT NULL)"
-        current, older, older_sum = self._db.execute(
-            f"SELECT coalesce(sum({is_placed}), 0), coalesce(sum(lines - {is_placed}), 0),"
-            f" coalesce(sum((lines - {is_placed}) * seq), 0) FROM job WHERE lines > 0"
-        ).fetchone()
-        last_seq = self._one("SELECT coalesce(max(seq), 0) FROM job")
-        return ExpectedLines(current, older, older_sum, last_seq)
+        ((current, older, older_sum),) = self.ask(
+            "SELECT count(line_end), coalesce(sum(lines), 0) - count(line_end),"
+            " coalesce(sum(lines * seq - CASE WHEN line_end IS NULL THEN 0 ELSE seq END), 0)"
+            " FROM job WHERE lines > 0"
+        )
+        return ExpectedLines(current, older, older_sum, self.last_seq())
+
+    def last_seq(self) -> int:
+        """The highest number of a job."""
+        return self.one("SELECT coalesce(max(seq), 0) FROM job")
 
     def lines_within(self, length: int) -> int:
         """How many notes' current lines are within so many bytes of OUTPUT."""
-        return self._one("SELECT count(*) FROM job WHERE lines > 0 AND line_end <= ?", length)
+        return self.one("SELECT count(*) FROM job WHERE lines > 0 AND line_end <= $1", length)
 
     def placed_lines(self) -> Iterator[tuple[int, str]]:
         """The number and note id of each job whose current line has a known place."""
-        for seq, key in self._db.execute(
-            "SELECT seq, note_id FROM job WHERE lines > 0 AND line_end IS NOT NULL ORDER BY seq"
-        ):
+        query = f"SELECT seq, note_id FROM job WHERE {self.is_placed()} ORDER BY seq"
+        for seq, key in self.through(query):
             yield seq, from_key(key)
 
-    def known(self, note_ids: list[str]) -> dict[str, State]:
-        """The states of those note ids that the ledger knows."""
-        self.require_index()
-        return {note_id: job.state for note_id, job in self.jobs_of(note_ids).items()}
-
-
-@contextmanager
-def reading(
-    path: Path, *, allow_older: bool = False, is_brief: bool = False
-) -> Iterator[LedgerReader]:
-    """A reader of the ledger at a path; raises UsageError, LedgerError, LocalIOError.
-
-    Of an older schema only `checkpoint` can be read. A brief look leaves no file of SQLite's beside
-    the ledger, but sees nothing of a run that begins meanwhile.
-    """
-    if not path.exists():
-        raise UsageError(_no_ledger(path))
-    try:
-        with closing(_connect(path, is_brief=is_brief)) as db:
-            _check_version(db, path, allow_older=allow_older)
-            db.execute("PRAGMA cache_size = -16000")  # in KiB: notes are looked up in no order
-            yield LedgerReader(db, path)
-    except sqlite3.OperationalError as error:
-        raise LocalIOError(
-            f"the ledger {path} cannot be read ({error}): check the disk and the permissions of "
-            "the file and its folder, then try again."
-        ) from error
-    except sqlite3.DatabaseError as error:
-        raise _damaged(path, str(error)) from error
-
-
-def _connect(path: Path, *, is_brief: bool = False) -> sqlite3.Connection:
-    log = path.with_name(path.name + "-wal")
-    is_unwritten = is_brief or not os.access(path.parent, os.W_OK)
-    if is_unwritten:
-        # SQLite would make files beside the ledger. Where nobody can, nobody writes it either.
-        how = "mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1"
-    else:
-        # Only who might write takes those files away again.
-        how = "mode=rw"
-    uri = f"file:{quote(os.fsencode(path))}?{how}"
-    db = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)
-    db.execute("PRAGMA query_only = 1")
-    return db
-
-
-def _check_version(db: sqlite3.Connection, path: Path, *, allow_older: bool) -> None:
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version > NEWEST:
-        raise LedgerError(
-            f"{path} was written by a newer harvester (schema {version}, this one reads {NEWEST}): "
-            "upgrade harvester to go on with it."
-        )
-    if version == 0:
-        raise LedgerError(
-            f"{path} is no ledger of harvester's, or an empty one: name another OUTPUT, or "
-            "start a run."
-        )
-    if version < NEWEST and not allow_older:
-        raise LedgerError(
-            f"{path} was written by an older harvester (schema {version}, this one reads "
-            f"{NEWEST}): start a run, which brings it up to date."
-        )
-
-
-def _output_of(path: Path) -> Path:
-    return path.with_name(path.name.removesuffix(Side.LEDGER))
-
-
-def _no_ledger(path: Path) -> str:
-    output = _output_of(path)
-    if output.name.endswith(Side.LEDGER) and output.exists():
-        meant = shlex.quote(str(_output_of(output)))
-        return f"{output} is a ledger itself: name its OUTPUT, {meant}."
-    if output.exists():
-        return (
-            f"there is no ledger {path}, though {output} is there: put it back, or let a run "
-            f"rebuild it from OUTPUT: harvester run INPUT -o {shlex.quote(str(output))}"
-        )
-    return f"there is no ledger {path}: name the OUTPUT of an earlier run, in the right folder."
-
-
-def _damaged(path: Path, what: str) -> DamagedLedgerError:
-    output = shlex.quote(str(_output_of(path)))
-    return DamagedLedgerError(
-        f"the ledger {path} is damaged ({_one_line(what)}): let a run set it aside and rebuild it "
-        f"from OUTPUT: harvester run INPUT -o {output} --rebuild (what OUTPUT lacks is fetched, "
-        "and paid for, again)"
-    )
-
-
-def _one_line(what: str) -> str:
-    return " ".join(what.removeprefix("*** in database main ***").split())
+    def is_placed(self) -> str:
+        """Of `job`, in SQL: the current line has a known place."""
+        return "lines > 0 AND line_end IS NOT NULL"
 
 
 def _by_code(calls: Mapping[int, int]) -> dict[int | None, int]:

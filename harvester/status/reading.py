@@ -137,7 +137,7 @@ def _fields(
     waits_until = meta.get("resumes_at") if runs and runs[-1].state in _ON else None
     resumes_at = None if waits_until is None else float(waits_until)
     met = _quota_met(reader, rows, query, resumes_at)
-    ahead = _forecast(counts, rows, runs, query, reader.used(began), met)
+    ahead = _forecast(counts, rows, runs, query, reader.used(began, now), met)
     hours = None if ahead.seconds is None else ahead.seconds / _HOUR
     return {
         "done": counts.done,

@@ -16,8 +16,8 @@ from harvester.config import RunConfig
 from harvester.engine.open_output import OpenOutput, begin, open_output
 from harvester.engine.open_run import this_environment
 from harvester.ledger.protocol import Checkpoint
-from harvester.ledger.reader import ledger_path
-from harvester.ledger.sqlite import SqliteLedger
+from harvester.ledger.sqlite.ledger import SqliteLedger
+from harvester.ledger.sqlite.reading import ledger_path
 from harvester.model import Outcome, State
 from harvester.secret import Secret
 from harvester.source.given import pages_of

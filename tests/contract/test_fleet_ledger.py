@@ -26,7 +26,7 @@ from harvester.ledger.postgres.resilient import PartIdentity, ReconnectPolicy
 from harvester.ledger.postgres.schema import _MIGRATIONS, NEWEST
 from harvester.ledger.postgres.transaction import Transaction
 from harvester.ledger.protocol import Checkpoint, Claimed, Enrolled, FoundLine, Identity, RunRequest
-from harvester.ledger.schema import OVERTAKEN
+from harvester.ledger.sql import OVERTAKEN
 from harvester.model import Job, Outcome, State
 from harvester.rules.budget import Limits
 from harvester.rules.turns import Turns

@@ -12,10 +12,12 @@ import pytest
 
 from harvester.errors import UsageError
 from harvester.ledger.history import History
-from harvester.ledger.postgres.reading import FleetReader, reading_fleet
+from harvester.ledger.hosts import Hosts
+from harvester.ledger.postgres.reading import reading_fleet
 from harvester.ledger.protocol import Checkpoint, FoundLine, Identity, Ledger, RunRequest
-from harvester.ledger.reader import LedgerReader, reading
-from harvester.ledger.sqlite import SqliteLedger
+from harvester.ledger.reader import LedgerReader
+from harvester.ledger.sqlite.ledger import SqliteLedger
+from harvester.ledger.sqlite.reading import reading
 from harvester.model import Outcome, State
 from harvester.money import Balance, Balances
 from tests.contract.fleet import Database
@@ -67,7 +69,7 @@ def everything(reader: LedgerReader) -> dict[str, object]:
             "next due": reader.next_due(now),
             "charged": (reader.charged(), reader.charged(NOW + 120)),
             "unanswered": reader.unanswered(),
-            "used": (reader.used(0), reader.used(NOW + 120)),
+            "used": (reader.used(0, now), reader.used(NOW + 120, now)),
             "sent": reader.sent(),
             "leased": (reader.is_leased(now), reader.is_leased(now + 10_000)),
             "open run": reader.open_run(),
@@ -77,11 +79,9 @@ def everything(reader: LedgerReader) -> dict[str, object]:
             "failures": list(reader.failures()),
             "jobs": [reader.job_of(note_id) for note_id in (*NOTES, "unknown")],
             "checkpoint": reader.checkpoint(),
-            "length": reader.length(),
             "newest length": reader.newest_length(),
             "expected": reader.expected_lines(),
             "placed": list(reader.placed_lines()),
-            "known": reader.known([*NOTES, "unknown"]),
             "timeline": history.timeline(SHANGHAI),
             "attempts": history.attempts(),
             "by day": history.charged_by_day(SHANGHAI),
@@ -116,7 +116,6 @@ def test_both_ledgers_tell_the_same_history_the_same_way(harvest: Database, tmp_
         tell(ledger, harvest.set_clock)
         with reading_fleet(harvest.url, harvest.harvest, "a") as reader:
             found = everything(reader)
-            reader.check()
     for name, told in expected.items():
         assert found[name] == told, name
     assert "Decimal" not in repr(found).replace(repr(BALANCES), "")
@@ -148,26 +147,19 @@ def test_failures_are_read_in_pieces_beside_other_queries(harvest: Database) -> 
         next(iter(reader.failures()))
 
 
-def test_parts_duplicates_and_members_are_told(harvest: Database) -> None:
+def test_parts_and_what_was_paid_for_twice_are_told(harvest: Database) -> None:
     with closing(harvest.open("a")) as a, closing(harvest.open("b")) as b:
         a.begin_run(120)
         b.begin_run(120)
         a.adopt([FoundLine("1", 1, NOW, 3)], Checkpoint(3, b"{}\n"))
         b.adopt([FoundLine("1", 1, NOW + 1, 3)], Checkpoint(3, b"{}\n"))
 
-        def look(reader: FleetReader) -> None:
-            assert [(p.uuid, p.current, p.duplicates) for p in reader.parts()] == [
-                ("a", 0, 0),
-                ("b", 1, 1),
-            ]
-            assert reader.parts()[0].checkpoint == Checkpoint(3, b"{}\n")
-            (again,) = reader.duplicates()
-            assert (again.note_id, again.part, again.line_end) == ("1", "b", 3)
-            assert (reader.part_of("1"), reader.part_of("2")) == ("b", None)
-            assert [path for _, path in reader.members()] == ["/out/a.jsonl", "/out/b.jsonl"]
-
         with reading_fleet(harvest.url, harvest.harvest) as reader:
-            look(reader)
+            hosts = Hosts(reader)
+            told = [(row.part, row.path, row.notes, row.duplicates) for row in hosts.hosts()]
+            assert told == [("a", "/out/a.jsonl", 0, 0), ("b", "/out/b.jsonl", 1, 1)]
+            (again,) = hosts.duplicates(9)
+            assert (again.note_id, again.part, again.line_end) == ("1", "b", 3)
             assert reader.checkpoint() == Checkpoint()
 
 

@@ -19,9 +19,9 @@ from harvester.ledger.history import (
     verdict_of,
 )
 from harvester.ledger.protocol import Checkpoint
-from harvester.ledger.reader import reading
-from harvester.ledger.schema import NO_CODE
-from harvester.ledger.sqlite import SqliteLedger
+from harvester.ledger.sql import NO_CODE
+from harvester.ledger.sqlite.ledger import SqliteLedger
+from harvester.ledger.sqlite.reading import reading
 from harvester.model import Outcome, State, Verdict
 
 START = 1795395720.0  # 2026-11-23 01:02 in UTC, 09:02 in Shanghai

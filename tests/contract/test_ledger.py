@@ -34,7 +34,7 @@ from harvester.ledger.protocol import (
     Ledger,
     StartedRun,
 )
-from harvester.ledger.sqlite import SqliteLedger
+from harvester.ledger.sqlite.ledger import SqliteLedger
 from harvester.model import Job, Outcome, State
 from harvester.money import Balance, Balances, Untold, Why
 from tests.contract.fleet import Database, drop_connection

@@ -18,9 +18,9 @@ import harvester
 from harvester.errors import LedgerError
 from harvester.ledger.keys import from_key, to_key
 from harvester.ledger.protocol import Checkpoint, FoundLine
-from harvester.ledger.reader import reading
-from harvester.ledger.schema import _MIGRATIONS, NEWEST, migrate
-from harvester.ledger.sqlite import SqliteLedger
+from harvester.ledger.sqlite.ledger import SqliteLedger
+from harvester.ledger.sqlite.reading import reading
+from harvester.ledger.sqlite.schema import _MIGRATIONS, NEWEST, migrate
 from harvester.model import State
 
 STARTED = 1_795_395_720_000
@@ -47,7 +47,7 @@ LINE = (
 # Dies for good before one of the statements of a migration; without such a number, migrates.
 DYING = """
 import os, signal, sqlite3, sys
-from harvester.ledger.sqlite import SqliteLedger
+from harvester.ledger.sqlite.ledger import SqliteLedger
 
 class Dying(sqlite3.Connection):
     def executescript(self, script):
@@ -180,7 +180,7 @@ def test_a_run_goes_on_where_the_older_one_was_killed(output: Path) -> None:
         assert [run.reason for run in reader.runs()] == ["some failed", None, summary.reason]
         (failed,) = reader.failures()
         assert (failed.note_id, failed.state) == (REJECTED, State.REJECTED)
-        assert reader.length() == output.stat().st_size
+        assert reader.checkpoint().length == output.stat().st_size
 
 
 def test_a_rebuild_that_an_older_one_began_counts_no_call_twice(output: Path) -> None:
@@ -232,7 +232,7 @@ def test_readers_ask_for_a_run_that_brings_it_up_to_date(output: Path) -> None:
     ):
         pass
     with reading(ledger_of(output), allow_older=True) as reader:
-        assert reader.length() == len(LINE)
+        assert reader.checkpoint().length == len(LINE)
     with closing(sqlite3.connect(ledger_of(output))) as db:
         assert version_of(db) == 1
 

@@ -22,7 +22,7 @@ from harvester.ledger.postgres import connection
 from harvester.ledger.postgres.ledger import PostgresLedger
 from harvester.ledger.postgres.membership import Membership
 from harvester.ledger.postgres.resilient import PartIdentity, ReconnectPolicy
-from harvester.ledger.schema import OVERTAKEN
+from harvester.ledger.sql import OVERTAKEN
 from harvester.model import Answer, Fault, Page, Start, StopReason, Summary
 from harvester.output.part import read_part_marker
 from harvester.output.sink import Sink

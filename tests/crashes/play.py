@@ -22,7 +22,7 @@ from harvester.engine.ports import Ports
 from harvester.engine.run import Run
 from harvester.errors import LocalIOError, OutputMismatchError
 from harvester.ledger.keys import from_key
-from harvester.ledger.reader import ledger_path, reading
+from harvester.ledger.sqlite.reading import ledger_path, reading
 from harvester.model import Page, StopReason, Summary
 from harvester.output.sink import Sink
 from harvester.output.verify import Checked, verify

@@ -14,9 +14,9 @@ from msgspec.structs import replace
 from harvester.api.wire import End, Wire
 from harvester.engine import answers, open_output, recorder
 from harvester.engine.recorder import Recorder
-from harvester.ledger.bulk import Bulk
 from harvester.ledger.protocol import Checkpoint, FoundLine, RunRequest, StartedRun
-from harvester.ledger.sqlite import SqliteLedger
+from harvester.ledger.sqlite.bulk import Bulk
+from harvester.ledger.sqlite.ledger import SqliteLedger
 from harvester.model import Job, Outcome
 from harvester.observe.outlet import Outlet
 from harvester.output.file import OutputFile

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from harvester.engine.ports import Notice
 from harvester.engine.run import Run
-from harvester.ledger.sqlite import SqliteLedger
+from harvester.ledger.sqlite.ledger import SqliteLedger
 from harvester.model import Answer, Fault, StopReason, Summary
 from harvester.money import Agreement, Balance, Spending, Untold, Why, Word
 from harvester.rules.account import read_balance

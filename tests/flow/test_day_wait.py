@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from harvester.engine.ports import Notice
 from harvester.engine.run import Run
-from harvester.ledger.reader import ledger_path, reading
+from harvester.ledger.sqlite.reading import ledger_path, reading
 from harvester.model import StopReason
 from harvester.simulator import SimulatorSettings
 from harvester.simulator.api import SimulatedApi

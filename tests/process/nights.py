@@ -9,8 +9,8 @@ from aiohttp import web
 
 from harvester.api.endpoints import DEFAULT_ENDPOINT
 from harvester.ledger.protocol import Checkpoint, Identity
-from harvester.ledger.reader import ledger_path
-from harvester.ledger.sqlite import SqliteLedger
+from harvester.ledger.sqlite.ledger import SqliteLedger
+from harvester.ledger.sqlite.reading import ledger_path
 from harvester.model import Job, Outcome, State
 from tests.process.tool import Tool, Upstream
 

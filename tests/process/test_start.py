@@ -125,7 +125,7 @@ def test_looking_at_a_ledger_loads_no_engine(tool: Tool) -> None:
         # Lines and JSON are read or written with it; the status of a ledger needs none.
         is_bare = command in (["status", output], ["failures", output, "--format", "ids"])
         assert names & HEAVY <= (set() if is_bare else {"orjson"}), command
-        assert not names & (ENGINE | {"harvester.ledger.sqlite"}), command
+        assert not names & (ENGINE | {"harvester.ledger.sqlite.ledger"}), command
 
 
 def test_a_run_loads_what_it_uses(tool: Tool) -> None:

@@ -12,8 +12,9 @@ from rich.cells import cell_len
 from harvester.cli.failures import failures
 from harvester.console.failures import failure_lines
 from harvester.ledger.protocol import Checkpoint
-from harvester.ledger.reader import FailedJob, ledger_path
-from harvester.ledger.sqlite import SqliteLedger
+from harvester.ledger.reader import FailedJob
+from harvester.ledger.sqlite.ledger import SqliteLedger
+from harvester.ledger.sqlite.reading import ledger_path
 from harvester.model import Outcome, State
 
 CHINESE = "笔记不存在或已被作者删除、请检查笔记编号后重试。" * 3

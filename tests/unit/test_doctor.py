@@ -25,7 +25,7 @@ from harvester.doctor.machine import check_day, check_files, check_schedule
 from harvester.doctor.place import check_place
 from harvester.doctor.vendor import check_vendor
 from harvester.ledger.protocol import Checkpoint
-from harvester.ledger.sqlite import SqliteLedger
+from harvester.ledger.sqlite.ledger import SqliteLedger
 from harvester.model import Outcome, State
 from harvester.output.ending import mark_of
 from harvester.secret import Secret

@@ -17,7 +17,7 @@ from harvester.config import RunConfig
 from harvester.disk import replacing
 from harvester.engine.open_output import Environment, OpenOutput, begin, forget, open_output
 from harvester.errors import OutputLockedError
-from harvester.ledger.reader import ledger_path, reading
+from harvester.ledger.sqlite.reading import ledger_path, reading
 from harvester.model import Job, Judgement, Verdict
 from harvester.output.lines import make_line
 from harvester.output.verify import Checked, verify

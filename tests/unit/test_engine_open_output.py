@@ -20,7 +20,7 @@ from harvester.errors import (
     OutputMismatchError,
     UsageError,
 )
-from harvester.ledger.reader import ledger_path, reading
+from harvester.ledger.sqlite.reading import ledger_path, reading
 from harvester.model import Job, Judgement, Verdict
 from harvester.output.lines import BOM, make_line
 from harvester.output.verify import Checked, verify

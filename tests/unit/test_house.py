@@ -177,6 +177,14 @@ def test_psycopg_is_for_the_fleet_alone() -> None:
         assert module.startswith("harvester.ledger.postgres.")
 
 
+@pytest.mark.parametrize(("backend", "other"), [("sqlite", "postgres"), ("postgres", "sqlite")])
+def test_neither_ledger_takes_anything_from_the_other(backend: str, other: str) -> None:
+    """What they share stands above both."""
+    for module in MODULES:
+        if module.startswith(f"harvester.ledger.{backend}"):
+            assert not [n for n in of_house(module) if n.startswith(f"harvester.ledger.{other}")]
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_every_module_says_what_it_is(module: str) -> None:
     assert ast.get_docstring(tree_of(module))
@@ -204,7 +212,7 @@ def test_the_files_beside_output_are_named_in_one_place() -> None:
         and isinstance(node.right, ast.Constant)
     }
     # SQLite's own, of whatever ledger it is.
-    assert named == {("harvester.ledger.reader", "-wal")}
+    assert named == {("harvester.ledger.sqlite.reading", "-wal")}
 
 
 # Words of this house's own, for which there are standard ones.

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from harvester.ledger.protocol import Checkpoint, Enrolled, FoundLine
-from harvester.ledger.sqlite import SqliteLedger
+from harvester.ledger.sqlite.ledger import SqliteLedger
 from harvester.model import Counts, State
 
 IDS = [f"67f32a94000000001d02eb{n:02x}" for n in range(20)]

@@ -10,9 +10,11 @@ import pytest
 
 from harvester.errors import HaltedError, LocalIOError
 from harvester.halt import Halt
-from harvester.ledger import sqlite
 from harvester.ledger.protocol import Checkpoint, FoundLine
-from harvester.ledger.sqlite import SqliteLedger
+from harvester.ledger.sqlite import ledger as sqlite
+from harvester.ledger.sqlite.ledger import SqliteLedger
+from harvester.ledger.sqlite.reading import reading
+from harvester.model import Outcome, State
 
 NOW = 1_795_363_200.0
 
@@ -64,3 +66,17 @@ def test_a_refresh_that_was_lost_with_its_run_is_told_though_output_is_read_anew
         ledger.end_reading()
         assert ledger.begin_run(100).found_unanswered == 1
         assert ledger.charged_since(0) == 2
+
+
+def test_what_a_wrong_clock_put_ahead_counts_for_no_cap_whoever_asks(tmp_path: Path) -> None:
+    path, clock = tmp_path / "out.ledger", [NOW + 3 * 86_400]
+    with closing(SqliteLedger(path, lambda: clock[0])) as ledger:
+        ledger.begin_run(100)
+        ledger.enrol(["a"], None)
+        (job,) = ledger.claim(1, 100).jobs
+        done = Outcome(job, State.DONE, 0, "saved", line=b"{}\n", fetched_at=clock[0])
+        ledger.record([done], [3], Checkpoint(3, b"{}\n"))
+        clock[0] = NOW
+        with reading(path) as reader:
+            assert (ledger.charged_since(NOW), reader.used(NOW, NOW)) == (0, 0)
+            assert reader.used(NOW, NOW + 2 * 86_400) == 1

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from harvester.ledger.protocol import ANY_MARK, Checkpoint
-from harvester.ledger.sqlite import SqliteLedger
+from harvester.ledger.sqlite.ledger import SqliteLedger
 from harvester.model import Outcome, State
 
 NOW = 1_795_363_200.0

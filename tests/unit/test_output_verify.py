@@ -12,8 +12,9 @@ import pytest
 
 from harvester.errors import DamagedLedgerError, LedgerError, LocalIOError, UsageError
 from harvester.ledger.protocol import Checkpoint, FoundLine, Identity
-from harvester.ledger.reader import reading
-from harvester.ledger.sqlite import SqliteLedger
+from harvester.ledger.sqlite.bulk import Bulk
+from harvester.ledger.sqlite.ledger import SqliteLedger
+from harvester.ledger.sqlite.reading import reading
 from harvester.model import Job, Judgement, State, Verdict
 from harvester.output import lines as module
 from harvester.output import verify as verifying
@@ -303,7 +304,8 @@ def test_an_output_that_is_no_file_is_told(output: Path) -> None:
 
 def test_a_ledger_being_filled_is_not_searched_line_by_line(output: Path) -> None:
     with closing(sqlite3.connect(ledger_of(output))) as db:
-        db.execute("DROP INDEX job_by_note")
+        Bulk(db, straight=0).begin()
+        db.commit()
     with pytest.raises(UsageError, match="long input"):
         found(output)
 
@@ -314,4 +316,4 @@ def test_a_job_is_known_with_its_line(output: Path) -> None:
         assert job is not None
         assert (job.state, job.line_end, job.lines) == (State.DONE, len(line(1)), 1)
         assert reader.job_of("nobody") is None
-        assert reader.known([note(1), "nobody"]) == {note(1): State.DONE}
+        assert [*reader.jobs_of([note(1), "nobody"])] == [note(1)]

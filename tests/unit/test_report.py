@@ -19,8 +19,8 @@ import pytest
 
 from harvester.errors import LocalIOError, UsageError
 from harvester.ledger.protocol import Checkpoint, Identity
-from harvester.ledger.reader import reading
-from harvester.ledger.sqlite import SqliteLedger
+from harvester.ledger.sqlite.ledger import SqliteLedger
+from harvester.ledger.sqlite.reading import reading
 from harvester.model import Job, Judgement, Outcome, State, Verdict
 from harvester.money import Balance, Balances
 from harvester.output.lines import make_line

@@ -16,8 +16,8 @@ from rich.cells import cell_len
 from harvester.console.status_text import status_lines
 from harvester.json_text import to_json
 from harvester.ledger.protocol import Checkpoint, FoundLine, Identity, RunRequest
-from harvester.ledger.reader import reading
-from harvester.ledger.sqlite import SqliteLedger
+from harvester.ledger.sqlite.ledger import SqliteLedger
+from harvester.ledger.sqlite.reading import reading
 from harvester.model import Job, Outcome, State
 from harvester.money import Balance, Balances
 from harvester.output.holder import is_held

@@ -11,7 +11,7 @@ from harvester.ledger.postgres.reconcile import Known, Reconciled, moment_of, re
 from harvester.ledger.postgres.records import add_activity
 from harvester.ledger.postgres.transaction import Transaction, lock
 from harvester.ledger.protocol import Checkpoint, FoundLine
-from harvester.ledger.schema import LOST, OVERTAKEN
+from harvester.ledger.sql import LOST, OVERTAKEN
 from harvester.model import State
 
 _CLAIMS = (

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from harvester.ledger.postgres.transaction import Later, Row, Transaction, lock, text_of
 from harvester.ledger.protocol import Claimed, Sent
-from harvester.ledger.schema import IS_CHARGED, LOST
+from harvester.ledger.sql import IS_CHARGED, LOST
 from harvester.model import Job
 from harvester.rules.budget import Limits, Spent, is_reached
 from harvester.rules.turns import Allotted, Turns

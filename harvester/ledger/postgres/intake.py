@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from harvester.ledger.postgres.transaction import Transaction, lock, text_of
 from harvester.ledger.protocol import Enrolled
-from harvester.ledger.schema import IS_EMPTY, NO_CODE
+from harvester.ledger.sql import IS_EMPTY, NO_CODE
 from harvester.model import State
 
 _ROOM = (

@@ -28,7 +28,7 @@ from harvester.ledger.protocol import (
     Sent,
     StartedRun,
 )
-from harvester.ledger.schema import BALANCES, DAY_MS, IS_CHARGED, IS_GONE, LOST
+from harvester.ledger.sql import BALANCES, DAY_MS, IS_CHARGED, IS_GONE, LOST
 from harvester.model import Counts, Job, Outcome, State
 from harvester.money import Balances, read_balances
 from harvester.rules.turns import Turns

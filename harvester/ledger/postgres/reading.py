@@ -2,51 +2,34 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from pathlib import Path
-from typing import Any, cast
 
 import psycopg
-from msgspec import Struct
 from psycopg.adapt import Buffer, Loader
 
 from harvester.errors import LedgerError, NoHarvestError
 from harvester.ledger.postgres.connection import Address, Connection, failure, refusal
 from harvester.ledger.postgres.schema import NEWEST, harvests_in, schema_of, version_of
 from harvester.ledger.protocol import Checkpoint
-from harvester.ledger.reader import ExpectedLines, LedgerReader
+from harvester.ledger.reader import KNOWN, ExpectedLines, KnownJob, LedgerReader, Row, known_job
 
-_PLACE = re.compile(r"\?\d*")
 _BEGIN = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # Rows fetched at once of what may be as long as the harvest.
 _AT_ONCE = 5000
-
-
-class PartRow(Struct, frozen=True):
-    """One host's OUTPUT as the ledger knows it; `checkpoint` is what it vouches for.
-
-    `current` are the notes whose current line is in it, `duplicates` its lines paid for again.
-    """
-
-    number: int
-    uuid: str
-    host: str
-    path: str
-    checkpoint: Checkpoint
-    current: int
-    duplicates: int
-
-
-class DuplicateRow(Struct, frozen=True):
-    """A line that was paid for though its note was done; times are Unix seconds."""
-
-    note_id: str
-    part: str
-    line_end: int
-    fetched_at: float
-    found_at: float
+# In each job, `line_end` and `lines` are those of one part alone.
+_JOBS = """
+SELECT note_id, job.seq, state, CASE WHEN job.part = $2 THEN job.line_end END,
+    CASE WHEN job.part = $2 THEN 1 ELSE 0 END + coalesce(older.lines, 0),
+    job.fetched_at, attempts
+FROM job LEFT JOIN older ON older.seq = job.seq AND older.part = $2
+WHERE note_id = ANY($1)
+"""
+_EXPECTED = """
+SELECT count(line_end), count(*) - count(line_end), sum(CASE WHEN line_end IS NULL THEN seq END)
+FROM job WHERE part = $1 AND lines > 0
+"""
+_OLDER = "SELECT sum(lines), sum(lines * seq) FROM older WHERE part = $1"
 
 
 class _Whole(Loader):
@@ -58,8 +41,11 @@ class _Whole(Loader):
         return float(text) if "." in text else int(text)
 
 
-class _Snapshot:
-    """A connection that takes SQLite's words; all it reads is of one moment, and only read."""
+class FleetReader(LedgerReader):
+    """Read-only queries over all parts, all of one moment; open one with `reading_fleet`.
+
+    No OUTPUT is meant: nothing is vouched for.
+    """
 
     def __init__(self, db: Connection) -> None:
         self._db = db
@@ -67,106 +53,86 @@ class _Snapshot:
         db.adapters.register_loader("numeric", _Whole)
         db.execute(_BEGIN)
 
-    def execute(self, query: str, values: Sequence[object] = ()) -> Any:  # noqa: ANN401 - rows of any kind
-        """Run a query; "BEGIN" and "ROLLBACK" go on to a newer moment."""
-        if query in {"BEGIN", "ROLLBACK"}:
-            self._db.rollback()
-            return self._db.execute(_BEGIN)
-        text = _PLACE.sub("%s", query.replace("%", "%%")) if values else query
-        named = [value.hex() if isinstance(value, bytes) else value for value in values]
-        if query.endswith("ORDER BY seq") and not values:
-            return self._in_pieces(text)
-        return self._db.execute(text.encode(), named or None)
+    def ask(self, query: str, *values: object) -> Iterator[Row]:
+        """See `LedgerReader.ask`."""
+        return iter(psycopg.RawCursor(self._db).execute(query.encode(), values or None))
 
-    def _in_pieces(self, text: str) -> Iterator[tuple[Any, ...]]:
-        """Read through all jobs without holding them in memory."""
+    def through(self, query: str) -> Iterator[Row]:
+        """See `LedgerReader.through`."""
         self._pieces += 1
         with self._db.cursor(f"pieces{self._pieces}") as cursor:
             cursor.itersize = _AT_ONCE
-            yield from cursor.execute(text.encode())
+            yield from cursor.execute(query.encode())
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Go on to a newer moment, and again behind it."""
+        self._begin_anew()
+        try:
+            yield
+        finally:
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._db.rollback()
+        self._db.execute(_BEGIN)
+
+    def checkpoint(self) -> Checkpoint:
+        """Nothing."""
+        return Checkpoint()
+
+    def newest_length(self) -> int:
+        """Nothing."""
+        return 0
+
+    def jobs_of(self, note_ids: Sequence[str]) -> dict[str, KnownJob]:
+        """What is known of those notes that are known at all."""
+        query = f"SELECT note_id, {KNOWN} FROM job WHERE note_id = ANY($1)"
+        return {note_id: known_job(row) for note_id, *row in self.ask(query, list(note_ids))}
 
 
-class FleetReader(LedgerReader):
-    """Read-only queries over all parts; open one with `reading_fleet`.
+class PartReader(FleetReader):
+    """A reader of one part; open one with `reading_fleet`.
 
-    What is of one OUTPUT (`checkpoint`, `length`) is of the part that it was opened for.
+    A note has only the lines here that this part should hold; those of other parts are not known.
     """
 
-    def __init__(self, db: _Snapshot, harvest: str, address: Address, part: str | None) -> None:
-        # The reader asks only for what a snapshot has: `execute`, and rows from it.
-        super().__init__(cast("Any", db), Path(harvest))
-        self._snapshot = db
-        self._harvest = harvest
-        self._address = address
-        self._part = part
-
-    def check(self) -> None:
-        """Nothing: a server keeps its own files."""
-
-    def require_index(self) -> None:
-        """Nothing: the index on note ids is always there."""
+    def __init__(self, db: Connection, address: Address, harvest: str, uuid: str) -> None:
+        super().__init__(db)
+        self._address, self._harvest, self._uuid = address, harvest, uuid
+        query = "SELECT id FROM part WHERE uuid = $1"
+        # Numbers begin with 1: of a part that the ledger does not know, it knows no line.
+        ((self._part,),) = [*self.ask(query, uuid)] or [(0,)]
 
     def checkpoint(self) -> Checkpoint:
         """How much of the part the ledger vouches for."""
-        query = "SELECT length, tail FROM part WHERE uuid = ?"
-        row = self._snapshot.execute(query, (self._part or "",)).fetchone()
-        return Checkpoint() if row is None else Checkpoint(*row)
+        rows = self.ask("SELECT length, tail FROM part WHERE id = $1", self._part)
+        return next((Checkpoint(*row) for row in rows), Checkpoint())
 
     def newest_length(self) -> int:
-        """How many bytes of the part the ledger vouches for by now, also within a snapshot."""
-        with reading_fleet(self._address.conninfo, self._harvest, self._part) as reader:
-            return reader.length()
+        """How many bytes those are by now, also from within a snapshot."""
+        with reading_fleet(self._address.conninfo, self._harvest, self._uuid) as reader:
+            return reader.checkpoint().length
+
+    def jobs_of(self, note_ids: Sequence[str]) -> dict[str, KnownJob]:
+        """What is known of those notes and their lines in this part."""
+        rows = self.ask(_JOBS, list(note_ids), self._part)
+        return {note_id: known_job(row) for note_id, *row in rows}
 
     def expected_lines(self) -> ExpectedLines:
-        """How many lines all parts together should hold."""
-        row = self._snapshot.execute(
-            "SELECT count(line_end), sum(lines) - count(line_end),"
-            " sum((lines - (line_end IS NOT NULL)::int) * seq) FROM job WHERE lines > ?",
-            (0,),
-        ).fetchone()
-        current, older, older_sum = (0, 0, 0) if row is None else row
+        """How many lines the part should hold."""
+        ((current, unplaced, unplaced_sum),) = self.ask(_EXPECTED, self._part)
+        ((older, older_sum),) = self.ask(_OLDER, self._part)
         return ExpectedLines(
-            current, older or 0, older_sum or 0, self._one("SELECT coalesce(max(seq), 0) FROM job")
+            current,
+            unplaced + (older or 0),
+            (unplaced_sum or 0) + (older_sum or 0),
+            self.last_seq(),
         )
 
-    # What only a fleet has
-
-    def parts(self) -> list[PartRow]:
-        """All parts, in the order in which they came."""
-        rows = self._snapshot.execute(
-            "SELECT id, uuid, host, path, length, tail,"
-            " (SELECT count(*) FROM job WHERE job.part = part.id AND lines > ?),"
-            " (SELECT count(*) FROM duplicate WHERE duplicate.part = part.id)"
-            " FROM part ORDER BY id",
-            (0,),
-        )
-        return [
-            PartRow(number, uuid, host, path, Checkpoint(length, tail), current, duplicates)
-            for number, uuid, host, path, length, tail, current, duplicates in rows
-        ]
-
-    def part_of(self, note_id: str) -> str | None:
-        """The UUID of the part that holds a note's current line."""
-        query = "SELECT uuid FROM job JOIN part ON part.id = job.part WHERE note_id = ?"
-        row = self._snapshot.execute(query, (note_id,)).fetchone()
-        return None if row is None else str(row[0])
-
-    def duplicates(self) -> Iterator[DuplicateRow]:
-        """All lines that were paid for again, in the order in which they were found."""
-        for note_id, uuid, end, fetched_at, found_at in self._snapshot.execute(
-            "SELECT note_id, uuid, duplicate.line_end, duplicate.fetched_at, found_at"
-            " FROM duplicate JOIN job USING (seq) JOIN part ON part.id = duplicate.part"
-            " ORDER BY found_at, duplicate.part, duplicate.line_end"
-        ):
-            yield DuplicateRow(note_id, uuid, end, fetched_at / 1000, found_at / 1000)
-
-    def members(self) -> list[tuple[str, str]]:
-        """Host and path of the parts whose runs are alive."""
-        rows = self._snapshot.execute(
-            "SELECT host, path FROM member JOIN part ON part.id = member.part"
-            " WHERE alive_until > now_ms() ORDER BY run"
-        )
-        return [(host, path) for host, path in rows]
+    def is_placed(self) -> str:
+        """Of `job`: the current line is known to be in this part."""
+        return f"part = {self._part} AND line_end IS NOT NULL"
 
 
 @contextmanager
@@ -183,7 +149,7 @@ def reading_fleet(url: str, harvest: str, part: str | None = None) -> Iterator[F
     try:
         with closing(db), db.for_long():
             _check_version(db, harvest, address)
-            yield FleetReader(_Snapshot(db), harvest, address, part)
+            yield (FleetReader(db) if part is None else PartReader(db, address, harvest, part))
     except psycopg.Error as error:
         raise failure(error, address) from error
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from harvester.ledger.postgres.transaction import Later, Transaction, text_of
 from harvester.ledger.protocol import Checkpoint
-from harvester.ledger.schema import code_of
+from harvester.ledger.sql import code_of
 from harvester.model import Outcome, State
 from harvester.rules.latency import bucket_of
 

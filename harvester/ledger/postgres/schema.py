@@ -8,7 +8,7 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 
 from harvester.errors import LedgerError, UsageError
-from harvester.ledger.schema import IS_CHARGED, IS_EMPTY
+from harvester.ledger.sql import IS_CHARGED, IS_EMPTY
 
 # Names, units and meanings are those of the embedded ledger, so that one reader serves both.
 # "Now" is the database's, through one function. A job's current line is in `part`; the lines of

@@ -13,7 +13,6 @@ from typing import Any
 
 from harvester.errors import DamagedLedgerError, HaltedError, LocalIOError
 from harvester.halt import Look
-from harvester.ledger.bulk import BULK_AFTER, Bulk
 from harvester.ledger.keys import from_key, mark_of_key, to_key
 from harvester.ledger.protocol import (
     ANY_MARK,
@@ -26,18 +25,18 @@ from harvester.ledger.protocol import (
     Sent,
     StartedRun,
 )
-from harvester.ledger.schema import (
+from harvester.ledger.sql import (
     BALANCES,
     DAY_MS,
-    IS_CHARGED,
     IS_EMPTY,
-    IS_GONE,
     LOST,
     NO_CODE,
     OVERTAKEN,
     code_of,
-    migrate,
 )
+from harvester.ledger.sqlite.bulk import BULK_AFTER, Bulk
+from harvester.ledger.sqlite.reading import SqliteReader
+from harvester.ledger.sqlite.schema import migrate
 from harvester.model import Counts, Job, Outcome, State
 from harvester.money import Balances, read_balances
 from harvester.rules.latency import bucket_of
@@ -103,6 +102,7 @@ class SqliteLedger:
                 check_same_thread=False,
                 factory=connection,
             )
+            self._reader = SqliteReader(self._db, path)
         try:
             with self._errors():
                 self._prepare(bulk_after, sync=sync)
@@ -181,10 +181,10 @@ class SqliteLedger:
     def identity(self) -> Identity | None:
         """What this ledger holds, or None if it was never told."""
         with self._errors():
-            rows = dict(self._db.execute("SELECT key, value FROM meta"))
+            rows = self._reader.meta()
         if "endpoint" not in rows:
             return None
-        return Identity(rows["endpoint"], bool(rows["simulated"]))
+        return Identity(str(rows["endpoint"]), bool(rows["simulated"]))
 
     def identify(self, identity: Identity) -> None:
         """Tell the ledger what it holds."""
@@ -195,8 +195,7 @@ class SqliteLedger:
     def checkpoint(self) -> Checkpoint:
         """How much of OUTPUT the ledger vouches for."""
         with self._errors():
-            row = self._db.execute("SELECT length, tail FROM output").fetchone()
-        return Checkpoint(*row)
+            return self._reader.checkpoint()
 
     def synced(self) -> int:
         """How many bytes of OUTPUT were made durable, at least."""
@@ -853,29 +852,12 @@ class SqliteLedger:
     def counts(self) -> Counts:
         """See `Ledger.counts`."""
         with self._errors():
-            jobs = dict(self._db.execute("SELECT state, jobs FROM tally"))
-            (waiting,) = self._db.execute(
-                "SELECT count(*) FROM job WHERE state = 0 AND due > ?", (self._now(),)
-            ).fetchone()
-            (claimed,) = self._db.execute("SELECT count(*) FROM claim").fetchone()
-            (gone,) = self._db.execute(f"SELECT count(*) FROM job WHERE {IS_GONE}").fetchone()
-        return Counts(jobs[0], waiting, claimed, jobs[1], jobs[2], jobs[3], gone)
+            return self._reader.counts(self._clock())
 
     def charged_since(self, since: float) -> int:
         """See `Ledger.charged_since`."""
-        moment = round(since * 1000)
-        last = self._now() + DAY_MS
         with self._errors():
-            (charged,) = self._db.execute(
-                "SELECT coalesce(sum(calls), 0) FROM activity"
-                f" WHERE {IS_CHARGED} AND minute BETWEEN ? AND ?",
-                (moment // 60_000, last // 60_000),
-            ).fetchone()
-            (unanswered,) = self._db.execute(
-                "SELECT count(*) FROM unanswered WHERE sent_at BETWEEN ? AND ? AND how <> ?",
-                (moment, last, LOST),
-            ).fetchone()
-        return int(charged + unanswered)
+            return self._reader.used(since, self._clock())
 
     def note_wait(self, until: float | None) -> None:
         """See `Ledger.note_wait`."""

@@ -1,0 +1,31 @@
+"""What the SQL of both ledgers has alike: what counts as what."""
+
+from __future__ import annotations
+
+from harvester.model import Outcome
+from harvester.rules.codes import CHARGED
+
+# Answers without a business code are counted under the first one; under the second, calls that
+# nobody took, since they met a connection that had ended while it was idle.
+NO_CODE, NOT_TAKEN = -1, -2
+# Of `activity`: what is counted as charged.
+IS_CHARGED = f"code IN ({', '.join(map(str, sorted(CHARGED)))})"
+# Of `job`: a done one has a code only if there is nothing in its data.
+IS_EMPTY = "state = 1 AND code = 0"
+# And that is given up since the vendor says that it is gone; in words that an index knows.
+IS_GONE = "state >= 2 AND state = 2 AND code = 404"
+# How an answer was lost that had been charged and written down already.
+LOST = "lost in a power cut"
+# Of a call that was out when its note was found on a line of another one.
+OVERTAKEN = "its note was done by another call"
+# A day in milliseconds: what lies further ahead was written by a clock that was wrong.
+DAY_MS = 86_400_000
+# More runs than these are not looked through for the price of a call.
+BALANCES = "SELECT balances FROM run WHERE balances IS NOT NULL ORDER BY id DESC LIMIT 100"
+
+
+def code_of(outcome: Outcome) -> int:
+    """What a call is counted under."""
+    if outcome.closed:
+        return NOT_TAKEN
+    return NO_CODE if outcome.code is None else outcome.code
