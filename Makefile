@@ -4,6 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
+# An installed program is compiled; here each start, of hundreds, would be compiled anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test check bench bench-fleet soak man clean
 
 run: $(VENV)/.runtime
