@@ -25,8 +25,9 @@ from harvester.ledger.protocol import (
     StartedRun,
 )
 from harvester.ledger.sqlite.bulk import BULK_AFTER
-from harvester.ledger.sqlite.ledger import Connection, SqliteLedger
+from harvester.ledger.sqlite.ledger import SqliteLedger
 from harvester.ledger.sqlite.reading import ledger_path, reading
+from harvester.ledger.sqlite.store import Connection
 from harvester.model import State
 from harvester.output.census import take_census
 from harvester.output.file import OutputFile

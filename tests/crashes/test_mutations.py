@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from msgspec.structs import replace
 from harvester.api.wire import End, Wire
 from harvester.engine import answers, open_output, recorder
 from harvester.engine.recorder import Recorder
-from harvester.ledger.protocol import Checkpoint, FoundLine, RunRequest, StartedRun
+from harvester.ledger.protocol import Checkpoint, FoundLine, RunRequest, Sent, StartedRun
+from harvester.ledger.sqlite import claims, runs
 from harvester.ledger.sqlite.bulk import Bulk
 from harvester.ledger.sqlite.ledger import SqliteLedger
 from harvester.model import Job, Outcome
@@ -55,20 +56,15 @@ def torn_tail_not_cut(patch: pytest.MonkeyPatch) -> None:
 
 def nothing_adopted(patch: pytest.MonkeyPatch) -> None:
     def adopt(self: SqliteLedger, _lines: Sequence[FoundLine], checkpoint: Checkpoint) -> int:
-        with self._transaction():
-            self._checkpoint(checkpoint)
+        with self.transaction():
+            self.vouch(checkpoint)
         return 0
 
     patch.setattr(SqliteLedger, "adopt", adopt)
 
 
 def claims_of_dead_runs_are_kept(patch: pytest.MonkeyPatch) -> None:
-    lose = SqliteLedger._lose_claims  # noqa: SLF001 - what is mutated
-
-    def lose_some(self: SqliteLedger, where: str, values: tuple[int | str, ...], how: str) -> int:
-        return 0 if where == "1" else lose(self, where, values, how)
-
-    patch.setattr(SqliteLedger, "_lose_claims", lose_some)
+    patch.setattr(runs, "lose", lambda *_: 0)
 
 
 def backoff_lost_on_resume(patch: pytest.MonkeyPatch) -> None:
@@ -90,8 +86,8 @@ def slow_down_costs_an_attempt(patch: pytest.MonkeyPatch) -> None:
 
 
 def departures_not_recorded(patch: pytest.MonkeyPatch) -> None:
-    def mark_sent(self: SqliteLedger, jobs: Sequence[Job], _lease: float) -> list[Job]:
-        return self._held(jobs)
+    def mark_sent(self: SqliteLedger, jobs: Sequence[Job], _lease: float, *_: object) -> Sent:
+        return Sent(claims.held_of(self, jobs))
 
     patch.setattr(SqliteLedger, "mark_sent", mark_sent)
 
@@ -116,10 +112,10 @@ def power_cuts_not_mended(patch: pytest.MonkeyPatch) -> None:
 
 
 def leases_of_stopped_processes_lost(patch: pytest.MonkeyPatch) -> None:
-    def lapse(self: SqliteLedger, now: int, _lease: float, _held: Collection[Job]) -> None:
-        self._lose_claims("until <= ?", (now,), "its lease lapsed")
+    def lapse(ledger: SqliteLedger, now: int, *_: object) -> None:
+        claims.lose(ledger, "until <= ?", (now,), "its lease lapsed")
 
-    patch.setattr(SqliteLedger, "_lapse", lapse)
+    patch.setattr(claims, "lapse", lapse)
 
 
 def written_again_when_the_ledger_fails(patch: pytest.MonkeyPatch) -> None:
@@ -177,7 +173,7 @@ def whatever_is_read_anew_is_taken_for_counted(patch: pytest.MonkeyPatch) -> Non
 
     def forget_more(self: SqliteLedger) -> None:
         forget(self)
-        with self._transaction() as db:
+        with self.transaction() as db:
             db.execute("UPDATE job SET forgotten = 1")
 
     patch.setattr(SqliteLedger, "forget_lines", forget_more)

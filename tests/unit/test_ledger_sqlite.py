@@ -11,7 +11,7 @@ import pytest
 from harvester.errors import HaltedError, LocalIOError
 from harvester.halt import Halt
 from harvester.ledger.protocol import Checkpoint, FoundLine
-from harvester.ledger.sqlite import ledger as sqlite
+from harvester.ledger.sqlite import store
 from harvester.ledger.sqlite.ledger import SqliteLedger
 from harvester.ledger.sqlite.reading import reading
 from harvester.model import Outcome, State
@@ -38,7 +38,7 @@ def test_a_ledger_that_another_program_locks_is_called_locked_and_is_written_aft
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "out.ledger"
-    monkeypatch.setattr(sqlite, "_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(store, "_BUSY_SECONDS", 0.05)
     with (
         closing(SqliteLedger(path, lambda: NOW)) as ledger,
         closing(sqlite3.connect(path, isolation_level=None)) as other,

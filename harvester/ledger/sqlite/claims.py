@@ -1,0 +1,66 @@
+"""Claims: which still hold, how long, and what becomes of those that nobody will record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+
+from harvester.ledger.keys import from_key
+from harvester.ledger.sqlite.store import SEQS, Store
+from harvester.model import Job
+
+COLUMNS = "seq, note_id, attempts, run, tries_collection, tries_server, tries_unanswered, carried"
+JobRow = tuple[int, bytes | str, int, int | None, int, int, int, str | None]
+
+
+def job_of(row: JobRow, claim_id: int, this_run: int) -> Job:
+    """A claimed job; failures of earlier runs do not count in this one."""
+    seq, key, attempts, run, collection, server, unanswered, extra = row
+    failures = (collection, server, unanswered) if run == this_run else (0, 0, 0)
+    return Job(seq, from_key(key), claim_id, attempts, failures, extra)
+
+
+def held_of(store: Store, jobs: Sequence[Job]) -> list[Job]:
+    """Those of the jobs whose claims still hold."""
+    seqs = json.dumps([job.seq for job in jobs])
+    ids = dict(store.db.execute(f"SELECT seq, token FROM claim WHERE seq IN {SEQS}", (seqs,)))
+    return [job for job in jobs if ids.get(job.seq) == job.claim_id]
+
+
+def extend(store: Store, jobs: Collection[Job], lease: float) -> None:
+    """Hold claims for so many seconds from now, where they still hold."""
+    until = store.now() + round(lease * 1000)
+    store.db.executemany(
+        "UPDATE claim SET until = ? WHERE seq = ? AND token = ?",
+        ((until, job.seq, job.claim_id) for job in jobs),
+    )
+
+
+def lapse(store: Store, now: int, lease: float, held: Collection[Job]) -> None:
+    """Lose the claims whose leases have lapsed, but renew those of jobs still worked on."""
+    rows = store.db.execute("SELECT seq, token FROM claim WHERE until <= ?", (now,))
+    if lapsed := set(rows):
+        extend(store, [job for job in held if (job.seq, job.claim_id) in lapsed], lease)
+        lose(store, "until <= ?", (now,), "its lease lapsed")
+
+
+def lose(store: Store, where: str, values: tuple[int | str, ...], how: str) -> int:
+    """End claims nobody will record; those that were sent are unanswered. Gives how many.
+
+    `where` is made of constants and placeholders only.
+    """
+    db = store.db
+    rows = db.execute(f"SELECT seq, token >> 32, sent_at FROM claim WHERE {where}", values)
+    lost = rows.fetchall()
+    sent = [row for row in lost if row[2] is not None]
+    db.executemany(
+        "INSERT INTO unanswered (run, seq, sent_at, how) VALUES (?, ?, ?, ?)",
+        ((run, seq, sent_at, how) for seq, run, sent_at in sent),
+    )
+    db.executemany(
+        "UPDATE job SET attempts = attempts + 1 WHERE seq = ?", ((row[0],) for row in sent)
+    )
+    now = store.now()
+    db.executemany("UPDATE job SET due = ? WHERE seq = ?", ((now, row[0]) for row in lost))
+    db.execute(f"DELETE FROM claim WHERE {where}", values)
+    return len(sent)
