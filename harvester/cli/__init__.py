@@ -51,6 +51,16 @@ cli.describe(
     ),
 )
 cli.describe(
+    "Fleet",
+    (
+        (
+            "join",
+            "Bring an OUTPUT and its ledger into a harvest that hosts share, as a part of it.",
+        ),
+        ("leave", "Make one OUTPUT with a ledger of its own of a harvest that hosts shared."),
+    ),
+)
+cli.describe(
     "Prepare",
     (
         (

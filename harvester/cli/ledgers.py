@@ -125,6 +125,16 @@ def fleet_meant(
     return None
 
 
+def fleet_named(ledger: str | None, harvest: str | None) -> FleetAddress:
+    """The harvest that is named; raises UsageError where no ledger is, or its driver is missing."""
+    from harvester.ledger.fleet import FleetAddress, need_driver
+
+    if ledger is None or not ledger.strip():
+        raise UsageError(f"name the ledger that hosts share: give --ledger, or {LEDGER_VARIABLE}.")
+    need_driver()
+    return FleetAddress(ledger, harvest or FleetAddress(ledger).harvest)
+
+
 def _is_typed(parameter: str) -> bool:
     source = click.get_current_context().get_parameter_source(parameter)
     return source is ParameterSource.COMMANDLINE
@@ -148,24 +158,22 @@ def target_of(fleet: FleetAddress) -> str:
 @contextmanager
 def reading_part(fleet: FleetAddress, part: str | None = None) -> Iterator[FleetReader]:
     """A reader of a fleet's ledger, for one part by its UUID, or of the whole."""
-    from harvester.ledger.fleet import NO_DRIVER
+    from harvester.ledger.fleet import need_driver
 
-    try:
-        from harvester.ledger.postgres.reading import reading_fleet
-    except ImportError:
-        raise UsageError(NO_DRIVER) from None
+    need_driver()
+    from harvester.ledger.postgres.reading import reading_fleet
+
     with reading_fleet(fleet.url, fleet.harvest, part) as reader:
         yield reader
 
 
 def lose_part_in(fleet: FleetAddress, part: str) -> int:
     """Take a part of a fleet's harvest as gone for ever; gives how many notes are queued again."""
-    from harvester.ledger.fleet import NO_DRIVER
+    from harvester.ledger.fleet import need_driver
 
-    try:
-        from harvester.ledger.postgres.retrying import lose_part_in_fleet
-    except ImportError:
-        raise UsageError(NO_DRIVER) from None
+    need_driver()
+    from harvester.ledger.postgres.retrying import lose_part_in_fleet
+
     return lose_part_in_fleet(fleet.url, fleet.harvest, part)
 
 
@@ -173,10 +181,9 @@ def retry_in(
     fleet: FleetAddress, states: Sequence[State], codes: Sequence[int], ids: Sequence[str]
 ) -> int:
     """Put notes of a fleet's harvest back in the queue; gives how many."""
-    from harvester.ledger.fleet import NO_DRIVER
+    from harvester.ledger.fleet import need_driver
 
-    try:
-        from harvester.ledger.postgres.retrying import retry_in_fleet
-    except ImportError:
-        raise UsageError(NO_DRIVER) from None
+    need_driver()
+    from harvester.ledger.postgres.retrying import retry_in_fleet
+
     return retry_in_fleet(fleet.url, fleet.harvest, states, codes, ids)

@@ -357,7 +357,7 @@ def open_part(
             undo.callback(env.disk.remove, path)
         undo.callback(output.close)
         had_marker = read_part_marker(path) is not None
-        marker = _part_marker_of(path, harvest, env, undo)
+        marker = part_marker_of(path, harvest, env, undo)
         # What the fleet's ledger holds says nothing of a file that it does not know yet.
         found = identity_of(output)
         if found is not None:
@@ -367,7 +367,12 @@ def open_part(
         if had_marker and output.length and not config.rebuild:
             _check_known(ledger, path)
         # Told of the harvest, not of OUTPUT, which may be empty.
-        ledger.identify(identity_asked(config))
+        known, asked = ledger.identity(), identity_asked(config)
+        # A server on this machine may be a simulator; only its answers tell.
+        is_simulated = asked.simulated or (
+            config.is_local and known is not None and known.simulated
+        )
+        ledger.identify(replace(asked, simulated=is_simulated))
         held = OpenOutput(output, ledger, EmergencySpool(path, env.disk), part=marker.part)
         recovery = bring_together(held, config, env)
         opened = with_room(replace(held, recovery=recovery), config)
@@ -389,12 +394,12 @@ def _check_known(ledger: PostgresLedger, path: Path) -> None:
 def _check_no_ledger(path: Path) -> None:
     if ledger_path(path).exists():
         raise UsageError(
-            f"{path} has a ledger of its own, {ledger_path(path).name}: a part of a fleet's "
-            "harvest is an OUTPUT of its own. Choose another --output, or leave --ledger out."
+            f"{path} has a ledger of its own, {ledger_path(path).name}: bring it in with "
+            "`harvester join`, choose another --output, or leave --ledger out."
         )
 
 
-def _part_marker_of(path: Path, harvest: str, env: Environment, undo: ExitStack) -> PartMarker:
+def part_marker_of(path: Path, harvest: str, env: Environment, undo: ExitStack) -> PartMarker:
     """The part's marker, made if there is none; `undo` leaves no file behind."""
     marker = read_part_marker(path)
     if marker is None:

@@ -89,7 +89,7 @@ class OpenOutput(Struct, frozen=True):
         """Let go of all; a ledger found damaged is set aside."""
         self.ledger.close()
         if self.ledger.is_damaged:
-            _set_aside(ledger_path(self.output.path))
+            set_aside(ledger_path(self.output.path))
         if not self.spool.is_used:
             self.spool.remove()
         self.output.close()
@@ -111,9 +111,9 @@ def open_output(config: RunConfig, env: Environment) -> OpenOutput:
             held = _brought_together(output, config, env, undo)
         except DamagedLedgerError:
             # Nothing was called for yet, so what OUTPUT holds is all there is to know.
-            set_aside = _set_aside(ledger_path(path))
+            aside = set_aside(ledger_path(path))
             held = _brought_together(output, config, env, undo)
-            held = replace(held, recovery=replace(held.recovery, set_aside=set_aside))
+            held = replace(held, recovery=replace(held.recovery, set_aside=aside))
         opened = with_room(held, config)
         undo.pop_all()
     return opened
@@ -194,9 +194,9 @@ def _with_ledger(
     return OpenOutput(output, ledger, EmergencySpool(output.path, env.disk), recovery)
 
 
-def _set_aside(path: Path) -> Path:
-    """Keep a damaged ledger under another name, out of the way."""
-    names = (path.with_name(f"{path.name}.damaged{n or ''}") for n in count())
+def set_aside(path: Path, why: str = "damaged") -> Path:
+    """Keep a ledger under another name, out of the way."""
+    names = (path.with_name(f"{path.name}.{why}{n or ''}") for n in count())
     aside = next(name for name in names if not name.exists())
     for suffix in ("", "-wal", "-shm"):
         part = path.with_name(path.name + suffix)

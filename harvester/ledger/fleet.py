@@ -60,6 +60,14 @@ class Absence(Struct, frozen=True):
     on_back: Callable[[], None]
 
 
+def need_driver() -> None:
+    """Raise UsageError where the driver of the fleet's ledger is missing."""
+    try:
+        import harvester.ledger.postgres.connection  # noqa: F401, PLC0415 - of an extra
+    except ImportError:
+        raise UsageError(NO_DRIVER) from None
+
+
 def open_ledger(
     address: FleetAddress,
     part: str,
@@ -73,15 +81,14 @@ def open_ledger(
 
     Raises UsageError where the driver is missing, and what PostgresLedger raises.
     """
-    try:
-        from harvester.ledger.postgres.claims import Caps  # noqa: PLC0415 - an extra
-        from harvester.ledger.postgres.ledger import PostgresLedger  # noqa: PLC0415 - the same
-        from harvester.ledger.postgres.resilient import (  # noqa: PLC0415 - the same
-            PartIdentity,
-            ReconnectPolicy,
-        )
-    except ImportError:
-        raise UsageError(NO_DRIVER) from None
+    need_driver()
+    from harvester.ledger.postgres.claims import Caps  # noqa: PLC0415 - an extra
+    from harvester.ledger.postgres.ledger import PostgresLedger  # noqa: PLC0415 - the same
+    from harvester.ledger.postgres.resilient import (  # noqa: PLC0415 - the same
+        PartIdentity,
+        ReconnectPolicy,
+    )
+
     return PostgresLedger(
         address.url,
         address.harvest,
@@ -93,8 +100,7 @@ def open_ledger(
 
 def open_membership(address: FleetAddress, part: str, clock: Callable[[], float]) -> Membership:
     """The membership of one part's run; raises UsageError where the driver is missing."""
-    try:
-        from harvester.ledger.postgres.membership import Membership  # noqa: PLC0415 - an extra
-    except ImportError:
-        raise UsageError(NO_DRIVER) from None
+    need_driver()
+    from harvester.ledger.postgres.membership import Membership  # noqa: PLC0415 - an extra
+
     return Membership(address.url, address.harvest, part, clock)

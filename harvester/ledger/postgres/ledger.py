@@ -11,9 +11,11 @@ from psycopg.types.json import Jsonb
 
 from harvester.errors import UsageError
 from harvester.halt import Look
+from harvester.ledger.moving import Moving
 from harvester.ledger.postgres import adoption, claims, intake, records, runs
 from harvester.ledger.postgres.claims import Caps, Want
 from harvester.ledger.postgres.connection import Address, Connection
+from harvester.ledger.postgres.moving import bring_in
 from harvester.ledger.postgres.reconcile import moment_of
 from harvester.ledger.postgres.resilient import PartIdentity, ReconnectPolicy, ResilientConnection
 from harvester.ledger.postgres.schema import schema_of
@@ -89,6 +91,12 @@ class PostgresLedger:
     def forget_part(self) -> None:
         """Leave no trace of a part that is not to be."""
         self._set("DELETE FROM part WHERE id = %s AND op = 0", self.part)
+
+    def bring_in(self, moving: Moving) -> None:
+        """Take in what a ledger of the part's own held, once; its lines are to be read anew."""
+        if not self._one("SELECT op FROM part WHERE id = %s", self.part):
+            self._transact(partial(bring_in, moving=moving), for_long=True)
+        self._is_anew = self._has_not_run()
 
     @property
     def part(self) -> int:

@@ -24,10 +24,11 @@ SELECT id, op, uuid, path, host, EXISTS (SELECT FROM member WHERE member.part = 
 
 
 @contextmanager
-def _connected(url: str, harvest: str) -> Iterator[Connection]:
+def connected(url: str, harvest: str, name: str = "harvester retry") -> Iterator[Connection]:
+    """A connection to a harvest, from outside any run; raises UsageError, LocalIOError."""
     address = Address.parse(url)
     try:
-        db = address.connect(schema_of(harvest), "harvester retry")
+        db = address.connect(schema_of(harvest), name)
     except psycopg.Error as error:
         raise refusal(error, address) from error
     try:
@@ -48,7 +49,7 @@ def retry_in_fleet(
 
     Raises UsageError, LedgerError, LocalIOError. Where an answer was lost, it may be called again.
     """
-    with _connected(url, harvest) as db:
+    with connected(url, harvest) as db:
         tx = Transaction(db, _NOBODY, _NOBODY, _NOBODY)
         many = intake.retry(tx, states, codes, ids)
         tx.commit()
@@ -60,7 +61,7 @@ def lose_part_in_fleet(url: str, harvest: str, part: str) -> int:
 
     Errors as `retry_in_fleet`'s; UsageError for a part that is not there, or whose host is alive.
     """
-    with _connected(url, harvest) as db:
+    with connected(url, harvest) as db:
         rows = db.execute(_PARTS).fetchall()
         found = [row for row in rows if part in (row[2], row[3])]
         if len(found) != 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harvester.errors import UsageError
 from harvester.ledger.postgres.claims import lose
 from harvester.ledger.postgres.transaction import Transaction, lock
 from harvester.ledger.protocol import RunRequest, StartedRun
@@ -28,7 +29,7 @@ def begin_run(
 
     The part's earlier runs are dead, since its file is locked; of others only lapsed leases are.
     """
-    tx.ask(lock("session"))
+    refuse_left(tx)
     mine = lose(
         "SELECT seq, run, sent_at FROM claim WHERE run IN"
         " (SELECT id FROM run WHERE part = %(part)s) ORDER BY seq FOR UPDATE"
@@ -51,6 +52,16 @@ def begin_run(
     )
     tx.later("UPDATE part SET rebuilding = false WHERE id = %s", (tx.part,))
     return StartedRun(run, unanswered, bool(session))
+
+
+def refuse_left(tx: Transaction) -> None:
+    """Raise UsageError for a harvest that goes on elsewhere; holds its runs' lock."""
+    tx.ask(lock("session"))
+    for (place,) in tx.ask("SELECT value FROM meta WHERE key = 'left'"):
+        raise UsageError(
+            f"this harvest has left the database, and goes on as {place}: run with that --output, "
+            "without --ledger; here its notes would be paid for again."
+        )
 
 
 def finish_run(
