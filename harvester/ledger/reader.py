@@ -274,8 +274,8 @@ class LedgerReader(ABC):
         """
         seen = dict(self.ask("SELECT run, (max(minute) + 1) * 60000 FROM activity GROUP BY run"))
         for run, sent_at in self.ask(
-            "SELECT run, max(sent_at) FROM (SELECT run, sent_at FROM unanswered"
-            " UNION ALL SELECT token >> 32, sent_at FROM claim WHERE sent_at IS NOT NULL) AS sent"
+            "SELECT run, max(sent_at) FROM (SELECT run, sent_at FROM unanswered UNION ALL"
+            " SELECT claim_id >> 32, sent_at FROM claim WHERE sent_at IS NOT NULL) AS sent"
             " GROUP BY run"
         ):
             if sent_at >= seen.get(run, 0) - 60_000:

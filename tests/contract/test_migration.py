@@ -29,6 +29,12 @@ DONE, NEW, WAITING, REJECTED, EXHAUSTED, FLYING = (
     f"67f32a94000000001d02eb{n:02x}" for n in range(6)
 )
 OF_SCHEMA_1 = ("meta", "job", "tally", "claim", "run", "activity", "unanswered", "output")
+RENAMED = {
+    "tries_collection": "failures_collection",
+    "tries_server": "failures_server",
+    "tries_unanswered": "failures_unanswered",
+    "token": "claim_id",
+}
 LINE = (
     json.dumps(
         {
@@ -149,6 +155,7 @@ def test_every_row_is_kept_and_the_shape_is_that_of_a_new_ledger(
         before = rows_of(db, columns)
     assert all(before.values())
     SqliteLedger(ledger_of(output), lambda: STARTED / 1000).close()
+    columns = {table: [RENAMED.get(n, n) for n in names] for table, names in columns.items()}
     with (
         closing(sqlite3.connect(ledger_of(output))) as db,
         closing(sqlite3.connect(tmp_path / "new")) as new,
@@ -157,8 +164,16 @@ def test_every_row_is_kept_and_the_shape_is_that_of_a_new_ledger(
         assert version_of(db) == NEWEST
         assert rows_of(db, columns) == before
         assert shape(db) == shape(new)
-        assert db.execute("SELECT carried FROM job").fetchall() == [(None,)] * 6
+        assert db.execute("SELECT extra_fields FROM job").fetchall() == [(None,)] * 6
         assert db.execute("SELECT rate, daily_cap FROM run").fetchall() == [(None, None)] * 2
+
+
+def test_the_rate_that_an_older_run_found_is_begun_with(output: Path) -> None:
+    with closing(sqlite3.connect(ledger_of(output))) as db:
+        db.execute("INSERT INTO meta VALUES ('borne', 4.5)")
+        db.commit()
+    with closing(SqliteLedger(ledger_of(output), lambda: STARTED / 1000)) as ledger:
+        assert ledger.start_rate() == 4.5
 
 
 def test_a_run_goes_on_where_the_older_one_was_killed(output: Path) -> None:
@@ -195,7 +210,7 @@ def test_a_rebuild_that_an_older_one_began_counts_no_call_twice(output: Path) ->
         assert ledger.charged_since(0) == before + 1
 
 
-@pytest.mark.parametrize("statement", range(STATEMENTS + 1))
+@pytest.mark.parametrize("statement", [*range(STATEMENTS), -1])
 def test_a_process_killed_in_the_middle_leaves_one_schema_or_the_other(
     output: Path, statement: int
 ) -> None:
@@ -204,13 +219,13 @@ def test_a_process_killed_in_the_middle_leaves_one_schema_or_the_other(
     died = subprocess.run(
         command, cwd=Path(harvester.__file__).parents[1], check=False, capture_output=True
     )
-    is_whole = statement == STATEMENTS
+    is_whole = statement < 0
     assert died.returncode == (0 if is_whole else -signal.SIGKILL), died.stderr
     with closing(sqlite3.connect(place)) as db:
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema")}
         assert version_of(db) == (NEWEST if is_whole else 1)
         assert ("latency" in tables, "backlog" in tables) == (is_whole, is_whole)
-        assert ("carried" in columns_of(db, ["job"])["job"]) is is_whole
+        assert ("extra_fields" in columns_of(db, ["job"])["job"]) is is_whole
         assert ("rate" in columns_of(db, ["run"])["run"]) is is_whole
         assert [from_key(key) for (key,) in db.execute("SELECT note_id FROM job ORDER BY seq")] == [
             DONE,
@@ -247,7 +262,7 @@ def test_a_newer_ledger_is_refused_and_left_as_it_is(output: Path) -> None:
         pass
     with closing(sqlite3.connect(place)) as db:
         assert version_of(db) == NEWEST + 1
-        assert "carried" not in columns_of(db, ["job"])["job"]
+        assert "extra_fields" not in columns_of(db, ["job"])["job"]
 
 
 def test_another_programs_database_is_refused_and_left_as_it_is(tmp_path: Path) -> None:

@@ -317,7 +317,7 @@ class WatchedLedger(PostgresLedger):
         claimed = super().claim(limit, lease, held)
         world = self._life.world
         if claimed.jobs:
-            query = "SELECT count(*) FROM claim WHERE token = %s"
+            query = "SELECT count(*) FROM claim WHERE claim_id = %s"
             made = world.database.one(query, claimed.jobs[0].claim_id)
             if made != len(claimed.jobs):
                 world.problems.append(f"{self._life} claimed {made}, got {len(claimed.jobs)}")

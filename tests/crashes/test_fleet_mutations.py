@@ -23,7 +23,7 @@ Mutation = Callable[[pytest.MonkeyPatch], None]
 
 
 def record_ignores_claim_tokens(patch: pytest.MonkeyPatch) -> None:
-    ours = "claim JOIN given USING (seq, token) ORDER BY seq FOR UPDATE OF claim"
+    ours = "claim JOIN given USING (seq, claim_id) ORDER BY seq FOR UPDATE OF claim"
     assert ours in _RECORD
     patch.setattr(records, "_RECORD", _RECORD.replace(ours, "given"))
 

@@ -17,8 +17,8 @@ from harvester.rules.turns import Allotted, Turns
 _ASK_AGAIN, _SOON = 1.0, 0.05
 _UNLIMITED = Limits()
 _COLUMNS = (
-    "job.seq, job.note_id, job.attempts, job.run, job.tries_collection, job.tries_server,"
-    " job.tries_unanswered, job.carried, job.due"
+    "job.seq, job.note_id, job.attempts, job.run, job.failures_collection, job.failures_server,"
+    " job.failures_unanswered, job.extra_fields, job.due"
 )
 _IS_FREE = "NOT EXISTS (SELECT FROM claim WHERE claim.seq = job.seq)"
 # One statement, so that a call is counted either as claimed or as used.
@@ -51,7 +51,7 @@ FROM ({_USED}) AS used
 # the answer of an earlier try was lost, what that one took is given, too.
 _TAKE = f"""
 WITH room AS MATERIALIZED (SELECT ({{room}}) AS jobs), before AS MATERIALIZED (
-    SELECT {_COLUMNS} FROM claim JOIN job USING (seq) WHERE claim.token = %(claim_id)s
+    SELECT {_COLUMNS} FROM claim JOIN job USING (seq) WHERE claim.claim_id = %(claim_id)s
 ), wanted AS MATERIALIZED (
     SELECT greatest(0, jobs - (SELECT count(*) FROM before)) AS jobs FROM room
 ), due AS MATERIALIZED (
@@ -63,7 +63,7 @@ WITH room AS MATERIALIZED (SELECT ({{room}}) AS jobs), before AS MATERIALIZED (
     ORDER BY seq LIMIT (SELECT jobs FROM wanted) - (SELECT count(*) FROM due)
     FOR UPDATE OF job SKIP LOCKED
 ), taken AS (
-    INSERT INTO claim (seq, token, until, run)
+    INSERT INTO claim (seq, claim_id, until, run)
     SELECT seq, %(claim_id)s, now_ms() + %(lease)s, %(run)s
     FROM (SELECT seq FROM due UNION ALL SELECT seq FROM new) AS found
     ON CONFLICT (seq) DO NOTHING RETURNING seq
@@ -79,7 +79,7 @@ SELECT now_ms(), (SELECT due FROM job WHERE state = 0 AND due IS NOT NULL AND {_
     EXISTS (SELECT FROM claim WHERE run <> %s),
     EXISTS (SELECT FROM job WHERE state = 0 AND due IS NULL AND {_IS_FREE})
 """
-_NAMED = "unnest(%(seqs)s::bigint[], %(ids)s::bigint[]) AS named (seq, token)"
+_NAMED = "unnest(%(seqs)s::bigint[], %(ids)s::bigint[]) AS named (seq, claim_id)"
 # Claims that nobody will record; those that were sent are unanswered.
 _LOSE = """
 WITH lost AS MATERIALIZED ({}), gone AS (
@@ -95,15 +95,17 @@ SELECT count(sent_at) FROM lost
 """
 _LAPSED = f"""
 SELECT seq, run, sent_at FROM claim WHERE until <= (SELECT now_ms())
-AND NOT EXISTS (SELECT FROM {_NAMED} WHERE named.seq = claim.seq AND named.token = claim.token)
+AND NOT EXISTS (
+    SELECT FROM {_NAMED} WHERE named.seq = claim.seq AND named.claim_id = claim.claim_id
+)
 ORDER BY seq FOR UPDATE SKIP LOCKED
 """
 _EXTEND = f"""
 UPDATE claim SET until = now_ms() + %(lease)s FROM {_NAMED}
-WHERE claim.seq = named.seq AND claim.token = named.token
+WHERE claim.seq = named.seq AND claim.claim_id = named.claim_id
 """
 _HELD = f"""
-SELECT claim.seq, claim.run, {{sent_at}} AS sent_at FROM claim JOIN {_NAMED} USING (seq, token)
+SELECT claim.seq, claim.run, {{sent_at}} AS sent_at FROM claim JOIN {_NAMED} USING (seq, claim_id)
 ORDER BY claim.seq FOR UPDATE OF claim
 """
 # Nothing is sent once a stop is recorded for all, or for each of the tokens named. The first of the
@@ -111,7 +113,7 @@ ORDER BY claim.seq FOR UPDATE OF claim
 # which the answer was lost had sent them.
 _SEND = f"""
 WITH held AS MATERIALIZED (
-    SELECT claim.seq FROM claim JOIN {_NAMED} USING (seq, token) WHERE NOT EXISTS (
+    SELECT claim.seq FROM claim JOIN {_NAMED} USING (seq, claim_id) WHERE NOT EXISTS (
         SELECT FROM standing WHERE session = (SELECT session FROM run WHERE id = %(run)s)
         AND token_fp = ANY(%(tokens)s::text[] || ARRAY['']) HAVING bool_or(token_fp = '')
         OR count(*) = greatest(1, cardinality(%(tokens)s::text[])))

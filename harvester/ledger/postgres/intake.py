@@ -11,7 +11,7 @@ from harvester.ledger.sql import IS_EMPTY, NO_CODE
 from harvester.model import State
 
 _ROOM = (
-    'CREATE TEMP TABLE IF NOT EXISTS named (n bigint, note_id text COLLATE "C", carried text)'
+    'CREATE TEMP TABLE IF NOT EXISTS named (n bigint, note_id text COLLATE "C", extra_fields text)'
     " ON COMMIT DELETE ROWS"
 )
 _REFRESH = (
@@ -20,17 +20,17 @@ _REFRESH = (
 )
 # Only who holds the lock adds jobs, so numbers follow the input, and known ones use none up.
 _ADD = """
-INSERT INTO job (seq, note_id, carried)
-SELECT last.seq + n, note_id, carried
+INSERT INTO job (seq, note_id, extra_fields)
+SELECT last.seq + n, note_id, extra_fields
 FROM named, (SELECT coalesce(max(seq), 0) AS seq FROM job) AS last
 ORDER BY n ON CONFLICT (note_id) DO NOTHING
 """
-_CARRY = (
-    "UPDATE job SET carried = named.carried FROM named WHERE job.note_id = named.note_id"
-    " AND job.state = 0 AND named.carried IS NOT NULL"
-    " AND job.carried IS DISTINCT FROM named.carried"
+_FILL = (
+    "UPDATE job SET extra_fields = named.extra_fields FROM named WHERE job.note_id = named.note_id"
+    " AND job.state = 0 AND named.extra_fields IS NOT NULL"
+    " AND job.extra_fields IS DISTINCT FROM named.extra_fields"
 )
-_CARRY_OTHER = f"{_CARRY} AND job.carried IS NOT NULL"
+_FILL_OTHERWISE = f"{_FILL} AND job.extra_fields IS NOT NULL"
 _REQUEUE = """
 WITH picked AS MATERIALIZED (
     SELECT seq, state FROM job WHERE {} ORDER BY seq FOR UPDATE
@@ -53,7 +53,7 @@ def enrol(
     tx.do(_ROOM)
     with (
         tx.db.cursor() as cursor,
-        cursor.copy("COPY named (n, note_id, carried) FROM STDIN") as copy,
+        cursor.copy("COPY named (n, note_id, extra_fields) FROM STDIN") as copy,
     ):
         for n, note_id in enumerate(ids, 1):
             text = extra_fields.get(note_id)
@@ -64,8 +64,8 @@ def enrol(
     added = tx.do(_ADD)
     differed = 0
     if extra_fields:
-        differed = tx.do(_CARRY_OTHER)
-        tx.later(_CARRY)
+        differed = tx.do(_FILL_OTHERWISE)
+        tx.later(_FILL)
     tx.shift(Counter({State.QUEUED: added + refreshed, State.DONE: -refreshed}))
     return Enrolled(added, refreshed, differed)
 

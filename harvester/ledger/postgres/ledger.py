@@ -232,13 +232,13 @@ class PostgresLedger:
 
     def start_rate(self) -> float | None:
         """The pace to begin with, which the last run found; in calls a second."""
-        found = self._one("SELECT value FROM meta WHERE key = 'borne'")
+        found = self._one("SELECT value FROM meta WHERE key = 'start_rate'")
         return None if found is None else float(found)
 
     def remember_start_rate(self, per_second: float) -> None:
         """Keep the pace to begin the next run with."""
         self._set(
-            "INSERT INTO meta VALUES ('borne', %s)"
+            "INSERT INTO meta VALUES ('start_rate', %s)"
             " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
             Jsonb(per_second),
         )

@@ -15,15 +15,15 @@ from harvester.rules.latency import bucket_of
 # to die before it adopts it. What an earlier try whose answer was lost has recorded is no late one.
 _RECORD = """
 WITH given AS MATERIALIZED (
-    SELECT * FROM unnest(%(seq)s::bigint[], %(token)s::bigint[], %(state)s::smallint[],
+    SELECT * FROM unnest(%(seq)s::bigint[], %(claim_id)s::bigint[], %(state)s::smallint[],
         %(delay)s::bigint[], %(attempts)s::int[], %(collection)s::int[], %(server)s::int[],
         %(unanswered)s::int[], %(code)s::int[], %(reason)s::text[], %(fetched_at)s::bigint[],
         %(line_end)s::bigint[], %(is_lost)s::boolean[], %(elapsed)s::bigint[],
         %(counted)s::int[], %(bucket)s::int[])
-    AS given (seq, token, state, delay, attempts, collection, server, unanswered, code, reason,
+    AS given (seq, claim_id, state, delay, attempts, collection, server, unanswered, code, reason,
         fetched_at, line_end, is_lost, elapsed, counted, bucket)
 ), good AS MATERIALIZED (
-    SELECT given.* FROM claim JOIN given USING (seq, token) ORDER BY seq FOR UPDATE OF claim
+    SELECT given.* FROM claim JOIN given USING (seq, claim_id) ORDER BY seq FOR UPDATE OF claim
 ), moment AS MATERIALIZED (SELECT now_ms() AS ms), gone AS (
     DELETE FROM claim USING good WHERE claim.seq = good.seq
 ), displaced AS (
@@ -35,8 +35,8 @@ WITH given AS MATERIALIZED (
 ), known AS (
     UPDATE job SET state = good.state, attempts = good.attempts, code = good.code,
         reason = good.reason, due = CASE WHEN good.state = 0 THEN ms + delay END,
-        run = CASE WHEN good.state <> 1 THEN %(run)s END, tries_collection = collection,
-        tries_server = server, tries_unanswered = unanswered,
+        run = CASE WHEN good.state <> 1 THEN %(run)s END, failures_collection = collection,
+        failures_server = server, failures_unanswered = unanswered,
         fetched_at = coalesce(good.fetched_at, job.fetched_at),
         line_end = coalesce(good.line_end, job.line_end),
         part = CASE WHEN good.state = 1 THEN %(part)s ELSE part END,
@@ -68,7 +68,8 @@ WITH given AS MATERIALIZED (
     UPDATE part SET length = %(length)s, tail = %(tail)s WHERE id = %(part)s
     AND (SELECT count(*) FROM given WHERE state = 1) = (SELECT count(*) FROM good WHERE state = 1)
 )
-SELECT seq, token FROM good UNION SELECT given.seq, given.token FROM given JOIN job USING (seq)
+SELECT seq, claim_id FROM good
+UNION SELECT given.seq, given.claim_id FROM given JOIN job USING (seq)
 WHERE %(is_again)s AND job.state = given.state AND job.attempts = given.attempts
 AND CASE given.state WHEN 1 THEN part = %(part)s AND job.line_end = given.line_end
     ELSE run = %(run)s END
@@ -82,7 +83,7 @@ def record(
     end = iter(ends)
     columns = {
         "seq": [o.job.seq for o in outcomes],
-        "token": [o.job.claim_id for o in outcomes],
+        "claim_id": [o.job.claim_id for o in outcomes],
         "state": [int(o.state) for o in outcomes],
         "delay": [round(o.delay * 1000) for o in outcomes],
         "attempts": [o.job.attempts + (o.state is State.DONE or o.attempted) for o in outcomes],

@@ -210,6 +210,15 @@ _MIGRATIONS = (
             to_timestamp((SELECT now_ms()) / 1000.0) AT TIME ZONE 'Asia/Shanghai')
             AT TIME ZONE 'Asia/Shanghai';
     """,
+    # Standard words.
+    """
+    ALTER TABLE job RENAME COLUMN carried TO extra_fields;
+    ALTER TABLE job RENAME COLUMN tries_collection TO failures_collection;
+    ALTER TABLE job RENAME COLUMN tries_server TO failures_server;
+    ALTER TABLE job RENAME COLUMN tries_unanswered TO failures_unanswered;
+    ALTER TABLE claim RENAME COLUMN token TO claim_id;
+    UPDATE meta SET key = 'start_rate' WHERE key = 'borne';
+    """,
 )
 NEWEST = len(_MIGRATIONS)
 _NAME = re.compile(r"[a-z0-9_]{1,40}", re.ASCII)

@@ -9,7 +9,10 @@ from harvester.ledger.keys import from_key
 from harvester.ledger.sqlite.store import SEQS, Store
 from harvester.model import Job
 
-COLUMNS = "seq, note_id, attempts, run, tries_collection, tries_server, tries_unanswered, carried"
+COLUMNS = (
+    "seq, note_id, attempts, run, failures_collection, failures_server, failures_unanswered,"
+    " extra_fields"
+)
 JobRow = tuple[int, bytes | str, int, int | None, int, int, int, str | None]
 
 
@@ -23,7 +26,7 @@ def job_of(row: JobRow, claim_id: int, this_run: int) -> Job:
 def held_of(store: Store, jobs: Sequence[Job]) -> list[Job]:
     """Those of the jobs whose claims still hold."""
     seqs = json.dumps([job.seq for job in jobs])
-    ids = dict(store.db.execute(f"SELECT seq, token FROM claim WHERE seq IN {SEQS}", (seqs,)))
+    ids = dict(store.db.execute(f"SELECT seq, claim_id FROM claim WHERE seq IN {SEQS}", (seqs,)))
     return [job for job in jobs if ids.get(job.seq) == job.claim_id]
 
 
@@ -31,14 +34,14 @@ def extend(store: Store, jobs: Collection[Job], lease: float) -> None:
     """Hold claims for so many seconds from now, where they still hold."""
     until = store.now() + round(lease * 1000)
     store.db.executemany(
-        "UPDATE claim SET until = ? WHERE seq = ? AND token = ?",
+        "UPDATE claim SET until = ? WHERE seq = ? AND claim_id = ?",
         ((until, job.seq, job.claim_id) for job in jobs),
     )
 
 
 def lapse(store: Store, now: int, lease: float, held: Collection[Job]) -> None:
     """Lose the claims whose leases have lapsed, but renew those of jobs still worked on."""
-    rows = store.db.execute("SELECT seq, token FROM claim WHERE until <= ?", (now,))
+    rows = store.db.execute("SELECT seq, claim_id FROM claim WHERE until <= ?", (now,))
     if lapsed := set(rows):
         extend(store, [job for job in held if (job.seq, job.claim_id) in lapsed], lease)
         lose(store, "until <= ?", (now,), "its lease lapsed")
@@ -50,7 +53,7 @@ def lose(store: Store, where: str, values: tuple[int | str, ...], how: str) -> i
     `where` is made of constants and placeholders only.
     """
     db = store.db
-    rows = db.execute(f"SELECT seq, token >> 32, sent_at FROM claim WHERE {where}", values)
+    rows = db.execute(f"SELECT seq, claim_id >> 32, sent_at FROM claim WHERE {where}", values)
     lost = rows.fetchall()
     sent = [row for row in lost if row[2] is not None]
     db.executemany(

@@ -207,12 +207,12 @@ class SqliteLedger(Store):
 
     def start_rate(self) -> float | None:
         """The pace to begin with, which the last run found; in calls a second."""
-        found: float | None = self.told("borne")
+        found: float | None = self.told("start_rate")
         return found
 
     def remember_start_rate(self, per_second: float) -> None:
         """Keep the pace to begin the next run with."""
-        self.tell("borne", per_second)
+        self.tell("start_rate", per_second)
 
     def balances(self) -> list[Balances]:
         """See `Ledger.balances`."""
@@ -267,10 +267,10 @@ class SqliteLedger(Store):
             added = self._bulk.add(keys)
             self.shift(Counter({State.QUEUED: added + refreshed, State.DONE: -refreshed}))
             if extra_fields:
-                carried = [(text, to_key(note_id)) for note_id, text in extra_fields.items()]
-                queued = "UPDATE job SET carried = ?1 WHERE note_id = ?2 AND state = 0"
-                differed = db.executemany(f"{queued} AND carried <> ?1", carried).rowcount
-                db.executemany(f"{queued} AND carried IS NULL", carried)
+                rows = [(text, to_key(note_id)) for note_id, text in extra_fields.items()]
+                queued = "UPDATE job SET extra_fields = ?1 WHERE note_id = ?2 AND state = 0"
+                differed = db.executemany(f"{queued} AND extra_fields <> ?1", rows).rowcount
+                db.executemany(f"{queued} AND extra_fields IS NULL", rows)
             elif refresh_before is None:
                 self._bulk.begin()
         return Enrolled(added, refreshed, differed)
@@ -354,7 +354,7 @@ class SqliteLedger(Store):
             rows += self._claim_new(limit - len(rows))
             until = now + round(lease * 1000)
             db.executemany(
-                "INSERT INTO claim (seq, token, until) VALUES (?, ?, ?)",
+                "INSERT INTO claim (seq, claim_id, until) VALUES (?, ?, ?)",
                 ((row[0], claim_id, until) for row in rows),
             )
             next_due = None if len(rows) == limit else self._next_due()

@@ -34,8 +34,8 @@ def write_others(store: Store, outcomes: Sequence[Outcome]) -> None:
     """Requeue or give up what was not saved, and keep the calls that may be charged."""
     now = store.now()
     store.db.executemany(
-        "UPDATE job SET state = ?, due = ?, attempts = ?, run = ?, tries_collection = ?,"
-        " tries_server = ?, tries_unanswered = ?, code = ?, reason = ? WHERE seq = ?",
+        "UPDATE job SET state = ?, due = ?, attempts = ?, run = ?, failures_collection = ?,"
+        " failures_server = ?, failures_unanswered = ?, code = ?, reason = ? WHERE seq = ?",
         (
             (
                 o.state,

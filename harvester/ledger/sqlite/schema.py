@@ -9,7 +9,7 @@ from harvester.ledger.sql import IS_EMPTY
 
 # Times are Unix milliseconds. `note_id` is 12 bytes for 24 hex digits, else text. A job that was
 # never asked for has no `due`, so the queue of new jobs needs no index but the order of `seq`, and
-# the index of requeued ones stays small. `tries_*` count only for the run named in `run`.
+# the index of requeued ones stays small. `failures_*` count only for the run named in `run`.
 _MIGRATIONS = (
     """
     CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -107,6 +107,15 @@ _MIGRATIONS = (
     "ALTER TABLE run ADD COLUMN bad_example TEXT;",
     # Of notes that are never to be fetched again; a mark tells an id, and not what it is.
     "CREATE TABLE forgotten (mark BLOB PRIMARY KEY) WITHOUT ROWID;",
+    # Standard words.
+    """
+    ALTER TABLE job RENAME COLUMN carried TO extra_fields;
+    ALTER TABLE job RENAME COLUMN tries_collection TO failures_collection;
+    ALTER TABLE job RENAME COLUMN tries_server TO failures_server;
+    ALTER TABLE job RENAME COLUMN tries_unanswered TO failures_unanswered;
+    ALTER TABLE claim RENAME COLUMN token TO claim_id;
+    UPDATE meta SET key = 'start_rate' WHERE key = 'borne';
+    """,
 )
 NEWEST = len(_MIGRATIONS)
 
