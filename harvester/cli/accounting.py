@@ -19,7 +19,7 @@ from harvester.money import Balance, Untold, Why, Word
 
 # The vendor's days are China's.
 VENDORS_DAY = ZoneInfo("Asia/Shanghai")
-_PATIENCE = 30.0
+_TIMEOUT = 30.0
 
 
 class _Told(Struct, frozen=True):
@@ -67,10 +67,10 @@ def asked(access: Access) -> int:
 async def _ask(access: Access, day: str) -> list[_Told]:
     async def one(pages: AccountPages) -> _Told:
         # One after the other: what refuses a token need not be asked twice at once.
-        balance = await pages.balance(_PATIENCE)
+        balance = await pages.balance(_TIMEOUT)
         if isinstance(balance, Untold) and balance.why is not Why.NOT_THERE:
             return _Told(balance, balance)
-        return _Told(balance, await pages.usage(day, _PATIENCE))
+        return _Told(balance, await pages.usage(day, _TIMEOUT))
 
     pages = [AccountPages(access.base_url, token, access.proxy) for token in access.tokens]
     async with asyncio.TaskGroup() as group:

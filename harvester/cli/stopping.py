@@ -18,14 +18,14 @@ from harvester.formatting import count, duration
 _SAME = 1.0
 
 
-def draining_line(name: str, flying: int, oldest: float, timeout: float) -> str:
+def draining_line(name: str, in_flight: int, oldest: float, timeout: float) -> str:
     """What a first signal says: what is waited for, and for how long at most (seconds)."""
-    if not flying:
+    if not in_flight:
         return f"harvester: {name}: sending nothing new; no call is in flight: closing."
-    first = "sent" if flying == 1 else "the oldest sent"
+    first = "sent" if in_flight == 1 else "the oldest sent"
     ago = duration(oldest) if oldest >= 1 else "under 1 s"
     return (
-        f"harvester: {name}: sending nothing new, waiting for {count(flying, 'call')} in flight "
+        f"harvester: {name}: sending nothing new, waiting for {count(in_flight, 'call')} in flight "
         f"({first} {ago} ago; a call may take up to {duration(timeout)}); "
         "once more stops at once."
     )
@@ -62,9 +62,9 @@ class Stopping:
                 run.abort()
             return
         run.stop(REASONS[number])
-        flying, oldest = len(run.state.in_flight), run.state.oldest()
+        in_flight, oldest = len(run.state.in_flight), run.state.oldest()
         # Looked up now: a bar on the screen takes lines in above itself.
-        sys.stderr.write(fit(draining_line(number.name, flying, oldest, self._timeout)) + "\n")
+        sys.stderr.write(fit(draining_line(number.name, in_flight, oldest, self._timeout)) + "\n")
         sys.stderr.flush()
 
 

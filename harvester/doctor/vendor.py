@@ -21,7 +21,7 @@ from harvester.money import Balance, Why
 from harvester.rules.verdicts import judge
 
 _EXAMPLE = "/status/api-example/detail"
-_PATIENCE = 20.0
+_TIMEOUT = 20.0
 # In seconds: by more than this the day of the quota begins at another moment than is thought.
 _MOST_OFF = 60.0
 # A certificate that ends within so many seconds ends some night soon.
@@ -48,7 +48,7 @@ async def check_vendor(config: RunConfig) -> list[Check]:
 async def _token(config: RunConfig, number: int) -> Check:
     name = "token" if len(config.tokens) == 1 else f"token {number + 1}"
     pages = AccountPages(config.base_url, config.tokens[number], config.proxy)
-    told = await pages.balance(_PATIENCE)
+    told = await pages.balance(_TIMEOUT)
     if isinstance(told, Balance):
         if told.amount <= 0:
             return Check(
@@ -65,7 +65,7 @@ async def _token(config: RunConfig, number: int) -> Check:
 async def _sample(config: RunConfig) -> Answer:
     """What the vendor shows of the endpoint to everybody; no token is sent."""
     target = Target(config.base_url, _EXAMPLE, None, proxy=config.proxy, parameter="api")
-    return await ask(target, endpoint_path(config.endpoint), _PATIENCE)
+    return await ask(target, endpoint_path(config.endpoint), _TIMEOUT)
 
 
 def _address(config: RunConfig, answer: Answer) -> Check:
@@ -90,7 +90,7 @@ async def _certificate(config: RunConfig) -> Check:
     if config.proxy is not None:
         return Check("TLS", None, "not looked at, behind a proxy")
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_TIMEOUT):
             _, writer = await asyncio.open_connection(url.hostname, url.port or _HTTPS, ssl=True)
     except ssl.SSLError as error:
         reason = getattr(error, "verify_message", "") or error.reason or "TLS failed"

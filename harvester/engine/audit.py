@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from msgspec.structs import replace
 
-from harvester.engine.ports import Notice, Ports, Teller
+from harvester.engine.ports import Account, Notice, Ports
 from harvester.engine.state import RunState
 from harvester.errors import HarvesterError
 from harvester.money import Balance, Balances, Counted, Spending, Untold, Why, Word
@@ -16,7 +16,7 @@ from harvester.rules.spending import is_settled, last_known, reach_text, spendin
 
 # In seconds: what an answer may take, and after how long the balance is asked for again at the end,
 # for it may lag. All of it fits in what the end may take.
-_PATIENCE = 30.0
+_TIMEOUT = 30.0
 _AGAIN_AFTER = (0.0, 1.0, 2.0, 3.0, 3.0)
 _LONGEST_END, _HURRIED_END = 10.0, 2.0
 # Asked again, these would say the same.
@@ -36,13 +36,13 @@ class Audit:
         self._state = state
         self.price = ports.config.price
         self._balances = Balances()
-        self._asked: Teller | None = None
+        self._asked: Account | None = None
         self._opening: asyncio.Task[None] | None = None
         self.spending: Spending | None = None
 
     def begin(self, group: asyncio.TaskGroup) -> None:
         """Ask for the balance as it is now, while the run goes on."""
-        if self._ports.tellers:
+        if self._ports.accounts:
             self._opening = group.create_task(self._open())
 
     async def end(self, group: asyncio.TaskGroup) -> None:
@@ -66,7 +66,7 @@ class Audit:
         await self._keep()
 
     async def _open(self) -> None:
-        before = await self._before(self._ports.tellers)
+        before = await self._before(self._ports.accounts)
         self._balances = Balances(before, early=self._state.spent.calls)
         with suppress(HarvesterError):
             kept = await self._ports.thread.run(self._ports.ledger.balances)
@@ -75,12 +75,12 @@ class Audit:
         if isinstance(before, Balance):
             self._state.emit(Notice("account", reach_text(before, self.price)))
 
-    async def _before(self, tellers: Sequence[Teller]) -> Word:
+    async def _before(self, accounts: Sequence[Account]) -> Word:
         """The balance that all tokens show; they are of one account, or it cannot be told."""
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(teller.balance(_PATIENCE)) for teller in tellers]
-        told = [(teller, task.result()) for teller, task in zip(tellers, tasks, strict=True)]
-        found = {word: teller for teller, word in told if isinstance(word, Balance)}
+            tasks = [group.create_task(account.balance(_TIMEOUT)) for account in accounts]
+        told = [(account, task.result()) for account, task in zip(accounts, tasks, strict=True)]
+        found = {word: account for account, word in told if isinstance(word, Balance)}
         if len(found) == 1:
             ((word, self._asked),) = found.items()
             return word
@@ -90,12 +90,12 @@ class Audit:
         await asyncio.wait([opening])
         if not self._state.spent.calls:
             return
-        earlier, teller = self._judge(self._balances), self._asked
-        if teller is None:
+        earlier, account = self._judge(self._balances), self._asked
+        if account is None:
             return
         for delay in _AGAIN_AFTER:
             await asyncio.sleep(delay)
-            after = await teller.balance(_LONGEST_END)
+            after = await account.balance(_LONGEST_END)
             if isinstance(after, Untold) and isinstance(self._balances.after, Balance):
                 continue
             told = self._judge(replace(self._balances, after=after))

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 # So many seconds a run that is opening, or about to end, waits for a database that is away.
-_PATIENCE = 15.0
+_LONGEST_WAIT = 15.0
 # In seconds: a beat, and the pause after one that failed.
 _BEAT_EVERY = 0.3
 # In seconds, and in exchanges with the database.
@@ -102,7 +102,7 @@ class OutagePolicy:
             return False
         if self._since is None:
             self._since = now
-        return now - self._since > _PATIENCE
+        return now - self._since > _LONGEST_WAIT
 
     def is_over(self) -> None:
         """The database is back: the next time it goes is another one."""

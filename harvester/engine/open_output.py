@@ -221,15 +221,15 @@ def begin(opened: OpenOutput, config: RunConfig, env: Environment) -> StartedRun
     # What is no file, such as a pipe, is not there for the next run.
     token_file = str(file.absolute()) if file is not None and file.is_file() else ""
     request = RunRequest(rate, config.max_charged_daily, token_file)
-    opening = opened.ledger.begin_run(config.backoff_cap, request)
+    started = opened.ledger.begin_run(config.backoff_cap, request)
     # Durable before the first line is written, or a power cut could not be told from an edit.
     opened.ledger.settle(opened.output.sync())
-    if not opening.joined:
+    if not started.joined:
         # Where others are at it, they have just tried what they have given up.
         opened.ledger.retry([State.EXHAUSTED] + [State.REJECTED] * config.retry_failed)
     if config.refresh is not None and not config.has_input:
         opened.ledger.refresh(env.clock() - config.refresh)
-    return opening
+    return started
 
 
 def open_held(path: Path, env: Environment) -> OpenOutput:

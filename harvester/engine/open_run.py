@@ -29,7 +29,7 @@ from harvester.engine.open_output import (
     begin,
     identity_of,
 )
-from harvester.engine.ports import Event, Notice, Observer, Ports, RunBegan, RunEnded, Teller
+from harvester.engine.ports import Account, Event, Notice, Observer, Ports, RunBegan, RunEnded
 from harvester.engine.run import QUEUE_LOST, PriorState, Run
 from harvester.errors import HarvesterError, LocalIOError, OutputLockedError
 from harvester.halt import Halt
@@ -67,8 +67,8 @@ async def open_run(
     Raises HarvesterError before the first call, if INPUT, OUTPUT or its ledger cannot be used; and
     at its end what an observer raised.
     """
-    opening, reading = Halt(), Halt()
-    env = replace(this_environment(), look=opening.look)
+    halt, reading = Halt(), Halt()
+    env = replace(this_environment(), look=halt.look)
     began_at = env.clock()
     coordinator = Alone() if config.fleet is None else FleetSession(config.fleet, config)
 
@@ -84,7 +84,7 @@ async def open_run(
     read = partial(pages_of, config.inputs, config.input_options, stdin, reading.look)
     pages = pages_from(await done_in_time(read, reading, left()), reading)
     open_now = partial(coordinator.open, config, env)
-    opened = await open_when_free(open_now, config.wait_for_lock, emit, opening, left)
+    opened = await open_when_free(open_now, config.wait_for_lock, emit, halt, left)
     try:
         # Its time runs from when it was started.
         shortened = replace(config, max_runtime=left())
@@ -97,19 +97,19 @@ async def open_run(
 
 async def open_when_free(
     open_now: Callable[[], OpenOutput],
-    patience: float,
-    tell: Callable[[Notice], None],
+    longest: float,
+    emit: Callable[[Notice], None],
     halt: Halt,
     left: Callable[[], float | None],
 ) -> OpenOutput:
-    """Open as soon as nobody else holds OUTPUT, trying for at most `patience` seconds.
+    """Open as soon as nobody else holds OUTPUT, trying for at most `longest` seconds.
 
     `open_now` is called as `done_in_time` does, with what is `left` of the run's time, and may be
-    cut off anywhere, as by a crash. `tell` is told once, and only if there is something to wait
+    cut off anywhere, as by a crash. `emit` is called once, and only if there is something to wait
     for. Raises OutputLockedError when the time is over, HaltedError, and whatever else `open_now`
     raises, at once.
     """
-    end = asyncio.get_running_loop().time() + patience
+    end = asyncio.get_running_loop().time() + longest
     is_told = False
     while True:
         try:
@@ -117,17 +117,17 @@ async def open_when_free(
         except OutputLockedError as error:
             waits = end - asyncio.get_running_loop().time()
             if waits <= 0:
-                raise _still_locked(error, patience) from None
+                raise _still_locked(error, longest) from None
         if not is_told:
-            tell(Notice("waiting", f"another run holds OUTPUT: trying again for {patience:g} s"))
+            emit(Notice("waiting", f"another run holds OUTPUT: trying again for {longest:g} s"))
             is_told = True
         await asyncio.sleep(min(_LOOK_EVERY, waits))
 
 
-def _still_locked(error: OutputLockedError, patience: float) -> OutputLockedError:
-    if not patience:
+def _still_locked(error: OutputLockedError, longest: float) -> OutputLockedError:
+    if not longest:
         return OutputLockedError(f"{error} With --wait-for-lock 10m a run waits for it.")
-    return OutputLockedError(f"{error} It was waited for {patience:g} s.")
+    return OutputLockedError(f"{error} It was waited for {longest:g} s.")
 
 
 class _Assembly(Struct, frozen=True):
@@ -157,13 +157,13 @@ async def _running(given: _Assembly) -> AsyncIterator[Run]:
     try:
         async with AsyncExitStack() as stack:
             run = await _assembled(given, prior, found.run, stack)
-            _tell_began(run, opened, config)
+            _emit_began(run, opened, config)
             for notice in _notices(opened, prior):
                 run.state.emit(notice)
             if found.joined and config.retry_failed:
                 text = "others are at it, and have just tried: --retry-failed does nothing here; "
                 run.state.emit(Notice("fleet", f"{text}`harvester retry` puts failed notes back"))
-            _tell_few(run, config)
+            _emit_few(run, config)
             yield run
     except asyncio.CancelledError:
         if run is None:
@@ -201,14 +201,14 @@ async def _assembled(
         random.random,
         coordinator,
         given.observers,
-        _tellers(config),
+        _accounts(config),
     )
     run = Run(ports, clients, prior)
     await stack.enter_async_context(coordinator.joined(run, number))
     return run
 
 
-def _tellers(config: RunConfig) -> tuple[Teller, ...]:
+def _accounts(config: RunConfig) -> tuple[Account, ...]:
     """Whom to ask for the balance; of a fleet's hosts each would see what the others spend."""
     if config.simulate or config.no_account or config.fleet is not None:
         return ()
@@ -237,7 +237,7 @@ def _write_down(summary: Summary, run: Run, opened: OpenOutput, config: RunConfi
         ledger.finish_run(summary.reason, summary.exit_code, summary.bad_lines, example)
 
 
-def _tell_began(run: Run, opened: OpenOutput, config: RunConfig) -> None:
+def _emit_began(run: Run, opened: OpenOutput, config: RunConfig) -> None:
     counts = opened.ledger.counts()
     run.state.emit(
         RunBegan(
@@ -251,7 +251,7 @@ def _tell_began(run: Run, opened: OpenOutput, config: RunConfig) -> None:
     )
 
 
-def _tell_few(run: Run, config: RunConfig) -> None:
+def _emit_few(run: Run, config: RunConfig) -> None:
     """Say where there are fewer descriptors than calls that may be in flight."""
     wanted = min(config.workers or MOST_IN_FLIGHT, config.top_rate.per_second * config.timeout)
     if run.pool.most < wanted:

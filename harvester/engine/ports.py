@@ -25,7 +25,7 @@ class Fetcher(Protocol):
         """
 
 
-class Teller(Protocol):
+class Account(Protocol):
     """Tells the balance of an account."""
 
     async def balance(self, seconds: float) -> Word:
@@ -125,8 +125,8 @@ class Ports(Struct, frozen=True):
     """All that one run is given.
 
     `ledger` is called on `thread`, and long answers are read on `reading`, so that neither blocks
-    the event loop. `clock` is Unix seconds, `jitter` even numbers from 0 up to 1. `tellers` are one
-    for each token, or none where the vendor is not to be asked.
+    the event loop. `clock` is Unix seconds, `jitter` even numbers from 0 up to 1. `accounts` are
+    one for each token, or none where the vendor is not to be asked.
     """
 
     config: RunConfig
@@ -139,4 +139,4 @@ class Ports(Struct, frozen=True):
     jitter: Callable[[], float]
     coordinator: Coordinator
     observers: tuple[Observer, ...] = ()
-    tellers: tuple[Teller, ...] = ()
+    accounts: tuple[Account, ...] = ()

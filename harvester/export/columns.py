@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from harvester.errors import UsageError
 from harvester.export.fields import CHANGES, FETCHED_AT, FIELDS, PRESETS, Field
-from harvester.export.flatten import CARRIED, OWN, Row, flatten, read_record
+from harvester.export.flatten import FROM_INPUT, OWN, Row, flatten, read_record
 from harvester.export.shape import Shape
 from harvester.sanitize import sanitize
 
@@ -181,7 +181,9 @@ class Seen:
 
 def _is_of(name: str, field: str) -> bool:
     """Whether a column is the member that was named, or a part of it."""
-    return name in {field, CARRIED + field} or name.startswith((f"{field}.", f"{CARRIED}{field}."))
+    return name in {field, FROM_INPUT + field} or name.startswith(
+        (f"{field}.", f"{FROM_INPUT}{field}.")
+    )
 
 
 def _over_time(name: str, kind: Kind, *, with_changes: bool) -> Iterator[Column]:
@@ -212,7 +214,7 @@ def _headed(columns: Sequence[Column], language: str) -> list[Column]:
 
 
 def _heading(column: Column, language: str) -> str:
-    bare = column.name.removeprefix(CARRIED)
+    bare = column.name.removeprefix(FROM_INPUT)
     which = CHANGES.get(column.which)
     if language == "raw":
         return f"{bare}.{column.which}" if which else bare

@@ -17,7 +17,7 @@ from harvester.rules.envelope import is_json
 # What comes of one member: text, a number, true, false or null.
 Row = dict[str, Any]
 
-CARRIED = "input."
+FROM_INPUT = "input."
 # Of surrogates, a pair is a sign; and a backslash may itself be escaped.
 _ESCAPES = re.compile(rb"(\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]..)|\\u[dD][89a-fA-F]..")
 _REPLACEMENT = rb"\ufffd"
@@ -57,9 +57,9 @@ def flatten(record: Mapping[str, Any]) -> Row:
     so is what is too large for a number.
     """
     row: Row = {}
-    carried = record.get("input")
-    if isinstance(carried, dict):
-        _put(row, CARRIED, carried, DEEPEST)
+    extra_fields = record.get("input")
+    if isinstance(extra_fields, dict):
+        _put(row, FROM_INPUT, extra_fields, DEEPEST)
     for name in OWN:
         row[name] = record.get(name)
     data = record.get("data")

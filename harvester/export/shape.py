@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Struct
 
-from harvester.export.flatten import CARRIED, DEEPEST, MOST_DIGITS, OWN, as_json, mended
+from harvester.export.flatten import DEEPEST, FROM_INPUT, MOST_DIGITS, OWN, as_json, mended
 
 # Where notes go on bringing something new, looking costs less than learning.
 _MOST_LESSONS = 300
@@ -152,7 +152,7 @@ class Shape:
                 own = set(OWN) - {"noteId"} if name == "data" else set()
                 if not member.types <= {dict, type(None)} or own & member.members.keys():
                     raise ValueError(name)
-                prefix = CARRIED if name == "input" else ""
+                prefix = FROM_INPUT if name == "input" else ""
                 for column, path, inner in member.walk(prefix, DEEPEST, (place,)):
                     if column != "noteId":
                         yield column, path, inner

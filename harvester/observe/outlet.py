@@ -16,7 +16,7 @@ T = TypeVar("T")
 _MOST_WAITING = 10_000
 _MOST_AT_ONCE = 100
 # Seconds in which not one thing was taken: then nobody reads, or the disk hangs.
-_PATIENCE = 5.0
+_TIMEOUT = 5.0
 
 
 class Outlet(Generic[T]):
@@ -71,15 +71,15 @@ class Outlet(Generic[T]):
         except MemoryError as error:
             self._fail(error)
 
-    def drain(self, patience: float = _PATIENCE) -> bool:
-        """Wait until all is written; gives up after `patience` seconds in which nothing was.
+    def drain(self, timeout: float = _TIMEOUT) -> bool:
+        """Wait until all is written; gives up after `timeout` seconds in which nothing was.
 
         What was given up is not waited for again, unless it has gone on meanwhile.
         """
         with self._changed:
             while self.is_behind and self.failure is None:
                 taken = self._taken
-                wait = 0 if self._given_up == taken else patience
+                wait = 0 if self._given_up == taken else timeout
                 if not self._changed.wait_for(partial(self._has_moved, taken), wait):
                     self._given_up = taken
                     return False

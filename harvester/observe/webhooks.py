@@ -17,7 +17,7 @@ from harvester.json_text import to_json
 from harvester.secret import Secret
 
 # Seconds that an answer is waited for, and that the end of a run may be held up in all.
-PATIENCE = 10.0
+TIMEOUT = 10.0
 _LONGEST_ANSWER = 1 << 16
 _LEAVE = "leave"
 _FINE = range(200, 300)
@@ -91,14 +91,14 @@ class Webhooks:
     def _trouble(self, text: str) -> None:
         self._say(f"harvester: --notify {text}.")
 
-    def wait(self, patience: float = PATIENCE) -> None:
-        """Wait until all have been told, or `leave` is called, or patience is at its end."""
-        until = time.monotonic() + patience
+    def wait(self, timeout: float = TIMEOUT) -> None:
+        """Wait until all have been told, or `leave` is called, or the time is over."""
+        until = time.monotonic() + timeout
         while self._under_way:
             try:
                 end = self._ends.get(timeout=max(0.0, until - time.monotonic()))
             except Empty:
-                self._trouble(f"has had no answer in {patience:g} s")
+                self._trouble(f"has had no answer in {timeout:g} s")
                 return
             if end == _LEAVE:
                 return
@@ -131,7 +131,7 @@ def _post(url: Secret[str], service: str, body: bytes, proxy: Proxy | None) -> s
     opener.add_handler(HTTPHandler())
     opener.add_handler(HTTPSHandler())
     try:
-        with opener.open(request, timeout=PATIENCE) as answer:
+        with opener.open(request, timeout=TIMEOUT) as answer:
             trouble = _refusal(service, answer.status, answer.read(_LONGEST_ANSWER))
     except (OSError, HTTPException, ValueError) as error:
         why = getattr(error, "reason", error)

@@ -107,14 +107,14 @@ def _read_rewritten(line: bytes, end: int) -> Head | None:
             case {
                 "noteId": str(name),
                 "fetchedAt": str(at),
-                "attempts": int(tries),
+                "attempts": int(attempts),
                 "endpoint": str(endpoint),
-            } if tries >= 0 and _MOMENT.fullmatch(at):
+            } if attempts >= 0 and _MOMENT.fullmatch(at):
                 name.encode()
                 moment = datetime.fromisoformat(at).timestamp()
                 simulated = str(members.get("requestId")).startswith(SIMULATED_PREFIX)
                 is_empty = "raw" not in members and members.get("data", 0) in (None, [], {})
-                return Head(name, tries, moment, end, is_empty, of=Identity(endpoint, simulated))
+                return Head(name, attempts, moment, end, is_empty, of=Identity(endpoint, simulated))
     except (ValueError, RecursionError):
         pass
     return None

@@ -33,7 +33,7 @@ _GZIP = b"\x1f\x8b"
 _BUFFER = 1 << 20
 _LINES_AT_ONCE = 10_000
 # What lies beside an OUTPUT that runs go on with.
-_COMPANIONS = (Side.LEDGER, Side.PART_MARKER)
+_BESIDE = (Side.LEDGER, Side.PART_MARKER)
 
 
 class NewestLines(Protocol):
@@ -102,10 +102,10 @@ def _file(found: os.stat_result) -> tuple[int, int]:
 def check_place(place: Path, parts: Sequence[Part]) -> None:
     """Raise UsageError unless the merged file may be written there: over an earlier one at most."""
     whole = place.resolve()
-    for companion in _COMPANIONS:
-        if companion.of(whole).exists():
+    for side in _BESIDE:
+        if side.of(whole).exists():
             raise UsageError(
-                f"{place} is an OUTPUT that runs go on with ({whole.name}{companion} is beside "
+                f"{place} is an OUTPUT that runs go on with ({whole.name}{side} is beside "
                 "it): name another file with -o."
             )
     check_folder(place)

@@ -1,4 +1,4 @@
-"""OUTPUT's companion for answers that arrived, may be paid for, and cannot be read."""
+"""The file beside OUTPUT for answers that arrived, may be paid for, and cannot be read."""
 
 from __future__ import annotations
 

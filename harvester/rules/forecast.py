@@ -15,8 +15,8 @@ _HORIZON = 3660
 Source = Literal["option", "asked", "reached"]
 
 
-class Pace(Struct, frozen=True):
-    """A pace to expect, in calls a second, and where it was taken from."""
+class ExpectedRate(Struct, frozen=True):
+    """A rate to expect, in calls a second, and where it was taken from."""
 
     per_second: float
     source: Source
@@ -61,13 +61,15 @@ class Forecast(Struct, frozen=True):
     days: int | None = None
 
 
-def pace_to_expect(option: float | None, asked: float | None, reached: float | None) -> Pace | None:
+def rate_to_expect(
+    option: float | None, asked: float | None, reached: float | None
+) -> ExpectedRate | None:
     """The pace told, else the slower of what was asked for and what was reached; calls a second."""
     if option is not None:
-        return Pace(option, "option")
+        return ExpectedRate(option, "option")
     if reached is not None and (asked is None or reached < asked):
-        return Pace(reached, "reached")
-    return None if asked is None else Pace(asked, "asked")
+        return ExpectedRate(reached, "reached")
+    return None if asked is None else ExpectedRate(asked, "asked")
 
 
 def forecast(

@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from harvester.errors import InputError
 from harvester.model import BadLine, Page
 from harvester.sanitize import sanitize
-from harvester.source.carry import Carry
+from harvester.source.extra_fields import ExtraFields
 from harvester.source.ids import NO_LINK, NO_NOTE, IdRule, Named, plain
 from harvester.source.lines import TOO_LONG, Chunk
 
@@ -66,13 +66,13 @@ class Telling(Struct):
 class Form(Struct, frozen=True):
     """How to read one input: its name for people, the id rule, the fields that may hold the id.
 
-    `carry` tells what travels along, if anything does.
+    `extra` tells what travels along, if anything does.
     """
 
     name: str
     rule: IdRule
     fields: tuple[str, ...] = ID_FIELDS
-    carry: Carry | None = None
+    extra: ExtraFields | None = None
     telling: Telling = field(default_factory=Telling)
 
     def bad(self, line: int, reason: str, text: str) -> BadLine:
@@ -97,10 +97,10 @@ class Form(Struct, frozen=True):
         """Add what a JSON value holds to a page: an object's id field, a text, or several."""
         if isinstance(value, dict):
             key, named = self.id_of(value)
-            if self.carry is not None and named.ids:
-                text, reason = self.carry.of_record(value, key)
+            if self.extra is not None and named.ids:
+                text, reason = self.extra.of_record(value, key)
                 named = Named([], reason) if reason else named
-                carry_along(page, named.ids, text)
+                add_extra_fields(page, named.ids, text)
         elif isinstance(value, list):
             for item in value:
                 self.record(page, number, item)
@@ -156,7 +156,7 @@ def line_pages(chunks: Iterable[Chunk], form: Form, *, is_json: bool) -> Iterato
 
     Raises InputError where columns are to be carried, which plain text has none of.
     """
-    if form.carry is not None and not form.carry.is_all and not is_json:
+    if form.extra is not None and not form.extra.is_all and not is_json:
         raise InputError(
             f"{form.name}: plain text has no columns to carry: give a table or JSON, or leave "
             "--carry out"
@@ -181,7 +181,7 @@ def bare_name(name: str) -> str:
     return _NO_NAME.sub("", plain(name)).casefold()
 
 
-def carry_along(page: Page, ids: Iterable[str], text: str) -> None:
+def add_extra_fields(page: Page, ids: Iterable[str], text: str) -> None:
     """Have notes carry a text, the last one they come with; others are noted."""
     for note_id in ids:
         if page.extra_fields.setdefault(note_id, text) != text:
@@ -234,7 +234,7 @@ def _add_line(page: Page, number: int, line: str, form: Form) -> None:
     if not begin or begin[0] == "#":
         return
     if begin[0] in '{["':
-        value = parsed(line, exact=form.carry is not None)
+        value = parsed(line, exact=form.extra is not None)
         if value is not None:
             value = nested(value, form) if isinstance(value, dict) else value
             form.record(page, number, value)

@@ -16,7 +16,7 @@ from harvester.errors import UsageError
 from harvester.halt import Look, go_on
 from harvester.model import Page
 from harvester.sanitize import sanitize
-from harvester.source.carry import parse_carry
+from harvester.source.extra_fields import parse_extra_fields
 from harvester.source.forms import ID_FIELDS, Form
 from harvester.source.ids import NO_NOTE, IdRule
 from harvester.source.inputs import Input
@@ -125,10 +125,10 @@ def _sources(
 
     Raises UsageError where `-` comes twice.
     """
-    fields, carry = tuple(options.id_field) or ID_FIELDS, parse_carry(options.carry)
+    fields, extra = tuple(options.id_field) or ID_FIELDS, parse_extra_fields(options.carry)
 
     def form(name: str) -> Form:
-        return Form(name, rule, fields, carry)
+        return Form(name, rule, fields, extra)
 
     sources: list[Source] = []
     has_stdin = False

@@ -15,7 +15,7 @@ from msgspec import Struct
 from harvester.errors import InputError
 from harvester.model import Page
 from harvester.sanitize import sanitize
-from harvester.source.forms import ID_FIELDS, Form, bare_name, carry_along
+from harvester.source.forms import ID_FIELDS, Form, add_extra_fields, bare_name
 from harvester.source.ids import Named
 from harvester.source.lines import LONGEST_LINE, TOO_LONG, Chunk
 
@@ -138,13 +138,13 @@ class _Table:
             header = tuple(f"column {at}" for at in range(1, len(first) + 1))
         self._header = header
         place = f"{form.name}:{head[max(layout.begin - 1, 0)][0]}"
-        carry = form.carry
-        self._carried = [] if carry is None else carry.columns(header, layout.columns[0], place)
+        extra = form.extra
+        self._extra = [] if extra is None else extra.columns(header, layout.columns[0], place)
 
     def page(self, rows: Sequence[Row]) -> Page:
         """What some rows hold."""
         form, column = self._form, self._columns[0]
-        if form.carry is None and rows:
+        if form.extra is None and rows:
             cells = [row[column] if column < len(row) else "" for _, row in rows]
             ids = form.rule.all_bare("\n".join([*cells, ""]))
             if ids is not None:
@@ -152,9 +152,9 @@ class _Table:
         page = Page([])
         for number, row in rows:
             named = self._named(row)
-            if form.carry is not None and named.ids:
-                text, reason = form.carry.of_row(self._carried, row)
-                carry_along(page, () if reason else named.ids, text)
+            if form.extra is not None and named.ids:
+                text, reason = form.extra.of_row(self._extra, row)
+                add_extra_fields(page, () if reason else named.ids, text)
                 named = Named([], reason) if reason else named
             if named.reason:
                 form.add(page, number, named, ",".join(row))

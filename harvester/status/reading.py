@@ -22,10 +22,10 @@ from harvester.output.holder import is_held
 from harvester.rules.day import day_began, day_ends
 from harvester.rules.forecast import (
     DailyCap,
+    ExpectedRate,
     Experience,
-    Pace,
     forecast,
-    pace_to_expect,
+    rate_to_expect,
 )
 from harvester.rules.spending import calls_left, in_all, last_known
 from harvester.sanitize import sanitize
@@ -253,8 +253,8 @@ def _forecast(
     quota: _Quota | None,
 ) -> Ahead:
     past = _experience(rows)
-    pace = _pace(runs, query.rate)
-    per_second = None if pace is None else pace.per_second
+    expected = _rate(runs, query.rate)
+    per_second = None if expected is None else expected.per_second
     cap = query.daily_cap or (rows[-1].daily_cap if rows else None)
     if quota is not None and quota.charged and query.daily_cap is None:
         cap = min(cap or quota.charged, quota.charged)
@@ -272,8 +272,8 @@ def _forecast(
         ahead.charged,
         _cost(ahead.charged, query),
         save_share=None if share is None else round(share, 4),
-        rate=None if pace is None else pace.per_second,
-        rate_from=None if pace is None else pace.source,
+        rate=None if expected is None else expected.per_second,
+        rate_from=None if expected is None else expected.source,
         daily_cap=cap,
         left_today=left_today if begins == query.now else 0,
         quota_met=None if quota is None else quota.charged,
@@ -296,13 +296,13 @@ def _experience(rows: Sequence[RunRow]) -> Experience:
     return Experience(by_code.total(), by_code[0], rejects)
 
 
-def _pace(runs: Sequence[RunStatus], option: float | None) -> Pace | None:
+def _rate(runs: Sequence[RunStatus], option: float | None) -> ExpectedRate | None:
     """The pace to expect after these runs: as the last one tells, else the last telling one."""
     asked = runs[-1].asked_rate if runs else None
     telling = [run for run in runs if _is_telling(run)]
     is_of_last = bool(telling) and telling[-1] is runs[-1]
     reached = telling[-1].rate if telling and (is_of_last or asked is None) else None
-    return pace_to_expect(option, asked, reached)
+    return rate_to_expect(option, asked, reached)
 
 
 def _is_telling(run: RunStatus) -> bool:

@@ -17,7 +17,7 @@ from harvester.engine.alone import Alone
 from harvester.engine.clients import TokenClient, mark_of
 from harvester.engine.open_output import Environment, OpenOutput, begin, identity_of, open_output
 from harvester.engine.open_run import start_rate
-from harvester.engine.ports import Event, Ports, Teller
+from harvester.engine.ports import Account, Event, Ports
 from harvester.engine.run import PriorState, Run
 from harvester.model import Answer, BadLine, Page, Start, Summary
 from harvester.output.sink import Sink
@@ -108,7 +108,7 @@ class Night:
     events: list[Event] = field(default_factory=list)
     clock: float = MIDNIGHT
     more_upstreams: tuple[Upstream, ...] = ()
-    tellers: tuple[Teller, ...] = ()
+    accounts: tuple[Account, ...] = ()
     pages: Callable[[list[str]], AsyncIterator[Page]] = one_page
 
     def run(
@@ -161,7 +161,7 @@ class Night:
             lambda: 0.5,
             alone,
             (self.events.append,),
-            self.tellers,
+            self.accounts,
         )
         start = start_rate(config, opened.ledger)
         clients = [

@@ -68,7 +68,7 @@ def harvested(
     many: int = 40,
     **how: Any,  # noqa: ANN401 - as Night.run
 ) -> tuple[Summary, Spending]:
-    night.tellers = (page,)
+    night.accounts = (page,)
     summary = night.run(note_ids(many), how.pop("upstream", Upstream(api)), **how)
     assert summary.spending is not None
     return summary, summary.spending
@@ -181,11 +181,11 @@ def test_a_page_that_fails_once_at_the_end_is_asked_again(night: Night) -> None:
 
 def test_tokens_that_show_different_balances_tell_none(night: Night) -> None:
     api, other = account(), account(balance=Decimal(7))
-    night.tellers = (Page(api), Page(other))
+    night.accounts = (Page(api), Page(other))
     summary = night.run(note_ids(4), Upstream(api))
     assert summary.spending is not None
     assert summary.spending.agreement is Agreement.UNTOLD
-    night.tellers = (Page(api), Page(api))
+    night.accounts = (Page(api), Page(api))
     summary = night.run(note_ids(30), Upstream(api))
     assert summary.spending is not None
     assert summary.spending.agreement is SAME
@@ -216,7 +216,7 @@ def test_a_second_signal_does_not_wait_for_the_balance_at_all(night: Night) -> N
         run.abort()
         assert asyncio.get_running_loop().time() < 2.2
 
-    night.tellers = (page,)
+    night.accounts = (page,)
     summary = night.run(note_ids(4), Upstream(api, latency=1.05), meddle=abort)
     assert summary.done == 4
 
@@ -224,7 +224,7 @@ def test_a_second_signal_does_not_wait_for_the_balance_at_all(night: Night) -> N
 def test_a_run_without_calls_asks_once_and_claims_nothing(night: Night) -> None:
     api = account()
     page = Page(api)
-    night.tellers = (page,)
+    night.accounts = (page,)
     summary = night.run([], Upstream(api))
     assert (summary.spending, len(page.asked)) == (None, 1)
 

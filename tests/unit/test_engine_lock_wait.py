@@ -17,8 +17,8 @@ from harvester.halt import Halt
 from harvester.threads import done_in_time
 
 
-async def opened(open_now: Callable[[], OpenOutput], patience: float = 0.0) -> OpenOutput:
-    return await open_when_free(open_now, patience, lambda _: None, Halt(), lambda: None)
+async def opened(open_now: Callable[[], OpenOutput], longest: float = 0.0) -> OpenOutput:
+    return await open_when_free(open_now, longest, lambda _: None, Halt(), lambda: None)
 
 
 class Slow:

@@ -23,12 +23,12 @@ WECOM, SLACK = "/cgi-bin/webhook/send?key=s3cretkey", "/services/T01/B01/s3cretk
 FIELDS = {"reason": "done", "done": 4}
 
 
-def told_by(url: str, *, proxy: Proxy | None = None, patience: float = 10.0) -> list[str]:
+def told_by(url: str, *, proxy: Proxy | None = None, timeout: float = 10.0) -> list[str]:
     """What is said after a webhook was told."""
     said: list[str] = []
     webhooks = Webhooks([Secret(url)], proxy, said.append)
     webhooks.tell("all done", FIELDS)
-    webhooks.wait(patience)
+    webhooks.wait(timeout)
     return said
 
 

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harvester.rules.forecast import DailyCap, Experience, Forecast, Pace, forecast, pace_to_expect
+from harvester.rules.forecast import (
+    DailyCap,
+    ExpectedRate,
+    Experience,
+    Forecast,
+    forecast,
+    rate_to_expect,
+)
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 NO_PAST = Experience()
@@ -124,19 +131,19 @@ def test_nothing_left_is_done_now() -> None:
 @pytest.mark.parametrize(
     ("told", "pace"),
     [
-        ((9.0, 5.0, 3.0), Pace(9.0, "option")),
-        ((None, 5.0, 3.0), Pace(3.0, "reached")),
-        ((None, 5.0, 5.0), Pace(5.0, "asked")),
-        ((None, 5.0, 7.0), Pace(5.0, "asked")),
-        ((None, 5.0, None), Pace(5.0, "asked")),
-        ((None, None, 3.0), Pace(3.0, "reached")),
+        ((9.0, 5.0, 3.0), ExpectedRate(9.0, "option")),
+        ((None, 5.0, 3.0), ExpectedRate(3.0, "reached")),
+        ((None, 5.0, 5.0), ExpectedRate(5.0, "asked")),
+        ((None, 5.0, 7.0), ExpectedRate(5.0, "asked")),
+        ((None, 5.0, None), ExpectedRate(5.0, "asked")),
+        ((None, None, 3.0), ExpectedRate(3.0, "reached")),
         ((None, None, None), None),
     ],
 )
-def test_the_pace_to_expect_is_the_slower_one_unless_it_is_told(
-    told: tuple[float | None, float | None, float | None], pace: Pace | None
+def test_the_rate_to_expect_is_the_slower_one_unless_it_is_told(
+    told: tuple[float | None, float | None, float | None], pace: ExpectedRate | None
 ) -> None:
-    assert pace_to_expect(*told) == pace
+    assert rate_to_expect(*told) == pace
 
 
 @PATIENT

@@ -15,7 +15,7 @@ from harvester.ledger.postgres.transaction import Row, text_of
 # In seconds. A member that was not heard of for so long is dead.
 ALIVE_FOR = 0.9
 # A heartbeat that is slower than this is of no use; a host that stops in one holds no other up.
-_PATIENCE, _IDLE = 1.0, 0.4
+_TIMEOUT, _IDLE = 1.0, 0.4
 _CONNECT_PATIENCE = 4
 _MOST_DETAIL = 500
 _BE_ALIVE = """
@@ -125,7 +125,7 @@ class Membership:
 
     def _connect(self) -> Connection:
         db = self._address.connect(self._schema, self._name, idle=_IDLE, patience=_CONNECT_PATIENCE)
-        db.patience = _PATIENCE
+        db.patience = _TIMEOUT
         return db
 
     def join(self, run: int, rates: Mapping[str, str]) -> Beat:

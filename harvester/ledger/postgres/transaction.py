@@ -103,8 +103,8 @@ class Transaction:
     def commit(self) -> None:
         """Write what was to be written later, take the turn, and commit."""
         known = self._checkpoint
-        vouched = (known and known.length, known and known.tail, self.synced)
-        values = (self._op, self._op, *vouched, self.writer, self.part)
+        kept = (known and known.length, known and known.tail, self.synced)
+        values = (self._op, self._op, *kept, self.writer, self.part)
         with self.db.pipeline():
             if self._now is None:
                 self.db.execute("BEGIN")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from harvester.errors import InputError, UsageError
 from harvester.model import Page
-from harvester.source.carry import LONGEST_CARRIED, Carry, parse_carry
+from harvester.source.extra_fields import LONGEST_EXTRA, ExtraFields, parse_extra_fields
 from harvester.source.given import pages_of
 from harvester.source.options import InputOptions
 
@@ -84,7 +84,7 @@ def test_a_value_that_is_no_json_is_a_bad_line(tmp_path: Path) -> None:
 
 
 def test_too_much_to_carry_is_a_bad_line_that_says_so(tmp_path: Path) -> None:
-    path = write(tmp_path, "a.csv", f"noteId,x\n{A},{'y' * LONGEST_CARRIED}\n{B},z\n")
+    path = write(tmp_path, "a.csv", f"noteId,x\n{A},{'y' * LONGEST_EXTRA}\n{B},z\n")
     (page,) = read(path, "x")
     assert page.ids == [B]
     assert "name fewer columns" in page.bad[0].reason
@@ -116,11 +116,11 @@ def test_what_is_carried_stays_with_its_page(tmp_path: Path) -> None:
 @pytest.mark.parametrize("names", ["", ",", "a,,b", " ", []])
 def test_names_that_are_none_are_refused(names: str | list[str]) -> None:
     with pytest.raises(UsageError, match="--carry"):
-        parse_carry(names)
+        parse_extra_fields(names)
 
 
 def test_nothing_is_carried_unless_asked_for(tmp_path: Path) -> None:
-    assert parse_carry(None) is None
+    assert parse_extra_fields(None) is None
     path = write(tmp_path, "a.csv", f"noteId,x\n{A},1\n")
     assert read(path, None)[0].extra_fields == {}
 
@@ -134,4 +134,4 @@ VALUES = st.recursive(
 
 @given(st.dictionaries(st.text(max_size=8).filter(lambda name: name != "noteId"), VALUES))
 def test_any_json_object_comes_back_value_for_value(record: dict[str, Any]) -> None:
-    assert json.loads(Carry().of_record({"noteId": A, **record}, "noteId")[0]) == record
+    assert json.loads(ExtraFields().of_record({"noteId": A, **record}, "noteId")[0]) == record

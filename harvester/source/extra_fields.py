@@ -13,16 +13,16 @@ from harvester.errors import InputError, UsageError
 from harvester.sanitize import sanitize
 
 # So many jobs are held at once that longer ones could be felt in memory.
-LONGEST_CARRIED = 16 * 1024  # bytes
+LONGEST_EXTRA = 16 * 1024  # bytes
 
 _ALL = "all"
-_TOO_LONG = f"carries more than {LONGEST_CARRIED:,} bytes: name fewer columns"
+_TOO_LONG = f"carries more than {LONGEST_EXTRA:,} bytes: name fewer columns"
 _FORM: dict[str, Any] = {"separators": (",", ":"), "allow_nan": False}
 _written = json.JSONEncoder(ensure_ascii=False, **_FORM).encode
 _escaped = json.JSONEncoder(**_FORM).encode
 
 
-class Carry(Struct, frozen=True):
+class ExtraFields(Struct, frozen=True):
     """Which columns travel along, in the list's own order: those named, or all but the id's."""
 
     names: tuple[str, ...] = ()
@@ -59,7 +59,7 @@ class Carry(Struct, frozen=True):
             data = orjson.dumps(record)
         except orjson.JSONEncodeError:
             return _text(record)
-        return ("", _TOO_LONG) if len(data) > LONGEST_CARRIED else (data.decode(), "")
+        return ("", _TOO_LONG) if len(data) > LONGEST_EXTRA else (data.decode(), "")
 
     def of_record(self, record: Mapping[str, Any], field: str) -> tuple[str, str]:
         """What a JSON object carries, value for value, or why it cannot; `field` is the id's."""
@@ -72,17 +72,17 @@ class Carry(Struct, frozen=True):
         )
 
 
-def parse_carry(names: str | Sequence[str] | None) -> Carry | None:
+def parse_extra_fields(names: str | Sequence[str] | None) -> ExtraFields | None:
     """Read "campaign,owner", a list of names, or "all"; None carries nothing. Raises UsageError."""
     if names is None:
         return None
     listed = names.split(",") if isinstance(names, str) else list(names)
     listed = [name.strip() for name in listed]
     if listed == [_ALL]:
-        return Carry()
+        return ExtraFields()
     if not listed or not all(listed):
         raise UsageError("--carry wants names of columns, such as campaign,owner, or all.")
-    return Carry(tuple(dict.fromkeys(listed)))
+    return ExtraFields(tuple(dict.fromkeys(listed)))
 
 
 def _text(record: Mapping[str, Any]) -> tuple[str, str]:
@@ -94,4 +94,4 @@ def _text(record: Mapping[str, Any]) -> tuple[str, str]:
         size = len(text)
     except (ValueError, RecursionError):
         return "", "a value that is no JSON cannot be carried"
-    return ("", _TOO_LONG) if size > LONGEST_CARRIED else (text, "")
+    return ("", _TOO_LONG) if size > LONGEST_EXTRA else (text, "")
