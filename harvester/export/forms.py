@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -18,19 +18,23 @@ from harvester.export.columns import Column, Kind
 from harvester.export.fields import FETCHED_AT
 from harvester.export.flatten import as_json
 
-# Takes the cells of one row.
-Write = Callable[[Sequence[object]], None]
+# Takes the cells of one row, and may make others of them in their place.
+Write = Callable[[list[Any]], None]
 
 # In an SQLite file's head: which program's it is, a number that it chose.
 SQLITE_MARK = 0x4E4F5445
 # What a spreadsheet runs, or takes for a number or a date and changes: leading zeros, 1e5, 3-5.
-_RISKY_START = frozenset("=+-@\t\r=+-@0123456789")
+_RUN = "=+-@\t\r\uff1d\uff0b\uff0d\uff20"
+_RISKY_START = frozenset(_RUN + "0123456789")
 _CHANGED = re.compile(
-    r"0\d+|\d{16,}|\d+(?:\.\d*)?[eE][+-]?\d+|\d{1,2}[-/]\d{1,2}(?:[-/]\d{2,4})?|[^0-9].*",
+    r"0\d+|\d{16,}|\d++(?:\.\d*+)?[eE][+-]?\d+|\d{1,2}[-/]\d{1,2}(?:[-/]\d{2,4})?"
+    rf"|[{re.escape(_RUN)}].*",
     re.DOTALL,
 )
 _MARK = "'"
 _EMPTY_ROW = '""'
+_UNLIKE_TEXT = {Kind.TRUTH, Kind.MOMENT, Kind.MIXED}
+_CSV_MOMENT = "%04d-%02d-%02d %02d:%02d:%02d"
 _SQL_TYPES = {Kind.INTEGER: "INTEGER", Kind.NUMBER: "REAL", Kind.TRUTH: "BOOLEAN"}
 _HEADER = re.compile(r'(?:"(?:[^"]|"")*",)*"(?:[^"]|"")*"\r\n')
 
@@ -44,46 +48,51 @@ def csv_table(file: BinaryIO, columns: Sequence[Column], *, with_bom: bool) -> I
     if with_bom:
         file.write(BOM_UTF8)
 
-    def write(cells: Sequence[object]) -> None:
-        # As the csv module does it, in half the time, which is much of what a table takes.
-        texts = [
-            ""
-            if cell is None
-            else _csv_text(cell)
-            if isinstance(cell, str)
-            else str(cell)
-            if type(cell) is int
-            else _csv_other(cell)
-            for cell in cells
-        ]
+    texts = [place for place, column in enumerate(columns) if column.kind is Kind.TEXT]
+    others = [place for place, column in enumerate(columns) if column.kind in _UNLIKE_TEXT]
+    # As the csv module does it, in less than half the time, which is much of what a table takes.
+    row = ",".join(["%s"] * len(columns))
+
+    def write(cells: list[Any]) -> None:
+        for place in texts:
+            if text := cells[place]:
+                cells[place] = _csv_text(text)
+        for place in others:
+            cells[place] = _csv_other(cells[place])
+        text = row % tuple(["" if cell is None else cell for cell in cells])
         # A row without a sign in it would be no row.
-        file.write(f"{','.join(texts) or _EMPTY_ROW}\r\n".encode())
+        file.write(f"{text or _EMPTY_ROW}\r\n".encode())
 
     # In quotes throughout, by which an earlier table is known from a list that somebody wrote.
-    headings = (_guarded(column.heading).replace('"', '""') for column in columns)
-    file.write((",".join(f'"{heading}"' for heading in headings) + "\r\n").encode())
+    headings = (_quoted(_guarded(column.heading)) for column in columns)
+    file.write((",".join(headings) + "\r\n").encode())
     yield write
 
 
 def _csv_text(text: str) -> str:
-    if text.isalpha():
-        return text
-    text = _guarded(text)
+    if text[0] in _RISKY_START:
+        text = _guarded(text)
     if "," in text or "\n" in text or '"' in text or "\r" in text:
-        return '"' + text.replace('"', '""') + '"'
+        return _quoted(text)
     return text
 
 
-def _csv_other(cell: object) -> str:
+def _csv_other(cell: object) -> object:
+    if isinstance(cell, datetime):
+        at = cell.year, cell.month, cell.day, cell.hour, cell.minute, cell.second
+        # As isoformat does it for a time that has no zone, in half the time.
+        return _CSV_MOMENT % at
     if isinstance(cell, bool):
         return "true" if cell else "false"
-    if isinstance(cell, datetime):
-        return cell.replace(tzinfo=None).isoformat(" ", "seconds")
-    return str(cell)
+    return _csv_text(cell) if cell and isinstance(cell, str) else cell
 
 
 def _guarded(text: str) -> str:
-    return _MARK + text if text[:1] in _RISKY_START and _CHANGED.fullmatch(text) else text
+    return _MARK + text if _CHANGED.fullmatch(text) else text
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
 
 
 @contextmanager

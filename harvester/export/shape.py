@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import reduce
-from operator import attrgetter, itemgetter, or_
+from itertools import groupby
+from operator import attrgetter, or_
 from typing import Annotated, Any
 
 import msgspec
@@ -22,6 +23,8 @@ _MOST = 10**MOST_DIGITS - 1
 _INT = Annotated[int, msgspec.Meta(ge=-_MOST, le=_MOST)]
 _TYPES: dict[type, Any] = {int: _INT, float: _INT | float, list: list[Any]}
 _Path = tuple[str, ...]
+# What no note holds.
+_NOWHERE = ("", "")
 
 
 class _Member:
@@ -68,6 +71,7 @@ class _Member:
             rename=dict(zip(self.places(), self.members, strict=True)),
             forbid_unknown_fields=True,
             kw_only=True,
+            gc=False,
         )
 
     def places(self) -> Iterator[str]:
@@ -163,36 +167,24 @@ class Shape:
 def _row_of(
     places: Mapping[str, tuple[_Path, _Member]], names: Sequence[str]
 ) -> Callable[[object], list[Any]]:
-    parents: dict[_Path, list[str]] = {}
-    for name in names:
-        if name in places:
-            parents.setdefault(places[name][0][:-1], []).append(name)
-    groups = [
-        (path, _all_of([places[name][0][-1] for name in group]), (None,) * len(group))
-        for path, group in parents.items()
-    ]
-    order = {name: n for n, name in enumerate(n for group in parents.values() for n in group)}
-    # What no note holds stands behind them all.
-    order_of = [order.get(name, len(order)) for name in names]
-    is_in_order = order_of == list(range(len(names)))
+    paths = [places[name][0] if name in places else _NOWHERE for name in names]
+    runs = []
+    for parents, group in groupby(paths, lambda path: path[:-1]):
+        fields = [path[-1] for path in group]
+        runs.append((parents, _all_of(fields), (None,) * len(fields)))
     odd = [
         place
         for place, name in enumerate(names)
         if name in places and places[name][1].types & {list, dict}
     ]
-    # With one column more, as a getter of one gives no tuple.
-    sort = itemgetter(*order_of, len(order))
 
     def row_of(found: object) -> list[Any]:
         cells: list[Any] = []
-        for path, get, nothing in groups:
+        for parents, get, nothing in runs:
             parent = found
-            for step in path:
+            for step in parents:
                 parent = getattr(parent, step, None)
             cells += get(parent) if isinstance(parent, Struct) else nothing
-        if not is_in_order:
-            cells.append(None)
-            cells = list(sort(cells)[:-1])
         for place in odd:
             if isinstance(cells[place], list):
                 cells[place] = as_json(cells[place])

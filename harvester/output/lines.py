@@ -22,22 +22,22 @@ from harvester.sanitize import sanitize
 BOM = b"\xef\xbb\xbf"
 # The keys of a line stand in this order, so the id can be read without parsing the line. An editor
 # may have put a byte order mark before the first one.
+_TEXT = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
 _HEAD = re.compile(
-    rb'(?:\xef\xbb\xbf)?\{"noteId":("(?:[^"\\]|\\.)*"),'
+    rb'(?:\xef\xbb\xbf)?\{"noteId":(' + _TEXT + rb"),"
     rb'"fetchedAt":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)",'
     rb'"attempts":(\d{1,9}),'
-    rb'"endpoint":("(?:[^"\\]|\\.)*"),'
+    rb'"endpoint":(' + _TEXT + rb"),"
 )
 _START = b'{"noteId":"'
 _SHOWN = 60
 _BLANK = b" \t\r\n"
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 _OBJECT = re.compile(rb"(?:\xef\xbb\xbf)?\s*\{")
-_TIME = rb'"recordTime":(?:null|"(?:[^"\\]|\\.)*"),'
+_TIME = rb'"recordTime":(?:null|' + _TEXT + rb"),"
 _SIMULATED = re.compile(_TIME + rb'"requestId":"' + SIMULATED_PREFIX.encode())
 _EMPTY = re.compile(
-    _TIME
-    + rb'"requestId":(?:null|"(?:[^"\\]|\\.)*"),"data":(?:null|\[\s*\]|\{\s*\})(?:\}|,"input")'
+    _TIME + rb'"requestId":(?:null|' + _TEXT + rb'),"data":(?:null|\[\s*\]|\{\s*\})(?:\}|,"input")'
 )
 
 
