@@ -9,7 +9,6 @@ import re
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-_C1 = re.compile(b"\x7f|\xc2[\x80-\x9f]")
 _UNCLEAN = re.compile(rf"(?![\t\n]){_UNPRINTABLE.pattern}")
 
 
@@ -32,11 +31,6 @@ def has_unprintable(text: str) -> bool:
 def cleaned(text: str) -> str:
     """Return `text` as `sanitize` does, but of any length, and with its tabs and line ends."""
     return text if text.isprintable() else _UNCLEAN.sub(_escape, text)
-
-
-def in_json(text: bytes) -> bytes:
-    r"""JSON with its DEL and C1 as `\u00NN`, which a terminal may heed and JSON need not escape."""
-    return _C1.sub(lambda match: b"\\u%04x" % ord(match[0].decode()), text)
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -12,7 +11,7 @@ import click
 from harvester.cli.choices import SuggestingChoice
 from harvester.cli.helping import option
 from harvester.cli.merge import tell_torn
-from harvester.cli.params import OUTPUT, Command, day_timezone
+from harvester.cli.params import Command, day_timezone, many_outputs, result_option
 from harvester.cli.signals import Signals
 from harvester.cli.telling import json_option, say, tell
 from harvester.formatting import count
@@ -26,24 +25,8 @@ from harvester.sanitize import sanitize
         "harvester export notes.jsonl -o likes.csv --changes --fields title,likeNum,cmtNum",
     ),
 )
-@click.argument(
-    "paths",
-    metavar="OUTPUT...",
-    type=OUTPUT,
-    nargs=-1,
-    required=True,
-    help="Files that `run -o` wrote, also gzipped.",
-)
-@option(
-    "-o",
-    "--output",
-    "place",
-    metavar="FILE",
-    type=OUTPUT,
-    required=True,
-    help="The table to write: .csv, .xlsx, .parquet, .sqlite or .jsonl; an earlier one there is "
-    "replaced.",
-)
+@many_outputs(metavar="OUTPUT...")
+@result_option("FILE", "The table to write: .csv, .xlsx, .parquet, .sqlite or .jsonl")
 @option(
     "--fields",
     metavar="NAMES",
@@ -86,43 +69,29 @@ def export(
 
     A row a note, its newest line; an OUTPUT that a run is writing is taken as it was at the start.
     """
-    from harvester.export.columns import Choice, Layout, NoFieldError, Seen, UnforeseenError
-    from harvester.export.place import check_place, is_table
-    from harvester.export.table import check_library, newest_rows, rows_over_time, table_into
+    from harvester.export.columns import Choice, NoFieldError, Seen, UnforeseenError
+    from harvester.export.place import check_place
+    from harvester.export.table import Table, check_library, write_table
     from harvester.ledger.latest_lines import latest_line_index
     from harvester.output.merge import Merge, parts_of
-    from harvester.results import check_earlier
 
-    choice = Choice.read(fields, preset, headings, with_changes=changes)
+    choice = Choice.read(fields, preset, headings, with_history=history, with_changes=changes)
     check_library(check_place(place, paths))
-    parts = parts_of(paths)
+    table = Table(parts_of(paths), place, choice, day_timezone, with_bom=not no_bom)
     seen = Seen(choice.fields)
 
     def rows_of(check: Callable[[bytes], bool], on_torn: Callable[[Path, int], None]) -> int:
-        """Write the table of what is seen by a check, twice read; gives how many rows."""
-        rows = 0
+        """Write the table of what is seen by a check; gives how many rows."""
         with latest_line_index() as index:
-            work = Merge(parts, index, on_torn, signals.check, check)
-            work.read()
-            columns = seen.columns(choice)
-            check_earlier(place, "table of this command's", partial(is_table, columns))
-            layout = Layout(columns, day_timezone, seen)
-            found = newest_rows(work, layout)
-            if history or changes:
-                found = rows_over_time(parts, index, layout, with_changes=changes)
-            with table_into(place, columns, day_timezone, with_bom=not no_bom) as write:
-                for row in found:
-                    signals.check()
-                    write(row)
-                    rows += 1
-        return rows
+            work = Merge(table.parts, index, on_torn, signals.check, check)
+            return write_table(table, seen, work, index, signals.check)
 
     with Signals() as signals:
         try:
             rows = rows_of(seen.look_now_and_then, tell_torn)
         except (UnforeseenError, NoFieldError):
             rows = rows_of(seen.look_at, lambda _path, _size: None)
-    columns = seen.columns(choice)
+    headings_of = [column.heading for column in seen.columns(choice)]
     what = count(rows, "line" if history and not changes else "note")
-    say(f"exported {what}, {count(len(columns), 'column')}, into {sanitize(str(place))}")
-    tell({"rows": rows, "columns": [column.heading for column in columns], "output": place})
+    say(f"exported {what}, {count(len(headings_of), 'column')}, into {sanitize(str(place))}")
+    tell({"rows": rows, "columns": headings_of, "output": place})

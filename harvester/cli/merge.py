@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harvester.cli.helping import option
-from harvester.cli.params import OUTPUT, Command
+from harvester.cli.params import Command, many_outputs, result_option
 from harvester.cli.signals import Signals
 from harvester.cli.streams import complain
 from harvester.cli.telling import STANDARD_OUTPUT, json_option, say, tell, tell_aside
@@ -27,23 +26,8 @@ if TYPE_CHECKING:
         "harvester merge host-*.jsonl -o - | gzip > all.jsonl.gz",
     ),
 )
-@click.argument(
-    "paths",
-    metavar="PART...",
-    type=OUTPUT,
-    nargs=-1,
-    required=True,
-    help="Files that `run -o` wrote, also gzipped.",
-)
-@option(
-    "-o",
-    "--output",
-    "place",
-    metavar="ALL",
-    type=OUTPUT,
-    required=True,
-    help="The file to write, or - for standard output; an earlier one there is replaced.",
-)
+@many_outputs(metavar="PART...")
+@result_option("ALL", "The file to write, or - for standard output")
 @json_option
 def merge(paths: tuple[Path, ...], place: Path) -> None:
     """Merge parts into one file: the newest line of each note, unchanged.

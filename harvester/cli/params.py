@@ -6,6 +6,7 @@ import difflib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -186,6 +187,19 @@ def with_options(function: F) -> F:
     return function
 
 
+def result_option(metavar: str, what: str) -> Callable[[F], F]:
+    """`-o`: the file that a command makes, and what is said of it."""
+    return option(
+        "-o",
+        "--output",
+        "place",
+        metavar=metavar,
+        type=OUTPUT,
+        required=True,
+        help=f"{what}; an earlier one there is replaced.",
+    )
+
+
 def shared_option(name: str, kind: click.ParamType[Any] | None = None) -> Callable[[F], F]:
     """An option of `run` that another command has, too, with its value read."""
     said = options_in(RunConfig)[name]
@@ -223,5 +237,13 @@ _BARE = {
 }
 _COMPLETED = {"endpoint": endpoint_items, "day_timezone": zone_items}
 existing_output = click.argument("output", type=OUTPUT, help="The file that `run -o` wrote.")
+many_outputs = partial(
+    click.argument,
+    "paths",
+    type=OUTPUT,
+    nargs=-1,
+    required=True,
+    help="Files that `run -o` wrote, also gzipped.",
+)
 price = shared_option("price")
 day_timezone = shared_option("day_timezone")

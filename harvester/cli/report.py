@@ -9,9 +9,8 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from harvester.cli.helping import option
 from harvester.cli.ledgers import fleet_options, opened_reader, output_or_fleet
-from harvester.cli.params import OUTPUT, Command, day_timezone, price
+from harvester.cli.params import Command, day_timezone, price, result_option
 from harvester.cli.telling import STANDARD_OUTPUT, json_option, say, tell, tell_aside
 from harvester.errors import UsageError
 from harvester.sanitize import sanitize
@@ -26,22 +25,14 @@ _FOR_ALL = 0o666
     examples=("harvester report notes.jsonl -o report.html --price 0.05",),
 )
 @output_or_fleet
-@option(
-    "-o",
-    "--output",
-    "page",
-    metavar="PAGE",
-    type=OUTPUT,
-    required=True,
-    help="The page to write, or - for standard output; an earlier one there is replaced.",
-)
+@result_option("PAGE", "The page to write, or - for standard output")
 @day_timezone
 @price
 @fleet_options
 @json_option
 def report(
     output: Path | None,
-    page: Path,
+    place: Path,
     day_timezone: ZoneInfo,
     price: Decimal | None,
     ledger: str | None,
@@ -60,11 +51,11 @@ def report(
             f"`report` needs the library {error.name}, which is not installed: "
             "pip install 'harvester[report]'"
         ) from error
-    is_piped = page == STANDARD_OUTPUT
+    is_piped = place == STANDARD_OUTPUT
     if is_piped:
         tell_aside()
     else:
-        check_place(page, output)
+        check_place(place, output)
     query = StatusQuery(time.time(), day_timezone, price)
     with opened_reader(output, ledger, harvest) as opened:
         names = opened.name, opened.target
@@ -73,7 +64,7 @@ def report(
     if is_piped:
         click.echo(html.encode(), nl=False)
     else:
-        with result_into(page, _FOR_ALL) as file:
+        with result_into(place, _FOR_ALL) as file:
             file.write(html.encode())
-        say(f"wrote {sanitize(str(page), _LONGEST_PATH)}: open it in a browser")
-    tell({"page": page})
+        say(f"wrote {sanitize(str(place), _LONGEST_PATH)}: open it in a browser")
+    tell({"page": place})

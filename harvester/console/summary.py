@@ -110,6 +110,13 @@ def summary_lines(summary: Summary, output: Path, price: Decimal | None) -> Iter
         )
     if spending is not None:
         yield spending_text(spending)
+    yield from _call_lines(summary)
+    yield from _failed_lines(summary)
+    yield from bad_line_lines(summary)
+
+
+def _call_lines(summary: Summary) -> Iterator[str]:
+    """What is out of the ordinary with calls."""
     if summary.sustained_rate is not None:
         sustained = pace(summary.sustained_rate)
         yield (
@@ -128,6 +135,10 @@ def summary_lines(summary: Summary, output: Path, price: Decimal | None) -> Iter
             f"{count(summary.closed, 'call')} met an idle connection that the server had ended: "
             "made again, not charged"
         )
+
+
+def _failed_lines(summary: Summary) -> Iterator[str]:
+    """The notes that failed, and those that are gone."""
     if summary.gone:
         yield f"{count(summary.gone, 'note is', 'notes are')} gone (404): not called for again"
     if failed := summary.failed - summary.gone:
@@ -136,7 +147,6 @@ def summary_lines(summary: Summary, output: Path, price: Decimal | None) -> Iter
             f"{count(failed, 'note')} failed: {summary.rejected - summary.gone:,} rejected, "
             f"{summary.exhausted:,} exhausted{again}"
         )
-    yield from bad_line_lines(summary)
 
 
 def bad_line_lines(summary: Summary) -> Iterator[str]:

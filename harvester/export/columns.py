@@ -52,15 +52,26 @@ class Column(Struct, frozen=True):
 
 
 class Choice(Struct, frozen=True):
-    """What is wanted of all columns: members by name, or a set of them; all if neither is said."""
+    """What is wanted of all there is: members by name, or a set of them; all if neither is said.
+
+    Of a note's lines it is the newest, all with their history, the first and the newest with
+    their changes.
+    """
 
     fields: tuple[str, ...] = ()
     headings: str = "raw"
+    with_history: bool = False
     with_changes: bool = False
 
     @classmethod
     def read(
-        cls, fields: str | None, preset: str | None, headings: str, *, with_changes: bool
+        cls,
+        fields: str | None,
+        preset: str | None,
+        headings: str,
+        *,
+        with_history: bool,
+        with_changes: bool,
     ) -> Choice:
         """The choice that options make; raises UsageError."""
         if fields is not None and preset is not None:
@@ -69,7 +80,7 @@ class Choice(Struct, frozen=True):
         if not all(names) or (fields is not None and not names):
             raise UsageError("--fields wants names, such as title,likeNum,userInfo.nickName.")
         wanted = PRESETS[preset] if preset else tuple(dict.fromkeys(names))
-        return cls(wanted, headings, with_changes)
+        return cls(wanted, headings, with_history, with_changes)
 
 
 class UnforeseenError(Exception):

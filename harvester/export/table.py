@@ -5,19 +5,24 @@ from __future__ import annotations
 import os
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from importlib import import_module
 from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO, Protocol
 from zoneinfo import ZoneInfo
 
+from msgspec import Struct
+
 from harvester.disk import reason_of
 from harvester.errors import LocalIOError, UsageError
-from harvester.export.columns import Column, Layout
+from harvester.export.columns import Choice, Column, Layout, Seen
 from harvester.export.forms import Write, csv_table, jsonl_table, sqlite_table
+from harvester.export.place import is_table
+from harvester.halt import Look
 from harvester.output.merge import Merge, Part, changed
-from harvester.results import result_into
+from harvester.results import check_earlier, result_into
 
 # The extras that bring a form's library, named like the modules that import it.
 _EXTRAS = {".xlsx": "excel", ".parquet": "parquet"}
@@ -33,6 +38,16 @@ class Places(Protocol):
         """The places of each note's first and newest line."""
 
 
+class Table(Struct, frozen=True):
+    """A table to be made: of what, where, which columns and lines, in which time zone."""
+
+    parts: Sequence[Part]
+    place: Path
+    choice: Choice
+    zone: ZoneInfo
+    with_bom: bool = True
+
+
 def check_library(form: str) -> None:
     """Raise UsageError where the library for a form is not installed."""
     extra = _EXTRAS.get(form)
@@ -46,25 +61,12 @@ def check_library(form: str) -> None:
         ) from error
 
 
-@contextmanager
-def table_into(
-    place: Path, columns: Sequence[Column], zone: ZoneInfo, *, with_bom: bool
-) -> Iterator[Write]:
-    """A table that takes its place whole at the end, or not at all; raises LocalIOError."""
-    form = place.suffix.lower()
-    with (
-        result_into(place) as file,
-        _opened(form, file, columns, zone, with_bom=with_bom) as write,
-    ):
-        yield write
-
-
 def _opened(
-    form: str, file: BinaryIO, columns: Sequence[Column], zone: ZoneInfo, *, with_bom: bool
+    table: Table, file: BinaryIO, columns: Sequence[Column]
 ) -> AbstractContextManager[Write]:
-    match form:
+    match table.place.suffix.lower():
         case ".csv":
-            return csv_table(file, columns, with_bom=with_bom)
+            return csv_table(file, columns, with_bom=table.with_bom)
         case ".jsonl":
             return jsonl_table(file, columns)
         case ".sqlite":
@@ -76,24 +78,35 @@ def _opened(
         case _:
             from harvester.export.parquet import parquet_table  # noqa: PLC0415 - the same
 
-            return parquet_table(file, columns, zone)
+            return parquet_table(file, columns, table.zone)
 
 
-def newest_rows(work: Merge, layout: Layout) -> Iterator[list[object]]:
-    """A row a note: its newest line."""
-    return map(layout.cells, work.newest())
+def write_table(table: Table, seen: Seen, work: Merge, places: Places, look: Look) -> int:
+    """Write a table of what is seen of lines while they are read; gives how many rows it has.
 
-
-def rows_over_time(
-    parts: Sequence[Part], places: Places, layout: Layout, *, with_changes: bool
-) -> Iterator[list[object]]:
-    """A row a line, oldest first; or a row a note, of its first and its newest line.
-
-    Raises UsageError for a part that is packed, LocalIOError.
+    `work` puts the lines into `places`; `look` is called between rows. Raises UsageError,
+    UnforeseenError, LocalIOError; what was there before stays then.
     """
+    work.read()
+    columns = seen.columns(table.choice)
+    check_earlier(table.place, "table of this command's", partial(is_table, columns))
+    rows = 0
+    with result_into(table.place) as file, _opened(table, file, columns) as write:
+        for cells in _rows(table, Layout(columns, table.zone, seen), work, places):
+            look()
+            write(cells)
+            rows += 1
+    return rows
+
+
+def _rows(table: Table, layout: Layout, work: Merge, places: Places) -> Iterator[list[object]]:
+    """A row a note, of its newest line, or of its first and its newest; or a row a line."""
+    if not table.choice.with_changes and not table.choice.with_history:
+        yield from map(layout.cells, work.newest())
+        return
     with ExitStack() as stack:
-        first, newest = (stack.enter_context(_Lines(parts)) for _ in range(2))
-        if with_changes:
+        first, newest = (stack.enter_context(_Lines(table.parts)) for _ in range(2))
+        if table.choice.with_changes:
             for at_first, at_newest in places.first_and_newest():
                 yield layout.changes(first.at(at_first), newest.at(at_newest))
         else:

@@ -64,6 +64,7 @@ def results(output: Path) -> Iterator[tuple[str, str]]:
     for words in (
         ("run", ids, "-o", output, "--simulate", "--dry-run"),
         ("status", output),
+        ("failures", output),
         ("verify", output),
         ("retry", output),
         ("report", output, "-o", page),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def test_nothing_from_outside_steers_the_terminal() -> None:
         assert "[red]c" in text
 
 
-@pytest.mark.parametrize("form", ["table", "ids", "jsonl"])
+@pytest.mark.parametrize("form", ["--format=table", "--format=ids", "--format=jsonl", "--json"])
 def test_no_form_of_it_steers_the_terminal_whatever_ids_a_ledger_holds(
     tmp_path: Path, form: str
 ) -> None:
@@ -77,7 +78,28 @@ def test_no_form_of_it_steers_the_terminal_whatever_ids_a_ledger_holds(
         ledger.enrol(["a\x1b[31m\x9b2Jb"], None)
         jobs = ledger.claim(1, 10.0).jobs
         ledger.record([Outcome(job, State.REJECTED, 404, "") for job in jobs], (), Checkpoint())
-    said = CliRunner().invoke(failures, [str(output), "--format", form])
+    said = CliRunner().invoke(failures, [str(output), form])
     assert said.exit_code == 0, said.output
     assert said.output.count("a") > 0
     assert not set(said.output) & {"\x1b", "\x9b"}
+
+
+def test_a_program_gets_one_object_or_a_line_each_but_not_both(tmp_path: Path) -> None:
+    output = tmp_path / "notes.jsonl"
+    with closing(SqliteLedger(ledger_path(output), lambda: 1e9)) as ledger:
+        ledger.begin_run(1.0)
+        ledger.enrol(["a", "b"], None)
+        outcomes = [Outcome(job, State.REJECTED, 404, CHINESE) for job in ledger.claim(2, 9).jobs]
+        ledger.record(outcomes, (), Checkpoint())
+    told = json.loads(CliRunner().invoke(failures, [str(output), "--json"]).stdout)
+    lines = CliRunner().invoke(failures, [str(output), "--format", "jsonl"]).stdout.splitlines()
+    assert told == {"output": str(output), "failed": 2, "failures": list(map(json.loads, lines))}
+    assert told["failures"][1] == {
+        "noteId": "b",
+        "state": "rejected",
+        "code": 404,
+        "reason": CHINESE,
+        "attempts": 1,
+    }
+    both = CliRunner().invoke(failures, [str(output), "--json", "--format", "ids"])
+    assert "contradict" in str(both.exception)

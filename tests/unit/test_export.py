@@ -49,8 +49,8 @@ def note_id(number: int) -> str:
 @pytest.mark.parametrize(
     ("text", "is_guarded"),
     [
-        *((text, True) for text in ("=1", "+1", "-1", "@a", "\t=1", "\uff1d1", "007", "9" * 16, "1e5")),
-        *((text, True) for text in ("6" * 24, "3-5", "1/2/2026", "67e00000")),
+        *((text, True) for text in ("=1", "+1", "-1", "@a", "\t=1", "\uff1d1", "007", "9" * 16)),
+        *((text, True) for text in ("1e5", "6" * 24, "3-5", "1/2/2026", "67e00000")),
         *(
             (text, False)
             for text in ("1", "0", "1.5", "2025-04-07 09:29", "3只猫", "0a", "春=", "")

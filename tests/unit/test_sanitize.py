@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.sanitize import has_unprintable, in_json, sanitize
+from harvester.sanitize import has_unprintable, sanitize
 
 
 @pytest.mark.parametrize(
@@ -25,13 +24,6 @@ from harvester.sanitize import has_unprintable, in_json, sanitize
 def test_unprintable_characters_are_escaped(text: str, shown: str) -> None:
     assert sanitize(text) == shown
     assert has_unprintable(text) == (text != shown)
-
-
-def test_json_is_printed_without_a_raw_control_character_and_read_as_before() -> None:
-    text = "a\x1b\x7f\x80\x9b31m\x9f\xa0笔"
-    shown = in_json(json.dumps(text, ensure_ascii=False).encode())
-    assert shown.decode() == r'"a\u001b\u007f\u0080\u009b31m\u009f' + '\xa0笔"'
-    assert json.loads(shown) == text
 
 
 def test_long_text_is_cut_with_an_ellipsis() -> None:
