@@ -17,13 +17,14 @@ if TYPE_CHECKING:
         Stopping,
     )
     from harvester.errors import HarvesterError
-    from harvester.face import harvest
+    from harvester.face import HarvestOptions, harvest
     from harvester.model import Summary
 
 __version__ = "0.1.0"
 __all__ = [
     "CallFinished",
     "Event",
+    "HarvestOptions",
     "HarvesterError",
     "LineLeftOut",
     "Notice",
@@ -40,6 +41,7 @@ __all__ = [
 _PLACES = {
     "CallFinished": "engine.ports",
     "Event": "engine.ports",
+    "HarvestOptions": "face",
     "HarvesterError": "errors",
     "LineLeftOut": "engine.ports",
     "Notice": "engine.ports",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
-from typing import BinaryIO
+from decimal import Decimal
+from typing import BinaryIO, Literal, TypedDict, Unpack
 
 from harvester.config import RunConfig, is_secret
 from harvester.engine.clients import practised
@@ -18,6 +19,57 @@ from harvester.model import StopReason, Summary
 from harvester.secret import Secret, revealed
 from harvester.source.options import Inputs
 
+_Path = str | os.PathLike[str] | None
+_Names = str | Sequence[str] | None
+
+
+class HarvestOptions(TypedDict, total=False):
+    """The options of `harvester run` as Python code says them; None leaves one out.
+
+    Durations are seconds, or text with a unit: `"90s"`; those of a day or of a night need a unit:
+    `"8h"`.
+    """
+
+    id_field: _Names
+    carry: _Names
+    input_format: Literal["text", "csv", "tsv", "jsonl", "json", "xlsx"] | None
+    encoding: str | None
+    id_pattern: str | None
+    resolve_links: bool | None
+    strict: bool | None
+    rebuild: bool | None
+    sync: bool | None
+    token_file: _Path
+    endpoint: str | None
+    region: Literal["global", "cn"] | None
+    base_url: str | None
+    proxy: str | None
+    accept_cache: bool | None
+    simulate: bool | None
+    max_notes: int | None
+    max_calls: int | None
+    max_charged: int | None
+    max_charged_daily: int | None
+    max_runtime: str | None
+    wait_quota: str | bool | None
+    day_timezone: str | None
+    price: str | float | Decimal | None
+    no_account: bool | None
+    refresh: str | None
+    retry_failed: bool | None
+    rate: str | None
+    burst: int | None
+    workers: int | Literal["auto"] | None
+    timeout: str | float | None
+    allow_short_timeout: bool | None
+    max_attempts: int | None
+    max_unanswered: int | None
+    backoff_base: str | float | None
+    backoff_cap: str | float | None
+    wait_for_lock: str | None
+    ledger: str | None
+    harvest: str | None
+
 
 async def harvest(
     inputs: Inputs,
@@ -25,7 +77,7 @@ async def harvest(
     *,
     token: str | Sequence[str] | Secret[str | Sequence[str]] | None = None,
     on_event: Observer | None = None,
-    **options: object,
+    **options: Unpack[HarvestOptions],
 ) -> Summary:
     """Fetch every note that inputs name and output does not hold yet.
 
@@ -41,12 +93,13 @@ async def harvest(
     """
     # Whoever prints the locals of a frame is shown none of it, nor of a name that is misspelt.
     token = None if token is None else Secret(revealed(token))
-    options = {
+    said: dict[str, object] = {
         name: Secret(revealed(value)) if value and is_secret(name) else value
         for name, value in options.items()
     }
+    del options
     try:
-        config = RunConfig.read(inputs, output, options, token)
+        config = RunConfig.read(inputs, output, said, token)
     except OptionError as error:
         raise error.by(error.option) from None
     observers = () if on_event is None else (on_event,)

@@ -198,9 +198,9 @@ def one_of(names: Collection[str]) -> Reader:
     """A reader of one of a few names."""
 
     def read_name(value: object) -> str:
-        if value not in names:
+        if not isinstance(value, str) or value not in names:
             raise ValueError(f"is not known: use {' or '.join(names)}.")
-        return str(value)
+        return value
 
     return read_name
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -17,7 +18,14 @@ import harvester
 from harvester.api.client import Target
 from harvester.api.proxy import read_proxy, unused_proxy
 from harvester.cli.running import unencrypted, warnings_about
-from harvester.config import BASE_URL_VARIABLE, FASTEST, ConsoleOptions, RunConfig
+from harvester.config import (
+    BASE_URL_VARIABLE,
+    FASTEST,
+    ConsoleOptions,
+    Option,
+    RunConfig,
+    options_in,
+)
 from harvester.errors import HaltedError, InputError, OptionError, UsageError
 from harvester.parsing import Rate, read_base_url
 from harvester.rules.backoff import RetryLimits
@@ -514,9 +522,38 @@ def test_a_misspelt_keyword_is_an_error_before_anything_is_done(
     options: Any = {"simulate": True, keyword: 1}
     with pytest.raises(TypeError, match=f"unexpected keyword argument '{keyword}'.*{near}"):
         asyncio.run(harvester.harvest([ID], output, **options))
+    # That a checker of types refuses both is held by what it is told to leave out here.
+    with pytest.raises(TypeError, match="'rat'"):
+        asyncio.run(harvester.harvest([ID], output, rat="5/s"))  # type: ignore[call-arg]
     with pytest.raises(UsageError, match=r"^rate=5 is not like 5/s"):
-        asyncio.run(harvester.harvest([ID], output, rate=5, simulate=True))
+        asyncio.run(harvester.harvest([ID], output, rate=5, simulate=True))  # type: ignore[arg-type]
     assert not output.exists()
+
+
+def test_every_option_is_typed_for_editors_in_the_order_of_its_help() -> None:
+    assert [*get_type_hints(harvester.HarvestOptions)] == [*options_in(RunConfig)]
+
+
+def is_read(option: Option, value: object) -> bool:
+    try:
+        option.reader(value)
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", [name for name in options_in(RunConfig) if name != "carry"])
+def test_an_option_is_typed_as_it_is_read(name: str) -> None:
+    option = options_in(RunConfig)[name]
+    kinds = get_args(get_type_hints(harvester.HarvestOptions)[name])
+    named = [text for kind in kinds if get_origin(kind) is Literal for text in get_args(kind)]
+    assert tuple(named) in {option.names, ("auto",)}
+    assert all(is_read(option, text) for text in named)
+    assert (bool in kinds) is is_read(option, True)  # noqa: FBT003
+    assert (Sequence[str] in kinds) is is_read(option, ["a"])
+    assert bool({int, float} & {*kinds}) is is_read(option, 1)
+    assert (os.PathLike[str] in kinds) is option.is_file
+    assert type(None) in kinds
 
 
 # Inputs
