@@ -7,6 +7,7 @@ own. What it spares is the interpreter's start and the imports, which cost more 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
 import gc
@@ -190,7 +191,29 @@ def _main(file: int) -> None:
     # Ctrl-C is for the tests, which end what they started.
     run = _serve(socket.socket(fileno=file))
     if run is not None:
+        _end_with(run)
+
+
+def _end_with(run: Callable[[], None]) -> None:
+    """End as an interpreter does, but leave it to the system to take everything apart.
+
+    A fork shares what its parent loaded until it lets go of it, module by module: that costs more
+    than most commands do.
+    """
+    try:
         run()
+    except SystemExit as end:
+        if end.code is not None and not isinstance(end.code, int):
+            raise
+        threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001
+        atexit._run_exitfuncs()  # noqa: SLF001 - as above: what an interpreter's end consists of
+        try:
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:
+                    stream.flush()
+        except (OSError, ValueError):
+            raise end from None  # the interpreter knows what to say of it
+        os._exit(end.code or 0)
 
 
 if __name__ == "__main__":
