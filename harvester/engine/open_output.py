@@ -90,8 +90,7 @@ class OpenOutput(Struct, frozen=True):
         self.ledger.close()
         if self.ledger.is_damaged:
             set_aside(ledger_path(self.output.path))
-        if not self.spool.is_used:
-            self.spool.remove()
+        self.spool.close()
         self.output.close()
 
 
@@ -191,7 +190,9 @@ def _with_ledger(
     if is_rebuilt:
         ledger.lose_queue()
     recovery = Recovery(is_rebuilt=is_rebuilt, is_queue_lost=ledger.is_queue_lost())
-    return OpenOutput(output, ledger, EmergencySpool(output.path, env.disk), recovery)
+    spool = EmergencySpool(output.path, env.disk)
+    undo.callback(spool.close)
+    return OpenOutput(output, ledger, spool, recovery)
 
 
 def set_aside(path: Path, why: str = "damaged") -> Path:

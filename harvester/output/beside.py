@@ -63,6 +63,19 @@ def moved_to(fd: int) -> Path | None:
     return path if (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino) else None
 
 
+def leave_link(output: Path, place: Path | None) -> bool:
+    """Have a link lead from OUTPUT's name to where it was moved; gives whether there is one.
+
+    Whoever names it as before goes on with what is there, instead of paying for it again.
+    """
+    try:
+        if place is not None:
+            output.symlink_to(place)
+    except OSError:
+        return False
+    return place is not None
+
+
 def keep_whole(fd: int, length: int, output: Path) -> int:
     """Copy an open file that has no name any more beside OUTPUT; gives the copy, open to append.
 

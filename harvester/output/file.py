@@ -15,7 +15,7 @@ from harvester.disk import Disk, reason_of, replacing
 from harvester.errors import LocalIOError, OutputChangedError, OutputLockedError, UsageError
 from harvester.halt import Look, go_on
 from harvester.ledger.protocol import Checkpoint
-from harvester.output.beside import PADDING, keep_cut, keep_whole, moved_to
+from harvester.output.beside import PADDING, keep_cut, keep_whole, leave_link, moved_to
 from harvester.output.ending import LONGEST, holds, line_before, mark_of
 from harvester.output.lines import lines_of, may_be_torn, read_line
 from harvester.sides import Side
@@ -42,6 +42,7 @@ class OutputFile:
         with self._errors():
             self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._is_apart = False
+        self._is_elsewhere = False
         self._lock()
         if not self._is_named(os.fstat(self._fd)):
             self.close()
@@ -113,7 +114,6 @@ class OutputFile:
         """
         held = os.fstat(self._fd)
         if not self._is_apart and not self._is_named(held):
-            self._is_apart = True
             self._cut_quietly(self.length)
             raise OutputChangedError(self._part(is_gone=not held.st_nlink))
         if held.st_size != length:
@@ -130,7 +130,10 @@ class OutputFile:
         """See that the file has a name that can be given back to it; says what to do."""
         path = shlex.quote(str(self.path))
         if not is_gone:
+            self._is_apart = True
             place = moved_to(self._fd)
+            if not any(side.of(self.path).exists() for side in (Side.LEDGER, Side.PART_MARKER)):
+                return self._moved_with_all(place)
             name = "WHERE_IT_IS" if place is None else shlex.quote(str(place))
             return (
                 f"{self.path} was moved away while the run was on. What to do: `mv {name} {path}`, "
@@ -145,10 +148,24 @@ class OutputFile:
             )
         os.dup2(copy, self._fd, inheritable=False)
         os.close(copy)
+        self._is_apart = True
         kept = shlex.quote(str(Side.KEPT.of(self.path)))
         return (
             f"{self.path} was removed or replaced while the run was on; all that it held is kept. "
             f"What to do: `mv {kept} {path}`, then run again, which pays for nothing twice."
+        )
+
+    def _moved_with_all(self, place: Path | None) -> str:
+        """Have a link lead to where OUTPUT and its ledger are now; says what to do."""
+        self._is_elsewhere = True
+        name = "WHERE_IT_IS" if place is None else shlex.quote(str(place))
+        if leave_link(self.path, place):
+            old = "a link in its old place leads there, too"
+        else:
+            old = "in its old place all would be fetched, and paid for, again"
+        return (
+            f"{self.path} was moved away with all that lies beside it while the run was on. What "
+            f"to do: run again with `-o {name}`, which pays for nothing twice; {old}."
         )
 
     def _told_of_length(self, *, is_less: bool) -> str:
@@ -275,6 +292,9 @@ class OutputFile:
 
     def close(self) -> None:
         """Let go of OUTPUT and its lock."""
+        # Its old folder may be there only now.
+        if self._is_elsewhere:
+            leave_link(self.path, moved_to(self._fd))
         os.close(self._fd)
 
 
@@ -291,7 +311,8 @@ def _failed(path: Path, error: OSError) -> LocalIOError:
         errno.EFBIG: "raise the file size limit (ulimit -f)",
         errno.EACCES: "check the permissions of the file and its folder",
         errno.EROFS: "choose an --output on a writable disk",
-        errno.ENOENT: "create its folder",
+        errno.ENOENT: "create its folder or, if that was moved, name it where it is (in a new one, "
+        "all would be fetched, and paid for, again)",
         errno.ELOOP: "choose another --output: this one is a link to itself",
     }.get(error.errno or 0, "check the disk")
     return LocalIOError(

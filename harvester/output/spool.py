@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from harvester.disk import Disk
-from harvester.output.beside import opened_beside
+from harvester.output.beside import open_beside
 from harvester.output.unread import is_unread, keep_unread
 from harvester.sides import Side
 
@@ -28,6 +28,7 @@ class EmergencySpool:
         self.path = Side.SPOOL.of(output)
         self._output = output
         self._disk = disk
+        self._fd: int | None = None
         self._used = 0
         self._room = 0
         self._wanted = 0
@@ -73,9 +74,21 @@ class EmergencySpool:
         room = min(size, (self._disk.free(self.path.parent) + self._room) // _PART)
         if self._room and room <= self._room:
             return
-        with opened_beside(self.path, os.O_RDWR) as fd:
-            self._disk.allocate(fd, room)
+        self._disk.allocate(self._opened(), room)
         self._room = room
+
+    def _opened(self) -> int:
+        """The file itself, which stays beside OUTPUT though their folder is moved."""
+        if self._fd is None or not os.fstat(self._fd).st_nlink:
+            self._let_go()
+            self._fd = open_beside(self.path, os.O_RDWR)
+            self._used = sum(map(len, self._lines()))
+        return self._fd
+
+    def _let_go(self) -> None:
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
 
     def save(self, lines: Sequence[bytes]) -> bool:
         """Write lines behind those saved before, into the room taken; gives whether all are there.
@@ -83,12 +96,11 @@ class EmergencySpool:
         Zeros stand behind them, so what a kill breaks off is known by its missing newline.
         """
         data = memoryview(b"".join(lines))
-        self._used = self._used or sum(map(len, self._lines()))
         try:
-            with opened_beside(self.path, os.O_RDWR) as fd:
-                os.lseek(fd, self._used, os.SEEK_SET)
-                self._disk.write_all(fd, data)
-                self._disk.sync(fd)
+            fd = self._opened()
+            os.lseek(fd, self._used, os.SEEK_SET)
+            self._disk.write_all(fd, data)
+            self._disk.sync(fd)
         except OSError:
             return False
         self._used += len(data)
@@ -123,6 +135,13 @@ class EmergencySpool:
         """Keep answers that could not be read beside OUTPUT; raises LocalIOError."""
         keep_unread(self._output, self._disk, lines)
 
+    def close(self) -> None:
+        """Give the room back, unless something waits in it."""
+        if not self.is_used:
+            self.remove()
+        self._let_go()
+
     def remove(self) -> None:
         """Give the room back."""
+        self._let_go()
         self._disk.remove(self.path)

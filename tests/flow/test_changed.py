@@ -19,7 +19,7 @@ from harvester.disk import Disk
 from harvester.engine.open_output import Environment, OpenOutput
 from harvester.engine.ports import Notice
 from harvester.engine.run import Run
-from harvester.errors import OutputMismatchError
+from harvester.errors import LocalIOError
 from harvester.model import Answer, StopReason, Summary
 from harvester.parsing import read_rate
 from harvester.sides import Side
@@ -89,26 +89,57 @@ def test_an_output_that_goes_from_under_a_run_stops_it_and_nothing_is_paid_twice
     assert len(api.starts) == MANY
 
 
-def test_a_folder_that_is_moved_with_all_in_it_is_not_begun_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["in", "in2"])
+@pytest.mark.parametrize("is_late", [False, True], ids=["at once", "once it was noticed"])
+@pytest.mark.parametrize("is_empty", [False, True], ids=["answers in hand", "none in hand"])
+def test_an_output_that_is_moved_with_its_folder_is_gone_on_with_from_the_old_place_and_the_new(
+    tmp_path: Path, place: str, *, is_late: bool, is_empty: bool
+) -> None:
     folder, away = tmp_path / "in", tmp_path / "in2"
     folder.mkdir()
+    paid: list[str] = []
 
-    def moved_with_all(_output: Path) -> None:
+    def script(note: str, nth: int, now: float) -> Answer | None:
+        if is_empty and nth == 1 and now > 0.4:
+            return Answer(200, b'{"code":301}')
+        paid.append(note)
+        return None
+
+    night, api = Night(folder), Upstream(SimulatedApi(SimulatorSettings()), script=script)
+
+    async def move(run: Run) -> None:
+        await asyncio.sleep(0.5)
         folder.rename(away)
+        if is_late:
+            await run.state.stopped()
         folder.mkdir()
 
-    night, summary, api = changed(folder, moved_with_all)
+    summary = night.run(note_ids(MANY), api, meddle=move)
     assert summary.reason == StopReason.LOCAL_IO.value
-    called = len(api.starts)
-    with pytest.raises(OutputMismatchError, match="put both back where they were"):
-        night.run(note_ids(MANY), api)
-    kept = Side.SPOOL.of(night.output)
-    for path in away.iterdir():
-        if path.name != kept.name:
-            path.rename(folder / path.name)
+    assert f"run again with `-o {away / 'notes.jsonl'}`" in summary.detail
+    assert ("a link in its old place leads there" in summary.detail) is not is_late
+    night = Night(tmp_path / place, clock=night.clock + 60)
     again = night.run(note_ids(MANY), api)
-    assert (again.done, called < len(api.starts)) == (MANY, True)
-    assert len(api.starts) == MANY
+    assert (again.reason, again.done) == (StopReason.DONE.value, MANY)
+    assert sorted(paid) == note_ids(MANY)
+    assert [path.name for path in folder.iterdir()] == ["notes.jsonl"]
+
+
+def test_where_no_link_can_lead_to_an_output_that_was_moved_its_price_is_named(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+
+    def moved_for_good(output: Path) -> None:
+        folder.rename(tmp_path / "in2")
+        folder.mkdir()
+        output.touch()
+
+    _, summary, _ = changed(folder, moved_for_good)
+    assert "in its old place all would be fetched, and paid for, again" in summary.detail
+    with pytest.raises(LocalIOError, match="if that was moved, name it where it is"):
+        Night(tmp_path / "in3").run(note_ids(MANY), upstream())
 
 
 def test_an_output_that_is_cut_under_a_run_stops_it_and_answers_are_kept(tmp_path: Path) -> None:
