@@ -62,6 +62,10 @@ class LocalIOError(HarvesterError):
     exit_code = 74
 
 
+class UnforeseenError(LocalIOError):
+    """What nobody foresaw, on a thread of ours; or there is no more memory (exit 74)."""
+
+
 class OutputChangedError(LocalIOError):
     """OUTPUT was moved, replaced or written by somebody else while a run was on (exit 74)."""
 

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from harvester.daemon import begin_thread
-from harvester.errors import HaltedError, HarvesterError, LocalIOError, is_want_of_memory
+from harvester.errors import HaltedError, HarvesterError, UnforeseenError, is_want_of_memory
 from harvester.halt import Halt
 
 # Seconds that a call has to come to its end when it is told to leave off.
@@ -56,7 +56,7 @@ class OneThread(Runner):
             raise died(error) from error
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """See `Executor.submit`; raises LocalIOError if the thread is dead."""
+        """See `Executor.submit`; raises UnforeseenError if the thread is dead."""
         future: Future[T] = Future()
         with self._changed:
             if self._died is not None:
@@ -167,15 +167,17 @@ def _started(call: Callable[[], T]) -> Future[T]:
     return future
 
 
-def died(error: BaseException) -> LocalIOError:
+def died(error: BaseException) -> UnforeseenError:
     """What to say of an error that nobody foresaw; never its text, which could hold anything."""
-    if isinstance(error, LocalIOError):
+    if isinstance(error, UnforeseenError):
         return error
     if is_want_of_memory(error):
-        return LocalIOError(
+        return UnforeseenError(
             "the system gives no more memory: close other programs, or raise the limit (ulimit "
             "-v), then run again."
         )
     last = traceback.extract_tb(error.__traceback__)[-1:]
     place = f" at {last[0].filename.rpartition('harvester/')[2]}:{last[0].lineno}" if last else ""
-    return LocalIOError(f"an error of harvester's own ({type(error).__name__}{place}): report it.")
+    return UnforeseenError(
+        f"an error of harvester's own ({type(error).__name__}{place}): report it."
+    )

@@ -11,6 +11,7 @@ from harvester.api.client import Target, calling
 from harvester.api.proxy import Proxy
 from harvester.api.redaction import Redaction
 from harvester.api.rooms import Rooms
+from harvester.errors import UnforeseenError
 from harvester.model import Answer, Fault
 from harvester.money import Untold, Word
 from harvester.rules.account import read_balance, read_usage
@@ -50,6 +51,8 @@ async def ask(target: Target, value: str, seconds: float) -> Answer:
             answer = await client.fetch(value, _at_once)
     except TimeoutError:
         return Answer(fault=Fault.TIMEOUT)
+    except UnforeseenError:
+        return Answer(fault=Fault.TOO_LARGE, detail="no memory is left for it")
     return answer or Answer(fault=Fault.NO_CONNECTION)
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
-from harvester.threads import Runner
+from harvester.threads import OneThread, Runner
 
 T = TypeVar("T")
 
@@ -19,8 +19,7 @@ _AT_ONCE = (64, 8, 1)
 class Rooms:
     """What all answers of a run share: room, and the thread on which long ones are read.
 
-    That thread is there before memory runs short: one that is begun then can die before it says
-    that it has begun, and whoever begins it waits for that for ever.
+    That thread is there before memory runs short; without it, each is read on one of its own.
     """
 
     def __init__(self, reading: Runner | None = None) -> None:
@@ -28,10 +27,17 @@ class Rooms:
         self._free = [asyncio.Semaphore(many) for many in _AT_ONCE]
 
     async def read(self, call: Callable[[], T]) -> T:
-        """What a call gives that could hold the event loop up for longer than a turn."""
-        if self._reading is None:
-            return await asyncio.to_thread(call)
-        return await self._reading.run(call)
+        """What a call gives that could hold the event loop up for longer than a turn.
+
+        Raises UnforeseenError, as where there is no memory for it.
+        """
+        if self._reading is not None:
+            return await self._reading.run(call)
+        own = OneThread()
+        try:
+            return await own.run(call)
+        finally:
+            own.shutdown(wait=False)
 
     def hold(self) -> Hold:
         """What one answer takes of it: nothing at first."""

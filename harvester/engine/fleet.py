@@ -11,7 +11,6 @@ import hashlib
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -34,7 +33,7 @@ from harvester.engine.open_output import (
 from harvester.engine.ports import Notice
 from harvester.engine.run import Run
 from harvester.engine.state import RunState
-from harvester.errors import HarvesterError, UsageError
+from harvester.errors import HarvesterError, UnforeseenError, UsageError
 from harvester.ledger.fleet import Absence, FleetAddress, open_ledger, open_membership
 from harvester.ledger.sqlite.reading import ledger_path
 from harvester.model import StopReason
@@ -46,6 +45,7 @@ from harvester.rules.day import day_began
 from harvester.rules.turns import name_of
 from harvester.secret import Secret
 from harvester.sides import Side
+from harvester.threads import OneThread
 
 if TYPE_CHECKING:
     from harvester.ledger.postgres.ledger import PostgresLedger
@@ -130,7 +130,7 @@ class FleetSession:
     _state: RunState
     _pool: TokenPool
     _membership: Membership
-    _thread: Executor
+    _thread: OneThread
 
     def __init__(self, address: FleetAddress, config: RunConfig) -> None:
         self._address = address
@@ -191,7 +191,7 @@ class FleetSession:
         clock = asyncio.get_running_loop().time
         self._membership = open_membership(self._address, self._part, clock)
         try:
-            with ThreadPoolExecutor(1, "harvester-fleet") as self._thread:
+            with OneThread() as self._thread:
                 self._number = number
                 await self._join(number)
                 self._outage.watch(run.state)
@@ -240,6 +240,8 @@ class FleetSession:
             call = self._membership.join if self._is_aside else self._membership.beat
             args = (self._number, self._rates) if self._is_aside else (self._rates,)
             self._heed(await self._do(call, *args))
+        except UnforeseenError as error:
+            self._state.stop(StopReason.LOCAL_IO, str(error))
         except HarvesterError:
             # The ledger's own calls tell of it, and what cannot be recorded is not sent.
             return
@@ -250,7 +252,7 @@ class FleetSession:
                 await self._has_news.wait()
 
     async def _do(self, call: Callable[..., T], *args: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
+        return await self._thread.run(call, *args)
 
     def _emit(self, kind: str, text: str) -> None:
         self._state.emit(Notice(kind, text))

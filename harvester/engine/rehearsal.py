@@ -20,6 +20,7 @@ from harvester.ledger.protocol import Ledger
 from harvester.ledger.sqlite.ledger import SqliteLedger
 from harvester.ledger.sqlite.reading import ledger_path, reading
 from harvester.output.ending import holds, line_before
+from harvester.output.file import NO_FOLDER
 from harvester.output.part import check_no_part
 from harvester.sides import Side
 
@@ -56,7 +57,7 @@ def _check_place(output: Path) -> None:
     if output.exists() and not output.is_file():
         raise UsageError(f"--output {output} is not a regular file: name a file to append to.")
     if not output.parent.is_dir():
-        raise LocalIOError(f"cannot write {output}: create its folder, then run again.")
+        raise LocalIOError(f"cannot write {output}: {NO_FOLDER}, then run again.")
 
 
 def _copy(output: Path, copy: Path, env: Environment, *, is_whole: bool) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -13,6 +13,7 @@ import orjson
 
 from harvester.api.proxy import Proxy
 from harvester.api.redaction import Redaction
+from harvester.daemon import begin_thread
 from harvester.json_text import to_json
 from harvester.secret import Secret
 
@@ -68,11 +69,9 @@ class Webhooks:
     def tell(self, text: str, fields: Mapping[str, object]) -> None:
         """Send to all, and wait for none."""
         for number, url in enumerate(self._urls, 1):
-            given = (number, url, text, fields)
             try:
-                # A daemon: what hangs must not keep the program from ending.
-                threading.Thread(target=self._tell, args=given, daemon=True).start()
-            except (RuntimeError, MemoryError):
+                begin_thread(partial(self._tell, number, url, text, fields))
+            except MemoryError:
                 self._trouble(f"{number} cannot be told: no thread can be started")
             else:
                 self._under_way += 1

@@ -20,6 +20,11 @@ from harvester.output.ending import LONGEST, holds, line_before, mark_of
 from harvester.output.lines import lines_of, may_be_torn, read_line
 from harvester.sides import Side
 
+# What to do where OUTPUT's folder is not there.
+NO_FOLDER = (
+    "create its folder or, if that was moved, name OUTPUT where it is (in a new folder, all would "
+    "be fetched, and paid for, again)"
+)
 _BUFFER = 1 << 20
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
 
@@ -311,8 +316,7 @@ def _failed(path: Path, error: OSError) -> LocalIOError:
         errno.EFBIG: "raise the file size limit (ulimit -f)",
         errno.EACCES: "check the permissions of the file and its folder",
         errno.EROFS: "choose an --output on a writable disk",
-        errno.ENOENT: "create its folder or, if that was moved, name it where it is (in a new one, "
-        "all would be fetched, and paid for, again)",
+        errno.ENOENT: NO_FOLDER,
         errno.ELOOP: "choose another --output: this one is a link to itself",
     }.get(error.errno or 0, "check the disk")
     return LocalIOError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import gzip
 import resource
@@ -17,10 +18,12 @@ from yarl import URL
 
 from harvester.api import client as client_module
 from harvester.api import connections
+from harvester.api.account import AccountPages
 from harvester.api.client import Client, Target, calling
 from harvester.api.rooms import Rooms
 from harvester.api.witness import Witness
 from harvester.model import Answer, Fault
+from harvester.money import Untold, Why, Word
 from harvester.rules.verdicts import judge
 from harvester.secret import Secret
 
@@ -307,3 +310,22 @@ def test_a_long_answer_is_read_once_nothing_of_the_one_before_is_in_memory() -> 
 
     for wire in (long, bomb):
         asyncio.run(wait_for_room(wire))
+
+
+def test_a_balance_that_there_is_no_thread_to_read_on_is_not_told_and_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(_work: object, _args: object) -> int:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> Word:
+        server = Server()
+        pages = AccountPages(f"http://127.0.0.1:{server.port}", Secret("t"))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(server.answer(HEAD % 2 + b"[]"))
+            monkeypatch.setattr(_thread, "start_new_thread", refused)
+            word = await pages.balance(5)
+        server.close()
+        return word
+
+    assert asyncio.run(main()) == Untold(Why.ODD, "answer too large: no memory is left for it")
