@@ -23,6 +23,7 @@ from harvester.model import Answer, Fault, Start
 from harvester.secret import Secret
 from tests.crashes.story import Story
 from tests.crashes.world import World
+from tests.virtual import InlineExecutor
 
 if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
@@ -112,7 +113,7 @@ class Server:
             cast("aiohttp.TCPConnector", connector), URL(URL_OF_STORY), timeout, None
         )
         target = Target(URL_OF_STORY, "/notes", Secret("token"))
-        self._client = Client(connections, target, Deadline(timeout), Rooms())
+        self._client = Client(connections, target, Deadline(timeout), Rooms(InlineExecutor()))
         try:
             async with connector:
                 yield
