@@ -138,7 +138,7 @@ def test_where_no_link_can_lead_to_an_output_that_was_moved_its_price_is_named(
 
     _, summary, _ = changed(folder, moved_for_good)
     assert "in its old place all would be fetched, and paid for, again" in summary.detail
-    with pytest.raises(LocalIOError, match="if that was moved, name it where it is"):
+    with pytest.raises(LocalIOError, match="if that was moved, name OUTPUT where it is"):
         Night(tmp_path / "in3").run(note_ids(MANY), upstream())
 
 
