@@ -70,7 +70,7 @@ def _table(head: str, form: Form, named: str | None, suffix: str) -> Kind | None
     known: list[tuple[int, str]] = []
     unknown: list[tuple[int, str]] = []
     for delimiter, rows in tables.items():
-        layout = layout_of(rows, form)
+        layout = layout_of(rows, form, fewest=2)
         if layout is not None:
             header = layout.header or rows[0][1]
             known.append((len(header), delimiter))
@@ -83,7 +83,8 @@ def _table(head: str, form: Form, named: str | None, suffix: str) -> Kind | None
         return None
     if not unknown and (is_named or suffix in {".csv", ".tsv"}):
         first = {delimiter: len(rows[0][1]) for delimiter, rows in tables.items() if rows}
-        if is_named or (max(first.values(), default=0) > 1 and not _holds_note(tables, form)):
+        is_wide = is_named or max(first.values(), default=0) > 1
+        if is_wide and not _holds_note(tables, form):
             return Kind("csv", max(first, key=lambda each: first[each], default=","))
     return Kind("csv", max(unknown)[1]) if unknown else None
 

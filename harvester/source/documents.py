@@ -8,14 +8,14 @@ from typing import Any
 
 from harvester.errors import InputError
 from harvester.model import Page
-from harvester.source.forms import Form, nested
+from harvester.source.forms import Form, nested, nothing
 from harvester.source.lines import LONGEST_LINE
 
 _PAGE = 500
 _SPACE = " \t\r\n\ufeff"
-_decoder = json.JSONDecoder()
+_decoder = json.JSONDecoder(parse_constant=nothing)
 # Thousands of digits are no reason to refuse a list.
-_lenient = json.JSONDecoder(parse_int=float)
+_lenient = json.JSONDecoder(parse_int=float, parse_constant=nothing)
 
 
 def document_pages(blocks: Iterator[str], form: Form) -> Iterator[Page]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache, lru_cache
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 import orjson
 from msgspec import Struct, field
@@ -25,6 +25,9 @@ ID_FIELDS = (
     *("noteId", "note_id", "id", "笔记ID", "作品ID", "note_url", "笔记链接", "作品链接"),
     *("link", "url", "笔记URL", "note_link", "链接"),
 )
+# Whatever it is of, an id goes by this name; a link beside it names a note for sure.
+_ANY_ID = "id"
+_LINK_FIELDS = ID_FIELDS[5:]
 _OF_ANSWER = ("data.noteId", "data.redirect_url")
 _NOTHING = (NO_NOTE, NO_LINK)
 _SHOWN = 80
@@ -34,6 +37,8 @@ _LONG = 200  # nobody writes more around a list
 _SIGNS = re.compile(r"[\W_]*")
 _BEGINS = re.compile(r"[^\d]*[:=\[({：]\s*")
 _SHARED = re.compile(r"(?=.*(?:复制|copy))(?=.*(?:小红书|rednote|xiaohongshu))[^/]*", re.IGNORECASE)
+_TOPIC = re.compile(r"#[^#\s]+\[话题\]#")  # what the app puts before the words of a note
+_REMARK = re.compile(r"\s#\s.*")
 _NO_NAME = re.compile(r"[\s_\-*\"'“”]|\(.*?\)")
 
 
@@ -88,6 +93,8 @@ class Form(Struct, frozen=True):
     def text(self, page: Page, number: int, line: str) -> None:
         """Add what a line of text names to a page."""
         named = self.rule.read(line)
+        if named.ids and "#" in line and (told := self.rule.read(_REMARK.sub("", line))).ids:
+            named = told
         if not named.reason:
             page.ids.extend(named.ids)
         elif named.reason not in _NOTHING or not _needs_none(line):
@@ -115,7 +122,7 @@ class Form(Struct, frozen=True):
             if key in record:
                 value = record[key]
                 if type(value) is str and (note_id := self.rule.bare(value)) is not None:
-                    return key, Named([note_id], "")
+                    return key, Named([self.linked(key, record.items()) or note_id], "")
                 break
         first: tuple[str, Named] | None = None
         for key, value in self._candidates(record):
@@ -125,7 +132,8 @@ class Form(Struct, frozen=True):
             reason = f"{key} is not text" if None in texts else "" if named else f"empty {key}"
             reason = next((each.reason for each in named if each.reason), reason)
             if ids or not reason:
-                return key, Named(ids, reason)
+                linked = self.linked(key, record.items())
+                return key, Named([linked] if linked else ids, reason)
             first = first or (key, Named([], reason))
         found = ", ".join(list(record)[:20])
         return first or (
@@ -145,6 +153,18 @@ class Form(Struct, frozen=True):
                 yield key, record[key]
             elif "." in wanted and (values := list(_dotted(record, wanted.split(".")))):
                 yield wanted, values
+
+    def is_any(self, key: str) -> bool:
+        """Tell whether an id that goes by this name may be of anything, as databases have one."""
+        return self.fields is ID_FIELDS and bare_name(key) == _ANY_ID
+
+    def linked(self, key: str, record: Iterable[tuple[str, object]]) -> str | None:
+        """The note whose link stands in a record, where its id, by the name `key`, may be any."""
+        if not self.is_any(key):
+            return None
+        links = (value for name, value in record if bare_name(name) in _names(_LINK_FIELDS))
+        found = (self.rule.whole(link) for link in links if isinstance(link, str))
+        return next(filter(None, found), None)
 
     def holds_id(self, record: Mapping[str, Any]) -> bool:
         """Whether a record has a field that may hold the id."""
@@ -220,21 +240,22 @@ def _needs_none(line: str) -> bool:
     if len(line) > _LONG:
         return False
     line = plain(line).strip()
-    is_header = any(bare_name(cell) in _names() for cell in line.split("|"))
+    is_header = any(bare_name(cell) in _names(ID_FIELDS) for cell in line.split("|"))
     return is_header or any(part.fullmatch(line) for part in (_SIGNS, _BEGINS, _SHARED))
 
 
 @cache
-def _names() -> frozenset[str]:
-    return frozenset(map(bare_name, ID_FIELDS))
+def _names(fields: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(map(bare_name, fields))
 
 
 def _add_line(page: Page, number: int, line: str, form: Form) -> None:
-    begin = line.lstrip()[:2]
-    if not begin or begin[0] == "#":
+    line = line.strip()
+    begin = line[:2]
+    if not begin or (begin[0] == "#" and not _TOPIC.match(line)):
         return
     if begin[0] in '{["':
-        value = parsed(line, exact=form.extra is not None)
+        value = parsed(line.rstrip(",;"), exact=form.extra is not None)
         if value is not None:
             value = nested(value, form) if isinstance(value, dict) else value
             form.record(page, number, value)
@@ -253,26 +274,26 @@ def parsed(line: str, *, exact: bool) -> object:
         except (orjson.JSONDecodeError, UnicodeEncodeError):
             pass  # our own OUTPUT may hold lone surrogates, in titles cut by the vendor
     try:
-        return cast("object", json.loads(line, parse_constant=_refuse))
+        return cast("object", json.loads(line, parse_constant=nothing))
     except RecursionError:
         return None
     except ValueError:
         pass
     try:
         # Integers as floats: thousands of digits are no reason to refuse a line.
-        return cast("object", json.loads(line, parse_int=float))
+        return cast("object", json.loads(line, parse_int=float, parse_constant=nothing))
     except (ValueError, RecursionError):
         return None
+
+
+def nothing(_: str) -> None:
+    """What NaN and Infinity are in JSON, which has no words for them: an empty cell."""
 
 
 def _shown(value: object) -> str:
     with suppress(ValueError, RecursionError):
         return json.dumps(value, ensure_ascii=False)
     return type(value).__name__
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(constant)
 
 
 def _as_text(value: object) -> str | None:

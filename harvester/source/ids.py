@@ -30,12 +30,13 @@ _HEX_ID = rf"(?!{_ROUND})[0-9a-fA-F]{{{_HEX_DIGITS}}}"
 _HEX_LINES = re.compile(rf"(?:[0-9a-fA-F]{{{_HEX_DIGITS}}}\n)*+")
 _ROUND_END = "0" * 9 + "\n"
 _PLACE = (
-    r"(?:/+(?:explore|discovery/item|search_result|user/profile/[\w-]{1,64})/+"
+    r"(?:(?:/+|(?<![\w.-]))(?:explore|discovery/item|search_result|user/profile/[\w-]{1,64})/+"
     r"|xhsdiscover://item/|[?&]note_?id=)"
 )
 # A custom id in a URL is a whole path segment; the 24 hex digits may have Chinese text behind them.
 _CUSTOM_URL = re.compile(_PLACE + rf"([^/?#\s]{{1,{LONGEST_ID}}})(?![^/?#\s])", re.ASCII)
-_NOTE = rf"{_PLACE}(?:[0-9a-f]{{24}}/+)?({_HEX_ID})(?![\w-])"
+_GLUED = r"(?=https?://)"  # links that were pasted one behind the other
+_NOTE = rf"{_PLACE}(?:[0-9a-f]{{24}}/+)?({_HEX_ID})(?:{_GLUED}|(?![\w-]))"
 _LETTER = r"[^\s\"'<>,;|\\^`{}\[\]()\x80-\U0010ffff"  # what a URL is written in
 _SITE = r"(?:xiaohongshu|rednote|xhslink)\.(?:com|cn)\b"
 # Of each URL the note that it is of, and no other id in it, unless it only leads to a note's; then
@@ -46,7 +47,7 @@ _NAMED = re.compile(
     rf"|(?:(?<![a-z0-9+.-])[a-z][a-z0-9+.-]{{1,20}}://|(?<![\w.-])(?:[\w-]{{1,30}}\.)?{_SITE})"
     rf"(?:{_LETTER}/?&]++|(?!{_NOTE})[/?&])*+"
     r"|(?<![0-9a-z@])(?<![0-9a-z][-_])(?:(?<![0-9a-z]/)|(?<=[0-9a-f]{24}/))"
-    rf"({_HEX_ID})(?![0-9a-z])(?![-_][0-9a-z])",
+    rf"({_HEX_ID})(?:{_GLUED}|(?![0-9a-z])(?![-_][0-9a-z]))",
     re.ASCII | re.IGNORECASE,
 )
 # Most text has neither, and need not be gone through.

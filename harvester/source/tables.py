@@ -45,10 +45,10 @@ class Layout(Struct, frozen=True):
     header: tuple[str, ...] | None = None
 
 
-def layout_of(rows: Sequence[Row], form: Form) -> Layout | None:
+def layout_of(rows: Sequence[Row], form: Form, fewest: int = 1) -> Layout | None:
     """Find the notes in the first rows of a table: below a header, or in a column that holds them.
 
-    None where neither is there.
+    None where neither is there. Rows of a table without a header have at least `fewest` cells.
     """
     for at, (_, row) in enumerate(rows[:_HEAD_ROWS]):
         names = [bare_name(cell) for cell in row]
@@ -58,12 +58,12 @@ def layout_of(rows: Sequence[Row], form: Form) -> Layout | None:
             return Layout(at + 1, tuple(dict.fromkeys(columns)), header)
         if any(map(form.rule.mentioned, row)):
             break
-    return _without_header(rows[:_SAMPLED], form) if form.fields is ID_FIELDS else None
+    return _without_header(rows[:_SAMPLED], form, fewest) if form.fields is ID_FIELDS else None
 
 
-def _without_header(rows: Sequence[Row], form: Form) -> Layout | None:
+def _without_header(rows: Sequence[Row], form: Form, fewest: int) -> Layout | None:
     """Rows of data from the first on, of which one column always holds a note."""
-    cells = [row for _, row in rows if sum(map(bool, map(str.strip, row))) > 1]
+    cells = [row for _, row in rows if sum(map(bool, map(str.strip, row))) >= fewest]
     found = [[form.rule.whole(cell) for cell in row] for row in cells]
     held = Counter(at for row in found for at, note_id in enumerate(row) if note_id)
     if not held or not any(found[0]) or len(cells) < _MOST * len(rows):
@@ -137,6 +137,7 @@ class _Table:
         if header is None:
             header = tuple(f"column {at}" for at in range(1, len(first) + 1))
         self._header = header
+        self._is_any = len(layout.columns) > 1 and form.is_any(header[layout.columns[0]])
         place = f"{form.name}:{head[max(layout.begin - 1, 0)][0]}"
         extra = form.extra
         self._extra = [] if extra is None else extra.columns(header, layout.columns[0], place)
@@ -144,7 +145,7 @@ class _Table:
     def page(self, rows: Sequence[Row]) -> Page:
         """What some rows hold."""
         form, column = self._form, self._columns[0]
-        if form.extra is None and rows:
+        if form.extra is None and rows and not self._is_any:
             cells = [row[column] if column < len(row) else "" for _, row in rows]
             ids = form.rule.all_bare("\n".join([*cells, ""]))
             if ids is not None:
@@ -169,17 +170,21 @@ class _Table:
             cell = row[column] if column < len(row) else ""
             note_id = self._form.rule.bare(cell)
             if note_id is not None:
-                return Named([note_id], "")
+                return Named([self._linked(column, row) or note_id], "")
             if cell.strip():
                 named = self._form.rule.read(cell)
                 if named.ids or not named.reason:
-                    return named
+                    linked = self._linked(column, row)
+                    return Named([linked], "") if linked else named
                 first = first or named
         if first is not None:
             return first
         name = self._header[self._columns[0]]
         is_short = self._columns[0] >= len(row)
         return Named([], f"too few columns: no {name}" if is_short else f"empty {name}")
+
+    def _linked(self, column: int, row: Sequence[str]) -> str | None:
+        return self._form.linked(self._header[column], zip(self._header, row, strict=False))
 
 
 def csv_rows(

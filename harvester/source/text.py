@@ -6,6 +6,7 @@ import codecs
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from operator import itemgetter
 
 from harvester.source.streams import BLOCK
 
@@ -23,6 +24,7 @@ _PLAIN = bytes(range(0x80))
 _ESCAPED = "surrogateescape"
 _STRAY = re.compile("[\udc80-\udcff]")
 _LOOKED_AT = 16  # bytes
+_FEWEST_ZEROS = 16  # bytes to each
 
 
 def text_blocks(
@@ -77,13 +79,16 @@ def _ended(head: bytes, blocks: Iterator[bytes]) -> Iterator[bytes | None]:
 
 
 def _unmarked_utf16(head: bytes, tell: Callable[[str], None]) -> str | None:
-    """UTF-16 that lost its mark: every other byte of plain letters is a zero."""
-    head = head[:_LOOKED_AT]
-    for name, zeros in (("utf-16-le", head[1::2]), ("utf-16-be", head[::2])):
-        if zeros and zeros.count(0) * 2 > len(zeros) and head.count(0) == zeros.count(0):
-            tell(f"it is taken for {name.upper()} without a mark")
-            return name
-    return None
+    """UTF-16 that lost its mark: of letters, digits and signs one byte is a zero, always the same.
+
+    Of a few Chinese letters it is the other.
+    """
+    odd, even = head[1::2].count(0), head[::2].count(0)
+    name, zeros, others = max(("utf-16-le", odd, even), ("utf-16-be", even, odd), key=itemgetter(1))
+    if zeros * _FEWEST_ZEROS < len(head) or zeros <= others * _FEWEST_ZEROS:
+        return None
+    tell(f"it is taken for {name.upper()} without a mark")
+    return name
 
 
 class _Guess:

@@ -6,7 +6,7 @@ import re
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import datetime, time
 from itertools import islice
@@ -30,6 +30,8 @@ _MOST_COLUMNS = 16_384
 _PADDED = 256  # a cell in a far column does not widen all rows below
 _MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 _TABLE, _ROW, _FORMULA = f"{_MAIN}sheetData", f"{_MAIN}row", f"{_MAIN}f"
+_LINK = f"{_MAIN}hyperlink"
+_PART = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
 _ESCAPED = re.compile("_x00([01][0-9A-Fa-f])_")  # XML has no signs such as a line end of old
 # Formats that Chinese Excel knows by number alone.
 _CHINESE_DATES = frozenset({*range(27, 37), *range(50, 59)})
@@ -59,6 +61,9 @@ def workbook_pages(blocks: Iterable[bytes], form: Form) -> Iterator[Page]:
         if not book.sheets:
             raise BrokenStreamError("this workbook has no sheet of cells")
         name = next((name for name in book.sheets if _has_notes(book, name, form)), None)
+        if name is None:
+            book.shows_links = True
+            name = next((name for name in book.sheets if _has_notes(book, name, form)), None)
         name = name or next(iter(book.sheets))
         if len(book.sheets) > 1:
             form.telling.told.append(f"{form.name}: of {len(book.sheets)} sheets {name!r} is read")
@@ -109,7 +114,9 @@ def _batches(book: _Book, name: str) -> Iterator[list[Row]]:
 
 
 class _Book:
-    """A workbook in `file`: names of its sheets, and their rows.
+    """A workbook in `file`: names of its sheets, those that are seen first, and their rows.
+
+    With `shows_links` a cell says where its link leads, too.
 
     Of the library only what finds the sheets and reads cells: the rest refuses workbooks for their
     fills or properties, keeps an element of each row that it has read, and fills gaps of any size.
@@ -122,12 +129,37 @@ class _Book:
         self._book.read_manifest()
         self._book.read_strings()
         self._book.read_workbook()
+        sheets = sorted(
+            self._book.parser.find_sheets(), key=lambda found: found[0].state != "visible"
+        )
         self.sheets: dict[str, str] = {
             sheet.name: part.target
-            for sheet, part in self._book.parser.find_sheets()
+            for sheet, part in sheets
             if part.target in self._book.valid_files and "chartsheet" not in part.Type
         }
+        self.shows_links = False
         self._formats = self._formats_of_styles()
+
+    def _links(self, name: str) -> dict[str, str]:
+        """Where the cells of a sheet lead to, by their places."""
+        from openpyxl.packaging.relationship import (  # noqa: PLC0415 - an extra
+            get_dependents,
+            get_rels_path,
+        )
+        from openpyxl.xml.functions import iterparse  # noqa: PLC0415 - an extra
+
+        path = get_rels_path(self.sheets[name]).lstrip("/")
+        if not self.shows_links or path not in self._book.valid_files:
+            return {}
+        parts = {part.Id: part.Target for part in get_dependents(self._book.archive, path)}
+        links: dict[str, str] = {}
+        with self._book.archive.open(self.sheets[name]) as source:
+            for _, element in iterparse(source):
+                if element.tag == _LINK and (link := parts.get(element.get(_PART))):
+                    links[element.get("ref", "")] = link
+                elif element.tag == _TABLE:
+                    element.clear()
+        return links
 
     def _formats_of_styles(self) -> list[str]:
         """The format of numbers of each style that a cell may have."""
@@ -157,6 +189,7 @@ class _Book:
         table: Element | None = None
         width = 0
         with _in_words(), self._book.archive.open(self.sheets[name]) as source:
+            links = self._links(name)
             reader = WorkSheetParser(
                 source,
                 self._book.shared_strings,
@@ -171,7 +204,7 @@ class _Book:
                 elif element.tag == _ROW and event == "end" and table is not None:
                     reader.row_counter = int(element.get("r") or reader.row_counter + 1)
                     reader.col_counter = 0
-                    cells = _cells(element, reader, percents)
+                    cells = _cells(element, reader, percents, links)
                     width = max(width, min(len(cells), _PADDED))
                     yield reader.row_counter, cells + [""] * (width - len(cells))
                     table.clear()
@@ -179,7 +212,9 @@ class _Book:
                 raise ValueError("no cells are found in it")
 
 
-def _cells(row: Element, reader: WorkSheetParser, percents: set[int]) -> list[str]:
+def _cells(
+    row: Element, reader: WorkSheetParser, percents: set[int], links: Mapping[str, str]
+) -> list[str]:
     """The cells of a row up to the last that is not empty."""
     cells: list[str] = []
     for element in row:
@@ -189,6 +224,8 @@ def _cells(row: Element, reader: WorkSheetParser, percents: set[int]) -> list[st
         text = value if is_text else _shown(value, is_percent=cell["style_id"] in percents)
         if not text and (formula := element.findtext(_FORMULA)):  # nobody has computed it
             text = f"={formula}"
+        if links and (link := links.get(element.get("r", ""), "")) not in text:
+            text = f"{text} {link}"
         if "_x00" in text:
             text = _ESCAPED.sub(lambda sign: chr(int(sign[1], 16)), text)
         if text and cell["column"] <= _MOST_COLUMNS:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from openpyxl import Workbook
 
 from harvester.errors import InputError
 from harvester.model import BadLine
@@ -146,6 +147,16 @@ TEXTS: dict[str, tuple[str | bytes, list[str]]] = {
     "in English": (f"Look! {URL}{A}?a=AB=\nCopy and open rednote to view the note\n", [A]),
     "NUL bytes": (f"{A}\0\n\0{B}\n", [A, B]),
     "line ends": (f"{A}\r\r\n{B}\r{C}\n\r\n{D}", [A, B, C, D]),
+    "links that are glued": (f"{URL}{A}{URL}{B}?a=1{URL}{C}\n{D}{URL}{A}\n", [A, B, C, D, A]),
+    "paths": (f"explore/{A}\n/discovery/item/{B}\n", [A, B]),
+    "a remark": (f"{A} # new, not {B}\n{URL}{B}#comment\n# {C}\n", [A, B]),
+    "a topic before the words": (f"#春节[话题]# #美妆 {URL}{A} 复制\n", [A]),
+    "JSON in code": (
+        f'export const notes = [\n {{"noteId":"{A}"}},\n {{"noteId":"{B}","by":"{UID}"}}\n];\n',
+        [A, B],
+    ),
+    "lines of an array": (f'{{"id":"{A}"}},\n{{"id":"{B}"}},\n{{"id":"{C}"}}\n', [A, B, C]),
+    "records with a mark": (f'\x1e{{"id":"{A}"}}\n\x1e{{"id":"{B}"}}\n', [A, B]),
     "HTML": (
         f"""<!DOCTYPE html><ul><li><a href="{URL}{A}?x=1&amp;y=2">看</a><li>{URL}{B}
         <li><a href="/user/profile/{UID}">她</a></ul><script>"{URL}{C}"</script>""",
@@ -177,6 +188,23 @@ TABLES: dict[str, tuple[str | bytes, list[str], dict[str, Any]]] = {
         [A],
         {"达人": "李"},
     ),
+    **{
+        f"{name} without a mark": (
+            f"笔记标题\t笔记ID\t达人\n一万\t{A}\t李\n".encode(name),
+            [A],
+            {"达人": "李"},
+        )
+        for name in ("utf-16-le", "utf-16-be")
+    },
+    "an id of anything": (f"_id,note_url,达人\n{UID},{URL}{A},李\n", [A], {"达人": "李"}),
+    "an id of anything in JSON": (
+        f"""{{"_id":{{"$oid":"{UID}"}},"link":"{URL}{A}","达人":"李"}}
+        {{"_id":"{UID}","note_url":"{URL}{B}"}}\n{{"id":"{UID}","url":"{URL}{C}"}}\n""",
+        [A, B, C],
+        {"达人": "李"},
+    ),
+    "what is not a number": (f'[{{"id":"{A}","达人":NaN}}]', [A], {"达人": None}),
+    "what is not a number, a line": (f'{{"id":"{A}","达人":-Infinity}}\n', [A], {"达人": None}),
     "GB18030": (f"笔记ID,达人\n{A},李\n".encode("gb18030"), [A], {"达人": "李"}),
     "HTML": (
         f"<html><table><tr><th>笔记ID</th><th>达人</th></tr><tr><td>{A}<td>李</tr></table>",
@@ -306,6 +334,48 @@ def test_a_workbook_that_ends_early_or_is_broken_is_refused_in_words() -> None:
         Read(workbook({"s": f"{HEAD}<row>{lost}</row>"}))
     with pytest.raises(InputError, match="cannot be read"):
         Read(whole.replace(b"t=", b"T="))
+
+
+def made(make: Callable[[Workbook], None]) -> bytes:
+    book, file = Workbook(), io.BytesIO()
+    make(book)
+    book.save(file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("data", [f"{A}\n{B}\n", f"{URL}{A}\n{URL}{B}\n"])
+def test_a_column_of_notes_alone_is_a_table(data: str) -> None:
+    def fill(book: Workbook) -> None:
+        for cell in data.split():
+            book.active.append([cell])
+
+    assert Read(made(fill)).ids == [A, B]
+    assert Read(data, kind="csv").ids == [A, B]
+
+
+def test_a_sheet_that_nobody_sees_is_read_last() -> None:
+    def fill(book: Workbook) -> None:
+        for cell in ("noteId", B):
+            book.active.append([cell])
+        book.active.sheet_state = "hidden"
+        seen = book.create_sheet("seen")
+        for cell in ("noteId", A):
+            seen.append([cell])
+
+    assert Read(made(fill)).ids == [A]
+
+
+def test_a_cell_leads_to_the_note_that_it_is_linked_with_where_nothing_names_one() -> None:
+    def fill(book: Workbook, *, named: bool) -> None:
+        book.active.append(["标题", "链接", "达人"])
+        book.active.append(["春", A if named else "打开", "李"])
+        book.active["B2"].hyperlink = f"{URL}{A}"
+        book.active["A2"].hyperlink = f"{SITE}/user/profile/{UID}"
+
+    linked = Read(made(lambda book: fill(book, named=False)), carry="达人")
+    assert linked.carried == {A: {"达人": "李"}}
+    named = Read(made(lambda book: fill(book, named=True)), carry="标题")
+    assert named.carried == {A: {"标题": "春"}}
 
 
 def test_of_several_sheets_it_is_said_which_is_read() -> None:
