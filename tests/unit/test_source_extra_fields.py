@@ -77,7 +77,7 @@ def test_json_values_travel_along_as_they_are(tmp_path: Path) -> None:
 
 
 def test_a_value_that_is_no_json_is_a_bad_line(tmp_path: Path) -> None:
-    path = write(tmp_path, "a.jsonl", f'{{"noteId":"{A}","x":NaN}}\n{{"noteId":"{B}","x":1}}\n')
+    path = write(tmp_path, "a.jsonl", f'{{"noteId":"{A}","x":1e400}}\n{{"noteId":"{B}","x":1}}\n')
     (page,) = read(path, "all")
     assert [str(bad.line) for bad in page.bad] == ["1"]
     assert page.ids == [B]
