@@ -161,7 +161,7 @@ def _verify_fleet(fleet: FleetAddress, outputs: Sequence[Path], whole: Verified)
         found = _Found(whole)
         for damage in _of_whole(hosts, parts):
             found.add(damage)
-        whole.paid_twice = sum(row.duplicates for row in hosts.hosts())
+        whole.paid_twice = sum(part.duplicates for part in hosts.parts())
     found.close(f"harvester run -o PART {target_of(fleet)}")
     lines, notes = whole.lines, whole.notes
     return (
@@ -190,10 +190,10 @@ def _parts_of(outputs: Sequence[Path]) -> dict[str, Path]:
 
 def _of_whole(hosts: Hosts, named: Iterable[str]) -> Iterable[Damage]:
     """What no part can show alone: parts that were not named, notes that are in none."""
-    for row in hosts.hosts():
-        if row.part not in named and row.length:
+    for row in hosts.parts():
+        if row.part not in named and row.bytes:
             held = "note has its" if row.notes == 1 else "notes have their"
-            text = f"{sanitize(f'{row.host}:{row.path}')}: {row.notes:,} {held} current line there"
+            text = f"{row.host}:{row.path}: {row.notes:,} {held} current line there"
             yield Damage(Remedy.NAME_PARTS, "part missing", 0, text)
     nowhere, first = hosts.unplaced(_NAMED)
     if nowhere:

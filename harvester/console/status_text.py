@@ -9,10 +9,11 @@ from zoneinfo import ZoneInfo
 
 from harvester.console.layout import INDENT, Row, folded, table
 from harvester.formatting import amount, codes, count, duration, money
+from harvester.ledger.hosts import Part
 from harvester.money import Balance
 from harvester.rules.spending import reach_text
 from harvester.sanitize import sanitize
-from harvester.status.model import Ahead, FleetRun, FleetStatus, Part, RunStatus, Status
+from harvester.status.model import Ahead, FleetRun, FleetStatus, RunStatus, Status
 
 _MOST_GROUPS = 10
 # What the vendor says is not there any more.

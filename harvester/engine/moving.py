@@ -167,7 +167,7 @@ def _made(
     with reading(ledger_path(output)) as made:
         lacking = missing(made)
     if lacking:
-        known = ", ".join(f"{part.path} on {part.host}" for part in Hosts(reader).hosts())
+        known = ", ".join(f"{part.path} on {part.host}" for part in Hosts(reader).parts())
         raise UsageError(
             f"{lacking} notes of the harvest were paid for and are in none of these "
             f"parts: name all there are ({known}), as their hosts left them."

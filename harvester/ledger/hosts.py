@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from harvester.ledger.sql import IS_CHARGED
+from harvester.sanitize import sanitize
 
 if TYPE_CHECKING:
     from harvester.ledger.postgres.reading import FleetReader
@@ -41,49 +42,46 @@ SELECT run.id, run.session, uuid, host, path,
     EXISTS (SELECT FROM claim WHERE claim.run = run.id AND until > now_ms())
 FROM run JOIN part ON part.id = run.part
 """
-
-
 _DUPLICATES = """
-SELECT note_id, uuid, duplicate.line_end, duplicate.fetched_at, found_at
+SELECT note_id, uuid, duplicate.fetched_at, found_at
 FROM duplicate JOIN job USING (seq) JOIN part ON part.id = duplicate.part
 ORDER BY found_at, duplicate.part, duplicate.line_end LIMIT $1
 """
 
 
-class HostRow(Struct, frozen=True):
-    """One host's part as the ledger knows it; `part` is its UUID, times are Unix seconds.
+class Part(Struct, frozen=True):
+    """One host's part; `part` is its UUID, moments are Unix seconds.
 
-    `length` is in bytes; `notes` are those whose current line is in it, `duplicates` its lines paid
-    for though their notes were done. `rate` are the calls a second that it made lately. `seen_at`
-    is its last heartbeat, or the last sign of a run that is over.
+    `notes` are those whose current line is in it, `duplicates` its lines paid for though their
+    notes were done, `bytes` what the ledger vouches for. `rate` are the calls a second that it made
+    lately. `last_heartbeat` may be the last sign of a run that is over.
     """
 
     part: str
     host: str
     path: str
-    length: int
-    notes: int
-    duplicates: int
+    alive: bool
+    last_heartbeat: float | None
+    rate: float
     runs: int
     calls: int
     charged: int
     unanswered: int
-    is_alive: bool
-    seen_at: float | None
-    rate: float
+    notes: int
+    duplicates: int
+    bytes: int
 
 
-class DuplicateRow(Struct, frozen=True):
-    """A line that was paid for though its note was done; times are Unix seconds."""
+class Duplicate(Struct, frozen=True):
+    """A line that was paid for though its note was done; moments are Unix seconds."""
 
     note_id: str
     part: str
-    line_end: int
     fetched_at: float
     found_at: float
 
 
-class StopRow(Struct, frozen=True):
+class Stop(Struct, frozen=True):
     """Why a token rests in the latest session; `token` is its fingerprint, None for all."""
 
     token: str | None
@@ -112,66 +110,68 @@ class Hosts:
     def __init__(self, reader: FleetReader) -> None:
         self._reader = reader
 
-    def hosts(self) -> list[HostRow]:
+    def parts(self) -> list[Part]:
         """All parts, in the order in which they came."""
-        notes = dict(self._pairs("SELECT part, count(*) FROM job WHERE lines > 0 GROUP BY part"))
-        again = dict(self._pairs("SELECT part, count(*) FROM duplicate GROUP BY part"))
+        ask = self._reader.ask
+        notes = dict(ask("SELECT part, count(*) FROM job WHERE lines > 0 GROUP BY part"))
+        again = dict(ask("SELECT part, count(*) FROM duplicate GROUP BY part"))
         lost = dict(
-            self._pairs(
+            ask(
                 "SELECT run.part, count(*) FROM unanswered JOIN run ON run.id = unanswered.run"
                 " GROUP BY run.part"
             )
         )
-        calls = {part: (all_calls, paid) for part, all_calls, paid in self._reader.ask(_CALLS)}
-        runs = {part: (many, seen) for part, many, seen in self._reader.ask(_LAST_RUNS)}
-        members = {part: (alive, beat) for part, alive, beat in self._reader.ask(_MEMBERS)}
-        rates = dict(self._pairs(_RATES))
+        calls = {part: (many, charged) for part, many, charged in ask(_CALLS)}
+        runs = {part: (many, seen) for part, many, seen in ask(_LAST_RUNS)}
+        members = {part: (alive, beat) for part, alive, beat in ask(_MEMBERS)}
+        rates = dict(ask(_RATES))
         found = []
-        for number, uuid, host, path, length in self._reader.ask(
+        for number, uuid, host, path, length in ask(
             "SELECT id, uuid, host, path, length FROM part ORDER BY id"
         ):
             many, seen = runs.get(number, (0, 0))
-            is_alive, beat = members.get(number, (False, 0))
+            made, charged = calls.get(number, (0, 0))
+            alive, beat = members.get(number, (False, 0))
             # Of a run that goes on, only the minute of its last answer is known without a beat.
             last = beat or seen
             found.append(
-                HostRow(
-                    *(uuid, host, path, length),
-                    notes.get(number, 0),
-                    again.get(number, 0),
-                    many,
-                    *calls.get(number, (0, 0)),
-                    lost.get(number, 0),
-                    is_alive,
-                    last / 1000 if last else None,
-                    float(rates.get(number, 0)),
+                Part(
+                    uuid,
+                    sanitize(host),
+                    sanitize(path),
+                    alive=alive,
+                    last_heartbeat=last / 1000 if last else None,
+                    rate=round(float(rates.get(number, 0)), 4),
+                    runs=many,
+                    calls=made,
+                    charged=charged,
+                    unanswered=lost.get(number, 0),
+                    notes=notes.get(number, 0),
+                    duplicates=again.get(number, 0),
+                    bytes=length,
                 )
             )
         return found
 
-    def _pairs(self, query: str) -> list[tuple[int, int]]:
-        return [(key, value) for key, value in self._reader.ask(query)]
-
-    def stops(self) -> list[StopRow]:
+    def stops(self) -> list[Stop]:
         """The tokens that rest in the latest session, in the order in which they stopped."""
-        rows = self._reader.ask(
-            "SELECT token_fp, reason, detail, at FROM stop"
-            " WHERE session = (SELECT max(session) FROM run) ORDER BY at, token_fp"
-        )
         return [
-            StopRow(token or None, reason, detail, at / 1000) for token, reason, detail, at in rows
+            Stop(token or None, sanitize(reason), sanitize(detail), at / 1000)
+            for token, reason, detail, at in self._reader.ask(
+                "SELECT token_fp, reason, detail, at FROM stop"
+                " WHERE session = (SELECT max(session) FROM run) ORDER BY at, token_fp"
+            )
         ]
 
     def runs(self) -> dict[int, RunPlace]:
         """Where each run is, by its number."""
         return {number: RunPlace(*place) for number, *place in self._reader.ask(_RUNS)}
 
-    def duplicates(self, most: int) -> list[DuplicateRow]:
+    def duplicates(self, most: int) -> list[Duplicate]:
         """The first lines that were paid for though their notes were done."""
-        rows = self._reader.ask(_DUPLICATES, most)
         return [
-            DuplicateRow(note_id, part, end, fetched_at / 1000, found_at / 1000)
-            for note_id, part, end, fetched_at, found_at in rows
+            Duplicate(note_id, part, fetched_at / 1000, found_at / 1000)
+            for note_id, part, fetched_at, found_at in self._reader.ask(_DUPLICATES, most)
         ]
 
     def unplaced(self, most: int) -> tuple[int, list[str]]:

@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from msgspec import Struct
 
+from harvester.ledger.hosts import Duplicate, Part, Stop
 from harvester.rules.forecast import Source
 
 
@@ -96,42 +97,6 @@ class FleetRun(RunStatus, frozen=True):
     path: str
     part: str
     session: int
-
-
-class Part(Struct, frozen=True):
-    """A host's part of a fleet's OUTPUT; `rate` is what it made lately, in calls a second."""
-
-    part: str
-    host: str
-    path: str
-    alive: bool
-    last_heartbeat: float | None
-    rate: float
-    runs: int
-    calls: int
-    charged: int
-    unanswered: int
-    notes: int
-    duplicates: int
-    bytes: int
-
-
-class Duplicate(Struct, frozen=True):
-    """A line that was paid for though its note was done."""
-
-    note_id: str
-    part: str
-    fetched_at: float
-    found_at: float
-
-
-class Stop(Struct, frozen=True):
-    """Why a token rests; None is all of them."""
-
-    token: str | None
-    reason: str
-    detail: str
-    at: float
 
 
 class Status(Struct, frozen=True):

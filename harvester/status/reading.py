@@ -33,14 +33,11 @@ from harvester.status.going_on import command_to_go_on
 from harvester.status.model import Ahead, Failure, FleetStatus, Left, RunStatus, Status
 from harvester.status.runs import (
     account_of,
-    duplicates_of,
-    part_of,
     priced,
     run_of,
     runs_of_fleet,
     sessions_of,
     spending_of,
-    stop_of,
 )
 from harvester.status.verdict_text import with_verdict
 
@@ -52,6 +49,7 @@ _HOUR = 3600.0
 _ON = ("running", "unknown")
 # Servers that put something new into each message must not fill the memory.
 _MOST_GROUPS = 1000
+_MOST_DUPLICATES = 1000
 _ID_LENGTH, _NUMBER_LENGTH = 8, 4
 _WORD = re.compile(r"[\w-]+(?::[\w-]+)*", re.ASCII)
 
@@ -118,9 +116,9 @@ def status_of(reader: LedgerReader, query: StatusQuery, hosts: Hosts | None = No
     whole = FleetStatus(
         **_fields(reader, query, rows, sessions),
         runs=runs_of_fleet(rows, places, query.now),
-        parts=[part_of(host) for host in hosts.hosts()],
-        duplicates=duplicates_of(hosts),
-        stops=[stop_of(row) for row in hosts.stops()],
+        parts=hosts.parts(),
+        duplicates=hosts.duplicates(_MOST_DUPLICATES),
+        stops=hosts.stops(),
     )
     return with_verdict(whole, query.target, go_on)
 

@@ -10,18 +10,16 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from harvester.ledger.hosts import HostRow, Hosts, RunPlace, StopRow
+from harvester.ledger.hosts import RunPlace
 from harvester.ledger.reader import LedgerReader, RunRow
 from harvester.money import Balance, Counted, Spending
 from harvester.rules.codes import CHARGED
 from harvester.rules.latency import quantile
 from harvester.rules.spending import in_all, spending, without_gaps
 from harvester.sanitize import sanitize
-from harvester.status.model import AccountStatus, Duplicate, FleetRun, Part, RunStatus, Stop
+from harvester.status.model import AccountStatus, FleetRun, RunStatus
 from harvester.status.spending_text import spending_text
 
-# However many there are, they must not fill the memory.
-_MOST_DUPLICATES = 1000
 # Of "no content" the vendor's price lists do not agree.
 _DOUBTFUL = 201
 
@@ -187,33 +185,3 @@ def _session(lives: Sequence[tuple[RunRow, float, str]]) -> RunStatus:
         bad_example=next((row.bad_example for row in rows if row.bad_example), None),
     )
     return run_of(whole, max(ends), "finished")
-
-
-def part_of(host: HostRow) -> Part:
-    """Returns a part as it is told."""
-    return Part(
-        host.part,
-        sanitize(host.host),
-        sanitize(host.path),
-        alive=host.is_alive,
-        last_heartbeat=host.seen_at,
-        rate=round(host.rate, 4),
-        runs=host.runs,
-        calls=host.calls,
-        charged=host.charged,
-        unanswered=host.unanswered,
-        notes=host.notes,
-        duplicates=host.duplicates,
-        bytes=host.length,
-    )
-
-
-def duplicates_of(hosts: Hosts) -> list[Duplicate]:
-    """Returns the first lines that were paid for though their notes were done."""
-    rows = hosts.duplicates(_MOST_DUPLICATES)
-    return [Duplicate(row.note_id, row.part, row.fetched_at, row.found_at) for row in rows]
-
-
-def stop_of(row: StopRow) -> Stop:
-    """Returns a token's rest as it is told."""
-    return Stop(row.token, sanitize(row.reason), sanitize(row.detail), row.at)

@@ -156,10 +156,10 @@ def test_parts_and_what_was_paid_for_twice_are_told(harvest: Database) -> None:
 
         with reading_fleet(harvest.url, harvest.harvest) as reader:
             hosts = Hosts(reader)
-            told = [(row.part, row.path, row.notes, row.duplicates) for row in hosts.hosts()]
+            told = [(row.part, row.path, row.notes, row.duplicates) for row in hosts.parts()]
             assert told == [("a", "/out/a.jsonl", 0, 0), ("b", "/out/b.jsonl", 1, 1)]
             (again,) = hosts.duplicates(9)
-            assert (again.note_id, again.part, again.line_end) == ("1", "b", 3)
+            assert (again.note_id, again.part) == ("1", "b")
             assert reader.checkpoint() == Checkpoint()
 
 

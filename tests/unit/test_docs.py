@@ -26,20 +26,18 @@ from harvester.errors import (
     UsageError,
 )
 from harvester.json_text import camel
+from harvester.ledger.hosts import Duplicate, Part, Stop
 from harvester.model import StopReason, Summary
 from harvester.observe.log import as_json
 from harvester.sides import Side
 from harvester.status.model import (
     Ahead,
-    Duplicate,
     Failure,
     FleetRun,
     FleetStatus,
     Left,
-    Part,
     RunStatus,
     Status,
-    Stop,
 )
 from harvester.tokens import TOKEN_VARIABLES
 from tests.unit.test_observe_log import EVERY
