@@ -19,16 +19,16 @@ _HISTORY = {
     "latency": "SELECT run, minute, bucket, calls FROM latency",
     "backlog": "SELECT run, minute, queued FROM backlog",
     "unanswered": "SELECT run, seq, sent_at, how FROM unanswered UNION ALL"
-    " SELECT token >> 32, seq, sent_at, 'the run ended' FROM claim WHERE sent_at IS NOT NULL",
+    " SELECT claim_id >> 32, seq, sent_at, 'the run ended' FROM claim WHERE sent_at IS NOT NULL",
 }
 HISTORY = {
     table: query.removeprefix("SELECT ").partition(" FROM ")[0] for table, query in _HISTORY.items()
 }
-NOTES = "seq, note_id, state, due, attempts, code, reason, carried, lines"
+NOTES = "seq, note_id, state, due, attempts, code, reason, extra_fields, lines"
 _NOTES = """
 SELECT job.seq, note_id, CASE WHEN lines > 0 THEN 1 ELSE state END,
     CASE WHEN lines > 0 OR state <> 0 THEN NULL ELSE due END,
-    attempts + CASE WHEN sent_at IS NULL THEN 0 ELSE 1 END, code, reason, carried, lines
+    attempts + CASE WHEN sent_at IS NULL THEN 0 ELSE 1 END, code, reason, extra_fields, lines
 FROM job LEFT JOIN claim ON claim.seq = job.seq ORDER BY job.seq
 """
 _IDENTITY = ("endpoint", "simulated")

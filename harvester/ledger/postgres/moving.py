@@ -38,15 +38,15 @@ UPDATE job SET state = moved.state, due = moved.due, code = moved.code, reason =
 FROM moved WHERE job.note_id = moved.note_id AND job.state <> 1 AND (moved.lines > 0
     OR job.attempts = 0 AND NOT EXISTS (SELECT FROM claim WHERE claim.seq = job.seq))
 """
-_CARRY = """
+_FILL = """
 UPDATE job SET attempts = greatest(job.attempts, moved.attempts),
-    carried = coalesce(job.carried, moved.carried)
+    extra_fields = coalesce(job.extra_fields, moved.extra_fields)
 FROM moved WHERE job.note_id = moved.note_id
 """
 _ADD = """
-INSERT INTO job (seq, note_id, state, due, attempts, code, reason, carried)
+INSERT INTO job (seq, note_id, state, due, attempts, code, reason, extra_fields)
 SELECT last.seq + row_number() OVER (ORDER BY moved.seq), note_id, state, due, attempts, code,
-    reason, carried
+    reason, extra_fields
 FROM moved, (SELECT coalesce(max(seq), 0) AS seq FROM job) AS last
 ON CONFLICT (note_id) DO NOTHING
 """
@@ -75,7 +75,7 @@ def bring_in(tx: Transaction, moving: Moving) -> None:
     tx.do(_ROOM)
     _copy(tx, "moved", NOTES, moving.notes())
     before = tx.ask(_STATES)
-    for step in (_OVERTAKE, _MEET, _CARRY, _ADD):
+    for step in (_OVERTAKE, _MEET, _FILL, _ADD):
         tx.do(step)
     tx.do(_OWE, (tx.part,))
     moves = Counter({State(state): many for state, many in tx.ask(_STATES)})
