@@ -11,8 +11,9 @@ class Side(StrEnum):
 
     The ledger, with SQLite's own two beside it; the room kept free for answers that OUTPUT does not
     take; which part of a fleet's harvest OUTPUT is; OUTPUT itself, kept when it was removed under a
-    run; what was cut off it; the answers that arrived, may be paid for, and cannot be read; and
-    what the short links of its lists lead to, which is an OUTPUT of its own.
+    run; what was cut off it; the answers that arrived, may be paid for, and cannot be read; the
+    marks of notes that were forgotten; and what the short links of its lists lead to, which is an
+    OUTPUT of its own.
     """
 
     LEDGER = ".ledger"
@@ -23,6 +24,7 @@ class Side(StrEnum):
     KEPT = ".kept"
     CUT = ".cut"
     UNREAD = ".unread.jsonl"
+    FORGOTTEN = ".forgotten"
     LINKS = ".links.jsonl"
 
     def of(self, output: Path) -> Path:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from harvester.cli.helping import option
 from harvester.cli.params import OUTPUT, Command, existing_output
 from harvester.cli.telling import json_option, say, tell
+from harvester.errors import UsageError
+from harvester.formatting import count
+from harvester.sanitize import sanitize
+
+if TYPE_CHECKING:
+    from harvester.engine.forgetting import Forgotten
 
 
 @click.command(
@@ -25,28 +33,42 @@ def forget(output: Path, ids: tuple[str, ...], ids_from: Path | None) -> None:
     """
     from harvester.engine.open_output import forget as forget_in
     from harvester.engine.open_run import this_environment
-    from harvester.errors import UsageError
-    from harvester.formatting import count
     from harvester.json_text import told
-    from harvester.ledger.sqlite.reading import ledger_path, reading
-    from harvester.output.part import read_part_marker
-    from harvester.sanitize import sanitize
+
+    wanted = _wanted(ids, ids_from)
+    if not wanted:
+        raise UsageError("name the notes to be erased: --id ID, or --ids-from FILE.")
+    path = output.resolve()
+    _check(path, output, wanted)
+    done = forget_in(path, wanted, this_environment())
+    tell(told(done) | {"forgotten": len(wanted), "output": output})
+    for line in _lines(done, len(wanted)):
+        say(line)
+
+
+def _wanted(ids: Sequence[str], ids_from: Path | None) -> list[str]:
+    """The notes that were named, each once; raises UsageError."""
     from harvester.source.given import pages_of
     from harvester.source.ids import IdRule
     from harvester.source.options import InputOptions
 
-    rule = IdRule()
     # Others may be of a run with --id-pattern.
-    wanted = [rule.whole(text) or text for text in ids]
+    found = [IdRule().whole(text) or text for text in ids]
     if ids_from is not None:
         for page in pages_of(str(ids_from), InputOptions(strict=True)):
-            wanted += page.ids
-    if not wanted:
-        raise UsageError("name the notes to be erased: --id ID, or --ids-from FILE.")
-    path = output.resolve()
+            found += page.ids
+    return list(dict.fromkeys(found))
+
+
+def _check(path: Path, output: Path, wanted: Sequence[str]) -> None:
+    """Raise UsageError for what is no note, and for a part of a fleet's harvest."""
+    from harvester.ledger.sqlite.reading import ledger_path, reading
+    from harvester.output.part import read_part_marker
+    from harvester.source.ids import IdRule
+
     if read_part_marker(path) is not None:
         raise UsageError(f"{output} is a part of a fleet's harvest, which forgets no notes.")
-    odd = [text for text in wanted if rule.bare(text) is None]
+    odd = [text for text in wanted if IdRule().bare(text) is None]
     with reading(ledger_path(path)) as reader:
         unknown = [text for text in odd if text not in reader.jobs_of(odd)]
     if unknown:
@@ -54,11 +76,15 @@ def forget(output: Path, ids: tuple[str, ...], ids_from: Path | None) -> None:
             f"--id {sanitize(unknown[0])!r} is no note's id or link, and no note here is called "
             "so: nothing was erased."
         )
-    unlike = list(dict.fromkeys(wanted))
-    done = forget_in(path, unlike, this_environment())
-    say(
-        f"forgot {count(len(unlike), 'note')}: {count(done.lines, 'line')} erased; "
+
+
+def _lines(done: Forgotten, wanted: int) -> Iterator[str]:
+    links = f", and {count(done.links, 'short link')} that led there" if done.links else ""
+    yield (
+        f"forgot {count(wanted, 'note')}: {count(done.lines, 'line')} erased{links}; "
         f"{done.notes:,} of them {'was' if done.notes == 1 else 'were'} known, and none will be "
         "fetched again"
     )
-    tell(told(done) | {"forgotten": len(unlike), "output": output})
+    if done.left:
+        names = ", ".join(sanitize(path.name) for path in done.left)
+        yield f"beside it lie files that may still tell of them, and are yours to clean: {names}"

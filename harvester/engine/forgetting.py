@@ -6,8 +6,10 @@ OUTPUT is replaced, and read anew. A crash anywhere between leaves that to whoev
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import BinaryIO
@@ -16,7 +18,9 @@ import orjson
 from msgspec import Struct
 
 from harvester.disk import reason_of, replacing
+from harvester.engine.links import resolved
 from harvester.errors import LocalIOError
+from harvester.ledger.keys import MARK_BYTES
 from harvester.ledger.protocol import Ledger
 from harvester.ledger.sqlite.ledger import SqliteLedger
 from harvester.output.file import OutputFile
@@ -25,16 +29,61 @@ from harvester.sides import Side
 
 
 class Forgotten(Struct, frozen=True):
-    """What was erased: notes that the ledger knew, and lines of OUTPUT."""
+    """What was erased: notes that the ledger knew, lines of OUTPUT, links that led to such notes.
+
+    `left` names the files that may hold more, and are no business of the program's.
+    """
 
     notes: int
     lines: int
+    links: int
+    left: list[Path]
 
 
 _BESIDE = (Side.SPOOL, Side.KEPT, Side.CUT, Side.UNREAD)
-# Where a line is torn, or is no line of OUTPUT.
-_NAME = re.compile(rb'"noteId":\s*("(?:[^"\\]|\\.)*")')
-_SEARCHED = 4096
+# What may be named in a line that is torn, or is no line of OUTPUT.
+_NAMES = re.compile(rb'"noteId":\s*("(?:[^"\\]|\\.)*")|(?<![0-9a-f])([0-9a-f]{24})(?![0-9a-f])')
+
+_MARK = re.compile(rf"(?m)^[0-9a-f]{{{2 * MARK_BYTES}}}$")
+
+
+def keep_marks(output: Path, ledger: SqliteLedger) -> None:
+    """Have the marks of forgotten notes in the ledger and beside OUTPUT, for when one is lost.
+
+    Raises LocalIOError.
+    """
+    place = Side.FORGOTTEN.of(output)
+    try:
+        kept = _marks_in(place)
+        if lost := kept - ledger.marks():
+            ledger.remember_marks(lost)
+        if ledger.marks() - kept:
+            with replacing(place) as file:
+                file.writelines(b"%s\n" % mark.hex().encode() for mark in sorted(ledger.marks()))
+    except OSError as error:
+        raise _unwritable(place, error) from error
+
+
+def _marks_in(place: Path) -> set[bytes]:
+    """The marks of a file, if it is there; whatever else is in it is none."""
+    try:
+        return set(map(bytes.fromhex, _MARK.findall(place.read_text("ascii", "replace"))))
+    except FileNotFoundError:
+        return set()
+
+
+def links_to_forgotten(place: Path, ledger: Ledger) -> list[str] | None:
+    """The short links of a file that led to forgotten notes; None where none is to be erased."""
+    if not isinstance(ledger, SqliteLedger) or not ledger.is_forgetting() or not place.exists():
+        return None
+    return [link for link, note_id in resolved(place) if ledger.forgets(note_id)]
+
+
+def left_beside(output: Path) -> list[Path]:
+    """The files that may hold notes and that nothing is erased from."""
+    found = output.parent.glob(f"{glob.escape(output.name)}.*")
+    known = {side.of(whole).name for whole in (output, Side.LINKS.of(output)) for side in Side}
+    return sorted(path for path in found if path.name not in known)
 
 
 def erase_forgotten(output: OutputFile, ledger: Ledger) -> int | None:
@@ -50,8 +99,7 @@ def erase_forgotten(output: OutputFile, ledger: Ledger) -> int | None:
     ledger.settle(ledger.synced())
 
     def is_gone(line: bytes) -> bool:
-        note_id = _note_of(line)
-        return note_id is not None and ledger.forgets(note_id)
+        return any(map(ledger.forgets, _notes_of(line)))
 
     for side in _BESIDE:
         _erase_beside(side.of(output.path), is_gone)
@@ -64,15 +112,15 @@ def end_forgetting(ledger: Ledger) -> None:
         ledger.end_forgetting()
 
 
-def _note_of(line: bytes) -> str | None:
+def _notes_of(line: bytes) -> Iterator[str]:
+    """Whose a line is; of a piece of one, all notes that it names."""
     head = read_head(line)
     if head is not None:
-        return head.note_id
-    match = _NAME.search(line, 0, _SEARCHED)
-    try:
-        return None if match is None else str(orjson.loads(match[1]))
-    except ValueError:
-        return None
+        yield head.note_id
+        return
+    for name, bare in _NAMES.findall(line):
+        with suppress(ValueError):
+            yield str(orjson.loads(name)) if name else bare.decode()
 
 
 def _whole_lines(file: BinaryIO) -> Iterator[bytes]:
@@ -91,6 +139,10 @@ def _erase_beside(path: Path, is_gone: Callable[[bytes], bool]) -> None:
             with replacing(path) as fresh:
                 fresh.writelines(line for line in _whole_lines(file) if not is_gone(line))
     except OSError as error:
-        raise LocalIOError(
-            f"{path} cannot be written ({reason_of(error)}): make room, then try again."
-        ) from error
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> LocalIOError:
+    return LocalIOError(
+        f"{path} cannot be written ({reason_of(error)}): make room, then try again."
+    )

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from itertools import chain, count, islice
 from pathlib import Path
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from harvester.api.endpoints import RESOLVER
 from harvester.config import RunConfig
 from harvester.disk import Disk
-from harvester.engine.forgetting import Forgotten, end_forgetting, erase_forgotten
-from harvester.errors import DamagedLedgerError, LocalIOError, OutputMismatchError, UsageError
+from harvester.engine.forgetting import (
+    Forgotten,
+    end_forgetting,
+    erase_forgotten,
+    keep_marks,
+    left_beside,
+    links_to_forgotten,
+)
+from harvester.errors import (
+    DamagedLedgerError,
+    LocalIOError,
+    OutputLockedError,
+    OutputMismatchError,
+    UsageError,
+)
 from harvester.halt import Look, go_on
 from harvester.ledger.protocol import (
     Checkpoint,
@@ -31,6 +45,7 @@ from harvester.ledger.sqlite.store import Connection
 from harvester.model import State
 from harvester.output.census import take_census
 from harvester.output.file import OutputFile
+from harvester.output.holder import is_held
 from harvester.output.lines import read_head, read_line
 from harvester.output.part import check_no_part
 from harvester.output.spool import EmergencySpool
@@ -146,6 +161,7 @@ def _without_forgotten(held: OpenOutput, config: RunConfig, env: Environment) ->
     recovery = bring_together(held, config, env)
     if not is_erased and erase_forgotten(held.output, held.ledger) is not None:
         recovery = bring_together(held, config, env)
+    _forget_links(held, env)
     end_forgetting(held.ledger)
     return recovery
 
@@ -186,6 +202,7 @@ def _with_ledger(
         path, env.clock, sync=sync, connection=env.connection, bulk_after=env.bulk_after
     )
     undo.callback(ledger.close)
+    keep_marks(output.path, ledger)
     is_rebuilt = is_new and output.length > 0
     if is_rebuilt:
         ledger.lose_queue()
@@ -250,24 +267,48 @@ def open_held(path: Path, env: Environment) -> OpenOutput:
 def forget(path: Path, ids: Sequence[str], env: Environment) -> Forgotten:
     """Erase notes from OUTPUT, its ledger and what lies beside it; they are never fetched again.
 
+    Short links that led to them are forgotten, too, in the harvest that resolved them.
+
     Errors as `open_output`'s, before anything is erased; LocalIOError later leaves the rest to
     whoever opens OUTPUT next.
     """
-    held = open_held(path, env)
-    try:
-        kind = identity_of(held.output) or held.ledger.identity()
-        assert isinstance(held.ledger, SqliteLedger)  # noqa: S101 - an OUTPUT's own
-        if kind is not None:
-            mend(held, kind, env, rebuild=False)
-        notes = held.ledger.forget(ids)
-        lines = erase_forgotten(held.output, held.ledger) or 0
-        if kind is not None:
-            mend(held, kind, env, rebuild=False)
-        held.ledger.settle(held.output.sync())
-        held.ledger.end_forgetting()
-    finally:
-        held.close()
-    return Forgotten(notes, lines)
+    if is_held(Side.LINKS.of(path.resolve())):
+        raise OutputLockedError(f"a run resolves the short links of {path}: wait until it ends.")
+    with closing(open_held(path, env)) as held:
+        return _forget(held, ids, env)
+
+
+def _forget(held: OpenOutput, ids: Sequence[str], env: Environment) -> Forgotten:
+    kind = identity_of(held.output) or held.ledger.identity()
+    assert isinstance(held.ledger, SqliteLedger)  # noqa: S101 - an OUTPUT's own
+    if kind is not None:
+        mend(held, kind, env, rebuild=False)
+    notes = held.ledger.forget(ids)
+    keep_marks(held.output.path, held.ledger)
+    lines = erase_forgotten(held.output, held.ledger) or 0
+    if kind is not None:
+        mend(held, kind, env, rebuild=False)
+    held.ledger.settle(held.output.sync())
+    links = _forget_links(held, env)
+    held.ledger.end_forgetting()
+    return Forgotten(notes, lines, links, left_beside(held.output.path))
+
+
+def _forget_links(held: OpenOutput, env: Environment) -> int:
+    """Forget the short links that led to forgotten notes; gives how many."""
+    place = Side.LINKS.of(held.output.path)
+    links = links_to_forgotten(place, held.ledger)
+    if links is None:
+        return 0
+    kind = held.ledger.identity()
+    config = RunConfig(
+        output=place, endpoint=RESOLVER, simulate=kind is not None and kind.simulated
+    )
+    # What a crash broke off there ends with the opening.
+    with closing(open_output(config, env)) as opened:
+        if links:
+            _forget(opened, links, env)
+    return len(links)
 
 
 def _check_not_lost(path: Path, disk: Disk, *, rebuild: bool) -> None:

@@ -26,8 +26,8 @@ from harvester.sides import Side
 
 # So much is copied of OUTPUT's beginning, and before the end of what the ledger vouches for.
 _MARGIN = 1 << 20
-# What a run keeps beside OUTPUT and takes back into it.
-_BESIDE = (Side.SPOOL, Side.KEPT)
+# What a run keeps beside OUTPUT and takes back into it, and what it never takes.
+_BESIDE = (Side.SPOOL, Side.KEPT, Side.FORGOTTEN)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import blake2b
 
 _HEX_DIGITS = 24
-_MARK_BYTES = 16
+MARK_BYTES = 16
 
 
 def to_key(note_id: str) -> bytes | str:
@@ -22,9 +22,7 @@ def to_key(note_id: str) -> bytes | str:
 
 def mark_of_key(key: bytes | str) -> bytes:
     """What tells a note's key where its id is not to be kept."""
-    return blake2b(
-        key if isinstance(key, bytes) else key.encode(), digest_size=_MARK_BYTES
-    ).digest()
+    return blake2b(key if isinstance(key, bytes) else key.encode(), digest_size=MARK_BYTES).digest()
 
 
 def from_key(key: bytes | str) -> str:

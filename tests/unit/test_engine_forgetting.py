@@ -25,6 +25,7 @@ from harvester.secret import Secret
 from harvester.sides import Side
 
 ENDPOINT = "xiaohongshu-pgy/note-detail/v1"
+RESOLVER = "xiaohongshu/share-url-transfer/v1"
 NOW = 1795395723.456
 GONE, ALSO_GONE = f"{0x67000001:024x}", f"{0x67000006:024x}"
 SECRET = b"what nobody is to read"
@@ -38,6 +39,13 @@ def line(number: int, at: float = 0, text: bytes = b"hello") -> bytes:
 # The first one to be forgotten was fetched twice; the other is the last line.
 LINES = [line(0), line(1, text=SECRET), line(2), line(3), line(1, 9, SECRET), line(6, text=SECRET)]
 KEPT = LINES[0] + LINES[2] + LINES[3]
+LINK = "http://xhslink.com/a/gone"
+
+
+def resolved(link: str, note_id: str) -> bytes:
+    data = f'{{"redirect_url":"https://www.xiaohongshu.com/discovery/item/{note_id}?a=b"}}'
+    judgement = Judgement(Verdict.SAVE, 0, "saved", data=data.encode())
+    return make_line(Job(0, link), judgement, RESOLVER, NOW)
 
 
 def opened(path: Path, env: Environment | None = None) -> OpenOutput:
@@ -57,6 +65,10 @@ def output(tmp_path: Path) -> Path:
         held.ledger.finish_run("done", 0)
     for side in (Side.CUT, Side.KEPT):
         side.of(path).write_bytes(line(1, text=SECRET)[:-20] + b"\n" + line(2))
+    with Side.CUT.of(path).open("ab") as file:
+        file.write(b'":"of /explore/%s %s"}}\n' % (GONE.encode(), SECRET))
+    links = resolved(LINK, GONE) + resolved("http://xhslink.com/a/stays", LINES[0][11:35].decode())
+    Side.LINKS.of(path).write_bytes(links)
     Side.UNREAD.of(path).write_bytes(b'{"noteId": "%s", "text": "?"}\n' % ALSO_GONE.encode())
     return path
 
@@ -77,13 +89,16 @@ def check_gone(path: Path, queued: int = 1) -> None:
     assert path.read_bytes() == KEPT
     for file in path.parent.iterdir():
         assert SECRET not in file.read_bytes(), file
+        assert LINK.encode() not in file.read_bytes(), file
+    assert b"a/stays" in Side.LINKS.of(path).read_bytes()
 
 
 def test_a_forgotten_note_is_nowhere_and_is_not_fetched_again(output: Path) -> None:
     args = ["forget", str(output), "--id", f"https://www.xiaohongshu.com/explore/{GONE}"]
     done = CliRunner().invoke(cli, [*args, "--id", ALSO_GONE, "--id", "f" * 24])
     assert done.output == (
-        "forgot 3 notes: 3 lines erased; 2 of them were known, and none will be fetched again\n"
+        "forgot 3 notes: 3 lines erased, and 1 short link that led there; 2 of them were known, "
+        "and none will be fetched again\n"
     ), done.exception
     for file in output.parent.iterdir():
         assert SECRET not in file.read_bytes(), file
@@ -110,6 +125,42 @@ def test_what_is_no_note_is_not_said_to_be_forgotten(output: Path, typed: str) -
     done = CliRunner().invoke(cli, ["forget", str(output), "--id", GONE, "--id", typed])
     assert "nothing was erased" in str(done.exception)
     assert output.read_bytes() == b"".join(LINES)
+
+
+def test_a_ledger_that_is_lost_loses_no_mark_nor_do_marks_that_are_lost(output: Path) -> None:
+    forget(output, [GONE, ALSO_GONE], Environment(lambda: NOW))
+    marks = Side.FORGOTTEN.of(output)
+    kept = marks.read_bytes()
+    assert GONE.encode() not in kept
+    marks.unlink()
+    opened(output).close()
+    assert marks.read_bytes() == kept
+    ledger_path(output).unlink()
+    with output.open("ab") as file:
+        file.write(LINES[1])
+    with closing(opened(output)) as held:
+        assert held.ledger.enrol([GONE, ALSO_GONE], None).added == 0
+    assert output.read_bytes() == KEPT
+
+
+def test_a_link_that_led_to_a_forgotten_note_is_paid_for_no_more(output: Path) -> None:
+    forget(output, [GONE], Environment(lambda: NOW))
+    config = RunConfig(output=Side.LINKS.of(output), endpoint=RESOLVER, tokens=(Secret("t"),))
+    with closing(open_output(config, Environment(lambda: NOW))) as held:
+        assert held.ledger.enrol([LINK], None).added == 0
+
+
+def test_nothing_is_erased_while_a_run_resolves_links(output: Path) -> None:
+    config = RunConfig(output=Side.LINKS.of(output), endpoint=RESOLVER, tokens=(Secret("t"),))
+    with closing(open_output(config, Environment(lambda: NOW))), pytest.raises(OutputLockedError):
+        forget(output, [GONE], Environment(lambda: NOW))
+    assert output.read_bytes() == b"".join(LINES)
+
+
+def test_what_is_not_erased_beside_an_output_is_named(output: Path) -> None:
+    (output.parent / "notes.jsonl.log").write_text(GONE)
+    told = CliRunner().invoke(cli, ["forget", str(output), "--id", GONE]).output
+    assert told.splitlines()[1].endswith("yours to clean: notes.jsonl.log")
 
 
 class Moments:

@@ -182,11 +182,20 @@ class SqliteLedger(Store):
                 "UPDATE meta SET value = min(value, (SELECT coalesce(max(seq), 0) FROM job))"
                 " WHERE key = 'frontier'"
             )
-            marks = {mark_of_key(key) for key in keys}
-            db.executemany("INSERT OR IGNORE INTO forgotten VALUES (?)", ((m,) for m in marks))
+            self.remember_marks({mark_of_key(key) for key in keys})
             self.tell("forgetting", 1)
-        self._forgotten |= marks
         return -sum(moves.values())
+
+    def marks(self) -> frozenset[bytes]:
+        """What is kept of the notes that are never to be fetched again."""
+        return frozenset(self._forgotten)
+
+    def remember_marks(self, marks: Collection[bytes]) -> None:
+        """Never fetch the notes of these marks again."""
+        with self.errors():
+            add = "INSERT OR IGNORE INTO forgotten VALUES (?)"
+            self.db.executemany(add, ((mark,) for mark in marks))
+        self._forgotten.update(marks)
 
     def forgets(self, note_id: str) -> bool:
         """Whether a note is never to be fetched again."""
