@@ -57,4 +57,4 @@ async def ask(target: Target, value: str, seconds: float) -> Answer:
 
 
 async def _at_once(is_fit: Callable[[], bool]) -> bool | None:
-    return True if is_fit() else None
+    return is_fit() or None

@@ -100,7 +100,8 @@ class Client:
     async def fetch(self, note_id: str, start: Start) -> Answer | None:
         """Ask for one note as soon as `start` allows it; None if it does not, and nothing is sent.
 
-        `start` is asked once there is a connection: what it allows is sent at that moment.
+        `start` is asked once there is a connection: what it allows is sent at that moment. Where
+        that is not fit any more it gives None, and is asked again with another.
         """
         while True:
             try:
@@ -121,9 +122,10 @@ class Client:
                     # Others wait for it.
                     hold.release()
                     raise
-            self._connections.put_back(wire)
             if may_start is not None:
+                self._connections.put_back(wire)
                 return None
+            wire.close()
 
     async def _ask(self, note_id: str, wire: Wire, hold: Hold) -> Answer:
         began = time.perf_counter()

@@ -42,16 +42,11 @@ class Connections:
         self.limit = IdleLimit()
 
     async def take(self) -> Wire:
-        """The connection that was used last and is still good, else a new one.
+        """The connection that was used last, which may not be fit any more; else a new one.
 
         Raises aiohttp.ClientError or OSError where there is none to be had.
         """
-        while self._idle:
-            wire = self._idle.pop()
-            if self.is_fit(wire):
-                return wire
-            wire.close()
-        return await self._connect()
+        return self._idle.pop() if self._idle else await self._connect()
 
     def is_fit(self, wire: Wire) -> bool:
         """Whether a connection is good for a call that is sent now."""

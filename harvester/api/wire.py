@@ -51,6 +51,8 @@ class Wire(asyncio.BufferedProtocol):
         self._on_death = on_death
         self._loop = asyncio.get_running_loop()
         self._socket = transport.get_extra_info("socket")
+        self._looking = select.poll()
+        self._looking.register(self._socket.fileno(), select.POLLIN)
         self.born = self.idle_since = self._loop.time()
         self.is_used = False
         self.is_open = True
@@ -79,9 +81,7 @@ class Wire(asyncio.BufferedProtocol):
         """
         if not self.is_open or self._transport.is_closing():
             return False
-        poll = select.poll()
-        poll.register(self._socket.fileno(), select.POLLIN)
-        return not poll.poll(0)
+        return not self._looking.poll(0)
 
     def ask(self, request: Secret[bytes], *, watched: bool = False) -> asyncio.Future[End]:
         """Write a request; gives how it ended, or that there is to be room to `read_on`.

@@ -137,19 +137,15 @@ class Dispatcher:
 
         None where another client has taken what was allowed in the meantime.
         """
-        if self._room() <= 0 or self._client.disabled is not None or self._throttle.is_paused:
+        room = min(self._room(), LARGEST_BATCH)
+        if room <= 0 or self._client.disabled is not None or self._throttle.is_paused:
             self._feeder.put_back(first)
             return []
         batch = [first]
-        self._reserve(1)
-        while (
-            len(batch) < LARGEST_BATCH
-            and self._feeder.has_more
-            and self._room() > 0
-            and await self._throttle.try_turn()
-        ):
+        # Nothing is waited for in between, so the room stays what it is.
+        while len(batch) < room and self._feeder.has_more and await self._throttle.try_turn():
             batch.append(await self._feeder.take())
-            self._reserve(1)
+        self._reserve(len(batch))
         return batch
 
     def _reserve(self, calls: int) -> None:
