@@ -65,7 +65,9 @@ class Recorder:
         self._sink = ports.sink
         self._state = state
         self._sync = ports.config.sync
-        self._queue: asyncio.Queue[Outcome | None] = asyncio.Queue()
+        self._taken: list[Outcome] = []
+        self._is_finished = False
+        self._has_news = asyncio.Event()
         self._unwritten: list[Outcome] = []
         self._kept = self._lost = 0
         self._waiting = 0
@@ -94,7 +96,8 @@ class Recorder:
         """Take an outcome to record."""
         self._pending += 1
         self._waiting += 1
-        self._queue.put_nowait(outcome)
+        self._taken.append(outcome)
+        self._has_news.set()
 
     def touch(self) -> None:
         """Say that the ledger changed by other hands, so that it is settled too."""
@@ -102,7 +105,8 @@ class Recorder:
 
     def finish(self) -> None:
         """Say that no more outcomes will come."""
-        self._queue.put_nowait(None)
+        self._is_finished = True
+        self._has_news.set()
 
     async def run(self) -> None:
         """Record until finished."""
@@ -150,18 +154,13 @@ class Recorder:
             self._state.explain(f"{lost} answers that were paid for could not be written.")
 
     async def _take_group(self) -> bool:
-        """Take all outcomes there are, at least one; gives False when finished."""
-        taken = 0
-        outcome = await self._queue.get()
-        while outcome is not None:
-            self._unwritten.append(outcome)
-            taken += 1
-            if self._queue.empty() or taken == _LARGEST_GROUP:
-                return True
-            outcome = self._queue.get_nowait()
-        if taken:
-            self._queue.put_nowait(None)
-        return taken > 0
+        """Take the outcomes there are, at least one; gives False when finished."""
+        await self._has_news.wait()
+        group, self._taken = self._taken[:_LARGEST_GROUP], self._taken[_LARGEST_GROUP:]
+        self._unwritten += group
+        if not self._taken and not self._is_finished:
+            self._has_news.clear()
+        return bool(group)
 
     async def _write(self) -> None:
         """Write what is unwritten, as far as the disk allows."""
