@@ -118,7 +118,7 @@ class Reply:
         begin = max(0, len(pending) - 2)
         pending += data
         while True:
-            if not _HTTP.startswith(pending[: len(_HTTP)].upper()):
+            if not pending.startswith(_HTTP) and not _HTTP.startswith(pending[:5].upper()):
                 stripped = pending.lstrip(b"\r\n")
                 if len(stripped) == len(pending):
                     self._give_up()

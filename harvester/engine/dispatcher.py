@@ -143,8 +143,10 @@ class Dispatcher:
             return []
         batch = [first]
         # Nothing is waited for in between, so the room stays what it is.
-        while len(batch) < room and self._feeder.has_more and await self._throttle.try_turn():
-            batch.append(await self._feeder.take())
+        for _ in range(min(room - 1, self._feeder.ready)):
+            if not await self._throttle.try_turn():
+                break
+            batch.append(self._feeder.take_now())
         self._reserve(len(batch))
         return batch
 

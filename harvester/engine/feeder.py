@@ -43,7 +43,13 @@ class Feeder:
 
     async def take(self) -> Job:
         """Take the next claimed job, as soon as there is one."""
-        job = await self._claimed.get()
+        return self._taken(await self._claimed.get())
+
+    def take_now(self) -> Job:
+        """Take the next claimed job, of those that are there."""
+        return self._taken(self._claimed.get_nowait())
+
+    def _taken(self, job: Job) -> Job:
         if self._claimed.qsize() <= self._ahead // 2:
             self._wanted.set()
         return job
@@ -53,9 +59,9 @@ class Feeder:
         self._claimed.put_nowait(job)
 
     @property
-    def has_more(self) -> bool:
-        """Whether another job can be taken at once."""
-        return not self._claimed.empty()
+    def ready(self) -> int:
+        """How many jobs can be taken now."""
+        return self._claimed.qsize()
 
     async def mark_sent(self, jobs: list[Job], throttle: Throttle) -> list[Job]:
         """Record that calls are about to be sent; returns those whose claims still hold.
