@@ -84,7 +84,7 @@ class _Sheets:
     def _write(self, place: int, cell: object) -> None:
         row, sheet = self._row, self._sheet
         if isinstance(cell, str):
-            text = cell if len(cell) <= _LONGEST_TEXT else cell[: _LONGEST_TEXT - 1] + _CUT
+            text = _cut(cell) if len(cell) > _LONGEST_TEXT // 2 else cell
             if self._links[place] and self._is_link(text):
                 sheet.write_url(row, place, text, self._link, text)
                 self._many_links += 1
@@ -118,3 +118,11 @@ class _Sheets:
             self._sheet.autofilter(0, 0, self._row, len(self._columns) - 1)
         for place, width in enumerate(self._widths):
             self._sheet.set_column(place, place, width)
+
+
+def _cut(text: str) -> str:
+    """As much of a text as a cell holds, in which an emoji counts as two signs."""
+    units = text.encode("utf-16-le")
+    if len(units) <= 2 * _LONGEST_TEXT:
+        return text
+    return units[: 2 * (_LONGEST_TEXT - 1)].decode("utf-16-le", "ignore") + _CUT

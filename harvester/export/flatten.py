@@ -25,7 +25,7 @@ OWN = ("noteId", "fetchedAt", "attempts", "endpoint", "recordTime", "requestId")
 _OWN_SET = frozenset(OWN)
 # A spreadsheet rounds whatever is longer.
 MOST_DIGITS = 15
-_MOST = 10**MOST_DIGITS - 1
+MOST = 10**MOST_DIGITS - 1
 # Members below are JSON text: nobody reads a column whose name is longer than a line.
 DEEPEST = 8
 _decode = msgspec.json.Decoder().decode
@@ -80,17 +80,20 @@ def flatten(record: Mapping[str, Any]) -> Row:
 def _put(row: Row, prefix: str, members: Mapping[str, Any], deepest: int) -> None:
     for key, value in members.items():
         kind = type(value)
-        if kind is int:
-            row[prefix + key] = value if -_MOST <= value <= _MOST else str(value)
-        elif kind is float and not isfinite(value):
-            # Such as 1e999: no form of a table has a number for it.
-            row[prefix + key] = str(value)
-        elif kind is not dict and kind is not list:
-            row[prefix + key] = value
+        if kind is not dict and kind is not list:
+            row[prefix + key] = cell_of(value)
         elif kind is dict and value and deepest:
             _put(row, f"{prefix}{key}.", value, deepest - 1)
         else:
             row[prefix + key] = as_json(value)
+
+
+def cell_of(value: object) -> object:
+    """A member by itself: itself, but for numbers that no form of a table has, which are text."""
+    if type(value) is int:
+        return value if -MOST <= value <= MOST else str(value)
+    # Such as 1e999.
+    return str(value) if type(value) is float and not isfinite(value) else value
 
 
 def as_json(value: object) -> str:

@@ -15,12 +15,11 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Struct
 
-from harvester.export.flatten import DEEPEST, FROM_INPUT, MOST_DIGITS, OWN, as_json, mended
+from harvester.export.flatten import DEEPEST, FROM_INPUT, MOST, OWN, as_json, cell_of, mended
 
 # Where notes go on bringing something new, looking costs less than learning.
 _MOST_LESSONS = 300
-_MOST = 10**MOST_DIGITS - 1
-_INT = Annotated[int, msgspec.Meta(ge=-_MOST, le=_MOST)]
+_INT = Annotated[int, msgspec.Meta(ge=-MOST, le=MOST)]
 _TYPES: dict[type, Any] = {int: _INT, float: _INT | float, list: list[Any]}
 _Path = tuple[str, ...]
 # What no note holds.
@@ -39,8 +38,9 @@ class _Member:
     def learn(self, value: object) -> bool:
         """Take in one more value; gives whether it was new."""
         is_first = dict not in self.types
-        is_new = type(value) not in self.types
-        self.types.add(type(value))
+        kind = type(cell_of(value))
+        is_new = kind not in self.types
+        self.types.add(kind)
         if not isinstance(value, dict):
             return is_new
         self.was_empty |= not value

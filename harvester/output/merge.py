@@ -21,6 +21,7 @@ from harvester.output.lines import (
     lines_of,
     may_be_torn,
     read_head,
+    read_line,
     shown,
     unreadable,
 )
@@ -221,6 +222,8 @@ class Merge:
                 for text, end in lines_of(unpacked):
                     self._look()
                     line = text[: len(text) - max(0, end - size)]
+                    if not line.endswith(b"\n") and read_line(line):
+                        line += b"\n"
                     if line.endswith(b"\n") or not may_be_torn(line):
                         yield line
                     elif line:

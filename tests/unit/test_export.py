@@ -328,6 +328,16 @@ def test_numbers_too_long_for_a_spreadsheet_are_text_in_every_form(tmp_path: Pat
         assert db.execute("SELECT typeof(id) FROM notes").fetchall() == [("text",), ("integer",)]
 
 
+def test_numbers_are_text_or_not_whatever_came_first(tmp_path: Path) -> None:
+    output, place = tmp_path / "n.jsonl", tmp_path / "t.csv"
+    texts = (b"1" * 16, b"5", b"1e999", b"0.5")
+    output.write_bytes(
+        b"".join(line(n, {"n": 7}).replace(b": 7", b":%b" % text) for n, text in enumerate(texts))
+    )
+    export(output, place, "--fields", "n")
+    assert [row["n"] for row in read_csv(place)] == ["'" + "1" * 16, "5", "inf", "0.5"]
+
+
 def test_a_table_is_never_written_over_what_is_none(night: Path) -> None:
     ids = night.with_name("ids.csv")
     ids.write_text("noteId,campaign\n1,2\n")
@@ -393,6 +403,21 @@ def test_what_a_run_is_just_writing_is_left_out_and_told(night: Path) -> None:
     assert len(read_csv(place)) == 120
 
 
+def test_a_last_line_that_lost_its_newline_is_a_row(night: Path) -> None:
+    night.write_bytes(night.read_bytes() + line(500, {"title": "last"})[:-1])
+    export(night, place := night.with_name("t.csv"))
+    rows = read_csv(place)
+    assert (len(rows), rows[-1]["title"]) == (121, "last")
+
+
+def test_a_cell_holds_as_many_signs_as_excel_counts(tmp_path: Path) -> None:
+    output, place = tmp_path / "n.jsonl", tmp_path / "t.xlsx"
+    output.write_bytes(line(1, {"a": "😀" * 16384, "b": "😀" * 16383, "c": "a" * 40000}))
+    export(output, place, "--fields", "a,b,c")
+    cells = next(openpyxl.load_workbook(place).active.iter_rows(min_row=2, values_only=True))
+    assert cells == ("😀" * 16383 + "…", "😀" * 16383, "a" * 32766 + "…")
+
+
 def test_what_few_notes_have_has_its_column_too(tmp_path: Path) -> None:
     """Not all lines are looked at before they are read: what was not foreseen begins it anew."""
     output, place = tmp_path / "n.jsonl", tmp_path / "t.csv"
@@ -433,6 +458,7 @@ def test_however_lines_are_read_a_row_is_the_same(records: list[dict[str, Any]])
     row_of = seen.shape.cells(names)
     for text in lines:
         row = flatten(read_record(text) or {})
+        assert seen.foresaw(row)
         assert not [name for name, cell in row.items() if cell is not None and name not in names]
         found = seen.shape.read(text)
         if row_of is not None and found is not None:

@@ -143,6 +143,13 @@ def test_a_torn_last_line_is_left_out_and_told(folder: Folder, kept: int) -> Non
     assert folder.torn == [(one, kept)]
 
 
+def test_a_last_line_that_lost_its_newline_is_a_line(folder: Folder) -> None:
+    one = folder.part("one", line(1), line(2)[:-1])
+    merged = folder.merge([one, folder.part("two", line(3))])
+    assert merged == (line(1) + line(2) + line(3), Merged(3, 0))
+    assert folder.torn == []
+
+
 def test_a_part_is_taken_as_it_was_at_the_start(folder: Folder) -> None:
     path = folder.part("one", line(1), line(2)[:50])
     parts = parts_of([path])
