@@ -23,7 +23,7 @@ from harvester.cli.stopping import stopped_by
 from harvester.cli.streams import complain, warn
 from harvester.cli.telling import say, tell
 from harvester.config import LEDGER_VARIABLE, ConsoleOptions, RunConfig
-from harvester.console.summary import closing_line, summary_lines, summary_told
+from harvester.console.summary import Ran, closing_line, summary_lines, summary_told
 from harvester.engine.clients import practised
 from harvester.engine.links import in_turn
 from harvester.engine.open_run import open_run
@@ -92,11 +92,13 @@ def harvested(
         with ExitStack() as stack:
             metrics = stack.enter_context(measured(console, output))
             observers: tuple[Observer, ...] = (*observers_of(console, stack, metrics), finish)
-            config, summary = asyncio.run(_run(read, console, observers, metrics, signals))
+            ran = asyncio.run(_run(read, console, observers, metrics, signals))
+        config, summary = ran[-1]
         closing = closing_line(summary, output, _command_to_go_on(config))
         lines = [*summary_lines(summary, output, config.price), *_with_runs_before(config, summary)]
-        finish.ended(summary_told(summary, config, closing), islice(lines, _TOLD))
-        print_summary(summary, config, console, closing, lines)
+        told = summary_told(ran, closing)
+        finish.ended(told, islice(lines, _TOLD))
+        print_summary(summary, console, told, lines)
     return summary.exit_code
 
 
@@ -186,13 +188,13 @@ async def _run(
     observers: tuple[Observer, ...],
     metrics: MetricsFile | None,
     signals: Signals,
-) -> tuple[RunConfig, Summary]:
+) -> list[Ran]:
     with stopped_by(signals) as stopping:
         # What holds the token may be a pipe that nobody writes to.
         config = await done_in_time(read, Halt(), None)
         _warn(config, console)
 
-        ran: list[tuple[RunConfig, Summary]] = []
+        ran: list[Ran] = []
 
         async def go(config: RunConfig, stdin: BinaryIO | None) -> Summary:
             for done, summary in ran if not console.quiet else ():
@@ -206,4 +208,5 @@ async def _run(
 
         async with practised(config) as practice:
             summary = await in_turn(practice, go)
-        return ran[-1][0], summary
+        # Of links it says so.
+        return [*ran[:-1], (ran[-1][0], summary)]

@@ -7,7 +7,7 @@ import logging
 import secrets
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +16,8 @@ from harvester.cli.ending import ending_of
 from harvester.cli.signals import Stopped
 from harvester.cli.streams import OUTPUT, Clean, complain, fit, is_behind, print_in_time, warn
 from harvester.cli.telling import as_json, wants_json
-from harvester.config import ConsoleOptions, RunConfig
+from harvester.config import ConsoleOptions
 from harvester.console.progress import json_line, plain_line, show_lines
-from harvester.console.summary import summary_told
 from harvester.engine.ports import INPUT, Event
 from harvester.engine.run import Run
 from harvester.errors import LocalIOError, OutputLockedError
@@ -136,29 +135,26 @@ async def shown(
 
 
 def print_summary(
-    summary: Summary,
-    config: RunConfig,
-    console: ConsoleOptions,
-    closing: str,
-    lines: Sequence[str],
+    summary: Summary, console: ConsoleOptions, told: Mapping[str, Any], lines: Sequence[str]
 ) -> None:
     """Print the summary's lines and the closing line; with -q the line alone, and only of trouble.
 
-    As JSON the summary is printed in any case, and the line on standard error.
+    As JSON what is `told` is printed in any case, and the line on standard error.
     """
     if console.quiet and summary.bad_lines:
         first = sanitize(str(summary.bad_examples[0]), _LONGEST_LINE)
         warn(f"{count(summary.bad_lines, 'line')} of input left out; the first: {first}")
     # Cron mails whatever is printed: with -q that is trouble.
+    closing = told["message"]
     last = [closing] if not console.quiet or summary.exit_code else []
     try:
         if wants_json():
             for line in last:
                 complain(line)
-            print_in_time(as_json(summary_told(summary, config, closing)) + b"\n")
+            print_in_time(as_json(told) + b"\n")
         else:
-            told = [] if console.quiet else lines
-            print_in_time("".join(f"{fit(line, OUTPUT)}\n" for line in (*told, *last)))
+            shown_lines = [] if console.quiet else lines
+            print_in_time("".join(f"{fit(line, OUTPUT)}\n" for line in (*shown_lines, *last)))
     except LocalIOError as error:
         # What became of the notes matters more than where it is told.
         warn(f"{error} {closing}")

@@ -70,7 +70,8 @@ class Estimate(Struct):
 def estimate(config: RunConfig, reader: LedgerReader | None, look: Look = go_on) -> Estimate:
     """Returns what a run would do; of a fleet, by what `reader` knows, if there is any yet.
 
-    A link that is not yet resolved counts as a new note. Raises what a run would raise before its
+    A link that is to be resolved counts as a new note; one that led to none, as a line that names
+    none. Raises what a run would raise before its
     first call, and what `look` raises.
     """
     if not config.resolve_links:
@@ -78,20 +79,29 @@ def estimate(config: RunConfig, reader: LedgerReader | None, look: Look = go_on)
     with ExitStack() as stack:
         config, stdin = kept(config, stack, look)
         known = of_notes(config, 0, 0, 0.0).resolve
-        links = _estimate(of_links(config), None, look, again(stdin))
+        waiting: set[str] = set()
+        links = _estimate(of_links(config), None, look, again(stdin), waiting)
         config = of_notes(config, links.calls, links.calls, links.seconds)
-        config = replace(config, resolve=lambda link: (known and known(link)) or link)
+
+        def resolve(link: str) -> str | None:
+            return (known and known(link)) or (link if link in waiting else None)
+
+        config = replace(config, resolve=resolve)
         notes = _estimate(config, reader, look, again(stdin))
     notes.links = links
     return notes
 
 
 def _estimate(
-    config: RunConfig, reader: LedgerReader | None, look: Look, stdin: BinaryIO | None = None
+    config: RunConfig,
+    reader: LedgerReader | None,
+    look: Look,
+    stdin: BinaryIO | None = None,
+    waiting: set[str] | None = None,
 ) -> Estimate:
     pages = pages_of(config.inputs, config.input_options, stdin, look)
     if config.fleet is None:
-        found = _by_rehearsal(config, pages, look)
+        found = _by_rehearsal(config, pages, look, waiting)
     else:
         found = _in_fleet(config, pages, reader)
     if found.bad_lines and not found.new + found.known + found.again:
@@ -145,8 +155,10 @@ def estimate_lines(config: RunConfig, found: Estimate) -> Iterator[str]:
     yield "dry run: nothing was sent, nothing was changed"
 
 
-def _by_rehearsal(config: RunConfig, pages: Iterator[Page], look: Look) -> Estimate:
-    """What a run finds that does all but call, on a copy."""
+def _by_rehearsal(
+    config: RunConfig, pages: Iterator[Page], look: Look, waiting: set[str] | None
+) -> Estimate:
+    """What a run finds that does all but call, on a copy; what it is to call for is `waiting`."""
     found = Estimate()
     with rehearsed(config, look) as ledger:
         before = ledger.counts()
@@ -159,6 +171,8 @@ def _by_rehearsal(config: RunConfig, pages: Iterator[Page], look: Look) -> Estim
             found.see(page)
             read += len(page.ids)
             found.again += ledger.enrol(page.ids, _refresh_before(config)).refreshed
+            if waiting is not None:
+                waiting.update(ledger.queued_of(page.ids))
         ledger.end_input()
         after: Counts = ledger.counts()
     found.new = after.total - before.total

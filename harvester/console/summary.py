@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from harvester.config import RunConfig
 from harvester.formatting import codes, count, duration, money, pace
-from harvester.json_text import told
+from harvester.json_text import camel, told
 from harvester.model import StopReason, Summary
 from harvester.sanitize import sanitize
-from harvester.status.runs import account_of
+from harvester.status.runs import summary_fields
 from harvester.status.spending_text import spending_text
+
+# A harvest, and how it ended.
+Ran = tuple[RunConfig, Summary]
 
 # Longer than any path or command line that people type, so that nothing to copy is cut.
 _LONGEST = 8192
@@ -72,20 +75,26 @@ def closing_line(summary: Summary, output: Path, command: str) -> str:
     )
 
 
-def summary_told(summary: Summary, config: RunConfig, closing: str) -> dict[str, Any]:
-    """The summary as JSON has it; `closing` is its closing line."""
+def summary_told(ran: Sequence[Ran], closing: str) -> dict[str, Any]:
+    """The harvests of a command as JSON has them; `closing` is the closing line.
+
+    The last one is told of, and under `links` the one of short links before it, if there was one.
+    """
+    *before, last = map(_told, ran)
+    return {**last, "message": closing, "links": before[0] if before else None}
+
+
+def _told(ran: Ran) -> dict[str, Any]:
+    config, summary = ran
     spending = summary.spending
     price = config.price or (spending.price if spending is not None else None)
-    fields: dict[str, Any] = told(summary)
-    del fields["spending"]
+    fields = {camel(name): told(held) for name, held in summary_fields(summary).items()}
     return fields | {
-        "account": told(account_of(spending)),
         "output": config.output,
         "endpoint": config.endpoint,
         "simulated": config.simulate,
         "price": price,
         "cost": None if price is None else summary.charged * price,
-        "message": closing,
     }
 
 

@@ -16,7 +16,6 @@ from harvester.engine.open_output import Environment, begin, open_output
 from harvester.engine.open_run import this_environment
 from harvester.errors import DamagedLedgerError, HarvesterError, LocalIOError, UsageError
 from harvester.halt import Look
-from harvester.ledger.protocol import Ledger
 from harvester.ledger.sqlite.ledger import SqliteLedger
 from harvester.ledger.sqlite.reading import ledger_path, reading
 from harvester.output.ending import holds, line_before
@@ -31,7 +30,7 @@ _BESIDE = (Side.SPOOL, Side.KEPT, Side.FORGOTTEN)
 
 
 @contextmanager
-def rehearsed(config: RunConfig, look: Look) -> Iterator[Ledger]:
+def rehearsed(config: RunConfig, look: Look) -> Iterator[SqliteLedger]:
     """The ledger that a run would begin with, as a copy that is thrown away; errors as a run's."""
     env = replace(this_environment(), look=look)
     output = config.output.resolve()
@@ -48,6 +47,7 @@ def rehearsed(config: RunConfig, look: Look) -> Iterator[Ledger]:
             error.args = (str(error).replace(str(copy), str(output)),)
             raise
         try:
+            assert isinstance(opened.ledger, SqliteLedger)  # noqa: S101 - an OUTPUT's own
             yield opened.ledger
         finally:
             opened.close()

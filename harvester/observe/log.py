@@ -23,6 +23,7 @@ from harvester.formatting import codes, iso_utc
 from harvester.json_text import camel, to_json
 from harvester.model import Summary
 from harvester.sanitize import sanitize
+from harvester.status.runs import summary_fields
 
 _LONGEST = 600
 _LONGEST_PATH = 4096
@@ -78,7 +79,7 @@ def as_json(event: Event, run_id: str, at: float) -> bytes:
     """An event as one JSON object with fixed names; `at` is Unix seconds."""
     match event:
         case RunEnded():
-            fields = asdict(event.summary)
+            fields = summary_fields(event.summary)
         case LineLeftOut():
             fields = asdict(event.bad)
         case _:

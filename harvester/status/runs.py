@@ -8,10 +8,11 @@ from decimal import Decimal
 from itertools import groupby
 from typing import Any
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from harvester.ledger.hosts import RunPlace
 from harvester.ledger.reader import LedgerReader, RunRow
+from harvester.model import Summary
 from harvester.money import Balance, Counted, Spending
 from harvester.rules.codes import CHARGED
 from harvester.rules.latency import quantile
@@ -104,6 +105,12 @@ def account_of(told: Spending | None) -> AccountStatus | None:
         told.difference,
         spending_text(told),
     )
+
+
+def summary_fields(summary: Summary) -> dict[str, Any]:
+    """A summary's fields as programs are told them: with what the account paid as a ledger's."""
+    fields: dict[str, Any] = asdict(summary)
+    return fields | {"account": account_of(fields.pop("spending"))}
 
 
 def _end(row: RunRow, until: float, state: str) -> float:

@@ -57,6 +57,27 @@ def test_a_run_tells_its_summary_also_where_it_is_quiet(
     assert summary["message"].startswith("harvester: stopped by its own limit")
 
 
+def test_a_run_that_resolves_links_tells_of_both_harvests_in_the_words_of_its_log(
+    tmp_path: Path,
+) -> None:
+    output, log = tmp_path / "notes.jsonl", tmp_path / "log"
+    (tmp_path / "list.txt").write_text(f"{note_ids(1)[0]} http://xhslink.com/a/b\n")
+    how = ("--simulate", "--resolve-links", "--price", "0.5", "--rate", "1000/s")
+    logged = ("--log-file", log, "--log-format", "json")
+    ended = run("run", tmp_path / "list.txt", "-o", output, *how, *logged, "--json")
+    told = json.loads(ended.stdout)
+    assert (told["saved"], told["cost"], told["output"]) == (2, 1.0, str(output))
+    links = told["links"]
+    assert (links["saved"], links["cost"]) == (1, 0.5)
+    assert links["output"] == f"{output}.links.jsonl"
+    ends = [
+        event for event in map(json.loads, log.read_text().splitlines()) if event["event"] == "end"
+    ]
+    assert [end["saved"] for end in ends] == [1, 2]
+    for end, one in zip(ends, (links, told), strict=True):
+        assert end.keys() - {"at", "run", "event"} <= one.keys()
+
+
 def results(output: Path) -> Iterator[tuple[str, str]]:
     """What each command tells with --json."""
     ids, page, merged = (output.with_name(name) for name in ("ids.txt", "page", "all.jsonl"))

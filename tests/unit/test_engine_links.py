@@ -13,6 +13,7 @@ import harvester
 from harvester.config import RunConfig
 from harvester.console.dry_run import estimate, estimate_lines
 from harvester.errors import UsageError
+from harvester.secret import Secret
 from harvester.simulator.server import SimulatorServer, serving
 from harvester.simulator.settings import SimulatorSettings
 
@@ -159,6 +160,22 @@ def test_a_dry_run_tells_the_cost_of_both(tmp_path: Path) -> None:
     assert lines[1].startswith("3 new notes")
     assert "at least 3 calls (0.45 at 0.15 a call)" in lines[2]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_counts_no_note_behind_a_link_that_led_to_none(tmp_path: Path) -> None:
+    output = tmp_path / "notes.jsonl"
+
+    async def main() -> None:
+        async with serving(SimulatorSettings(latency=0.0, missing=1.0)) as server:
+            await harvest(server, LIST[1:2], output, resolve_links=True)
+
+    asyncio.run(main())
+    more = [*LIST[:2], "http://xhslink.com/a/other"]
+    config = RunConfig.read(more, output, {"resolve_links": True}, Secret("t"))
+    found = estimate(config, None)
+    assert found.links is not None
+    assert (found.links.calls, found.new, found.bad_lines) == (1, 2, 1)
+    assert "did not lead to a note" in str(found.bad_examples[0])
 
 
 def test_links_are_resolved_for_notes_and_not_for_themselves(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ MAY = {
     "config": RULES | {"config", "source", "api", "ledger", "tokens", "paths", "sides"},
     "engine": ENGINE,
     "status": ENGINE | {"status"},
-    "observe": ENGINE | {"observe"},
+    "observe": ENGINE | {"status", "observe"},
     "console": ENGINE | {"status", "observe", "console"},
     "doctor": ENGINE | {"doctor"},
     "report": ENGINE | {"status", "export", "report"},

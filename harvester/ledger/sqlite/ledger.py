@@ -284,6 +284,13 @@ class SqliteLedger(Store):
                 self._bulk.begin()
         return Enrolled(added, refreshed, differed)
 
+    def queued_of(self, note_ids: Sequence[str]) -> list[str]:
+        """Those of some notes that are still to be called for."""
+        self._end_bulk()
+        with self.errors():
+            jobs = self._reader.jobs_of(note_ids)
+        return [note_id for note_id, job in jobs.items() if job.state is State.QUEUED]
+
     def end_input(self) -> int:
         """See `Ledger.end_input`."""
         self._end_bulk()
