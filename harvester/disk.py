@@ -7,7 +7,7 @@ import os
 import secrets
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -61,6 +61,10 @@ class Disk:
     def remove(self, path: Path) -> None:
         """Remove a file, if it is there."""
         path.unlink(missing_ok=True)
+
+    def replacing(self, path: Path, mode: int) -> AbstractContextManager[BinaryIO]:
+        """A new file that takes a path's place: see `replacing`."""
+        return replacing(path, mode)
 
 
 @contextmanager

@@ -103,7 +103,7 @@ def erase_forgotten(output: OutputFile, ledger: Ledger) -> int | None:
 
     for side in _BESIDE:
         _erase_beside(side.of(output.path), is_gone)
-    return output.erase(is_gone)
+    return output.change(lambda _line: b"", is_gone)
 
 
 def end_forgetting(ledger: Ledger) -> None:

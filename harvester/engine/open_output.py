@@ -46,7 +46,7 @@ from harvester.model import State
 from harvester.output.census import take_census
 from harvester.output.file import OutputFile
 from harvester.output.holder import is_held
-from harvester.output.lines import read_head, read_line
+from harvester.output.lines import between_holes, has_holes, read_head, read_line
 from harvester.output.part import check_no_part
 from harvester.output.spool import EmergencySpool
 from harvester.sanitize import sanitize
@@ -396,20 +396,20 @@ def _first_identity(lines: Iterable[bytes]) -> Identity | None:
 def mend(held: OpenOutput, kind: Identity, env: Environment, *, rebuild: bool) -> Recovery:
     """Bring OUTPUT and ledger together again, whatever came between them."""
     output, ledger = held.output, held.ledger
-    lost = cut = 0
+    lost = 0
     has_lost_power = _lost_power(output, ledger, env.boot)
     durable = ledger.synced() if has_lost_power else ledger.checkpoint().length
     # A part's rebuild that was cut short goes on.
     rebuild = rebuild or ledger.is_rebuilding()
-    if not rebuild:
-        cut = output.mend_end(durable)
-        if has_lost_power and output.has_line_end(durable):
-            lost, torn = _mend_power(held, kind)
-            cut += torn
+    cut = output.mend_end(0 if rebuild else durable)
+    if not rebuild and has_lost_power and output.has_line_end(durable):
+        lost, torn = _mend_power(held, kind)
+        cut += torn
     is_read_anew = not rebuild and not _fits(output, ledger.checkpoint())
     if is_read_anew:
         lost = _check_all_there(held, durable)
-        cut += _cut_broken(held, output.first_hole())[2]
+    if rebuild or is_read_anew or not ledger.checkpoint().length:
+        cut += output.mend_holes()
     with ledger.as_one(env.look):
         if rebuild or is_read_anew:
             ledger.forget_lines()
@@ -454,7 +454,10 @@ def _check_all_there(held: OpenOutput, durable: int) -> int:
             "the truth, which fetches, and pays for, what it lacks again."
         )
     with reading(ledger_path(output.path)) as reader:
-        lines = (_behind_hole(piece) for piece, _ in output.pieces(0))
+        pieces = (piece for piece, _ in output.pieces(0))
+        lines = chain.from_iterable(
+            between_holes(piece)[0] if has_holes(piece) else [piece] for piece in pieces
+        )
         beside = chain(_kept_lines(output.path), held.spool.saved())
         census = take_census(lines, beside, reader, durable)
     if census.is_as_it_was:
@@ -509,13 +512,13 @@ def _cut_broken(held: OpenOutput, whole: int) -> tuple[int, list[bytes], int]:
     """
     output, behind = held.output, []
     for piece, end in output.pieces(whole):
-        line = _behind_hole(piece)
-        if not line.endswith(b"\n") or (line.strip() and read_line(line) is None):
-            continue
-        if end - len(line) == whole:
-            whole = end
-        elif line.strip():
-            behind.append(line)
+        if b"\0" in piece:
+            behind += between_holes(piece)[0]
+        elif piece.endswith(b"\n") and (not piece.strip() or read_line(piece) is not None):
+            if end - len(piece) == whole:
+                whole = end
+            elif piece.strip():
+                behind.append(piece)
     cut = output.length - whole
     if cut:
         if behind and not held.spool.save(behind):
@@ -525,11 +528,6 @@ def _cut_broken(held: OpenOutput, whole: int) -> tuple[int, list[bytes], int]:
             )
         output.cut(whole)
     return whole, behind, cut - sum(map(len, behind))
-
-
-def _behind_hole(piece: bytes) -> bytes:
-    """What is to be read of a piece: NUL bytes are what was never written."""
-    return piece.rpartition(b"\0")[2]
 
 
 def _is_as_written(held: OpenOutput, place: int) -> bool:

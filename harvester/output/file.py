@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 
-from harvester.disk import Disk, reason_of, replacing
+from harvester.disk import Disk, reason_of
 from harvester.errors import LocalIOError, OutputChangedError, OutputLockedError, UsageError
 from harvester.halt import Look, go_on
 from harvester.ledger.protocol import Checkpoint
 from harvester.output.beside import PADDING, keep_cut, keep_whole, leave_link, moved_to
 from harvester.output.ending import LONGEST, holds, line_before, mark_of
-from harvester.output.lines import lines_of, may_be_torn, read_line
+from harvester.output.lines import between_holes, has_holes, lines_of, may_be_torn, read_line
 from harvester.sides import Side
 
 # What to do where OUTPUT's folder is not there.
@@ -214,10 +214,19 @@ class OutputFile:
         """Whether a line ends at a place, or OUTPUT begins there."""
         return not place or os.pread(self._fd, 1, place - 1) == b"\n"
 
-    def first_hole(self) -> int:
-        """Where the first line begins that has NUL bytes in it, which were never written."""
-        holes = (end - len(piece) for piece, end in self.pieces(0) if b"\0" in piece)
-        return next(holes, self.length)
+    def mend_holes(self) -> int:
+        """Take out NUL bytes within, which a power cut leaves, and the lines that they tore.
+
+        What is left of those is kept beside OUTPUT. Gives how many bytes are gone.
+        """
+        before = self.length
+        holed = [between_holes(piece) for piece, _ in self.pieces(0) if has_holes(piece)]
+        if holed:
+            torn = b"".join(part for _, parts in holed for part in parts)
+            with self._errors():
+                keep_cut(self.path, self._disk, torn)
+            self.change(lambda piece: b"".join(between_holes(piece)[0]), has_holes)
+        return before - self.length
 
     def check_unchanged(self) -> None:
         """Raise OutputChangedError unless OUTPUT is the file that was opened, and as long."""
@@ -240,16 +249,17 @@ class OutputFile:
             cut += self.cut(start)
         return cut
 
-    def erase(self, is_gone: Callable[[bytes], bool]) -> int:
-        """Write OUTPUT anew without some of its lines, and hold that one; gives how many.
+    def change(self, change: Callable[[bytes], bytes], is_changed: Callable[[bytes], bool]) -> int:
+        """Write OUTPUT anew with some of its lines changed, and hold that one; gives how many.
 
         There is the one or the other at any moment.
         """
-        many = sum(is_gone(piece) for piece, _ in self.pieces(0))
+        many = sum(is_changed(piece) for piece, _ in self.pieces(0))
         if many:
             mode = os.fstat(self._fd).st_mode & 0o777
-            with self._errors(), replacing(self.path, mode) as file:
-                file.writelines(piece for piece, _ in self.pieces(0) if not is_gone(piece))
+            with self._errors(), self._disk.replacing(self.path, mode) as file:
+                for piece, _ in self.pieces(0):
+                    file.write(change(piece) if is_changed(piece) else piece)
             fresh = OutputFile(self.path, self._disk)
             # The lock goes with it.
             os.dup2(fresh._fd, self._fd, inheritable=False)

@@ -30,6 +30,9 @@ _HEAD = re.compile(
     rb'"endpoint":(' + _TEXT + rb"),"
 )
 _START = b'{"noteId":"'
+_NULS = re.compile(rb"\0+")
+# Holes are as long as pages of a file; text of two bytes a sign has a NUL in every other sign.
+_LEAST_BETWEEN = 1024
 _SHOWN = 60
 _BLANK = b" \t\r\n"
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
@@ -127,6 +130,23 @@ def read_line(line: bytes, end: int = 0) -> Head | None:
     """
     head = read_head(line, end)
     return head if head is not None and is_json(line) else None
+
+
+def has_holes(piece: bytes) -> bool:
+    """Whether a power cut left NUL bytes in a piece, where pages of it were never written."""
+    many = sum(1 for _ in _NULS.finditer(piece)) if b"\0" in piece else 0
+    return 0 < many <= 2 + len(piece) // _LEAST_BETWEEN
+
+
+def between_holes(piece: bytes) -> tuple[list[bytes], list[bytes]]:
+    """The whole lines of a piece with holes, each with its newline, and what is torn of others."""
+    whole, torn = [], []
+    for part in filter(bytes.strip, _NULS.split(piece)):
+        if read_line(part) is None:
+            torn.append(part)
+        else:
+            whole.append(part.removesuffix(b"\n") + b"\n")
+    return whole, torn
 
 
 def lines_of(file: BinaryIO) -> Iterator[tuple[bytes, int]]:

@@ -6,10 +6,10 @@ import errno
 import os
 import random
 import sqlite3
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from harvester.disk import Disk
 from tests.crashes.edits import COPY, OUTPUT, edit, notes_in
@@ -214,6 +214,13 @@ class _FaultyDisk(Disk):
             self._world.synced(_name(fd))
 
         self._world.operate(do, lambda _dice: None, do)
+
+    @contextmanager
+    def replacing(self, path: Path, mode: int) -> Iterator[BinaryIO]:
+        self._world.check_alive()
+        with super().replacing(path, mode) as file:
+            yield file
+        self._world.synced(path.name)
 
     def remove(self, path: Path) -> None:
         def do() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 from collections.abc import Callable
 from contextlib import closing
@@ -81,6 +82,8 @@ STORED: list[tuple[str, Callable[[bytes], bytes]]] = [
     ("a blank line at the end", lambda text: text + b"\n"),
     ("a blank line within", lambda text: text.replace(b"\n", b"\n\n", 1)),
     ("NUL bytes at the end", lambda text: text + b"\0" * 5000),
+    ("NUL bytes within", lambda text: text.replace(b"\n", b"\n" + bytes(700), 1)),
+    ("NUL bytes for a newline", lambda text: text.replace(b"\n", bytes(700), 1)),
     ("^Z of DOS", lambda text: text + b"\x1a"),
     ("keys sorted", lambda text: b"".join(map(sorted_keys, text.splitlines()))),
     ("spaced", lambda text: text.replace(b'":', b'": ').replace(b',"', b', "')),
@@ -88,15 +91,15 @@ STORED: list[tuple[str, Callable[[bytes], bytes]]] = [
 
 
 @pytest.mark.parametrize(("how", "store"), STORED, ids=[name for name, _ in STORED])
-@pytest.mark.parametrize("has_ledger", [True, False], ids=["", "lost ledger"])
+@pytest.mark.parametrize("way", ["", "lost ledger", "--rebuild"])
 def test_how_lines_are_stored_makes_none_of_them_broken(
-    output: Path, how: str, store: Callable[[bytes], bytes], *, has_ledger: bool
+    output: Path, how: str, store: Callable[[bytes], bytes], way: str
 ) -> None:
     assert how
     output.write_bytes(store(output.read_bytes()))
-    if not has_ledger:
+    if way == "lost ledger":
         ledger_path(output).unlink()
-    look(output)
+    look(output, rebuild=way == "--rebuild")
     held = look(output)
     assert not held.recovery.is_read_anew
     with closing(opened(output)) as held:
@@ -116,7 +119,7 @@ def test_an_output_stored_anew_is_no_work_of_a_power_cut(
     output.write_bytes(text)
     with closing(open_output(config_of(output), Environment(lambda: NOW, boot="two"))) as held:
         assert (held.recovery.lost, held.ledger.counts().done) == (0, MANY)
-    assert output.read_bytes().split() == text.rstrip(b"\0\x1a").split()
+    assert output.read_bytes().split() == re.sub(rb"\0+|\x1a", b"\n", text).split()
 
 
 @pytest.mark.parametrize("is_recorded", [True, False])
@@ -177,6 +180,30 @@ def test_what_a_power_cut_took_is_queued_again_though_the_rest_was_stored_anew(
         assert (counts.done, counts.queued) == (MANY - 1, 1)
     with reading(ledger_path(output)) as reader:
         assert list(verify(output, reader, Checked())) == []
+
+
+@pytest.mark.parametrize("way", ["lost ledger", "--rebuild"])
+def test_a_line_that_a_power_cut_tore_is_cut_and_kept_and_those_behind_it_are_read(
+    output: Path, way: str
+) -> None:
+    hole = LINES[2][:50].ljust(len(LINES[2]), b"\0")
+    output.write_bytes(output.read_bytes().replace(LINES[2], hole))
+    if way == "lost ledger":
+        ledger_path(output).unlink()
+    with closing(opened(output, rebuild=way == "--rebuild")) as held:
+        assert (held.recovery.cut, held.ledger.counts().done) == (len(hole), MANY - 1)
+        assert held.ledger.counts().queued == (way == "--rebuild")
+    assert output.read_bytes().splitlines(keepends=True) == [*LINES[:2], *LINES[3:]]
+    assert Side.CUT.of(output).read_bytes() == LINES[2][:50] + b"\n"
+
+
+def test_an_output_in_another_encoding_is_no_work_of_a_power_cut(output: Path) -> None:
+    text = output.read_bytes().decode().encode("utf-16-be")
+    output.write_bytes(text)
+    ledger_path(output).unlink()
+    with pytest.raises(OutputMismatchError, match="at line 1: take it out"):
+        opened(output)
+    assert output.read_bytes() == text
 
 
 def test_a_power_cut_excuses_no_line_that_was_durable(output: Path) -> None:
