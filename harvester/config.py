@@ -589,11 +589,6 @@ def _check_fleet(config: RunConfig) -> None:
         raise UsageError(
             f"--harvest names one that hosts share: give --ledger, or {LEDGER_VARIABLE}."
         )
-    if config.wait_quota is not None and config.fleet is not None:
-        raise UsageError(
-            "--wait-quota is for a run that has its OUTPUT to itself: with --ledger start the same "
-            "command again on the next day."
-        )
 
 
 def _check_begun(output: Path) -> None:

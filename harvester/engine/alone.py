@@ -29,7 +29,9 @@ class Alone:
         """Join nobody."""
         return nullcontext()
 
-    def disabled(self, client: str, reason: StopReason, detail: str) -> None:
+    def disabled(
+        self, client: str, reason: StopReason, detail: str, *, is_shared: bool = False
+    ) -> None:
         """See `Coordinator.disabled`."""
 
     def slowed_down(self, client: str, wait: float | None) -> None:

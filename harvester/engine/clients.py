@@ -121,10 +121,10 @@ class TokenPool:
         if client.disabled is not None:
             return
         client.disable(reason)
-        self._coordinator.disabled(client.name, reason, detail)
+        self._coordinator.disabled(client.name, reason, detail, is_shared=is_shared)
         left = [other for other in self._clients if other.disabled is None]
-        for other in left if is_shared else ():
-            other.doubt()
+        if is_shared:
+            self.doubt()
         if left:
             text = f"{client.name} rests ({reason.value}: {detail}); {len(left)} left"
             self._state.emit(Notice("token rests", text))
@@ -140,10 +140,17 @@ class TokenPool:
     def _is_any_back_tomorrow(self) -> bool:
         return any(client.disabled is StopReason.QUOTA for client in self._clients)
 
+    def doubt(self) -> None:
+        """Ask each token once, as another, maybe of the same account, was told of a used up one."""
+        for client in self._clients:
+            if client.disabled is None:
+                client.doubt()
+
     def wake(self) -> None:
         """Use those tokens again whose quota was used up."""
         for client in self._clients:
             client.wake()
+        self._state.room.set()
 
     def restore(self, starts: Mapping[str, Sequence[float]], now: float) -> None:
         """Count calls of earlier runs toward the limit of each client, as `starts` gave them."""

@@ -93,6 +93,8 @@ class Dispatcher:
                 if self._room() > 0:
                     return
                 self._tell_full()
+            else:
+                await self._feeder.rest()
             await state.room.wait()
             if self._most - self._client.in_flight < self._most // 4:
                 await asyncio.sleep(_TOGETHER)

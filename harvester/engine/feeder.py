@@ -11,8 +11,11 @@ from harvester.engine.state import RunState
 from harvester.errors import HarvesterError, InputError
 from harvester.model import Job, Page, StopReason
 from harvester.pace import Throttle
+from harvester.rules.budget import DAILY
 
 _LEAST_AHEAD, _MOST_AHEAD = 4, 1000
+# In seconds.
+_WHILE_ALL_REST = 1.0
 
 
 class Feeder:
@@ -92,6 +95,11 @@ class Feeder:
             await self.give_back(waiting)
             self._wanted.set()
 
+    async def rest(self) -> None:
+        """Keep nothing while all tokens rest until the next day: others may have one that works."""
+        if not self._pool.per_second:
+            await self.leave_to_others()
+
     async def give_all_back(self) -> None:
         """Leave no claim behind: unsent jobs are released, calls cut short are unanswered."""
         state = self._state
@@ -169,6 +177,10 @@ class Feeder:
         """Fill the queue; returns when the next job is due, in seconds, None if none ever will."""
         self._state.claimable.clear()
         self._wanted.clear()
+        if not self._pool.per_second:
+            await self.rest()
+            counts = await self._thread.run(self._ledger.counts)
+            return _WHILE_ALL_REST if counts.queued else None
         ahead = int(self._pool.per_second * self._coordinator.ahead_seconds)
         self._ahead = max(_LEAST_AHEAD, min(_MOST_AHEAD, ahead))
         if self._state.health.is_probing:
@@ -180,7 +192,8 @@ class Feeder:
             self._state.claimed(job)
             self._claimed.put_nowait(job)
         if claimed.limit is not None:
-            self._state.stop(StopReason.LIMIT, f"{claimed.limit} is reached by the fleet")
+            end = self._state.use_up_day if claimed.limit == DAILY else self._state.stop
+            end(StopReason.LIMIT, f"{claimed.limit} is reached by the fleet")
         return claimed.next_due
 
     def _is_finished(self, next_due: float | None) -> bool:

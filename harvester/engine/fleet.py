@@ -49,7 +49,7 @@ from harvester.threads import OneThread
 
 if TYPE_CHECKING:
     from harvester.ledger.postgres.ledger import PostgresLedger
-    from harvester.ledger.postgres.membership import Beat, Membership, Slowed
+    from harvester.ledger.postgres.membership import Beat, Membership, Slowed, Stop
 
 T = TypeVar("T")
 # So many seconds a run that is opening, or about to end, waits for a database that is away.
@@ -144,6 +144,7 @@ class FleetSession:
         self._outbox: deque[Callable[[], None]] = deque()
         self._has_news = asyncio.Event()
         self._known_stops: set[str] = set()
+        self._standing: set[str] = set()
         self._known_slowed: dict[str, int] = {}
         self._members = 1
         self._is_aside = False
@@ -271,8 +272,11 @@ class FleetSession:
 
     def _heed(self, beat: Beat) -> None:
         self._clock.look(beat.sent, beat.received, beat.now)
-        for token, (reason, detail) in beat.stops.items():
-            self._stop(token, StopReason(reason), detail)
+        for token in self._standing - beat.stops.keys():
+            self._end_stop(token)
+        self._standing = set(beat.stops)
+        for token, stop in beat.stops.items():
+            self._stop(token, stop)
         for token, slowed in beat.slowed.items():
             self._slow_down(token, slowed)
         self._tell_far()
@@ -304,23 +308,34 @@ class FleetSession:
             text = f"rate limit, met by another host: {throttle.per_second:.3g} calls/s here"
             self._emit("slow down", text)
 
-    def _stop(self, stopped: str, reason: StopReason, detail: str) -> None:
+    def _stop(self, stopped: str, stop: Stop) -> None:
         """Heed a stop of one token, or of all where none is named."""
         if stopped in self._known_stops:
             return
         self._known_stops.add(stopped)
+        if stop.shared:
+            self._pool.doubt()
         for token, client in self._clients.items():
             if stopped in ("", token):
-                self._pool.disable(client, reason, detail)
+                self._pool.disable(client, StopReason(stop.reason), stop.detail)
+
+    def _end_stop(self, stopped: str) -> None:
+        """Ask a token again whose day has begun."""
+        self._known_stops.discard(stopped)
+        if self._state.resumes_at is None:
+            self._pool.wake()
 
     # What this host says
 
-    def disabled(self, client: str, reason: StopReason, detail: str) -> None:
+    def disabled(
+        self, client: str, reason: StopReason, detail: str, *, is_shared: bool = False
+    ) -> None:
         """See `Coordinator.disabled`."""
         token = self._token_of(client)
         if token not in self._known_stops:
             self._known_stops.add(token)
-            self._say(partial(self._membership.tell_stop, token, reason.value, detail))
+            tell = self._membership.tell_stop
+            self._say(partial(tell, token, reason.value, detail, shared=is_shared))
 
     def slowed_down(self, client: str, wait: float | None) -> None:
         """See `Coordinator.slowed_down`."""

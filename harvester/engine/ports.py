@@ -111,8 +111,13 @@ class Coordinator(Protocol):
     def ahead_seconds(self) -> float:
         """Seconds, as above."""
 
-    def disabled(self, client: str, reason: StopReason, detail: str) -> None:
-        """Hear that nothing more is sent by a client, or "" by any."""
+    def disabled(
+        self, client: str, reason: StopReason, detail: str, *, is_shared: bool = False
+    ) -> None:
+        """Hear that nothing more is sent by a client, or "" by any.
+
+        If it `is_shared`, neither by others of its account.
+        """
 
     def slowed_down(self, client: str, wait: float | None) -> None:
         """Hear that the server asked for a slower pace, after `wait` seconds if it said so."""

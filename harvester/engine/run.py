@@ -21,7 +21,7 @@ from harvester.engine.recorder import Recorder
 from harvester.engine.state import RunState
 from harvester.errors import HarvesterError
 from harvester.model import Counts, StopReason, Summary
-from harvester.rules.day import day_began, day_ends
+from harvester.rules.day import day_began, day_ends, quota_returns
 from harvester.rules.health import RunHealth
 
 # After a stop, input that gives nothing for so many seconds is not waited for.
@@ -161,6 +161,7 @@ class Run:
             timing = [
                 group.create_task(self._end_in_time()),
                 group.create_task(self._follow_day()),
+                group.create_task(self._follow_quota()),
                 group.create_task(DayWait(self._ports, self.state, self.pool).run()),
             ]
             stopped = group.create_task(self.state.stopped())
@@ -219,6 +220,15 @@ class Run:
             now = clock()
             await asyncio.sleep(max(0.001, day_ends(now, zone) - now))
             self.state.begin_day()
+
+    async def _follow_quota(self) -> None:
+        """Ask tokens again on the next day whose quota was used up, while others go on."""
+        clock, zone = self._ports.clock, self._config.day_timezone
+        while True:
+            now = clock()
+            await asyncio.sleep(max(0.001, quota_returns(now, zone) - now))
+            if self.state.resumes_at is None:
+                self.pool.wake()
 
     async def _summary(self, elapsed: float) -> Summary:
         counts = await self._ports.thread.run(self._ports.ledger.counts)

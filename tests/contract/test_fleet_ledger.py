@@ -21,7 +21,7 @@ from harvester.errors import HarvesterError, LedgerError, LocalIOError, UsageErr
 from harvester.ledger.postgres.claims import Caps
 from harvester.ledger.postgres.connection import Address, is_away, refusal
 from harvester.ledger.postgres.ledger import PostgresLedger
-from harvester.ledger.postgres.membership import Membership
+from harvester.ledger.postgres.membership import Membership, Stop
 from harvester.ledger.postgres.resilient import PartIdentity, ReconnectPolicy
 from harvester.ledger.postgres.schema import _MIGRATIONS, NEWEST
 from harvester.ledger.postgres.transaction import Transaction
@@ -438,7 +438,15 @@ def test_a_used_up_quota_is_over_with_the_vendors_day(
         assert not told.beat({}).stops
         assert len(a.mark_sent(a.claim(1, LEASE).jobs, LEASE).jobs) == 1
         told.tell_stop("t1", "quota", "again")
-        assert told.beat({}).stops == {"t1": ("quota", "again")}
+        assert told.beat({}).stops == {"t1": Stop("quota", "again")}
+        midnight = 1_700_064_000
+        fleet.set_clock(midnight + 86_400 + 100)
+        told.tell_stop("t1", "quota", "early", shared=True)
+        fleet.set_clock(midnight + 86_400 + 159)
+        assert told.beat({}).stops == {"t1": Stop("quota", "early", shared=True)}
+        # The server's day may begin a bit later.
+        fleet.set_clock(midnight + 86_400 + 160)
+        assert not told.beat({}).stops
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from harvester.errors import LocalIOError
 from harvester.ledger.postgres.ledger import PostgresLedger
-from harvester.ledger.postgres.membership import ALIVE_FOR, Membership, Slowed
+from harvester.ledger.postgres.membership import ALIVE_FOR, Membership, Slowed, Stop
 from harvester.model import Job
 from harvester.rules.turns import Allotted, Turns
 from tests.contract.fleet import Database
@@ -172,9 +172,9 @@ def test_a_stop_reaches_every_other_member_and_the_first_reason_stays(fleet: Fle
     a.membership.tell_stop(TOKEN, "quota", "daily quota used up\0" + "x" * 9000)
     b.membership.tell_stop(TOKEN, "balance", "second")
     for host in (b, c):
-        (reason, detail) = host.membership.beat(RATES).stops[TOKEN]
-        assert reason == "quota"
-        assert detail.startswith("daily quota used up")
+        stop = host.membership.beat(RATES).stops[TOKEN]
+        assert stop.reason == "quota"
+        assert stop.detail.startswith("daily quota used up")
 
 
 @pytest.mark.parametrize("wait", [None, 2.5])
@@ -217,7 +217,7 @@ def test_a_member_that_lost_its_database_goes_on_when_it_is_back(fleet: Fleet) -
                 call()
         network.mend()
         cut.tell_stop(TOKEN, "quota", "used up")
-    assert b.membership.beat(RATES).stops == {TOKEN: ("quota", "used up")}
+    assert b.membership.beat(RATES).stops == {TOKEN: Stop("quota", "used up")}
 
 
 def test_a_network_that_swallows_heartbeats_is_noticed(fleet: Fleet) -> None:

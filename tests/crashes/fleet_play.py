@@ -371,7 +371,14 @@ class Coordinator:
     def slowed_down(self, client: str, wait: float | None) -> None:
         """Nobody else is told."""
 
-    def disabled(self, _client: str, reason: StopReason, detail: str) -> None:
+    def disabled(
+        self,
+        client: str,  # noqa: ARG002 - there is one
+        reason: StopReason,
+        detail: str,
+        *,
+        is_shared: bool = False,  # noqa: ARG002 - the same
+    ) -> None:
         """Tell the others."""
         if self.life.session not in self.life.world.stops:
             self.untold.append((reason, detail))

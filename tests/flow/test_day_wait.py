@@ -12,6 +12,7 @@ from harvester.engine.ports import Notice
 from harvester.engine.run import Run
 from harvester.ledger.sqlite.reading import ledger_path, reading
 from harvester.model import StopReason
+from harvester.parsing import read_rate
 from harvester.simulator import SimulatorSettings
 from harvester.simulator.api import SimulatedApi
 from tests.flow.conftest import CONFIG, MIDNIGHT, Night, Upstream, note_ids
@@ -108,3 +109,19 @@ def test_tokens_whose_own_budget_is_used_up_stay_so_on_the_next_day(tmp_path: Pa
     summary = night.run(note_ids(150), api, WAITING)
     assert (summary.exit_code, summary.done, summary.queued) == (4, 120, 30)
     assert 600 <= summary.elapsed < 610
+
+
+def test_a_token_whose_quota_was_used_up_is_asked_again_while_another_goes_on(
+    tmp_path: Path,
+) -> None:
+    late = MIDNIGHT - 60
+    one, two = (
+        Upstream(SimulatedApi(SimulatorSettings(daily_quota=quota)), begins=late, starts=[])
+        for quota in (20, 0)
+    )
+    night = Night(tmp_path, clock=late, more_upstreams=(two,))
+    summary = night.run(note_ids(130), one, replace(CONFIG, rate=read_rate("1/s")))
+    assert (summary.exit_code, summary.done) == (0, 130)
+    asked = [when for when, _ in one.starts if when > 30]
+    assert 60 <= asked[0] < 62
+    assert one.simulated.charges()["charged"] == 40

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import threading
 import time
@@ -398,6 +399,77 @@ def test_a_token_that_is_used_up_rests_on_all_hosts(hosts: Hosts) -> None:
     # Those in flight when the first was told.
     assert page["byCode"]["602"] <= 6
     hosts.has_each_once(tool.note_ids(70))
+
+
+@pytest.mark.parametrize("code", [303, 601])
+def test_a_stop_of_an_account_has_each_of_its_tokens_asked_once_on_all_hosts(
+    hosts: Hosts, code: int
+) -> None:
+    tool, told = hosts.tool, []
+
+    async def slow(upstream: Upstream, note_id: str, nth: int) -> web.StreamResponse:
+        if nth < 40:
+            return await prompt(upstream, note_id, nth)
+        told.append(time.monotonic())
+        # Who waits for its own to be told would send on meanwhile.
+        await asyncio.sleep(0 if upstream is here else 3)
+        return upstream.reply(code)
+
+    here, there = tool.upstream(slow), tool.upstream(slow)
+    notes = tool.notes(3000)
+    other = hosts.start(
+        "b", there.url, notes, env={**hosts.env(), "JUSTONEAPI_TOKEN": "tok-another"}
+    )
+    tool.until(lambda: there.calls > 20, "calls")
+    for run in (hosts.start("a", here.url, notes), other):
+        ended = run.finish()
+        assert ended.code == {303: 3, 601: 4}[code], ended.text
+    stopped = min(start for start, _ in here.starts[39:])
+    assert sum(start > stopped + SILENT for start, _ in there.starts) <= 1
+
+
+def test_who_waits_for_the_next_day_leaves_its_notes_to_who_can_send_them(hosts: Hosts) -> None:
+    async def used_up(upstream: Upstream, note_id: str, nth: int) -> web.StreamResponse:
+        return await prompt(upstream, note_id, nth) if nth < 10 else upstream.reply(303)
+
+    tool = hosts.tool
+    here, there = tool.upstream(used_up), tool.upstream(prompt)
+    waits = hosts.start("a", here.url, "--wait-quota", tool.notes(200))
+    waits.says("waiting until")
+    another = {**hosts.env(), "JUSTONEAPI_TOKEN": "tok-another"}
+    finish_well(hosts.start("b", there.url, env=another), waits)
+    hosts.has_each_once(tool.note_ids(200))
+
+
+def test_a_token_is_asked_again_on_the_vendors_next_day_while_hosts_live(hosts: Hosts) -> None:
+    tool, is_next_day = hosts.tool, threading.Event()
+
+    async def refusing(upstream: Upstream, note_id: str, nth: int) -> web.StreamResponse:
+        if upstream.tokens[nth - 1] == tool.token and not is_next_day.is_set():
+            return upstream.reply(303)
+        await asyncio.sleep(0.05)
+        return upstream.reply(0, {"noteId": note_id})
+
+    upstream = tool.upstream(refusing)
+    tokens = tool.write("tokens", [tool.token, "tok-another"])
+    tokens.chmod(0o600)
+    env = {key: text for key, text in hosts.env().items() if key != "JUSTONEAPI_TOKEN"}
+    given = (tool.notes(3000), "--token-file", tokens)
+    run = hosts.start("a", upstream.url, *given, env=env, rate=30)
+    tool.until(lambda: len(upstream.tokens) > 40, "calls")
+    run.says("token 1 of 2 rests")
+    is_next_day.set()
+    rested = upstream.tokens.count(tool.token)
+    # As the database's clock has it.
+    with psycopg.connect(hosts.database, autocommit=True) as db:
+        db.execute(
+            "CREATE OR REPLACE FUNCTION harvester_default.now_ms() RETURNS bigint LANGUAGE sql"
+            " VOLATILE AS 'SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+            " + 86400000'"
+        )
+    tool.until(lambda: upstream.tokens.count(tool.token) > rested + 5, "calls with the token")
+    run.signal(signal.SIGINT)
+    assert run.finish().code == 130
 
 
 def test_caps_hold_for_the_fleet(hosts: Hosts) -> None:

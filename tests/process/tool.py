@@ -230,6 +230,7 @@ class Upstream(Threaded):
         super().__init__()
         self.answer, self.account = answer, account
         self.starts: list[tuple[float, str]] = []
+        self.tokens: list[str] = []
         self._open = asyncio.Event()
         self.__enter__()
 
@@ -250,6 +251,7 @@ class Upstream(Threaded):
             return self.account(request)
         note_id = request.query.get("noteId", "")
         self.starts.append((time.monotonic(), note_id))
+        self.tokens.append(request.query.get("token", ""))
         return await self.answer(self, note_id, len(self.starts))
 
     @property

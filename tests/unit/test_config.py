@@ -499,11 +499,6 @@ def test_a_used_up_day_is_waited_out_without_end_or_for_a_time(
     assert config_of(wait_quota=said).wait_quota == seconds
 
 
-def test_a_run_that_shares_its_ledger_cannot_wait_for_the_next_day() -> None:
-    with pytest.raises(UsageError, match="--wait-quota is for a run that has its OUTPUT to itself"):
-        config_of(wait_quota="12h", ledger="postgresql://h/d")
-
-
 @pytest.mark.parametrize("option", ["refresh", "max_runtime", "wait_for_lock", "wait_quota"])
 def test_nothing_needs_a_unit_too(option: str) -> None:
     assert getattr(config_of(**{option: "0s"}), option) == 0

@@ -385,7 +385,7 @@ class PostgresLedger:
         return int(self._one(query, DAY_MS, moment // 60_000, moment, LOST))
 
     def note_wait(self, until: float | None) -> None:
-        """See `Ledger.note_wait`: a fleet's hosts do not wait."""
+        """See `Ledger.note_wait`: while a host waits, others may go on."""
 
     def starts(self) -> dict[str, list[float]]:
         """See `Ledger.starts`: a fleet's rate is granted by the database, anew each time."""

@@ -34,17 +34,18 @@ WHERE pace.rate <> excluded.rate AND NOT EXISTS (SELECT FROM member
 _READ = """
 SELECT now_ms(),
     (SELECT count(*) FROM member WHERE alive_until > now_ms() AND session = mine.session),
-    (SELECT coalesce(jsonb_object_agg(token_fp, jsonb_build_array(reason, detail)), '{}')
+    (SELECT coalesce(jsonb_object_agg(token_fp, jsonb_build_array(reason, detail, shared)), '{}')
         FROM standing WHERE session = mine.session),
     (SELECT coalesce(jsonb_object_agg(token_fp, jsonb_build_array(rate, slowed, slowed_by, wait)),
         '{}') FROM pace WHERE token_fp = ANY(%(tokens)s))
 FROM run AS mine WHERE id = %(run)s
 """
 _STOP = """
-INSERT INTO stop (session, token_fp, reason, detail, at)
-SELECT session, %(token)s, %(reason)s, %(detail)s, now_ms() FROM run WHERE id = %(run)s
+INSERT INTO stop (session, token_fp, reason, detail, at, shared)
+SELECT session, %(token)s, %(reason)s, %(detail)s, now_ms(), %(shared)s FROM run
+WHERE id = %(run)s
 ON CONFLICT (session, token_fp) DO UPDATE SET reason = excluded.reason, detail = excluded.detail,
-    at = excluded.at WHERE NOT EXISTS (SELECT FROM standing
+    at = excluded.at, shared = excluded.shared WHERE NOT EXISTS (SELECT FROM standing
         WHERE standing.session = stop.session AND standing.token_fp = stop.token_fp)
 """
 _SLOW_DOWN = """
@@ -65,11 +66,19 @@ class Slowed(Struct, frozen=True):
     wait: float | None
 
 
+class Stop(Struct, frozen=True):
+    """Why no call is started with a token; one that is `shared` holds for its whole account."""
+
+    reason: str
+    detail: str
+    shared: bool = False
+
+
 class Beat(Struct, frozen=True):
     """What a heartbeat brings.
 
     Asked at `sent` and told by `received`, in seconds of the clock given, it was `now` (Unix
-    seconds) at the ledger. `stops` are reason and detail by token fingerprint, "" for all tokens;
+    seconds) at the ledger. `stops` are by token fingerprint, "" for all tokens;
     `rates` and `slowed` are of the tokens asked for, `members` the hosts alive, this one included.
     """
 
@@ -77,7 +86,7 @@ class Beat(Struct, frozen=True):
     received: float
     now: float
     members: int
-    stops: Mapping[str, tuple[str, str]]
+    stops: Mapping[str, Stop]
     rates: Mapping[str, str]
     slowed: Mapping[str, Slowed]
 
@@ -146,7 +155,7 @@ class Membership:
             received,
             now / 1000,
             members,
-            {token: (reason, detail) for token, (reason, detail) in stops.items()},
+            {token: Stop(*stop) for token, stop in stops.items()},
             {token: pace[0] for token, pace in paces.items()},
             {token: Slowed(n, by == self._run, w) for token, (_, n, by, w) in paces.items()},
         )
@@ -155,9 +164,10 @@ class Membership:
         """Be a member no more."""
         self._do("DELETE FROM member WHERE run = %(run)s")
 
-    def tell_stop(self, token: str, reason: str, detail: str) -> None:
+    def tell_stop(self, token: str, reason: str, detail: str, *, shared: bool = False) -> None:
         """Record a stop of a token ("" for all): no host starts a call with it any more."""
-        self._do(_STOP, token=token, reason=reason, detail=text_of(detail)[:_MOST_DETAIL])
+        detail = text_of(detail)[:_MOST_DETAIL]
+        self._do(_STOP, token=token, reason=reason, detail=detail, shared=shared)
 
     def tell_slow_down(self, token: str, wait: float, named: float | None) -> None:
         """Let no call start for `wait` seconds; `named` are those that the server said."""

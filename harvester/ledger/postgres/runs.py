@@ -50,7 +50,6 @@ def begin_run(
         "INSERT INTO member VALUES (%s, %s, %s, %s)",
         (run, tx.part, joins, tx.now + _UNTIL_FIRST_BEAT),
     )
-    tx.later("UPDATE part SET rebuilding = false WHERE id = %s", (tx.part,))
     return StartedRun(run, unanswered, bool(session))
 
 

@@ -219,6 +219,15 @@ _MIGRATIONS = (
     ALTER TABLE claim RENAME COLUMN token TO claim_id;
     UPDATE meta SET key = 'start_rate' WHERE key = 'borne';
     """,
+    # What is `shared` holds for all tokens of an account. A quota used up early on the vendor's day
+    # may be that of the day before: it is asked again each minute.
+    """
+    ALTER TABLE stop ADD COLUMN shared boolean NOT NULL DEFAULT false;
+    CREATE OR REPLACE VIEW standing AS SELECT stop.* FROM stop, (SELECT now_ms() AS ms) AS now,
+        LATERAL (SELECT extract(epoch FROM date_trunc('day', to_timestamp(ms / 1000.0)
+            AT TIME ZONE 'Asia/Shanghai') AT TIME ZONE 'Asia/Shanghai') * 1000 AS began) AS day
+    WHERE reason <> 'quota' OR at >= began + 900000 OR (at >= began AND ms < at + 60000);
+    """,
 )
 NEWEST = len(_MIGRATIONS)
 _NAME = re.compile(r"[a-z0-9_]{1,40}", re.ASCII)
