@@ -42,7 +42,7 @@ def report(
     from harvester.report.data import read_report
     from harvester.report.place import check_place
     from harvester.results import result_into
-    from harvester.status.reading import StatusQuery
+    from harvester.status.model import StatusQuery
 
     try:
         from harvester.report.page import page_of

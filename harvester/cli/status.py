@@ -67,7 +67,8 @@ def status(
     harvest: str | None,
 ) -> int:
     """Say what is done, waiting and failed, the runs so far, and when the rest is done."""
-    from harvester.status.reading import StatusQuery, read_status
+    from harvester.status.model import StatusQuery
+    from harvester.status.reading import read_status
 
     query = StatusQuery(
         now=time.time(),

@@ -14,8 +14,8 @@ from harvester.ledger.hosts import Hosts
 from harvester.ledger.reader import LedgerReader
 from harvester.model import State
 from harvester.report.notes import Notes, read_notes
-from harvester.status.model import Status
-from harvester.status.reading import StatusQuery, kind_of, snapshot, status_of
+from harvester.status.model import Status, StatusQuery
+from harvester.status.reading import kind_of, snapshot, status_of
 
 MOST_REASONS = 30
 MOST_IDS = 1000

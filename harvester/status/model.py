@@ -7,11 +7,34 @@ known. The names of the fields are the keys of `status --json`, in Python's spel
 from __future__ import annotations
 
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
 from harvester.ledger.hosts import Duplicate, Part, Stop
 from harvester.rules.forecast import Source
+
+
+class StatusQuery(Struct, frozen=True):
+    """What is asked of a ledger.
+
+    `now` is Unix seconds; `zone` is where a day begins; `price` is of one charged call. `rate`
+    (calls a second) and `daily_cap` (charged calls) are for the forecast, in place of the last
+    run's. `is_held` tells whether a run holds OUTPUT, None where that is not known.
+    `target` names it in a shell command.
+    """
+
+    now: float
+    zone: ZoneInfo
+    price: Decimal | None = None
+    rate: float | None = None
+    daily_cap: int | None = None
+    is_held: bool | None = None
+    target: str = "OUTPUT"
+
+    def cost(self, calls: int) -> Decimal | None:
+        """What charged calls cost, None where no price is known."""
+        return None if self.price is None else calls * self.price
 
 
 class Failure(Struct, frozen=True):

@@ -27,34 +27,30 @@ _DOUBTFUL = 201
 
 def run_of(row: RunRow, until: float, state: str) -> RunStatus:
     """Returns a run; `until` is when the next one began, or now."""
-    return RunStatus(**_fields(row, until, state))
-
-
-def _fields(row: RunRow, until: float, state: str) -> dict[str, Any]:
     calls = sum(row.by_code.values())
     seconds = max(0.0, _end(row, until, state) - row.started_at)
     median, p95 = (quantile(row.latencies, share) for share in (0.5, 0.95))
-    return {
-        "started_at": row.started_at,
-        "finished_at": row.finished_at,
-        "seconds": round(seconds, 3),
-        "state": state,
-        "reason": row.reason,
-        "exit_code": row.exit_code,
-        "calls": calls,
-        "charged": sum(row.by_code.get(code, 0) for code in CHARGED),
-        "unanswered": row.unanswered,
-        "closed": row.closed,
-        "bad_lines": row.bad_lines,
-        "bad_example": row.bad_example,
-        "by_code": {"none" if c is None else str(c): many for c, many in row.by_code.items()},
-        "rate": round(calls / seconds, 4) if calls and seconds else None,
-        "asked_rate": row.rate,
-        "daily_cap": row.daily_cap,
-        "median_seconds": None if median is None else round(median, 4),
-        "p95_seconds": None if p95 is None else round(p95, 4),
-        "account": None if state == "running" else account_of(spending_of(row)),
-    }
+    return RunStatus(
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        seconds=round(seconds, 3),
+        state=state,
+        reason=row.reason,
+        exit_code=row.exit_code,
+        calls=calls,
+        charged=sum(row.by_code.get(code, 0) for code in CHARGED),
+        unanswered=row.unanswered,
+        closed=row.closed,
+        bad_lines=row.bad_lines,
+        bad_example=row.bad_example,
+        by_code={"none" if c is None else str(c): many for c, many in row.by_code.items()},
+        rate=round(calls / seconds, 4) if calls and seconds else None,
+        asked_rate=row.rate,
+        daily_cap=row.daily_cap,
+        median_seconds=None if median is None else round(median, 4),
+        p95_seconds=None if p95 is None else round(p95, 4),
+        account=None if state == "running" else account_of(spending_of(row)),
+    )
 
 
 def priced(rows: Sequence[RunRow], price: Decimal | None) -> list[RunRow]:
@@ -125,7 +121,7 @@ def runs_of_fleet(
     """Returns the runs of a fleet, oldest first."""
     return [
         FleetRun(
-            **_fields(row, until, state),
+            **asdict(run_of(row, until, state)),
             host=sanitize(place.host),
             path=sanitize(place.path),
             part=place.part,

@@ -30,7 +30,7 @@ from harvester.report.notes import read_notes
 from harvester.report.page import page_of
 from harvester.report.place import MARK, check_place
 from harvester.results import result_into
-from harvester.status.reading import StatusQuery
+from harvester.status.model import StatusQuery
 
 START = 1795395720.0  # 2026-11-23 09:02 in Shanghai
 SHANGHAI = ZoneInfo("Asia/Shanghai")

@@ -22,8 +22,8 @@ from harvester.model import Job, Outcome, State
 from harvester.money import Balance, Balances
 from harvester.output.holder import is_held
 from harvester.sanitize import has_unprintable
-from harvester.status.model import Status
-from harvester.status.reading import StatusQuery, kind_of, state_of_open_run, status_of
+from harvester.status.model import Status, StatusQuery
+from harvester.status.reading import kind_of, state_of_open_run, status_of
 
 NOW = 1795395723.0
 SHANGHAI = ZoneInfo("Asia/Shanghai")
