@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from harvester.ledger.hosts import Hosts
     from harvester.ledger.postgres.reading import FleetReader
     from harvester.ledger.reader import LedgerReader
-    from harvester.model import State
 
 # The address may hold a password, and what is shown may be kept.
 _SHOWN_LEDGER = f'--ledger "${LEDGER_VARIABLE}"'
@@ -43,7 +42,7 @@ output_or_fleet = click.argument(
 
 
 class OpenLedger(Struct, frozen=True):
-    """An open ledger: of an `output` (its links followed), or of a fleet's `hosts`.
+    """An open ledger: of an `output` (its links followed), or of a `fleet`'s `hosts`.
 
     `name` is what people know it by; `target` names it in a shell command.
     """
@@ -53,6 +52,7 @@ class OpenLedger(Struct, frozen=True):
     target: str
     output: Path | None = None
     hosts: Hosts | None = None
+    fleet: FleetAddress | None = None
 
 
 @contextmanager
@@ -70,7 +70,8 @@ def opened_reader(
             yield OpenLedger(reader, place.name, shlex.quote(str(place)), place.resolve())
         return
     with reading_part(fleet) as found:
-        yield OpenLedger(found, f"harvest {fleet.harvest}", target_of(fleet), hosts=Hosts(found))
+        name, hosts = f"harvest {fleet.harvest}", Hosts(found)
+        yield OpenLedger(found, name, target_of(fleet), hosts=hosts, fleet=fleet)
 
 
 @contextmanager
@@ -165,25 +166,3 @@ def reading_part(fleet: FleetAddress, part: str | None = None) -> Iterator[Fleet
 
     with reading_fleet(fleet.url, fleet.harvest, part) as reader:
         yield reader
-
-
-def lose_part_in(fleet: FleetAddress, part: str) -> int:
-    """Take a part of a fleet's harvest as gone for ever; gives how many notes are queued again."""
-    from harvester.ledger.fleet import need_driver
-
-    need_driver()
-    from harvester.ledger.postgres.retrying import lose_part_in_fleet
-
-    return lose_part_in_fleet(fleet.url, fleet.harvest, part)
-
-
-def retry_in(
-    fleet: FleetAddress, states: Sequence[State], codes: Sequence[int], ids: Sequence[str]
-) -> int:
-    """Put notes of a fleet's harvest back in the queue; gives how many."""
-    from harvester.ledger.fleet import need_driver
-
-    need_driver()
-    from harvester.ledger.postgres.retrying import retry_in_fleet
-
-    return retry_in_fleet(fleet.url, fleet.harvest, states, codes, ids)

@@ -12,13 +12,10 @@ import click
 
 from harvester.cli.helping import option
 from harvester.cli.ledgers import (
-    fleet_meant,
+    OpenLedger,
     fleet_options,
-    lose_part_in,
-    named,
     opened_reader,
     output_or_fleet,
-    retry_in,
 )
 from harvester.cli.params import Command
 from harvester.cli.telling import json_option, say, tell
@@ -56,8 +53,6 @@ def retry(
     """Put failed notes back in the queue: all of them, or by code or id."""
     from harvester.errors import UsageError
     from harvester.formatting import count
-    from harvester.ledger.protocol import FAILED
-    from harvester.model import State
     from harvester.source.ids import IdRule
     from harvester.status.going_on import command_to_go_on
 
@@ -67,21 +62,19 @@ def retry(
         raise UsageError("--empty is for notes that are saved, and --code for failed ones.")
     rule = IdRule()
     wanted = [rule.bare(note_id) or note_id for note_id in ids]
-    fleet = fleet_meant(output, ledger, harvest)
     with opened_reader(output, ledger, harvest) as opened:
-        states = (State.DONE,) if empty else FAILED
-        missed = list(_missed(opened.reader, codes, wanted, states))
+        missed = list(_missed(opened.reader, codes, wanted, empty=empty))
         command = command_to_go_on(opened.target, opened.reader.meta())
     if lost_part is not None:
-        paid, free = _lost(lost_part, fleet), 0
+        paid, free = _lost(lost_part, opened.fleet), 0
     else:
-        with _ledger_of(output, fleet) as put_back:
+        with _ledger_of(opened) as put_back:
             paid, free = _put_back(put_back, codes, wanted, empty=empty)
     text = f"{count(paid + free, 'note')} back in the queue"
     if paid:
         text += f"; {paid:,} of them were charged, and are paid for again"
     if paid + free:
-        text += f"; next: `{command}`" + (", unless a run is on" if fleet else "")
+        text += f"; next: `{command}`" + (", unless a run is on" if opened.fleet else "")
     for line in (*missed, text):
         say(line)
     tell({"queued": paid + free, "paidAgain": paid, "missed": missed, "next": command})
@@ -93,13 +86,19 @@ def _lost(part: str, fleet: FleetAddress | None) -> int:
 
     if fleet is None:
         raise UsageError("--lost-part is of a harvest that hosts share: give --ledger.")
-    return lose_part_in(fleet, part)
+    from harvester.ledger.postgres.retrying import lose_part_in_fleet
+
+    return lose_part_in_fleet(fleet.url, fleet.harvest, part)
 
 
 def _missed(
-    reader: LedgerReader, codes: Sequence[int], ids: Sequence[str], states: Sequence[State]
+    reader: LedgerReader, codes: Sequence[int], ids: Sequence[str], *, empty: bool
 ) -> Iterator[str]:
     """What was asked for, and finds no note."""
+    from harvester.ledger.protocol import FAILED
+    from harvester.model import State
+
+    states = (State.DONE,) if empty else FAILED
     known = reader.jobs_of(ids)
     for note_id in ids:
         if note_id not in known:
@@ -129,15 +128,18 @@ def _put_back(
 
 
 @contextmanager
-def _ledger_of(output: Path | None, fleet: FleetAddress | None) -> Iterator[_PutBack]:
+def _ledger_of(looked_at: OpenLedger) -> Iterator[_PutBack]:
     """What puts notes back in the queue of an OUTPUT's own ledger, or of a fleet's."""
-    if fleet is not None:
-        yield partial(retry_in, fleet)
+    if looked_at.fleet is not None:
+        from harvester.ledger.postgres.retrying import retry_in_fleet
+
+        yield partial(retry_in_fleet, looked_at.fleet.url, looked_at.fleet.harvest)
+    if looked_at.output is None:
         return
     from harvester.engine.open_output import open_held
     from harvester.engine.open_run import this_environment
 
-    opened = open_held(named(output).resolve(), this_environment())
+    opened = open_held(looked_at.output, this_environment())
     try:
         yield opened.ledger.retry
     finally:

@@ -19,6 +19,9 @@ _CALLS = f"""
 SELECT run.part, sum(calls), coalesce(sum(calls) FILTER (WHERE {IS_CHARGED}), 0)
 FROM activity JOIN run ON run.id = activity.run GROUP BY run.part
 """
+_LOST = """
+SELECT run.part, count(*) FROM unanswered JOIN run ON run.id = unanswered.run GROUP BY run.part
+"""
 _MEMBERS = f"""
 SELECT part, bool_or(alive_until > now_ms()), max(least(alive_until - {ALIVE_FOR}, now_ms()))
 FROM member GROUP BY part
@@ -115,12 +118,7 @@ class Hosts:
         ask = self._reader.ask
         notes = dict(ask("SELECT part, count(*) FROM job WHERE lines > 0 GROUP BY part"))
         again = dict(ask("SELECT part, count(*) FROM duplicate GROUP BY part"))
-        lost = dict(
-            ask(
-                "SELECT run.part, count(*) FROM unanswered JOIN run ON run.id = unanswered.run"
-                " GROUP BY run.part"
-            )
-        )
+        lost = dict(ask(_LOST))
         calls = {part: (many, charged) for part, many, charged in ask(_CALLS)}
         runs = {part: (many, seen) for part, many, seen in ask(_LAST_RUNS)}
         members = {part: (alive, beat) for part, alive, beat in ask(_MEMBERS)}
