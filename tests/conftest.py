@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from tests.postgres import GIVEN, Given, Postgres, Server
+from tests.postgres import GIVEN, Postgres, Server, clear, shared
 
 # What lands must not hang on a die, nor on how busy the machine is: in CI the same examples are
 # tried each time, and none has a deadline anywhere.
@@ -46,11 +46,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """A real server, from the first test that asks for it on; each worker process has its own."""
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A real server, one for all workers, from the first test that asks for it on."""
     if given := os.environ.get(GIVEN):
-        yield Given(given)
+        yield Postgres(given)
         return
+    folder = tmp_path_factory.getbasetemp()
+    with shared(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def server_to_kill() -> Iterator[Server]:
+    """A server that a test may stop; each worker whose tests ask for it has its own."""
+    if GIVEN in os.environ:
+        pytest.skip(f"the server that {GIVEN} names is not ours to stop; unset it to run this test")
     server = Server()
     try:
         yield server
@@ -59,10 +69,40 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture
-def database(postgres: Postgres) -> Iterator[str]:
-    """The URL of a database of this test's own, on a server that runs, whoever killed it before."""
-    postgres.start()
+def server(server_to_kill: Server) -> Server:
+    """The same, and it runs, whoever killed it before."""
+    server_to_kill.start()
+    return server_to_kill
+
+
+@pytest.fixture
+def database_to_lose(server: Server) -> Iterator[str]:
+    """The URL of a database on a server that a test may stop."""
+    url = server.new_database()
+    yield url
+    server.start()
+    server.drop_database(url)
+
+
+@pytest.fixture(scope="session")
+def fleet_url(postgres: Postgres) -> Iterator[str]:
+    """The URL of a database for tests that make harvests of names that nobody else has."""
     url = postgres.new_database()
     yield url
-    postgres.start()
     postgres.drop_database(url)
+
+
+@pytest.fixture(scope="session")
+def database_of_worker(postgres: Postgres) -> Iterator[str]:
+    """The URL of a database for all tests of this worker, as making one takes longer than most."""
+    url = postgres.new_database()
+    yield url
+    postgres.drop_database(url)
+
+
+@pytest.fixture
+def database(database_of_worker: str, postgres: Postgres) -> Iterator[str]:
+    """The URL of a database in which there is no harvest."""
+    yield database_of_worker
+    postgres.terminate_connections(database_of_worker)
+    clear(database_of_worker)

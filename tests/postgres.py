@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import os
 import pwd
@@ -12,9 +13,8 @@ import socket
 import subprocess
 import tempfile
 import uuid
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import LiteralString, cast
@@ -22,7 +22,6 @@ from urllib.parse import urlsplit
 
 import psutil
 import psycopg
-import pytest
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.sql import SQL, Identifier
 
@@ -48,10 +47,12 @@ _PORTS = range(20_000, 32_000)
 _TRIES = 5
 _PATIENCE = 60.0
 _READY = 7  # the line of postmaster.pid that tells the state, from 0
-# Ends what the tests leave behind, even after a `kill -9` of theirs: its input is a pipe from them
-# that tells which server runs, and closes with them. Immediate shutdown, then the folder goes.
+# Ends what the tests leave behind, even after a `kill -9` of theirs: its input is a pipe that tells
+# which server runs, and closes with the last of those who hold it. Then the server is shut down at
+# once, and its folder goes. Who comes later finds nobody at the pipe.
 _GUARD = """
 while read -r said; do server=$said; done
+exec </dev/null
 if [ -n "$server" ] && kill -QUIT "$server"; then
   tries=0
   while kill -0 "$server" && [ $tries -lt 200 ]; do sleep 0.05; tries=$((tries + 1)); done
@@ -60,28 +61,19 @@ rm -rf -- "$1"
 """
 
 
-class Postgres(ABC):
-    """A server and its databases, whoever runs it."""
+class Postgres:
+    """A server and its databases, whoever runs it.
 
-    @abstractmethod
-    def url(self, database: str = "postgres") -> str:
+    Its role must be allowed to create databases, and to see and end their connections.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = urlsplit(url)
+
+    def url(self, database: str = "") -> str:
         """The address of a database, with name and password."""
-
-    @abstractmethod
-    def start(self) -> None:
-        """Have it run, recovered and ready; nothing if it does."""
-
-    @abstractmethod
-    def stop(self) -> None:
-        """Fast shutdown: connections are closed, transactions rolled back."""
-
-    @abstractmethod
-    def kill(self) -> None:
-        """`kill -9` of all its processes; returns when they are gone."""
-
-    def restart(self) -> None:
-        self.stop()
-        self.start()
+        path = f"/{database}" if database else self._url.path
+        return self._url._replace(path=path).geturl()
 
     def new_database(self) -> str:
         """A fresh, empty database; its URL."""
@@ -109,32 +101,6 @@ class Postgres(ABC):
             connection.execute(SQL(statement).format(Identifier(database)))
 
 
-class Given(Postgres):
-    """A server that somebody else runs: tests that would stop it are skipped.
-
-    Its role must be allowed to create databases, and to see and end their connections.
-    """
-
-    def __init__(self, url: str) -> None:
-        self._url = urlsplit(url)
-
-    def url(self, database: str = "") -> str:
-        path = f"/{database}" if database else self._url.path
-        return self._url._replace(path=path).geturl()
-
-    def start(self) -> None:
-        """It runs."""
-
-    def stop(self) -> None:
-        self._refuse()
-
-    def kill(self) -> None:
-        self._refuse()
-
-    def _refuse(self) -> None:
-        pytest.skip(f"the server that {GIVEN} names is not ours to stop; unset it to run this test")
-
-
 class Server(Postgres):
     """A server of our own, its data in a temporary folder; `end` it, or it ends with its maker.
 
@@ -146,7 +112,7 @@ class Server(Postgres):
         self._settings = {**SETTINGS, **(settings or {})}
         self._account = _Account.fit()
         self.folder = Path(tempfile.mkdtemp(prefix="harvester-postgres-"))
-        self._guard = _Guard(self.folder)
+        self.guard = _Guard(self.folder)
         self._process: subprocess.Popen[bytes] | None = None
         try:
             self._account.own(self.folder)
@@ -177,21 +143,25 @@ class Server(Postgres):
         assert self._process is not None, "the server was not started, or was ended"
         return self._process.pid
 
-    def url(self, database: str = "postgres") -> str:
-        return f"postgresql://postgres:{PASSWORD}@127.0.0.1:{self.port}/{database}"
-
     def start(self) -> None:
+        """Have it run, recovered and ready; nothing if it does."""
         if not self.is_running:
             self._launch()
             until(lambda: self._is_ready or not self.is_running, "PostgreSQL to be ready")
             assert self.is_running, f"PostgreSQL ended at its start; it said:\n{self.log[-2000:]}"
 
     def stop(self) -> None:
+        """Fast shutdown: connections are closed, transactions rolled back."""
         if self._process is not None and self.is_running:
             self._process.send_signal(signal.SIGINT)
             self._gone(self._process)
 
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
     def kill(self) -> None:
+        """`kill -9` of all its processes; returns when they are gone."""
         assert self._process is not None
         assert self.is_running, "the server does not run; start it before the kill"
         children = psutil.Process(self.pid).children(recursive=True)
@@ -207,7 +177,13 @@ class Server(Postgres):
         try:
             self.stop()
         finally:
-            self._guard.end()
+            self.guard.end()
+
+    def outlast(self) -> None:
+        """Wait for its guard to end it, when nobody holds the pipe any more."""
+        assert self._process is not None
+        self._process.wait()
+        self.guard.wait()
 
     # Making and starting
 
@@ -219,7 +195,7 @@ class Server(Postgres):
         made = self._account.start(
             (self._programs / "initdb", "-D", self.data, *how, *kind), self.folder
         )
-        self._guard.watch(made.pid)
+        self.guard.watch(made.pid)
         try:
             assert made.wait(_PATIENCE) == 0, f"initdb failed; it said:\n{self.log[-2000:]}"
         finally:
@@ -230,6 +206,7 @@ class Server(Postgres):
         """Another process can take the port between our look and the start: then another port."""
         for left in reversed(range(_TRIES)):
             self.port = _free_port()
+            super().__init__(f"postgresql://postgres:{PASSWORD}@127.0.0.1:{self.port}/postgres")
             try:
                 self.start()
             except AssertionError:
@@ -244,7 +221,7 @@ class Server(Postgres):
         self._process = self._account.start(
             (self._programs / "postgres", "-D", self.data, *options), self.folder
         )
-        self._guard.watch(self._process.pid)
+        self.guard.watch(self._process.pid)
 
     @property
     def _is_ready(self) -> bool:
@@ -259,7 +236,29 @@ class Server(Postgres):
 
     def _gone(self, process: subprocess.Popen[bytes]) -> None:
         process.wait(_PATIENCE)
-        self._guard.watch(None)
+        self.guard.watch(None)
+
+
+@contextmanager
+def shared(folder: Path) -> Iterator[Postgres]:
+    """The one server of all who name this folder; it ends when the last of them is done with it."""
+    made: Server | None = None
+    with (folder / "postgres").open("a+", encoding="utf-8") as told:
+        fcntl.flock(told, fcntl.LOCK_EX)
+        told.seek(0)
+        url, _, pipe = told.read().partition("\n")
+        hold = _hold(pipe)
+        if hold is None:
+            made = Server()
+            url, hold = made.url(), made.guard.hold
+            told.truncate(0)
+            told.write(f"{url}\n{made.guard.pipe}")
+    try:
+        yield Postgres(url)
+    finally:
+        os.close(hold)
+        if made is not None:
+            made.outlast()
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,27 +313,45 @@ class _Account:
 
 
 class _Guard:
-    """A process that outlives its maker, to end the server and remove its folder."""
+    """A process that outlives its maker, to end the server and remove its folder.
+
+    It waits until nobody holds its pipe: its maker, and whoever opened it for writing.
+    """
 
     def __init__(self, folder: Path) -> None:
+        self.pipe = folder / "held"
+        os.mkfifo(self.pipe)
+        heard = os.open(self.pipe, os.O_RDONLY | os.O_NONBLOCK)
+        self.hold = os.open(self.pipe, os.O_WRONLY)
+        os.set_blocking(heard, True)
         self._process = subprocess.Popen(
             ("/bin/sh", "-c", _GUARD, "sh", folder),
-            stdin=subprocess.PIPE,
+            stdin=heard,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            bufsize=0,
         )
+        os.close(heard)
 
     def watch(self, pid: int | None) -> None:
         """The server that runs now; `None` when none does, as its pid may soon be another's."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(b"\n" if pid is None else b"%d\n" % pid)
+        os.write(self.hold, b"\n" if pid is None else b"%d\n" % pid)
+
+    def wait(self) -> None:
+        """Return when it has done its work."""
+        self._process.wait()
 
     def end(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(_PATIENCE)
+        os.close(self.hold)
+        self.wait()
+
+
+def _hold(pipe: str) -> int | None:
+    """Keep a guard waiting until what this gives is closed; None where no guard waits any more."""
+    try:
+        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
 
 
 def _programs() -> Path:
@@ -377,6 +394,14 @@ def _lives(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def clear(url: str) -> None:
+    """Remove all harvests of a database."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        found = "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'harvester\\_%'"
+        for (name,) in connection.execute(found).fetchall():
+            connection.execute(SQL("DROP SCHEMA {} CASCADE").format(Identifier(name)))
 
 
 def _name_of(url: str) -> str:

@@ -1,19 +1,17 @@
-"""One database for the tests of a module; each makes a harvest of its own in it."""
+"""One harvest for the tests of a worker; each finds it as a new one is."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
-from tests.postgres import Postgres
+from tests.contract.fleet import Stage
 
 
-@pytest.fixture(scope="module")
-def fleet_url(postgres: Postgres) -> Iterator[str]:
-    """The URL of the module's database."""
-    postgres.start()
-    url = postgres.new_database()
-    yield url
-    postgres.start()
-    postgres.drop_database(url)
+@pytest.fixture(scope="session")
+def stage(fleet_url: str) -> Iterator[Stage]:
+    """Where all play, one after another."""
+    with closing(Stage(fleet_url)) as stage:
+        yield stage

@@ -72,12 +72,43 @@ class Database:
         return value
 
     def do(self, query: str, *values: object) -> None:
-        self._db.execute(query.encode(), values)
+        self._db.execute(query.encode(), values or None)
 
     def close(self) -> None:
         """Remove the harvest."""
         with closing(self._db) as db:
             db.execute(f"DROP SCHEMA IF EXISTS {schema_of(self.harvest)} CASCADE".encode())
+
+
+class Stage:
+    """A harvest that test after test plays in: making one takes longer than most of them."""
+
+    def __init__(self, url: str) -> None:
+        self.database = Database(url)
+        self.database.open("maker").close()
+        self.database.use_clock(0.0)
+        here = "FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace"
+        named = f"SELECT relname {here} WHERE nspname = current_schema() AND relkind = %s"
+        tables = [name for (name,) in self.database.rows(named, "r")]
+        counters = [name for (name,) in self.database.rows(named, "S")]
+        # Their rows are few: to truncate would make new files of them all, which takes long.
+        self._clear = ";".join(
+            [f"DELETE FROM {name}" for name in tables if name != "test_clock"]
+            + [f"SELECT setval('{name}', 1, false)" for name in counters]
+            + [
+                f"INSERT INTO tally_of_run VALUES ({run}, {state}, {jobs})"
+                for run, state, jobs in self.database.rows("SELECT * FROM tally_of_run")
+            ]
+        )
+
+    def clear(self, now: float) -> None:
+        """Leave what a new harvest holds, and let time stand at a moment."""
+        self.database.do(self._clear)
+        self.database.set_clock(now)
+
+    def close(self) -> None:
+        """Remove it."""
+        self.database.close()
 
 
 def drop_connection(ledger: PostgresLedger) -> None:

@@ -30,9 +30,9 @@ from harvester.ledger.sql import OVERTAKEN
 from harvester.model import Job, Outcome, State
 from harvester.rules.budget import Limits
 from harvester.rules.turns import Turns
-from tests.contract.fleet import Database, Severed, drop_connection
+from tests.contract.fleet import Database, Severed, Stage, drop_connection
 from tests.cut import Cut, Mode
-from tests.postgres import PASSWORD, Postgres, Server
+from tests.postgres import PASSWORD, Server
 from tests.process.tool import until
 
 ROOT = Path(harvester.__file__).parents[1]
@@ -42,13 +42,10 @@ LINE = b"{}\n"
 
 
 @pytest.fixture
-def fleet(fleet_url: str, postgres: Postgres) -> Iterator[Database]:
-    """A harvest of its own, in which time stands."""
-    postgres.start()
-    with closing(Database(fleet_url)) as database:
-        database.open("maker").close()
-        database.use_clock(NOW)
-        yield database
+def fleet(stage: Stage) -> Database:
+    """A harvest as a new one is, in which time stands."""
+    stage.clear(NOW)
+    return stage.database
 
 
 @pytest.fixture
@@ -605,21 +602,20 @@ def told(fleet: Database) -> dict[str, list[tuple[object, ...]]]:
     return {name: fleet.rows(query) for name, query in tables.items()}
 
 
-@pytest.fixture(scope="module")
-def unbroken(fleet_url: str, postgres: Postgres) -> dict[str, list[tuple[object, ...]]]:
-    with closing(Database(fleet_url)) as database:
-        database.open("maker").close()
-        database.use_clock(NOW)
-        with closing(database.open("a")) as ledger:
-            everything(ledger, lambda: None)
-            return told(database)
+def unbroken(stage: Stage) -> dict[str, list[tuple[object, ...]]]:
+    """What comes of it where nothing breaks."""
+    stage.clear(NOW)
+    with closing(stage.database.open("a")) as ledger:
+        everything(ledger, lambda: None)
+    found = told(stage.database)
+    stage.clear(NOW)
+    return found
 
 
 @pytest.mark.parametrize("at", [b"BEGIN", b"COMMIT"])
-def test_each_call_is_done_once_whenever_its_connection_breaks(
-    fleet: Database, at: bytes, unbroken: dict[str, list[tuple[object, ...]]]
-) -> None:
+def test_each_call_is_done_once_whenever_its_connection_breaks(stage: Stage, at: bytes) -> None:
     """Whether it had come through by then or not, and nobody was told."""
+    expected, fleet = unbroken(stage), stage.database
     away: list[str] = []
     back: list[bool] = []
     policy = ReconnectPolicy(
@@ -629,27 +625,29 @@ def test_each_call_is_done_once_whenever_its_connection_breaks(
         with closing(fleet.open("a", url=network.url, policy=policy)) as ledger:
             everything(ledger, lambda: network.sever(at))
         assert network.severed == len(away) == len(back) >= 10
-    assert told(fleet) == unbroken
+    assert told(fleet) == expected
     assert not any(PASSWORD in said for said in away)
 
 
 def test_calls_wait_for_a_server_that_was_killed_until_it_is_back(
-    fleet: Database, postgres: Postgres, unbroken: dict[str, list[tuple[object, ...]]]
+    database_to_lose: str, server: Server
 ) -> None:
+    stage = Stage(database_to_lose)
+    expected, fleet = unbroken(stage), stage.database
     pauses: list[float] = []
 
     def pause(seconds: float) -> None:
         pauses.append(seconds)
         if len(pauses) % 3 == 0:
-            postgres.start()
+            server.start()
 
     with closing(fleet.open("a", policy=ReconnectPolicy(pause=pause))) as ledger:
         killed = iter([False, True, False, True, False, False, True] + [False] * 9)
-        everything(ledger, lambda: postgres.kill() if next(killed) else None)
+        everything(ledger, lambda: server.kill() if next(killed) else None)
     assert pauses[:3] == [0.1, 0.2, 0.4]
-    with closing(Database(fleet.url, fleet.harvest)) as after:
-        assert told(after) == unbroken
     fleet.reconnect()
+    assert told(fleet) == expected
+    stage.close()
 
 
 def test_a_run_that_stops_waits_no_longer_for_the_database(
@@ -693,7 +691,8 @@ def test_a_transaction_that_stands_in_anothers_way_is_done_again(
     with psycopg.connect(fleet.url, autocommit=True) as db:
         name = Identifier(db.info.dbname)
         db.execute(SQL("ALTER DATABASE {} SET deadlock_timeout = '3s'").format(name))
-    a = hosts("a")
+        a = hosts("a")
+        db.execute(SQL("ALTER DATABASE {} RESET deadlock_timeout").format(name))
     a.enrol(["1", "2"], None)
     jobs = a.claim(2, LEASE).jobs
     locks = f"SELECT FROM harvester_{fleet.harvest}.claim WHERE seq = %s FOR UPDATE".encode()
@@ -753,10 +752,8 @@ def test_an_unreachable_database_is_named_without_its_password(fleet_url: str) -
     assert "database notes at 127.0.0.1:1 cannot be reached" in str(error)
 
 
-def test_a_wrong_password_says_where_to_put_the_right_one(
-    fleet_url: str, postgres: Postgres
-) -> None:
-    if not isinstance(postgres, Server):
+def test_a_wrong_password_says_where_to_put_the_right_one(fleet_url: str) -> None:
+    if PASSWORD not in fleet_url:
         pytest.skip("a server that is not ours may let anybody in")
     error = refused(fleet_url.replace(PASSWORD, "wrong"))
     assert isinstance(error, UsageError)
@@ -789,7 +786,7 @@ def test_a_harvest_name_is_short_and_plain(fleet_url: str, name: str) -> None:
     assert isinstance(refused(fleet_url, name), UsageError)
 
 
-def test_a_role_that_may_not_create_is_told_the_grant(fleet_url: str, postgres: Postgres) -> None:
+def test_a_role_that_may_not_create_is_told_the_grant(fleet_url: str) -> None:
     with psycopg.connect(fleet_url, autocommit=True) as db:
         with suppress(psycopg.errors.DuplicateObject):
             db.execute("CREATE ROLE modest LOGIN PASSWORD 'modest'")
@@ -806,7 +803,7 @@ def test_a_role_that_may_not_create_is_told_the_grant(fleet_url: str, postgres: 
         db.execute("DROP ROLE modest")
 
 
-def test_a_schema_of_another_role_is_not_used(fleet_url: str, postgres: Postgres) -> None:
+def test_a_schema_of_another_role_is_not_used(fleet_url: str) -> None:
     """It could hold functions that would run with our rights."""
     with psycopg.connect(fleet_url, autocommit=True) as db:
         db.execute("CREATE ROLE planter")
@@ -931,13 +928,12 @@ def test_a_rebuild_that_an_older_harvester_began_counts_no_call_twice(fleet_url:
         db.execute("DROP SCHEMA harvester_older CASCADE")
 
 
-def test_a_harvest_that_is_removed_under_a_run_is_told(
-    fleet: Database, hosts: Callable[..., PostgresLedger]
-) -> None:
-    a = hosts("a")
-    fleet.do(f"DROP SCHEMA harvester_{fleet.harvest} CASCADE")
-    with pytest.raises(LedgerError, match="gone or damaged"):
-        a.counts()
+def test_a_harvest_that_is_removed_under_a_run_is_told(fleet_url: str) -> None:
+    with closing(Database(fleet_url)) as fleet, closing(fleet.open("a")) as a:
+        a.begin_run(120)
+        fleet.do(f"DROP SCHEMA harvester_{fleet.harvest} CASCADE")
+        with pytest.raises(LedgerError, match="gone or damaged"):
+            a.counts()
 
 
 def test_the_password_shows_in_nothing_that_can_be_printed(fleet: Database) -> None:

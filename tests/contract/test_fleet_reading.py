@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
@@ -20,7 +20,7 @@ from harvester.ledger.sqlite.ledger import SqliteLedger
 from harvester.ledger.sqlite.reading import reading
 from harvester.model import Outcome, State
 from harvester.money import Balance, Balances
-from tests.contract.fleet import Database
+from tests.contract.fleet import Database, Stage
 from tests.postgres import PASSWORD
 
 NOW = 1_795_395_720.0
@@ -91,11 +91,9 @@ def everything(reader: LedgerReader) -> dict[str, object]:
 
 
 @pytest.fixture
-def harvest(fleet_url: str) -> Iterator[Database]:
-    with closing(Database(fleet_url)) as database:
-        database.open("a").close()
-        database.use_clock(NOW)
-        yield database
+def harvest(stage: Stage) -> Database:
+    stage.clear(NOW)
+    return stage.database
 
 
 def embedded(path: Path) -> dict[str, object]:

@@ -37,7 +37,7 @@ from harvester.ledger.protocol import (
 from harvester.ledger.sqlite.ledger import SqliteLedger
 from harvester.model import Job, Outcome, State
 from harvester.money import Balance, Balances, Untold, Why
-from tests.contract.fleet import Database, drop_connection
+from tests.contract.fleet import Stage, drop_connection
 
 START = 1_700_000_000.0 - 1_700_000_000.0 % 60  # a whole minute
 LEASE = 100.0
@@ -120,11 +120,11 @@ class SqliteBench:
 class PostgresBench:
     """The fleet's ledger as its only host has it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, stage: Stage) -> None:
         self._clock = Clock()
-        self._database = Database(url)
+        self._database = stage.database
+        stage.clear(self._clock.now)
         self._open()
-        self._database.use_clock(self._clock.now)
         self.begin_run()
 
     def _open(self) -> None:
@@ -151,7 +151,6 @@ class PostgresBench:
 
     def close(self) -> None:
         self._ledger.close()
-        self._database.close()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -160,7 +159,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
         with closing(SqliteBench(tmp_path)) as embedded:
             yield embedded
     else:
-        with closing(PostgresBench(request.getfixturevalue("fleet_url"))) as fleet:
+        with closing(PostgresBench(request.getfixturevalue("stage"))) as fleet:
             yield fleet
 
 
@@ -1195,15 +1194,12 @@ TestRandomHistories = LedgerMachine.TestCase
 class FleetMachine(LedgerMachine):
     """The same for the fleet's ledger, where a call is told by note and moment."""
 
-    url = ""
-
-    def __init__(self) -> None:
-        self.database = Database(self.url)
-        super().__init__()
+    stage: Stage
 
     def open(self) -> Ledger:
+        self.database = self.stage.database
+        self.stage.clear(self.clock.now)
         self.direct = self.database.open()
-        self.database.use_clock(self.clock.now)
         return self.direct
 
     def die(self) -> Ledger:
@@ -1239,15 +1235,12 @@ class FleetMachine(LedgerMachine):
 
     def teardown(self) -> None:
         self.ledger.close()
-        self.database.close()
 
 
-def test_random_histories_of_the_fleets_ledger(fleet_url: str) -> None:
-    class Machine(FleetMachine):
-        url = fleet_url
-
+def test_random_histories_of_the_fleets_ledger(stage: Stage) -> None:
+    FleetMachine.stage = stage
     run_state_machine_as_test(
-        Machine,
+        FleetMachine,
         settings=settings(
             max_examples=settings().max_examples // 10,
             stateful_step_count=40,

@@ -16,9 +16,8 @@ from harvester.ledger.postgres.ledger import PostgresLedger
 from harvester.ledger.postgres.membership import ALIVE_FOR, Membership, Slowed, Stop
 from harvester.model import Job
 from harvester.rules.turns import Allotted, Turns
-from tests.contract.fleet import Database
+from tests.contract.fleet import Stage
 from tests.cut import Cut, Mode
-from tests.postgres import Postgres
 
 START = 1_700_000_000.0
 TOKEN = "0123456789abcdef"  # noqa: S105 - a fingerprint
@@ -58,11 +57,11 @@ class Host:
 class Fleet:
     """Hosts on a real database, in which time goes on only when told to."""
 
-    def __init__(self, url: str) -> None:
-        self.database = Database(url)
+    def __init__(self, stage: Stage) -> None:
+        self.database = stage.database
         self.now = START
+        stage.clear(START)
         with closing(self.database.open("maker")) as maker:
-            self.database.use_clock(START)
             maker.enrol([str(n) for n in range(400)], None)
         self.hosts: list[Host] = []
 
@@ -77,13 +76,11 @@ class Fleet:
     def close(self) -> None:
         for host in self.hosts:
             host.close()
-        self.database.close()
 
 
 @pytest.fixture
-def fleet(fleet_url: str, postgres: Postgres) -> Iterator[Fleet]:
-    postgres.start()
-    with closing(Fleet(fleet_url)) as fleet:
+def fleet(stage: Stage) -> Iterator[Fleet]:
+    with closing(Fleet(stage)) as fleet:
         yield fleet
 
 
@@ -135,9 +132,9 @@ def test_no_turn_is_given_where_hosts_that_live_keep_to_another_rate(fleet: Flee
     )
 )
 def test_whoever_asks_whenever_no_two_moments_are_closer_than_the_rate_allows(
-    fleet_url: str, asks: list[tuple[int, int, int]]
+    stage: Stage, asks: list[tuple[int, int, int]]
 ) -> None:
-    with closing(Fleet(fleet_url)) as fleet:
+    with closing(Fleet(stage)) as fleet:
         hosts = [fleet.join() for _ in range(3)]
         moments: list[float] = []
         for who, calls, tenths in asks:

@@ -17,7 +17,7 @@ import pytest
 
 import harvester
 from tests.cut import Cut, Mode
-from tests.postgres import Postgres, Server
+from tests.postgres import Postgres, Server, shared
 from tests.process.tool import until
 
 ROOT = Path(harvester.__file__).parents[1]
@@ -72,50 +72,47 @@ def test_it_answers_and_is_new_enough(database: str) -> None:
 def test_databases_are_apart(postgres: Postgres, database: str) -> None:
     other = postgres.new_database()
     try:
-        with connect(database) as connection:
+        with connect(other) as connection:
             connection.execute("CREATE TABLE notes (id text)")
-        assert value_of(other, "SELECT to_regclass('notes')") is None
+        assert value_of(database, "SELECT to_regclass('notes')") is None
     finally:
         postgres.drop_database(other)
 
 
 def test_what_was_committed_survives_a_kill_and_nothing_else_does(
-    postgres: Postgres, database: str
+    server: Server, database_to_lose: str
 ) -> None:
-    with closing(connect(database)) as connection:
+    with closing(connect(database_to_lose)) as connection:
         connection.execute("CREATE TABLE notes (id int)")
         connection.execute("INSERT INTO notes SELECT generate_series(1, 1000)")
         connection.execute("BEGIN")
         connection.execute("INSERT INTO notes VALUES (1001)")
-        postgres.kill()
+        server.kill()
         with pytest.raises(psycopg.OperationalError):
             connection.execute("SELECT 1")
     with pytest.raises(psycopg.OperationalError, match="refused"):
-        connect(database)
-    postgres.start()
-    assert value_of(database, "SELECT max(id) FROM notes") == 1000
+        connect(database_to_lose)
+    server.start()
+    assert value_of(database_to_lose, "SELECT max(id) FROM notes") == 1000
 
 
-def test_a_kill_leaves_no_process(postgres: Postgres) -> None:
-    if not isinstance(postgres, Server):
-        postgres.kill()  # skips, with the reason
-        return
-    processes = [psutil.Process(postgres.pid)]
+def test_a_kill_leaves_no_process(server: Server) -> None:
+    processes = [psutil.Process(server.pid)]
     processes += processes[0].children(recursive=True)
-    postgres.kill()
+    server.kill()
     assert len(processes) > 1
     assert not [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
 
 
 def test_a_restart_ends_connections_and_keeps_the_address(
-    postgres: Postgres, database: str
+    server: Server, database_to_lose: str
 ) -> None:
-    with closing(connect(database)) as connection:
+    with closing(connect(database_to_lose)) as connection:
         connection.execute("CREATE TABLE notes AS SELECT 7 AS id")
-        postgres.restart()
+        server.restart()
         with pytest.raises(psycopg.OperationalError):
             connection.execute("SELECT 1")
-    assert value_of(database, "SELECT id FROM notes") == 7
+    assert value_of(database_to_lose, "SELECT id FROM notes") == 7
 
 
 def test_a_notice_reaches_who_listens(database: str) -> None:
@@ -145,6 +142,8 @@ def test_a_black_hole_holds_what_is_sent_until_it_is_mended(database: str, netwo
         network.mend()
         assert sent.finish() == 1
     assert value_of(database, "SELECT count(*) FROM notes") == 1
+    with connect(database) as connection:
+        connection.execute("DROP TABLE notes")
 
 
 def test_a_black_hole_says_nothing_to_who_connects_until_it_is_mended(network: Cut) -> None:
@@ -186,32 +185,40 @@ def test_a_proxy_that_ends_while_cut_lets_go_of_its_connections(
 
 
 def test_a_dead_server_is_a_reset_to_who_comes_through_the_proxy(
-    postgres: Postgres, network: Cut
+    server: Server, database_to_lose: str
 ) -> None:
-    with closing(connect(network.url)) as connection:
-        postgres.kill()
+    with Cut(database_to_lose) as network:
+        with closing(connect(network.url)) as connection:
+            server.kill()
+            with pytest.raises(psycopg.OperationalError):
+                connection.execute("SELECT 1")
         with pytest.raises(psycopg.OperationalError):
-            connection.execute("SELECT 1")
-    with pytest.raises(psycopg.OperationalError):
-        connect(network.url)
-    postgres.start()
-    assert value_of(network.url, "SELECT 1") == 1
+            connect(network.url)
+        server.start()
+        assert value_of(network.url, "SELECT 1") == 1
 
 
-def test_a_server_dies_with_the_tests_that_made_it(tmp_path: Path) -> None:
+def test_a_server_outlives_who_made_it_and_dies_with_the_last_who_shares_it(tmp_path: Path) -> None:
     """Not even a `kill -9` of the tests leaves a server or its folder behind."""
     maker = (
-        "import time; from tests.postgres import Server; server = Server();"
-        "print(server.pid, server.folder, flush=True); time.sleep(600)"
+        "import sys, time; from pathlib import Path; from tests.postgres import shared\n"
+        "with shared(Path(sys.argv[1])) as server: print(server.url(), flush=True); time.sleep(600)"
     )
     with subprocess.Popen(
-        (sys.executable, "-c", maker), stdout=subprocess.PIPE, cwd=ROOT, text=True
+        (sys.executable, "-c", maker, tmp_path), stdout=subprocess.PIPE, cwd=ROOT, text=True
     ) as tests:
         try:
             assert tests.stdout is not None
-            pid, folder = tests.stdout.readline().split()
-            server = psutil.Process(int(pid))
+            url = tests.stdout.readline().strip()
+            with shared(tmp_path) as joined:
+                assert joined.url() == url
+                os.kill(tests.pid, signal.SIGKILL)
+                tests.wait()
+                folder = Path(str(value_of(url, "SHOW data_directory"))).parent
+                server = psutil.Process(
+                    int((folder / "data/postmaster.pid").read_text().split()[0])
+                )
         finally:
-            os.kill(tests.pid, signal.SIGKILL)
-    until(lambda: not Path(folder).exists(), "the folder to be removed")
+            tests.kill()
+    until(lambda: not folder.exists(), "the folder to be removed")
     assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE

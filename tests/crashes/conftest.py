@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crashes.fleet_play import Stage
-from tests.postgres import Postgres
+from tests.contract.fleet import Stage
 
 
 @pytest.fixture(scope="session")
@@ -21,11 +20,8 @@ def place() -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.fixture(scope="module")
-def stage(postgres: Postgres) -> Iterator[Stage]:
+@pytest.fixture(scope="session")
+def stage(fleet_url: str) -> Iterator[Stage]:
     """Where the stories of a fleet are played, one after another."""
-    postgres.start()
-    url = postgres.new_database()
-    with closing(Stage(url)) as made:
-        yield made
-    postgres.drop_database(url)
+    with closing(Stage(fleet_url)) as stage:
+        yield stage

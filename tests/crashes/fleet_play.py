@@ -30,7 +30,7 @@ from harvester.parsing import Rate
 from harvester.rules.backoff import RetryLimits
 from harvester.rules.turns import name_of
 from harvester.secret import Secret
-from tests.contract.fleet import Database
+from tests.contract.fleet import Stage
 from tests.crashes.fleet_promises import Call, Played, broken_promises
 from tests.crashes.fleet_story import WORKERS, Fate, Story
 from tests.crashes.fleet_world import (
@@ -201,35 +201,9 @@ def _told(error: BaseException) -> str:
     return f"{type(inner).__name__}: {inner}"
 
 
-class Stage:
-    """A harvest's schema that story after story is played in: making one takes longer than most."""
-
-    def __init__(self, url: str) -> None:
-        self.database = Database(url)
-        self.database.open("maker").close()
-        self.database.use_clock(START)
-        rows = self.database.rows(
-            "SELECT relname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace"
-            " WHERE nspname = current_schema() AND relkind = 'r' AND relname <> 'test_clock'"
-        )
-        self._tables = ", ".join(sorted(name for (name,) in rows))
-        self._tally = self.database.rows("SELECT run, state, jobs FROM tally_of_run")
-
-    def clear(self) -> None:
-        """Leave what a new schema holds."""
-        self.database.do(f"TRUNCATE {self._tables} RESTART IDENTITY")
-        for row in self._tally:
-            self.database.do("INSERT INTO tally_of_run VALUES (%s, %s, %s)", *row)
-        self.database.set_clock(START)
-
-    def close(self) -> None:
-        """Remove it."""
-        self.database.close()
-
-
 def play(story: Story, folder: Path, stage: Stage) -> list[str]:
     """Everything that went against the promises."""
-    stage.clear()
+    stage.clear(START)
     loop = StoppableLoop()
     loop.set_exception_handler(lambda _loop, _context: None)
     played = Played(story, World(loop, stage.database), folder)

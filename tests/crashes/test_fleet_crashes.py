@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.crashes.fleet_play import Server, Stage, Worker, play
+from tests.contract.fleet import Stage
+from tests.crashes.fleet_play import Server, Worker, play
 from tests.crashes.fleet_promises import Played
 from tests.crashes.fleet_story import Fate, Kind, Story, shrink, story_of
-from tests.crashes.fleet_world import StoppableLoop, World
+from tests.crashes.fleet_world import START, StoppableLoop, World
 
 _STORIES_AT_ONCE = 5
 # Of as many seeds as are asked for, one in so many is played here, but no fewer than the least.
@@ -72,7 +73,7 @@ def test_stories_of_a_fleet_tell_of_all_that_can_go_wrong() -> None:
 def test_a_death_before_lines_are_adopted_takes_none_that_the_life_before_had_left(
     place: Path, stage: Stage
 ) -> None:
-    stage.clear()
+    stage.clear(START)
     with closing(StoppableLoop()) as loop:
         played = Played(story_of(0), World(loop, stage.database), place)
         worker = Worker(0, place, played, Server(played))

@@ -14,7 +14,7 @@ from harvester.ledger.postgres.records import _RECORD
 from harvester.ledger.postgres.transaction import Row, Transaction
 from harvester.ledger.protocol import RunRequest, Sent, StartedRun
 from harvester.model import Job
-from tests.crashes.fleet_play import Stage
+from tests.contract.fleet import Stage
 from tests.crashes.fleet_story import story_of
 from tests.crashes.test_fleet_crashes import problems
 

@@ -18,7 +18,7 @@ import pytest
 from aiohttp import web
 
 from tests.cut import Cut, Mode
-from tests.postgres import PASSWORD, Postgres
+from tests.postgres import PASSWORD, Postgres, Server
 from tests.process.tool import Started, Tool, Upstream, held, until
 
 # Calls a second of the whole fleet, in these tests.
@@ -136,6 +136,16 @@ class Hosts:
         assert {note: many - again[note] for note, many in lines.items()} == dict.fromkeys(ids, 1)
         found = self.ask("SELECT note_id FROM job WHERE state = 1 AND lines > 0")
         assert sorted(row[0] for row in found) == sorted(ids)
+
+
+@pytest.fixture
+def hosts_to_strand(tool: Tool, database_to_lose: str) -> Iterator[Hosts]:
+    """Hosts on a server that a test may stop."""
+    hosts = Hosts(tool, database_to_lose)
+    try:
+        yield hosts
+    finally:
+        hosts.end()
 
 
 @pytest.fixture
@@ -295,19 +305,20 @@ def test_hosts_that_are_killed_stopped_or_cut_off_are_outlived(hosts: Hosts) -> 
     assert calls <= hosts.lines.total() + len(lost)
 
 
-def test_all_wait_while_the_database_is_away(hosts: Hosts, postgres: Postgres) -> None:
+def test_all_wait_while_the_database_is_away(hosts_to_strand: Hosts, server: Server) -> None:
+    hosts = hosts_to_strand
     tool = hosts.tool
     upstream = tool.upstream(prompt)
     notes = tool.notes(200)
     runs = [hosts.start(name, upstream.url, notes) for name in "ab"]
     tool.until(lambda: upstream.calls >= 20, "calls")
-    postgres.restart()
+    server.restart()
     goes_on(upstream, 20)
-    postgres.kill()
+    server.kill()
     silent = time.monotonic() + SILENT
     wait_until(silent + 1)
     assert not [start for start, _ in upstream.starts if start > silent]
-    postgres.start()
+    server.start()
     finish_well(*runs)
     for run in runs:
         assert run.err.count("is away") == run.err.count("is back") in (1, 2), run.err
@@ -622,7 +633,10 @@ def test_all_hosts_keep_to_one_rate(hosts: Hosts) -> None:
     assert first.err.count("nothing is sent") == 1
 
 
-def test_the_password_of_the_database_is_told_nowhere(hosts: Hosts, postgres: Postgres) -> None:
+def test_the_password_of_the_database_is_told_nowhere(
+    hosts_to_strand: Hosts, server: Server
+) -> None:
+    hosts = hosts_to_strand
     tool, upstream = hosts.tool, hosts.tool.upstream(prompt)
     notes = tool.notes(600)
     typed = {key: text for key, text in hosts.env().items() if key != "HARVESTER_LEDGER"}
@@ -632,9 +646,9 @@ def test_the_password_of_the_database_is_told_nowhere(hosts: Hosts, postgres: Po
         "b", upstream.url, notes, "--ledger", hosts.database, "--max-notes", "500", env=typed
     )
     tool.until(lambda: upstream.calls >= 10, "calls")
-    postgres.kill()
+    server.kill()
     second.says("is away")
-    postgres.start()
+    server.start()
     finish_well(first)
     ended = second.finish()
     assert ended.code in (0, 7)
