@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +67,8 @@ def _lines(check: Check) -> Iterator[str]:
 
     remedy = f": {check.remedy}" if check.remedy else ""
     text = f"{check.name}: {sanitize(check.text + remedy, _LONGEST)}"
-    width = columns() if sys.stdout.isatty() else _UNBROKEN
+    # Some terminals break a line behind their last column.
+    width = columns() - 1 if sys.stdout.isatty() else _UNBROKEN
     word = f"{_WORDS[check.is_good]:4}"
     for line in folded(text, max(1, width - len(word) - 2)):
         yield f"{word}  {line}"
@@ -113,6 +115,24 @@ def _said(given: click.Context) -> Iterator[tuple[str, str]]:
             value = given.params.get(name)
             shown = "" if value is True or is_secret(name) else f"{value} "
             yield f"--{key_of(param)}", f"{shown}({where})"
+    if not given.params["simulate"]:
+        yield from _of_the_vendors_variables(given)
+
+
+def _of_the_vendors_variables(given: click.Context) -> Iterator[tuple[str, str]]:
+    """What no option says, and the variables that the vendor's own programs read."""
+    from harvester.config import BASE_URL_VARIABLE
+    from harvester.tokens import TOKEN_VARIABLES
+
+    if not (given.params["base_url"] or given.params["region"]):
+        yield from (("the address", f"({name})") for name in _set([BASE_URL_VARIABLE]))
+    if not given.params["token_file"]:
+        yield from (("the token", f"({name})") for name in _set(TOKEN_VARIABLES))
+
+
+def _set(variables: Sequence[str]) -> list[str]:
+    """The first of them that is set, if any."""
+    return [name for name in variables if os.environ.get(name)][:1]
 
 
 def _source(given: click.Context, name: str) -> str | None:

@@ -15,7 +15,7 @@ from harvester.sanitize import sanitize
 
 @click.command(
     cls=Command,
-    examples=("harvester join notes.jsonl --ledger postgresql://me@db.example.com/harvest",),
+    examples=("harvester join notes.jsonl --ledger postgresql://me@db/notes",),
 )
 @existing_output
 @fleet_options

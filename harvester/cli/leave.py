@@ -16,9 +16,7 @@ from harvester.sanitize import sanitize
 
 @click.command(
     cls=Command,
-    examples=(
-        "harvester leave part-*.jsonl -o notes.jsonl --ledger postgresql://db.example.com/harvest",
-    ),
+    examples=("harvester leave part-*.jsonl -o notes.jsonl --ledger postgresql://me@db/notes",),
 )
 @click.argument(
     "paths",

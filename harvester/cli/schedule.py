@@ -19,7 +19,7 @@ from harvester.cli.helping import SETTINGS, option
 from harvester.cli.params import Command, telling_names
 from harvester.cli.run import console_of, parsed_as_run
 from harvester.cli.streams import warn
-from harvester.cli.telling import json_option, say, tell
+from harvester.cli.telling import json_option, tell, wants_json
 from harvester.config import BASE_URL_VARIABLE, RunConfig, said_of
 from harvester.console.schedule import Nightly, crontab, service, timer, window
 from harvester.errors import UsageError
@@ -97,7 +97,9 @@ def schedule(
     if without_password(given.params["ledger"] or "") != (given.params["ledger"] or ""):
         warn(_LEFT_OUT)
     texts = {write.__name__: write(nightly) for write in _FORMS[form]}
-    say("\n".join(texts.values()).rstrip("\n"))
+    if not wants_json():
+        # To be copied: no line is broken.
+        click.echo("\n".join(texts.values()).rstrip("\n"))
     tell({"unit": nightly.unit, "command": nightly.command, "texts": texts})
 
 

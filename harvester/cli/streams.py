@@ -16,7 +16,7 @@ from harvester.sanitize import cleaned
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-OUTPUT, _ERROR = 1, 2
+OUTPUT, ERROR = 1, 2
 
 
 class _Door(io.RawIOBase):
@@ -110,18 +110,18 @@ def _wrapping(door: _Door, encoding: str) -> tuple[Any, str, str, str, bool]:
 def open_streams() -> None:
     """Put clean ones in the place of `sys.stdout` and `sys.stderr`; a closed one leads nowhere."""
     # Files that are opened later must not get their numbers.
-    while (free := os.open(os.devnull, os.O_RDWR)) <= _ERROR:
+    while (free := os.open(os.devnull, os.O_RDWR)) <= ERROR:
         os.set_inheritable(free, True)  # noqa: FBT003 - the system's own
     os.close(free)
     sys.stdout = Clean(_Direct(OUTPUT), _encoding(sys.stdout))
-    sys.stderr = Clean(_Aside(_ERROR), _encoding(sys.stderr))
+    sys.stderr = Clean(_Aside(ERROR), _encoding(sys.stderr))
 
 
 def _encoding(stream: TextIO | None) -> str:
     return "utf-8" if stream is None else stream.encoding
 
 
-def fit(text: str, file: int = _ERROR) -> str:
+def fit(text: str, file: int = ERROR) -> str:
     """Text for standard output or error, its lines broken at words where that is a terminal."""
     if not os.isatty(file):
         return text

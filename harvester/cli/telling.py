@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from harvester.cli.helping import Function, Option
+from harvester.cli.streams import ERROR, OUTPUT, fit
 from harvester.errors import HarvesterError
 
 STANDARD_OUTPUT = Path("-")
@@ -53,9 +54,10 @@ def tell_aside() -> None:
 
 
 def say(line: str) -> None:
-    """Print a line for people, where no JSON is asked for."""
+    """Print a line for people, where no JSON is asked for; a terminal has it broken at words."""
     if not wants_json():
-        click.echo(line, err=of_context().is_aside)
+        is_aside = of_context().is_aside
+        click.echo(fit(line, ERROR if is_aside else OUTPUT), err=is_aside)
 
 
 def tell(result: object) -> None:

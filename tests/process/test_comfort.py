@@ -372,6 +372,10 @@ def test_what_is_said_on_a_terminal_is_broken_between_words(terminal: Opener, to
     failed = terminal("status", "none.jsonl", columns=40)
     assert failed.finish() == 2
     assert "name the OUTPUT of an earlier run, in the right folder." in " ".join(failed.lines)
+    url = f"http://127.0.0.1:{tool.free_port()}"
+    told = terminal("account", "--base-url", url, JUSTONEAPI_TOKEN="t" * 20, columns=40)
+    assert told.finish() == 6
+    assert "whether the token is good cannot be" in told.lines
 
 
 def test_a_watched_status_is_drawn_again_until_the_run_ends(tool: Tool, terminal: Opener) -> None:

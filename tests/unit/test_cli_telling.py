@@ -140,6 +140,20 @@ def test_where_the_data_goes_to_standard_output_the_object_goes_beside(
     assert page.stderr == ""
 
 
+def test_the_doctor_names_the_vendors_variables_among_what_was_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JUSTONEAPI_BASE_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("JUST_ONE_API_TOKEN", "a-token-of-some-length")
+    monkeypatch.setenv("HARVESTER_RUN_RATE", "3/s")
+    said = json.loads(run("doctor", "--json").stdout)["checks"][0]["text"]
+    vendors = "the address (JUSTONEAPI_BASE_URL), the token (JUST_ONE_API_TOKEN)"
+    assert said == f"--rate 3/s (environment), {vendors}"
+    of_a_file = run("doctor", "--json", "--simulate", "--rate", "2/s").stdout
+    assert json.loads(of_a_file)["checks"][0]["text"].startswith("--simulate (command line)")
+
+
 def test_a_look_leaves_no_file_of_its_own_behind(fetched: tuple[Path, dict[str, Any]]) -> None:
     output, _ = fetched
     for command in ("status", "failures", "verify"):
