@@ -34,18 +34,11 @@ _PROMPT = frozenset(
 class RunSnapshot(Struct, frozen=True):
     """A run at a moment, in numbers.
 
-    `queued`, `done`, `rejected` and `exhausted` are of the whole ledger; `waiting` of the queued
-    ones were requeued and come again, `gone` of the rejected ones are no more. `settled` are those
-    that this run made done or failed. `resumes_at` is when the next day begins, in Unix seconds,
-    while that is waited for.
+    `jobs` are of the whole ledger; of those, `settled` were made done or failed by this run.
+    `resumes_at` is when the next day begins, in Unix seconds, while that is waited for.
     """
 
-    queued: int
-    waiting: int
-    done: int
-    rejected: int
-    exhausted: int
-    gone: int
+    jobs: Counts
     settled: int
     in_flight: int
     calls: int
@@ -54,16 +47,6 @@ class RunSnapshot(Struct, frozen=True):
     by_code: dict[str, int]
     is_read: bool
     resumes_at: float | None
-
-    @property
-    def failed(self) -> int:
-        """Jobs given up, in the whole ledger."""
-        return self.rejected + self.exhausted
-
-    @property
-    def total(self) -> int:
-        """All jobs known so far."""
-        return self.queued + self.done + self.failed
 
 
 class RunState:
@@ -140,12 +123,15 @@ class RunState:
     def snapshot(self) -> RunSnapshot:
         """Returns the numbers as they are now."""
         return RunSnapshot(
-            self.queued,
-            self.waiting,
-            self.done,
-            self.rejected,
-            self.exhausted,
-            self.gone_before + self.by_code[_GONE],
+            Counts(
+                queued=self.queued,
+                waiting=self.waiting,
+                claimed=len(self.held),
+                done=self.done,
+                rejected=self.rejected,
+                exhausted=self.exhausted,
+                gone=self.gone_before + self.by_code[_GONE],
+            ),
             self.settled,
             len(self.in_flight),
             self.spent.calls,

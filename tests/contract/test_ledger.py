@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import tempfile
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import ParamSpec, Protocol
+from typing import ParamSpec
 
 import pytest
 from hypothesis import settings
@@ -56,21 +57,30 @@ class Clock:
         return self.now
 
 
-class Bench(Protocol):
+class Bench(ABC):
     """A ledger with a run begun, its clock, and its crashes."""
 
-    @property
-    def ledger(self) -> Ledger: ...
+    ledger: Ledger
 
-    def now(self) -> float: ...
+    def __init__(self) -> None:
+        self._clock = Clock()
+
+    def now(self) -> float:
+        return self._clock.now
 
     def advance(self, seconds: float) -> None:
         """Move the ledger's clock; back, if negative."""
+        self._clock.now += seconds
 
+    @abstractmethod
     def crash(self) -> None:
         """Die as by `kill -9`, and open what is left."""
 
-    def begin_run(self, longest_delay: float = LONGEST) -> StartedRun: ...
+    def begin_run(self, longest_delay: float = LONGEST) -> StartedRun:
+        return self.ledger.begin_run(longest_delay)
+
+    def close(self) -> None:
+        self.ledger.close()
 
 
 def crashed_copy(path: Path) -> Path:
@@ -82,75 +92,39 @@ def crashed_copy(path: Path) -> Path:
     return copy
 
 
-class SqliteBench:
+class SqliteBench(Bench):
     """The embedded ledger."""
 
     def __init__(self, folder: Path) -> None:
-        self._clock = Clock()
+        super().__init__()
         self._path = folder / "out.ledger"
-        self._open()
+        self.ledger = SqliteLedger(self._path, self._clock)
         self.begin_run()
 
-    def _open(self) -> None:
-        self._ledger = SqliteLedger(self._path, self._clock)
-
-    @property
-    def ledger(self) -> Ledger:
-        return self._ledger
-
-    def now(self) -> float:
-        return self._clock.now
-
-    def advance(self, seconds: float) -> None:
-        self._clock.now += seconds
-
     def crash(self) -> None:
-        path = crashed_copy(self._path)
-        self._ledger.close()
-        self._path = path
-        self._open()
-
-    def begin_run(self, longest_delay: float = LONGEST) -> StartedRun:
-        return self._ledger.begin_run(longest_delay)
-
-    def close(self) -> None:
-        self._ledger.close()
+        self._path, left = crashed_copy(self._path), self.ledger
+        left.close()
+        self.ledger = SqliteLedger(self._path, self._clock)
 
 
-class PostgresBench:
+class PostgresBench(Bench):
     """The fleet's ledger as its only host has it."""
 
     def __init__(self, stage: Stage) -> None:
-        self._clock = Clock()
+        super().__init__()
         self._database = stage.database
         stage.clear(self._clock.now)
-        self._open()
+        self.ledger = self._held = self._database.open()
         self.begin_run()
 
-    def _open(self) -> None:
-        self._ledger = self._database.open()
-
-    @property
-    def ledger(self) -> Ledger:
-        return self._ledger
-
-    def now(self) -> float:
-        return self._clock.now
-
     def advance(self, seconds: float) -> None:
-        self._clock.now += seconds
+        super().advance(seconds)
         self._database.set_clock(self._clock.now)
 
     def crash(self) -> None:
-        drop_connection(self._ledger)
-        self._ledger.close()
-        self._open()
-
-    def begin_run(self, longest_delay: float = LONGEST) -> StartedRun:
-        return self._ledger.begin_run(longest_delay)
-
-    def close(self) -> None:
-        self._ledger.close()
+        drop_connection(self._held)
+        self._held.close()
+        self.ledger = self._held = self._database.open()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

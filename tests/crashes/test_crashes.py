@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.crashes.play import play
+from tests.crashes.seeds import seeds_of
 from tests.crashes.story import Story, shrink, story_of
-
-_STORIES_AT_ONCE = 25
 
 
 def problems(story: Story, place: Path) -> list[str]:
@@ -28,14 +27,7 @@ def problems(story: Story, place: Path) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "seeds" not in metafunc.fixturenames:
-        return
-    one: int | None = metafunc.config.getoption("seed")
-    first: int = metafunc.config.getoption("first_seed")
-    many: int = metafunc.config.getoption("seeds")
-    seeds = range(first, first + many) if one is None else range(one, one + 1)
-    parts = [seeds[n : n + _STORIES_AT_ONCE] for n in range(0, len(seeds), _STORIES_AT_ONCE)]
-    metafunc.parametrize("seeds", parts, ids=[f"{part[0]}-{part[-1]}" for part in parts])
+    seeds_of(metafunc, 25)
 
 
 def test_every_promise_holds_whatever_goes_wrong(seeds: range, place: Path) -> None:

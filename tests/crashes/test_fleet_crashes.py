@@ -19,11 +19,7 @@ from tests.crashes.fleet_play import Server, Worker, play
 from tests.crashes.fleet_promises import Played
 from tests.crashes.fleet_story import Fate, Kind, Story, shrink, story_of
 from tests.crashes.fleet_world import START, StoppableLoop, World
-
-_STORIES_AT_ONCE = 5
-# Of as many seeds as are asked for, one in so many is played here, but no fewer than the least.
-_SHARE = 40
-_LEAST = 10
+from tests.crashes.seeds import seeds_of
 
 
 def problems(story: Story, place: Path, stage: Stage) -> list[str]:
@@ -36,14 +32,7 @@ def problems(story: Story, place: Path, stage: Stage) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "seeds" not in metafunc.fixturenames:
-        return
-    one: int | None = metafunc.config.getoption("seed")
-    first: int = metafunc.config.getoption("first_seed")
-    many: int = max(_LEAST, metafunc.config.getoption("seeds") // _SHARE)
-    seeds = range(first, first + many) if one is None else range(one, one + 1)
-    parts = [seeds[n : n + _STORIES_AT_ONCE] for n in range(0, len(seeds), _STORIES_AT_ONCE)]
-    metafunc.parametrize("seeds", parts, ids=[f"{part[0]}-{part[-1]}" for part in parts])
+    seeds_of(metafunc, 5, share=40, least=10)
 
 
 def test_every_promise_of_a_fleet_holds_whatever_goes_wrong(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from harvester.output.sink import Sink
 from harvester.parsing import read_rate
 from harvester.secret import Secret
 from harvester.simulator.api import SimulatedApi
+from harvester.simulator.settings import SimulatorSettings
 from tests.virtual import InlineExecutor, run_virtually
 
 ENDPOINT = "xiaohongshu-pgy/note-detail/v1"
@@ -194,3 +196,15 @@ def night(tmp_path: Path) -> Night:
 
 def note_ids(many: int) -> list[str]:
     return [f"{0x67F32A94 + n:08x}{n:016x}" for n in range(many)]
+
+
+def upstream(latency: float = 0.05, **settings: object) -> Upstream:
+    return Upstream(SimulatedApi(SimulatorSettings(**settings)), latency)  # type: ignore[arg-type]
+
+
+def code(number: int) -> Answer:
+    return Answer(200, b'{"code":%d,"message":"x","data":null}' % number)
+
+
+def saved_ids(night: Night) -> list[str]:
+    return sorted(json.loads(line)["noteId"] for line in night.lines())

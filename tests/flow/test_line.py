@@ -16,22 +16,8 @@ from harvester.engine.run import Run
 from harvester.model import Answer, Fault, StopReason
 from harvester.parsing import read_rate
 from harvester.sides import Side
-from harvester.simulator import SimulatorSettings
-from harvester.simulator.api import SimulatedApi
 
-from .conftest import CONFIG, Night, Upstream, note_ids
-
-
-def upstream(latency: float = 0.05, **settings: object) -> Upstream:
-    return Upstream(SimulatedApi(SimulatorSettings(**settings)), latency)  # type: ignore[arg-type]
-
-
-def code(number: int) -> Answer:
-    return Answer(200, b'{"code":%d,"message":"x","data":null}' % number)
-
-
-def saved_ids(night: Night) -> list[str]:
-    return sorted(json.loads(line)["noteId"] for line in night.lines())
+from .conftest import CONFIG, Night, code, note_ids, saved_ids, upstream
 
 
 def test_every_note_is_on_one_line_although_a_fifth_of_the_calls_fail(night: Night) -> None:

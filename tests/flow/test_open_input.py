@@ -7,8 +7,7 @@ from msgspec.structs import replace
 
 from harvester.model import Answer
 
-from .conftest import CONFIG, Night, Upstream, endless, note_ids, slow_file, trickling
-from .test_line import upstream
+from .conftest import CONFIG, Night, Upstream, endless, note_ids, slow_file, trickling, upstream
 
 
 def refusing(code: int) -> Upstream:

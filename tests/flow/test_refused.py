@@ -6,8 +6,7 @@ import pytest
 
 from harvester.model import Answer
 
-from .conftest import Night, note_ids
-from .test_line import upstream
+from .conftest import Night, note_ids, upstream
 
 
 @pytest.mark.parametrize(

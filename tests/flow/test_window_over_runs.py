@@ -10,8 +10,7 @@ from msgspec.structs import replace
 from harvester.engine.run import Run
 from harvester.parsing import read_rate
 
-from .conftest import CONFIG, MIDNIGHT, Night, note_ids
-from .test_line import upstream
+from .conftest import CONFIG, MIDNIGHT, Night, note_ids, upstream
 
 
 def worst(starts: list[float], period: float) -> int:

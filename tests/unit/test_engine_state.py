@@ -21,12 +21,14 @@ def test_a_snapshot_tells_what_was_done_and_changes_nothing() -> None:
     state.mark_sent(JOB)
     first = state.snapshot()
     assert first == state.snapshot()
-    assert (first.in_flight, first.calls, first.total, first.failed) == (1, 1, 6, 1)
+    assert (first.in_flight, first.calls) == (1, 1)
+    assert (first.jobs.total, first.jobs.failed) == (6, 1)
     outcome = Outcome(JOB, State.DONE, 0, "success")
     state.completed(outcome, Judgement(Verdict.SAVE, 0, "success"), is_fault=False)
     state.recorded(outcome)
     now = state.snapshot()
-    assert (now.in_flight, now.done, now.queued, now.charged, now.settled) == (0, 4, 1, 1, 1)
+    assert (now.in_flight, now.charged, now.settled) == (0, 1, 1)
+    assert (now.jobs.done, now.jobs.queued) == (4, 1)
     assert now.by_code == {"0": 1}
     assert first.by_code == {}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from itertools import pairwise
 from typing import Any
 
@@ -11,22 +10,8 @@ from msgspec.structs import replace
 
 from harvester.engine.ports import Notice, Stopping
 from harvester.model import Answer
-from harvester.simulator import SimulatorSettings
-from harvester.simulator.api import SimulatedApi
 
-from .conftest import CONFIG, Night, Upstream, note_ids
-
-
-def upstream(latency: float = 0.05, **settings: object) -> Upstream:
-    return Upstream(SimulatedApi(SimulatorSettings(**settings)), latency)  # type: ignore[arg-type]
-
-
-def code(number: int) -> Answer:
-    return Answer(200, b'{"code":%d,"message":"x","data":null}' % number)
-
-
-def saved_ids(night: Night) -> list[str]:
-    return sorted(json.loads(line)["noteId"] for line in night.lines())
+from .conftest import CONFIG, Night, Upstream, code, note_ids, saved_ids, upstream
 
 
 def charged(*upstreams: Upstream) -> list[int]:
