@@ -11,12 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harvester.cli.helping import option
-from harvester.cli.ledgers import (
-    OpenLedger,
-    fleet_options,
-    opened_reader,
-    output_or_fleet,
-)
+from harvester.cli.ledgers import OpenLedger, fleet_options, opened_reader, output_or_fleet
 from harvester.cli.params import Command
 from harvester.cli.telling import json_option, say, tell
 from harvester.sanitize import sanitize

@@ -12,12 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from harvester.console.progress import (
-    below_bar,
-    beside_bar,
-    plain_line,
-    show_lines,
-)
+from harvester.console.progress import below_bar, beside_bar, plain_line, show_lines
 from harvester.engine.run import Run
 from harvester.observe.sampler import ProgressSampler, Snapshot
 

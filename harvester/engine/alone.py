@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager, nullcontext
 
 from harvester.config import RunConfig
-from harvester.engine.open_output import Environment, OpenOutput, open_output
+from harvester.engine.held import Environment, OpenOutput
+from harvester.engine.open_output import open_output
 from harvester.engine.run import Run
 from harvester.model import StopReason
 from harvester.pace import Throttle

@@ -21,15 +21,9 @@ from msgspec.structs import replace
 from harvester.config import RunConfig
 from harvester.engine.clients import TokenClient, TokenPool
 from harvester.engine.dispatcher import LARGEST_BATCH
-from harvester.engine.open_output import (
-    Environment,
-    OpenOutput,
-    bring_together,
-    check_kind,
-    identity_asked,
-    identity_of,
-    with_room,
-)
+from harvester.engine.held import Environment, OpenOutput
+from harvester.engine.kind import check_kind, identity_asked, identity_of
+from harvester.engine.open_output import bring_together, with_room
 from harvester.engine.ports import Notice
 from harvester.engine.run import Run
 from harvester.engine.state import RunState

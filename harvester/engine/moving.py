@@ -10,14 +10,10 @@ from pathlib import Path
 from msgspec import Struct
 
 from harvester.engine.fleet import OutagePolicy, part_marker_of
-from harvester.engine.open_output import (
-    Environment,
-    OpenOutput,
-    identity_of,
-    mend,
-    open_held,
-    set_aside,
-)
+from harvester.engine.held import Environment, OpenOutput, set_aside
+from harvester.engine.kind import identity_of
+from harvester.engine.mending import catch_up
+from harvester.engine.open_output import open_held
 from harvester.errors import UsageError
 from harvester.ledger.fleet import Absence, FleetAddress, open_ledger
 from harvester.ledger.hosts import Hosts
@@ -78,8 +74,7 @@ def join(path: Path, fleet: FleetAddress, env: Environment) -> Joined:
                 ledger.bring_in(Moving(reader))
             kept = set_aside(own, "moved")
         held = OpenOutput(output, ledger, EmergencySpool(path, env.disk), part=marker.part)
-        if kind is not None:
-            mend(held, kind, env, rebuild=False)
+        catch_up(held, env)
         return Joined(ledger.counts(), kept)
 
 
@@ -87,9 +82,7 @@ def _mended(path: Path, env: Environment) -> tuple[OutputFile, Identity | None]:
     """OUTPUT, held, and its kind, after its ledger has learnt all that is in it and was closed."""
     held = open_held(path, env)
     try:
-        kind = identity_of(held.output) or held.ledger.identity()
-        if kind is not None:
-            mend(held, kind, env, rebuild=False)
+        kind = catch_up(held, env)
         held.ledger.settle(held.output.sync())
         _check_none_forgotten(path)
     except BaseException:
@@ -157,9 +150,7 @@ def _made(
     fill(ledger_path(output), Moving(reader))
     held = open_held(output, env)
     try:
-        kind = held.ledger.identity()
-        if kind is not None:
-            mend(held, kind, env, rebuild=False)
+        catch_up(held, env)
         held.ledger.settle(held.output.sync())
         counts = held.ledger.counts()
     finally:

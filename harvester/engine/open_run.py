@@ -21,14 +21,10 @@ from harvester.disk import boot_id
 from harvester.engine.alone import Alone
 from harvester.engine.clients import open_clients
 from harvester.engine.fleet import FleetSession
+from harvester.engine.held import Environment, OpenOutput
 from harvester.engine.input_thread import pages_from
-from harvester.engine.open_output import (
-    MOST_IN_FLIGHT,
-    Environment,
-    OpenOutput,
-    begin,
-    identity_of,
-)
+from harvester.engine.kind import identity_of
+from harvester.engine.open_output import MOST_IN_FLIGHT, begin
 from harvester.engine.ports import Account, Event, Notice, Observer, Ports, RunBegan, RunEnded
 from harvester.engine.run import QUEUE_LOST, PriorState, Run
 from harvester.errors import HarvesterError, LocalIOError, OutputLockedError

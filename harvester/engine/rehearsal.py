@@ -12,7 +12,8 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from harvester.config import RunConfig
-from harvester.engine.open_output import Environment, begin, open_output
+from harvester.engine.held import Environment
+from harvester.engine.open_output import begin, open_output
 from harvester.engine.open_run import this_environment
 from harvester.errors import DamagedLedgerError, HarvesterError, LocalIOError, UsageError
 from harvester.halt import Look

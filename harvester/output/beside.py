@@ -93,3 +93,13 @@ def keep_whole(fd: int, length: int, output: Path) -> int:
         path.unlink(missing_ok=True)
         raise
     return copy
+
+
+def kept_lines(output: Path) -> Iterator[bytes]:
+    """The lines that a run kept when OUTPUT was removed or replaced under it."""
+    try:
+        file = Side.KEPT.of(output).open("rb")
+    except OSError:
+        return
+    with file:
+        yield from file

@@ -17,14 +17,7 @@ from msgspec import Struct
 from harvester.errors import LocalIOError, UsageError
 from harvester.halt import Look, go_on
 from harvester.ledger.protocol import Identity
-from harvester.output.lines import (
-    lines_of,
-    may_be_torn,
-    read_head,
-    read_line,
-    shown,
-    unreadable,
-)
+from harvester.output.lines import lines_of, may_be_torn, read_head, read_line, shown, unreadable
 from harvester.results import check_earlier, check_folder
 from harvester.rules.envelope import is_json
 from harvester.sanitize import sanitize

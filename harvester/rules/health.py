@@ -5,15 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.structs import replace
 
-from harvester.model import (
-    SIMULATED_PREFIX,
-    Answer,
-    Fault,
-    Job,
-    Judgement,
-    StopReason,
-    Verdict,
-)
+from harvester.model import SIMULATED_PREFIX, Answer, Fault, Job, Judgement, StopReason, Verdict
 from harvester.rules.breaker import Breaker, FirstAnswers
 from harvester.rules.codes import ACCOUNT_WIDE, ENDPOINT_INVALID
 

@@ -11,13 +11,7 @@ from harvester.ledger.history import verdict_of
 from harvester.ledger.reader import LedgerReader, RunRow
 from harvester.model import StopReason, Verdict
 from harvester.rules.day import day_began, day_ends
-from harvester.rules.forecast import (
-    DailyCap,
-    ExpectedRate,
-    Experience,
-    forecast,
-    rate_to_expect,
-)
+from harvester.rules.forecast import DailyCap, ExpectedRate, Experience, forecast, rate_to_expect
 from harvester.status.model import Ahead, RunStatus, StatusQuery
 
 # A run that was shorter, or made fewer calls, says little about the pace of the next one.

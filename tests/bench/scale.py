@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harvester.config import RunConfig
-from harvester.engine.open_output import OpenOutput, begin, open_output
+from harvester.engine.held import OpenOutput
+from harvester.engine.open_output import begin, open_output
 from harvester.engine.open_run import this_environment
 from harvester.ledger.protocol import Checkpoint
 from harvester.ledger.sqlite.ledger import SqliteLedger

@@ -14,7 +14,8 @@ import pytest
 from harvester.config import RunConfig
 from harvester.engine.clients import TokenClient, TokenPool
 from harvester.engine.fleet import FleetSession, open_part
-from harvester.engine.open_output import Environment, begin
+from harvester.engine.held import Environment
+from harvester.engine.open_output import begin
 from harvester.engine.ports import Ports
 from harvester.engine.run import Run
 from harvester.errors import HarvesterError

@@ -17,7 +17,8 @@ from typing import Any
 from harvester.config import RunConfig
 from harvester.engine.alone import Alone
 from harvester.engine.clients import TokenClient
-from harvester.engine.open_output import Environment, OpenOutput, begin, open_output
+from harvester.engine.held import Environment, OpenOutput
+from harvester.engine.open_output import begin, open_output
 from harvester.engine.ports import Ports
 from harvester.engine.run import Run
 from harvester.errors import LocalIOError, OutputMismatchError

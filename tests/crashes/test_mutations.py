@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from harvester.api.wire import End, Wire
-from harvester.engine import answers, open_output, recorder
+from harvester.engine import answers, mending, recorder
 from harvester.engine.recorder import Recorder
 from harvester.ledger.protocol import Checkpoint, FoundLine, RunRequest, Sent, StartedRun
 from harvester.ledger.sqlite import claims, runs
@@ -108,7 +108,7 @@ def ledger_durable_before_output(patch: pytest.MonkeyPatch) -> None:
 
 
 def power_cuts_not_mended(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(open_output, "_lost_power", lambda *_: False)
+    patch.setattr(mending, "_lost_power", lambda *_: False)
 
 
 def leases_of_stopped_processes_lost(patch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,9 @@ from msgspec.structs import replace
 from harvester.config import RunConfig
 from harvester.engine.alone import Alone
 from harvester.engine.clients import TokenClient, mark_of
-from harvester.engine.open_output import Environment, OpenOutput, begin, identity_of, open_output
+from harvester.engine.held import Environment, OpenOutput
+from harvester.engine.kind import identity_of
+from harvester.engine.open_output import begin, open_output
 from harvester.engine.open_run import start_rate
 from harvester.engine.ports import Account, Event, Ports
 from harvester.engine.run import PriorState, Run

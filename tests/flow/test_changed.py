@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from harvester.config import RunConfig
 from harvester.disk import Disk
-from harvester.engine.open_output import Environment, OpenOutput
+from harvester.engine.held import Environment, OpenOutput
 from harvester.engine.ports import Notice
 from harvester.engine.run import Run
 from harvester.errors import LocalIOError

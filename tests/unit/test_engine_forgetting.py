@@ -15,7 +15,8 @@ from click.testing import CliRunner
 from harvester.cli import cli
 from harvester.config import RunConfig
 from harvester.disk import replacing
-from harvester.engine.open_output import Environment, OpenOutput, begin, forget, open_output
+from harvester.engine.held import Environment, OpenOutput
+from harvester.engine.open_output import begin, forget, open_output
 from harvester.errors import OutputLockedError
 from harvester.ledger.sqlite.reading import ledger_path, reading
 from harvester.model import Job, Judgement, Verdict

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from harvester.config import RunConfig
-from harvester.engine.open_output import Environment, OpenOutput, open_output
+from harvester.engine.held import Environment, OpenOutput
+from harvester.engine.open_output import open_output
 from harvester.engine.open_run import open_when_free
 from harvester.errors import HaltedError
 from harvester.halt import Halt

@@ -13,7 +13,8 @@ import pytest
 from msgspec.structs import replace
 
 from harvester.config import RunConfig
-from harvester.engine.open_output import Environment, OpenOutput, open_output
+from harvester.engine.held import Environment, OpenOutput
+from harvester.engine.open_output import open_output
 from harvester.errors import (
     HaltedError,
     LocalIOError,
