@@ -28,7 +28,7 @@ from harvester.engine.ports import Notice
 from harvester.engine.run import Run
 from harvester.engine.state import RunState
 from harvester.errors import HarvesterError, UnforeseenError, UsageError
-from harvester.ledger.fleet import Absence, FleetAddress, open_ledger, open_membership
+from harvester.ledger.fleet import FleetAddress, open_ledger, open_membership
 from harvester.ledger.sqlite.reading import ledger_path
 from harvester.model import StopReason
 from harvester.output.file import OutputFile
@@ -155,7 +155,6 @@ class FleetSession:
         """Open OUTPUT as a part of the harvest; errors as `open_part`'s."""
 
         def ledger_of(part: str) -> PostgresLedger:
-            outage = self._outage
             self._part = part
             self._ledger = open_ledger(
                 self._address,
@@ -164,7 +163,7 @@ class FleetSession:
                 config.limits,
                 lambda: day_began(env.clock(), config.day_timezone),
                 list(self._rates),
-                Absence(outage.give_up, outage.tell, outage.is_over),
+                self._outage,
             )
             return self._ledger
 

@@ -15,7 +15,7 @@ from harvester.engine.kind import identity_of
 from harvester.engine.mending import catch_up
 from harvester.engine.open_output import open_held
 from harvester.errors import UsageError
-from harvester.ledger.fleet import Absence, FleetAddress, open_ledger
+from harvester.ledger.fleet import FleetAddress, open_ledger
 from harvester.ledger.hosts import Hosts
 from harvester.ledger.latest_lines import latest_line_index
 from harvester.ledger.moving import Moving, missing
@@ -60,9 +60,9 @@ def join(path: Path, fleet: FleetAddress, env: Environment) -> Joined:
         stack.callback(output.close)
         with ExitStack() as failing:
             marker = part_marker_of(path, fleet.harvest, env, failing)
-            outage = OutagePolicy()
-            absence = Absence(outage.give_up, lambda _: None, lambda: None)
-            ledger = open_ledger(fleet, marker.part, path, Limits(), lambda: 0.0, (), absence)
+            ledger = open_ledger(
+                fleet, marker.part, path, Limits(), lambda: 0.0, (), OutagePolicy()
+            )
             stack.callback(ledger.close)
             failing.callback(ledger.forget_part)
             if kind is not None:

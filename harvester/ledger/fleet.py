@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
@@ -48,16 +48,17 @@ class FleetAddress(Struct, frozen=True):
         return f"FleetAddress(harvest={self.harvest!r})"
 
 
-class Absence(Struct, frozen=True):
-    """What to do while the database is away.
+class Outage(Protocol):
+    """What to do while the database is away; called from the thread that uses the ledger."""
 
-    `give_up` says when to wait no longer; `on_away` is told why, `on_back` that it answers again,
-    each from the thread that uses the ledger.
-    """
+    def give_up(self) -> bool:
+        """Whether to wait no longer."""
 
-    give_up: Callable[[], bool]
-    on_away: Callable[[str], None]
-    on_back: Callable[[], None]
+    def tell(self, text: str) -> None:
+        """Hear why it is away."""
+
+    def is_over(self) -> None:
+        """Hear that it answers again."""
 
 
 def need_driver() -> None:
@@ -75,7 +76,7 @@ def open_ledger(
     limits: Limits,
     day_began: Callable[[], float],
     tokens: Sequence[str],
-    absence: Absence,
+    outage: Outage,
 ) -> PostgresLedger:
     """The ledger of one part; `limits` hold for the fleet, `tokens` are fingerprints.
 
@@ -94,7 +95,7 @@ def open_ledger(
         address.harvest,
         PartIdentity(part, os.uname().nodename, str(output), tuple(tokens)),
         caps=Caps(limits, day_began),
-        policy=ReconnectPolicy(absence.give_up, absence.on_away, absence.on_back),
+        policy=ReconnectPolicy(outage.give_up, outage.tell, outage.is_over),
     )
 
 

@@ -26,7 +26,7 @@ def test_a_host_that_is_opening_or_ending_waits_for_some_seconds_from_when_it_ha
     assert outage.give_up()
 
 
-def test_each_absence_is_waited_for_anew() -> None:
+def test_each_outage_is_waited_for_anew() -> None:
     now = 0.0
     outage = OutagePolicy(lambda: now)
     assert not outage.give_up()
@@ -38,7 +38,7 @@ def test_each_absence_is_waited_for_anew() -> None:
     assert outage.give_up()
 
 
-def test_once_given_up_the_end_of_the_run_brings_no_more_patience() -> None:
+def test_once_given_up_the_end_of_the_run_is_waited_for_no_longer() -> None:
     now = 0.0
     outage = OutagePolicy(lambda: now)
     assert not outage.give_up()

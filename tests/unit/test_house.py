@@ -242,6 +242,7 @@ PRIVATE = frozenset(
         "Waiting",
         "flying",
         "landed",
+        "Absence",
         "Asked",
         "Carry",
         "CARRIED",

@@ -17,9 +17,9 @@ from harvester.errors import HarvesterError, LedgerError, LocalIOError, UsageErr
 from harvester.sanitize import sanitize
 
 # In seconds. Only we notice a network that swallows everything: the system acknowledges for it.
-_CONNECT_PATIENCE = 5
-STATEMENT_PATIENCE = 15.0
-_LONG_PATIENCE = 3600.0
+_CONNECT_TIMEOUT = 5
+STATEMENT_TIMEOUT = 15.0
+_LONG_TIMEOUT = 3600.0
 # As start-up options: a pooler that hands one connection to several clients refuses them, where it
 # would let settings of one harvest reach another's. A host that stops within a transaction must not
 # hold the others up.
@@ -76,16 +76,16 @@ logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 
 class Connection(psycopg.Connection[tuple[Any, ...]]):
-    """A connection on which no statement is waited for longer than `patience` seconds."""
+    """A connection on which no statement is waited for longer than `timeout` seconds."""
 
-    patience: float = STATEMENT_PATIENCE
+    timeout: float = STATEMENT_TIMEOUT
 
     def wait(self, gen: PQGen[Any], interval: float = 0.1, timeout: float | None = None) -> Any:  # noqa: ANN401 - as psycopg has it
-        """Wait as psycopg does; past the patience the connection is closed."""
+        """Wait as psycopg does; past the timeout the connection is closed."""
         if timeout is not None:
             return super().wait(gen, interval, timeout)
         try:
-            return super().wait(gen, interval, self.patience)
+            return super().wait(gen, interval, self.timeout)
         except psycopg.errors.PipelineAborted:
             raise
         except psycopg.OperationalError as error:
@@ -104,11 +104,11 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     @contextmanager
     def for_long(self) -> Iterator[None]:
         """Wait for what reads or writes the whole harvest, however long it takes."""
-        usual, self.patience = self.patience, _LONG_PATIENCE
+        usual, self.timeout = self.timeout, _LONG_TIMEOUT
         try:
             yield
         finally:
-            self.patience = usual
+            self.timeout = usual
 
 
 class Address(Struct, frozen=True):
@@ -148,13 +148,13 @@ class Address(Struct, frozen=True):
         name: str,
         *,
         idle: float = 5.0,
-        patience: int = _CONNECT_PATIENCE,
+        timeout: int = _CONNECT_TIMEOUT,
         by_keys: bool = True,
     ) -> Connection:
         """Connect, committing by itself; `name` shows in pg_stat_activity.
 
         The server ends a transaction that does nothing for `idle` seconds (0: never); a connection
-        is waited for `patience` seconds; with `by_keys`, tables are not read through. Raises
+        is waited for `timeout` seconds; with `by_keys`, tables are not read through. Raises
         psycopg.Error, and UsageError for a database that cannot keep every text.
         """
         given = conninfo_to_dict(self.conninfo)
@@ -165,7 +165,7 @@ class Address(Struct, frozen=True):
             "idle_in_transaction_session_timeout": str(round(idle * 1000)),
         }
         options = " ".join(f"-c {name}={value}" for name, value in settings.items())
-        wanted = {**_KEEPALIVE, "connect_timeout": patience}
+        wanted = {**_KEEPALIVE, "connect_timeout": timeout}
         kept = {key: value for key, value in wanted.items() if key not in given}
         conninfo = make_conninfo(
             self.conninfo,

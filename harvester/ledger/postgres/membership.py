@@ -16,7 +16,7 @@ from harvester.ledger.postgres.transaction import Row, text_of
 ALIVE_FOR = 0.9
 # A heartbeat that is slower than this is of no use; a host that stops in one holds no other up.
 _TIMEOUT, _IDLE = 1.0, 0.4
-_CONNECT_PATIENCE = 4
+_CONNECT_TIMEOUT = 4
 _MOST_DETAIL = 500
 _BE_ALIVE = """
 INSERT INTO member (run, part, session, alive_until, tokens)
@@ -133,8 +133,8 @@ class Membership:
             raise failure(error, self._address) from error
 
     def _connect(self) -> Connection:
-        db = self._address.connect(self._schema, self._name, idle=_IDLE, patience=_CONNECT_PATIENCE)
-        db.patience = _TIMEOUT
+        db = self._address.connect(self._schema, self._name, idle=_IDLE, timeout=_CONNECT_TIMEOUT)
+        db.timeout = _TIMEOUT
         return db
 
     def join(self, run: int, rates: Mapping[str, str]) -> Beat:

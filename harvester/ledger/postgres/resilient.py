@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from harvester.errors import LocalIOError
 from harvester.ledger.postgres.connection import (
-    STATEMENT_PATIENCE,
+    STATEMENT_TIMEOUT,
     Address,
     Connection,
     failure,
@@ -60,7 +60,7 @@ class ReconnectPolicy(Struct, frozen=True):
     on_away: Callable[[str], None] = lambda _said: None
     on_back: Callable[[], None] = lambda: None
     pause: Callable[[float], None] = time.sleep
-    statement: float = STATEMENT_PATIENCE
+    statement: float = STATEMENT_TIMEOUT
 
 
 class _Attempted(Generic[T]):
@@ -104,7 +104,7 @@ class ResilientConnection:
     def _connect(self, *, is_first: bool = False) -> Connection:
         name = f"harvester {self._identity.uuid}"
         db = self._address.connect(self._schema, name)
-        db.patience = self._policy.statement
+        db.timeout = self._policy.statement
         try:
             if is_first:
                 with db.for_long():
