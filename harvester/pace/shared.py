@@ -13,9 +13,9 @@ from harvester.rules.turns import Allotted, Turns, interval, lateness, name_of
 # In seconds. So far ahead moments are taken at least and at most; in between, as many times as
 # long as it takes to be given some.
 _LEAST_AHEAD, _MOST_AHEAD = 0.3, 4.0
-_TIMES = 2.5
+_TIMES = 4.0
 # An exchange with the ledger that was slow is forgotten by this factor each time.
-_FORGET = 0.7
+_FORGET = 0.9
 # From when the ledger has looked at its clock until we can start a call: the way back, which is
 # half of a trip or a bit more, and what its commit takes.
 _WAY, _COMMIT = 0.6, 0.015

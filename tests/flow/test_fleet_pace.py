@@ -48,7 +48,7 @@ class Host:
         clock.look(now, now + trip, now + trip / 2 + AHEAD)
         self.pace = SharedThrottle(RATE, None, "token", clock)
         self.starts: list[float] = []
-        self._trip = trip
+        self.trip = trip
         self._ledger = ledger
         self._sent: asyncio.Queue[None] = asyncio.Queue()
 
@@ -59,7 +59,7 @@ class Host:
             calls = 1
             while await self.pace.try_turn():
                 calls += 1
-            for _ in range(await self._ledger.give(self.pace, calls, self._trip)):
+            for _ in range(await self._ledger.give(self.pace, calls, self.trip)):
                 self._sent.put_nowait(None)
 
     async def call(self) -> None:
@@ -112,6 +112,16 @@ def test_hosts_use_the_whole_rate_together_never_more_and_about_the_same_each(
     assert most_in(RATE.period, together) <= RATE.calls
     assert len(together) >= 0.98 * RATE.per_second * 29
     assert min(len(host.starts) for host in hosts) > 0.6 * len(together) / len(hosts)
+
+
+def test_an_exchange_that_waits_behind_others_leaves_no_moment_unused() -> None:
+    async def script(hosts: list[Host]) -> None:
+        for n in range(30):
+            hosts[0].trip = 0.1 if n % 3 else 0.3
+            await asyncio.sleep(1)
+
+    (host,) = play([0.1], script)
+    assert len(host.starts) >= 0.98 * RATE.per_second * 29
 
 
 def test_a_host_that_stood_still_starts_nothing_at_moments_that_went_by() -> None:
