@@ -6,24 +6,27 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import time
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
+from msgspec.structs import replace
 
 from harvester.cli.choices import SuggestingChoice
 from harvester.cli.config_file import KEPT
 from harvester.cli.helping import SETTINGS, option
+from harvester.cli.ledgers import reading_part
 from harvester.cli.params import Command, telling_names
 from harvester.cli.run import console_of, parsed_as_run
 from harvester.cli.streams import warn
 from harvester.cli.telling import json_option, tell, wants_json
 from harvester.config import BASE_URL_VARIABLE, RunConfig, said_of
 from harvester.console.schedule import Nightly, crontab, service, timer, window
-from harvester.errors import UsageError
-from harvester.ledger.fleet import without_password
+from harvester.errors import HarvesterError, NoHarvestError, UsageError
+from harvester.ledger.fleet import FleetAddress, without_password
 from harvester.sanitize import has_unprintable
 
 _TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)", re.ASCII)
@@ -85,17 +88,20 @@ def schedule(
 ) -> None:
     """Print a crontab line, and a systemd service with its timer, that run every night.
 
-    Nothing is installed. The options of `run` are checked now, and paths made absolute. What is
-    not said is chosen for the night: -q, a log beside OUTPUT, and waiting ten minutes for another
-    run. An --on-finish command is taken as it is: use absolute paths in it.
+    Nothing is installed. The options of `run` are checked now, --ledger is connected to once, and
+    paths are made absolute. What is not said is chosen for the night: -q, a log beside OUTPUT, and
+    waiting ten minutes for another run. An --on-finish command is taken as it is: use absolute
+    paths in it.
     """
     end = None if until is None else _time_of_day(until)
     given = parsed_as_run(words, ctx)
     with telling_names(given):
-        nightly = _nightly(given, _time_of_day(at), end)
+        nightly, fleet = _nightly(given, _time_of_day(at), end)
     _check_printable(nightly.command)
     if without_password(given.params["ledger"] or "") != (given.params["ledger"] or ""):
         warn(_LEFT_OUT)
+    if fleet is not None:
+        _try(fleet)
     texts = {write.__name__: write(nightly) for write in _FORMS[form]}
     if not wants_json():
         # To be copied: no line is broken.
@@ -110,7 +116,22 @@ def _time_of_day(text: str) -> time:
     return time(int(match[1]), int(match[2]))
 
 
-def _nightly(given: click.Context, at: time, until: time | None) -> Nightly:
+def _try(fleet: FleetAddress) -> None:
+    """Connect as the printed line will: without the password, and without this environment."""
+    bare = replace(fleet, url=without_password(fleet.url))
+    kept = {name: os.environ.pop(name) for name in [*os.environ] if name.startswith("PG")}
+    try:
+        with suppress(NoHarvestError), reading_part(bare):
+            pass
+    except HarvesterError as error:
+        warn(f"as things are, the printed line will not work: {error}")
+    finally:
+        os.environ.update(kept)
+
+
+def _nightly(
+    given: click.Context, at: time, until: time | None
+) -> tuple[Nightly, FleetAddress | None]:
     output, inputs = _places(given)
     config = _checked(given, output, inputs)
     command = (
@@ -123,7 +144,7 @@ def _nightly(given: click.Context, at: time, until: time | None) -> Nightly:
         *_added(given, output, at, until),
     )
     finishing = _FINISHING if given.params.get("on_finish") else 0.0
-    return Nightly(command, output, at, until, config.timeout + finishing)
+    return Nightly(command, output, at, until, config.timeout + finishing), config.fleet
 
 
 def _places(given: click.Context) -> tuple[Path, list[Path]]:

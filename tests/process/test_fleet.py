@@ -616,6 +616,23 @@ def test_a_database_that_cannot_be_used_is_named_without_its_password(hosts: Hos
     assert hosts.parts == []
 
 
+def test_a_schedule_says_whether_its_line_will_reach_the_ledger(hosts: Hosts) -> None:
+    tool, home = hosts.tool, hosts.tool.folder
+    tokens = tool.write("tokens", [tool.token])
+    words = ("schedule", hosts.part("a"), tool.notes(1), "--token-file", tokens, "--at", "1:30")
+    place = urlsplit(hosts.database)
+    env = {**tool.env, "HOME": str(home), "PGPASSWORD": PASSWORD}
+    refused = tool.run(*words, env={**env, "HARVESTER_LEDGER": hosts.database})
+    assert refused.code == 0
+    assert "the printed line will not work" in refused.err
+    assert "~/.pgpass" in refused.err
+    kept = tool.write(".pgpass", [f"{place.hostname}:{place.port}:*:{place.username}:{PASSWORD}"])
+    kept.chmod(0o600)
+    works = tool.run(*words, "--ledger", hosts.database, env=env)
+    assert (works.code, "will not work" in works.err) == (0, False), works.err
+    assert PASSWORD not in refused.text + works.text
+
+
 def test_all_hosts_keep_to_one_rate(hosts: Hosts) -> None:
     tool, upstream = hosts.tool, hosts.tool.upstream()
     notes = tool.notes(3)

@@ -91,7 +91,7 @@ def test_every_option_of_run_reaches_the_night_as_it_was_meant(
     said = ["=".join([option.opts[-1], *value_of(option)])]
     token = [] if option.name == "token_file" else ["--token-file", "token.txt"]
     if option.name == "harvest":
-        token += ["--ledger", "postgresql://host/database"]
+        token += ["--ledger", "postgresql://127.0.0.1:1/database"]
     night = scheduled("notes.jsonl", *token, *said)
     now = run.make_context("run", ["-o", "notes.jsonl", *said]).params
     meant = now[option.name or ""]
@@ -143,9 +143,9 @@ def test_settings_of_this_environment_are_written_out_for_the_night(folder: Path
 @pytest.mark.parametrize(
     ("said", "env"),
     [
-        (("--ledger", "postgresql://me:s3cret@db/notes"), {}),
-        (("--ledger=postgresql://me@db/notes?password=s3cret",), {}),
-        ((), {"HARVESTER_LEDGER": "postgresql://me:s3cret@db/notes"}),
+        (("--ledger", "postgresql://me:s3cret@127.0.0.1:1/notes"), {}),
+        (("--ledger=postgresql://me@127.0.0.1:1/notes?password=s3cret",), {}),
+        ((), {"HARVESTER_LEDGER": "postgresql://me:s3cret@127.0.0.1:1/notes"}),
     ],
 )
 def test_the_ledgers_password_is_not_printed_and_it_is_said_where_it_goes(
@@ -156,7 +156,7 @@ def test_the_ledgers_password_is_not_printed_and_it_is_said_where_it_goes(
         result = CliRunner().invoke(schedule, [*words, "--at", "1:30", "--format", form], env=env)
         assert result.exit_code == 0, (result.output, result.exception)
         assert "s3cret" not in result.output
-        assert "@db/notes" in result.stdout
+        assert "@127.0.0.1:1/notes" in result.stdout
         for place in ("~/.pgpass", "PGPASSWORD", "EnvironmentFile"):
             assert place in result.stderr
 
