@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
@@ -98,8 +98,12 @@ async def _certificate(config: RunConfig) -> Check:
         return Check("TLS", is_good=False, text=f"no trusted connection: {reason}", remedy=remedy)
     except (OSError, TimeoutError):
         return Check("TLS", None, "not reached")
-    held = writer.get_extra_info("peercert") or {}
     writer.transport.abort()
+    return _trusted(writer.get_extra_info("peercert") or {})
+
+
+def _trusted(held: Mapping[str, object]) -> Check:
+    """How long a certificate that was accepted lasts."""
     left = ssl.cert_time_to_seconds(str(held["notAfter"])) - time.time() if held else 0.0
     remedy = "" if left > _SOON else "look whether it was renewed before a night fails"
     text = f"the certificate is trusted, for another {duration(left)}"

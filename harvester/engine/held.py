@@ -17,6 +17,9 @@ from harvester.ledger.sqlite.store import Connection
 from harvester.output.file import OutputFile
 from harvester.output.spool import EmergencySpool
 
+# A ledger and SQLite's own files beside it, by what stands behind its name.
+LEDGER_FILES = ("", "-wal", "-shm")
+
 
 class Environment(Struct, frozen=True):
     """The machine under a harvest: `clock` is Unix seconds, `boot` names this start of it.
@@ -74,7 +77,7 @@ def set_aside(path: Path, why: str = "damaged") -> Path:
     """Keep a ledger under another name, out of the way."""
     names = (path.with_name(f"{path.name}.{why}{n or ''}") for n in count())
     aside = next(name for name in names if not name.exists())
-    for suffix in ("", "-wal", "-shm"):
+    for suffix in LEDGER_FILES:
         part = path.with_name(path.name + suffix)
         if part.exists():
             part.rename(aside.with_name(aside.name + suffix))

@@ -20,7 +20,7 @@ from harvester.engine.forgetting import (
     left_beside,
     links_to_forgotten,
 )
-from harvester.engine.held import Environment, OpenOutput, Recovery, set_aside
+from harvester.engine.held import LEDGER_FILES, Environment, OpenOutput, Recovery, set_aside
 from harvester.engine.kind import kind_of
 from harvester.engine.mending import catch_up, mend
 from harvester.errors import DamagedLedgerError, OutputLockedError, OutputMismatchError
@@ -142,7 +142,7 @@ def _with_ledger(
 
 
 def _remove_ledger(path: Path, disk: Disk) -> None:
-    for suffix in ("", "-wal", "-shm"):
+    for suffix in LEDGER_FILES:
         disk.remove(path.with_name(path.name + suffix))
 
 

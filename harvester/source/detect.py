@@ -67,26 +67,31 @@ def _table(head: str, form: Form, named: str | None, suffix: str) -> Kind | None
     sample = head if len(head) < ENOUGH else head.rpartition("\n")[0]
     given = {"tsv": DELIMITERS[2:]}.get(named or "", DELIMITERS)
     tables = {delimiter: list(_sampled(sample, delimiter)) for delimiter in given}
-    known: list[tuple[int, str]] = []
-    unknown: list[tuple[int, str]] = []
+    is_named = named in {"csv", "tsv"}
+    # How wide each is, by its delimiter.
+    known: dict[str, int] = {}
+    unknown: dict[str, int] = {}
     for delimiter, rows in tables.items():
         layout = layout_of(rows, form, fewest=2)
         if layout is not None:
-            header = layout.header or rows[0][1]
-            known.append((len(header), delimiter))
+            known[delimiter] = len(layout.header or rows[0][1])
         elif is_table(rows, form):
-            unknown.append((len(rows[0][1]), delimiter))
-    is_named = named in {"csv", "tsv"}
-    if known and (max(known)[0] > 1 or is_named):
-        return Kind("csv", max(known, key=lambda found: found[0])[1])
+            unknown[delimiter] = len(rows[0][1])
     if known:
+        return _widest(known) if is_named or max(known.values()) > 1 else None
+    if unknown:
+        # Of some that are as wide, the last sign is the likelier one.
+        return _widest(dict(sorted(unknown.items(), reverse=True)))
+    if not is_named and suffix not in {".csv", ".tsv"}:
         return None
-    if not unknown and (is_named or suffix in {".csv", ".tsv"}):
-        first = {delimiter: len(rows[0][1]) for delimiter, rows in tables.items() if rows}
-        is_wide = is_named or max(first.values(), default=0) > 1
-        if is_wide and not _holds_note(tables, form):
-            return Kind("csv", max(first, key=lambda each: first[each], default=","))
-    return Kind("csv", max(unknown)[1]) if unknown else None
+    first = {delimiter: len(rows[0][1]) for delimiter, rows in tables.items() if rows}
+    is_wide = is_named or max(first.values(), default=0) > 1
+    return _widest(first) if is_wide and not _holds_note(tables, form) else None
+
+
+def _widest(widths: dict[str, int]) -> Kind:
+    """The table under the first of the delimiters that cut most."""
+    return Kind("csv", max(widths, key=lambda delimiter: widths[delimiter], default=","))
 
 
 def _holds_note(tables: dict[str, list[Row]], form: Form) -> bool:

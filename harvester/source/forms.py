@@ -126,11 +126,7 @@ class Form(Struct, frozen=True):
                 break
         first: tuple[str, Named] | None = None
         for key, value in self._candidates(record):
-            texts = [_as_text(each) for each in _flat(value)]
-            named = [self.rule.read(text) for text in texts if text and text.strip()]
-            ids = [note_id for each in named for note_id in each.ids]
-            reason = f"{key} is not text" if None in texts else "" if named else f"empty {key}"
-            reason = next((each.reason for each in named if each.reason), reason)
+            ids, reason = self._read_field(key, value)
             if ids or not reason:
                 linked = self.linked(key, record.items())
                 return key, Named([linked] if linked else ids, reason)
@@ -139,6 +135,16 @@ class Form(Struct, frozen=True):
         return first or (
             "",
             Named([], f"no field that holds a note id; --id-field names it: {found}"),
+        )
+
+    def _read_field(self, key: str, value: object) -> Named:
+        """What a field names, and what is wrong with it."""
+        texts = [_as_text(each) for each in _flat(value)]
+        named = [self.rule.read(text) for text in texts if text and text.strip()]
+        reason = f"{key} is not text" if None in texts else "" if named else f"empty {key}"
+        return Named(
+            [note_id for each in named for note_id in each.ids],
+            next((each.reason for each in named if each.reason), reason),
         )
 
     def _candidates(self, record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -149,21 +149,23 @@ class IdRule:
         if self._hex and (one := _ONE_URL.fullmatch(text)) and not self._links:
             return Named([one[1].lower()], "")
         text = plain(text)
-        ids, links = self._custom(text) if not self._hex else _found(text)
+        ids, links = _found(text) if self._hex else self._custom(text)
         if self._links:
             is_done = links or (ids and self._links == "some")
             return Named(links, "" if is_done else NO_LINK)
-        reason = ""
-        if links and self._resolve is None:
-            reason = SHORT_LINK
-        elif links and self._resolve is not None:
-            notes = [note for link in links if (note := self._resolve(link)) is not None]
-            reason = _NOT_RESOLVED if len(notes) < len(links) else ""
-            ids += notes
-        elif not ids:
+        if not ids and not links:
             is_ruined = self._hex and len(text) < _LONG and _BY_SPREADSHEET.search(text)
-            reason = _RUINED if is_ruined else NO_NOTE
-        return Named(list(dict.fromkeys(ids)), reason)
+            return Named([], _RUINED if is_ruined else NO_NOTE)
+        notes, reason = self._led_to(links)
+        return Named(list(dict.fromkeys([*ids, *notes])), reason)
+
+    def _led_to(self, links: list[str]) -> tuple[list[str], str]:
+        """Return the notes that short links lead to, and why one is not known, if so."""
+        resolve = self._resolve
+        if resolve is None:
+            return [], SHORT_LINK if links else ""
+        notes = [note for link in links if (note := resolve(link)) is not None]
+        return notes, _NOT_RESOLVED if len(notes) < len(links) else ""
 
     def all_bare(self, data: str) -> list[str] | None:
         """Return the ids of lines that are all hex ids, or all notes' URLs; None for others."""

@@ -14,7 +14,7 @@ from harvester.errors import DamagedLedgerError, LedgerError, LocalIOError, Usag
 from harvester.ledger.keys import to_key
 from harvester.ledger.protocol import Checkpoint
 from harvester.ledger.reader import KNOWN, KnownJob, LedgerReader, Row, known_job
-from harvester.ledger.sqlite.schema import NEWEST
+from harvester.ledger.sqlite.schema import NEWEST, version_of
 from harvester.sides import Side
 
 
@@ -111,12 +111,7 @@ def _connect(path: Path, *, is_brief: bool = False) -> sqlite3.Connection:
 
 
 def _check_version(db: sqlite3.Connection, path: Path, *, allow_older: bool) -> None:
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version > NEWEST:
-        raise LedgerError(
-            f"{path} was written by a newer harvester (schema {version}, this one reads {NEWEST}): "
-            "upgrade harvester to go on with it."
-        )
+    version = version_of(db, str(path))
     if version == 0:
         raise LedgerError(
             f"{path} is no ledger of harvester's, or an empty one: name another OUTPUT, or "

@@ -120,17 +120,23 @@ _MIGRATIONS = (
 NEWEST = len(_MIGRATIONS)
 
 
-def migrate(connection: sqlite3.Connection, path: str) -> None:
-    """Bring a ledger to the newest schema, each step in one transaction.
-
-    Raises LedgerError for a ledger of a newer harvester, or for another program's database.
-    """
+def version_of(connection: sqlite3.Connection, path: str) -> int:
+    """The number of a ledger's schema, 0 of an empty file; raises LedgerError for a newer one."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > NEWEST:
         raise LedgerError(
             f"{path} was written by a newer harvester (schema {version}, this one reads {NEWEST}): "
             "upgrade harvester to go on with it."
         )
+    return int(version)
+
+
+def migrate(connection: sqlite3.Connection, path: str) -> None:
+    """Bring a ledger to the newest schema, each step in one transaction.
+
+    Raises LedgerError for a ledger of a newer harvester, or for another program's database.
+    """
+    version = version_of(connection, path)
     tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
     if version == 0 and tables:
         raise LedgerError(f"{path} is a database of another program: choose another --output.")
