@@ -27,20 +27,20 @@ from harvester.source.ids import IdRule
 from harvester.source.streams import spool
 from harvester.threads import done_in_time
 
-# What goes on with one harvest, given what stands in for standard input.
-Harvest = Callable[[RunConfig, BinaryIO | None], Awaitable[Summary]]
+# Makes one run, given what stands in for standard input.
+RunOnce = Callable[[RunConfig, BinaryIO | None], Awaitable[Summary]]
 
 _ANSWER = ("data.noteId", "data.redirect_url")
 _GONE_ON = (StopReason.DONE.value, StopReason.FAILED.value)
 
 
-async def in_turn(config: RunConfig, harvest: Harvest) -> Summary:
-    """Harvest, where short links are to be resolved these first; gives how the last of them ended.
+async def in_turn(config: RunConfig, run: RunOnce) -> Summary:
+    """Run, where short links are to be resolved these first; gives how the last of them ended.
 
     The limits hold for both together.
     """
     if not config.resolve_links:
-        return await harvest(config, None)
+        return await run(config, None)
     halt = Halt()
     with ExitStack() as stack:
         config, stdin = await done_in_time(partial(kept, config, stack, halt.look), halt, None)
@@ -49,13 +49,13 @@ async def in_turn(config: RunConfig, harvest: Harvest) -> Summary:
             await done_in_time(partial(pages_of, config.inputs, dummy, stdin), halt, None)
             config = replace(config, strict=False)
         began = time.monotonic()
-        found = await harvest(of_links(config), again(stdin))
+        found = await run(of_links(config), again(stdin))
         is_enough = found.reason == StopReason.LIMIT.value and "--max-notes" in found.detail
         if found.reason not in _GONE_ON and not is_enough:
             return replace(found, detail=f"short links: {found.detail}".removesuffix(": "))
         elapsed = time.monotonic() - began
         spent = (found.calls, found.charged + found.unanswered, elapsed)
-        return await harvest(of_notes(config, *spent), again(stdin))
+        return await run(of_notes(config, *spent), again(stdin))
 
 
 def of_links(config: RunConfig) -> RunConfig:

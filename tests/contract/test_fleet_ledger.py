@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -362,15 +362,22 @@ def turns(token: str) -> Turns:
     return Turns(token, "5 calls/s", 0.2, 0.0, 1.0)
 
 
-def test_after_a_stop_nothing_departs_anywhere(
+@contextmanager
+def stopped(fleet: Database, a: PostgresLedger, reason: str, detail: str) -> Iterator[Membership]:
+    """The membership of a run that has told that its first token rests."""
+    with closing(Membership(fleet.url, fleet.harvest, "a")) as told:
+        told.join(a.run, {})
+        told.tell_stop("t1", reason, detail)
+        yield told
+
+
+def test_after_a_stop_nothing_is_sent_anywhere(
     fleet: Database, hosts: Callable[..., PostgresLedger]
 ) -> None:
     a, b = hosts("a", tokens=["t1"]), hosts("b", tokens=["t1", "t2"])
     a.enrol(["1", "2"], None)
     (one,), (two,) = a.claim(1, LEASE).jobs, b.claim(1, LEASE).jobs
-    with closing(Membership(fleet.url, fleet.harvest, "a")) as told:
-        told.join(a.run, {})
-        told.tell_stop("t1", "quota", "daily quota used up")
+    with stopped(fleet, a, "quota", "daily quota used up") as told:
         assert a.mark_sent([one], LEASE).jobs == []
         assert b.mark_sent([two], LEASE, turns("t1")).jobs == []
         # What a stop kept here went back; the other token rests only once it is stopped too.
@@ -400,9 +407,7 @@ def test_a_stop_is_over_with_its_session(
 ) -> None:
     a = hosts("a", tokens=["t1"])
     a.enrol(["1"], None)
-    with closing(Membership(fleet.url, fleet.harvest, "a")) as told:
-        told.join(a.run, {})
-        told.tell_stop("t1", "quota", "")
+    with stopped(fleet, a, "quota", "") as told:
         told.leave()
     a.begin_run(120)
     assert len(a.mark_sent(a.claim(1, LEASE).jobs, LEASE).jobs) == 1
@@ -413,12 +418,9 @@ def test_who_begins_while_others_drain_after_a_stop_asks_anew(
 ) -> None:
     a = hosts("a", tokens=["t1"])
     a.enrol(["1"], None)
-    with closing(Membership(fleet.url, fleet.harvest, "a")) as told:
-        told.join(a.run, {})
-        told.tell_stop("t1", "balance", "")
-        with closing(fleet.open("b", tokens=["t1"])) as b:
-            assert not b.begin_run(120).joined
-            assert len(b.mark_sent(b.claim(1, LEASE).jobs, LEASE).jobs) == 1
+    with stopped(fleet, a, "balance", ""), closing(fleet.open("b", tokens=["t1"])) as b:
+        assert not b.begin_run(120).joined
+        assert len(b.mark_sent(b.claim(1, LEASE).jobs, LEASE).jobs) == 1
 
 
 def test_a_used_up_quota_is_over_with_the_vendors_day(
@@ -426,9 +428,7 @@ def test_a_used_up_quota_is_over_with_the_vendors_day(
 ) -> None:
     a = hosts("a", tokens=["t1"])
     a.enrol(["1"], None)
-    with closing(Membership(fleet.url, fleet.harvest, "a")) as told:
-        told.join(a.run, {})
-        told.tell_stop("t1", "quota", "used up")
+    with stopped(fleet, a, "quota", "used up") as told:
         assert told.beat({}).stops
         assert a.mark_sent(a.claim(1, LEASE).jobs, LEASE).jobs == []
         fleet.set_clock(NOW + 86_400)
@@ -471,12 +471,12 @@ def test_a_cap_holds_for_all_hosts_together(
         claimed = host.claim(dice.randint(1, 9), LEASE)
         limit = limit or claimed.limit
         held[at] += claimed.jobs
-        flying = host.mark_sent(held[at][: dice.randint(0, 5)], LEASE).jobs
-        held[at] = [job for job in held[at] if job not in flying]
-        calls += len(flying)
-        kinds = [dice.choice([save, save, timed_out, again, give_up]) for _ in flying]
+        sent = host.mark_sent(held[at][: dice.randint(0, 5)], LEASE).jobs
+        held[at] = [job for job in held[at] if job not in sent]
+        calls += len(sent)
+        kinds = [dice.choice([save, save, timed_out, again, give_up]) for _ in sent]
         charged += kinds.count(save) + kinds.count(timed_out)
-        record(host, *(kind(job) for kind, job in zip(kinds, flying, strict=True)))
+        record(host, *(kind(job) for kind, job in zip(kinds, sent, strict=True)))
     assert limit == name
     used = calls if limits.max_calls else charged
     if limits.max_notes:

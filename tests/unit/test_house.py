@@ -248,6 +248,7 @@ PRIVATE = frozenset(
         "CARRIED",
         "Extent",
         "Folded",
+        "Harvest",
         "Newest",
         "Pace",
         "PATIENCE",
