@@ -21,15 +21,15 @@ from harvester.threads import died
 # In flight at most, where the user names no number: rate times latency, up to this.
 _MOST_WORKERS = 1024
 LARGEST_BATCH = 64
-# With all workers busy, those that land within so many seconds go out again together: recording
-# one departure costs as much as recording twenty.
+# With all workers busy, those free within so many seconds go out again together: recording
+# one call as sent costs as much as recording twenty.
 _TOGETHER = 0.001
 # A descriptor of our own is waited for so many seconds before its note is sent again.
 _TILL_ONE_IS_FREE = 0.2
 
 
 class Dispatcher:
-    """The calls of one client: one task takes the turns and records departures; workers call."""
+    """The calls of one client: one task takes the turns and records what is sent; workers call."""
 
     def __init__(
         self,
@@ -64,12 +64,12 @@ class Dispatcher:
             self._fail(error)
 
     def dismiss(self) -> None:
-        """Let the workers go once their calls have landed."""
+        """Let the workers go once their calls are complete."""
         for _ in range(self._workers):
             self._sent.put_nowait(None)
 
     def _fail(self, error: Exception) -> None:
-        """Stop; what was sent and does not land is given back as unanswered in the end."""
+        """Stop; what was sent and is not answered is given back as unanswered in the end."""
         told = error if isinstance(error, HarvesterError) else died(error)
         self._state.stop(StopReason.LOCAL_IO, str(told))
         self._state.room.set()

@@ -53,7 +53,7 @@ class Recorder:
 
     One task writes and one commits, so that a ledger that is busy keeps no answer from OUTPUT. When
     the disk fails the run stops, and what could not be done is kept: each group that still
-    lands tries it again, lines that are in OUTPUT are never written twice, and lines go on being
+    comes tries it again, lines that are in OUTPUT are never written twice, and lines go on being
     written though the ledger fails, since the next run adopts them. What OUTPUT does not take is
     kept beside it at once, for the next run to find whatever becomes of this one. Lines that are in
     OUTPUT need no room beside it any more.

@@ -57,7 +57,7 @@ def torn_tail_not_cut(patch: pytest.MonkeyPatch) -> None:
 def nothing_adopted(patch: pytest.MonkeyPatch) -> None:
     def adopt(self: SqliteLedger, _lines: Sequence[FoundLine], checkpoint: Checkpoint) -> int:
         with self.transaction():
-            self.vouch(checkpoint)
+            self.set_checkpoint(checkpoint)
         return 0
 
     patch.setattr(SqliteLedger, "adopt", adopt)
@@ -85,7 +85,7 @@ def slow_down_costs_an_attempt(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(answers, "unsaved", costly)
 
 
-def departures_not_recorded(patch: pytest.MonkeyPatch) -> None:
+def what_is_sent_is_not_recorded(patch: pytest.MonkeyPatch) -> None:
     def mark_sent(self: SqliteLedger, jobs: Sequence[Job], _lease: float, *_: object) -> Sent:
         return Sent(claims.held_of(self, jobs))
 
@@ -205,7 +205,7 @@ MUTATIONS: dict[Mutation, int] = {
     claims_of_dead_runs_are_kept: 1,
     backoff_lost_on_resume: 75,
     slow_down_costs_an_attempt: 0,
-    departures_not_recorded: 0,
+    what_is_sent_is_not_recorded: 0,
     no_backoff: 0,
     never_exhausted: 30,
     ledger_durable_before_output: 29,

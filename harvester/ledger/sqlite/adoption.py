@@ -36,7 +36,7 @@ def adopt(store: Store, lines: Iterable[FoundLine], checkpoint: Checkpoint) -> i
         _count_found(store)
         adopted = _adopt_found(store)
         db.execute("DELETE FROM found")
-        store.vouch(checkpoint)
+        store.set_checkpoint(checkpoint)
     return adopted
 
 
@@ -101,7 +101,7 @@ def forget_lines(store: Store) -> None:
             " WHERE lines > 0"
         )
         store.shift(Counter({State.DONE: -many, State.QUEUED: many}))
-        store.vouch(Checkpoint())
+        store.set_checkpoint(Checkpoint())
 
 
 def lose_lines(store: Store, checkpoint: Checkpoint) -> int:
@@ -124,5 +124,5 @@ def lose_lines(store: Store, checkpoint: Checkpoint) -> int:
         moves.subtract(State(state) for _, _, state in lost)
         store.shift(moves)
         db.execute("UPDATE output SET synced = min(synced, ?)", (checkpoint.length,))
-        store.vouch(checkpoint)
+        store.set_checkpoint(checkpoint)
     return len(lost)

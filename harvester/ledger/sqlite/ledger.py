@@ -70,14 +70,14 @@ class SqliteLedger(Store):
 
     def identity(self) -> Identity | None:
         """What this ledger holds, or None if it was never told."""
-        endpoint = self.told("endpoint")
-        return None if endpoint is None else Identity(endpoint, bool(self.told("simulated")))
+        endpoint = self.get_meta("endpoint")
+        return None if endpoint is None else Identity(endpoint, bool(self.get_meta("simulated")))
 
     def identify(self, identity: Identity) -> None:
         """Tell the ledger what it holds."""
         with self.transaction():
-            self.tell("endpoint", identity.endpoint)
-            self.tell("simulated", int(identity.simulated))
+            self.set_meta("endpoint", identity.endpoint)
+            self.set_meta("simulated", int(identity.simulated))
 
     def checkpoint(self) -> Checkpoint:
         """How much of OUTPUT the ledger vouches for."""
@@ -92,19 +92,19 @@ class SqliteLedger(Store):
 
     def boot(self) -> str:
         """The start of the system that the last run was under; empty if it is not known."""
-        return self.told("boot") or ""
+        return self.get_meta("boot") or ""
 
     def mark_boot(self, boot: str) -> None:
         """Write down which start of the system this run is under."""
-        self.tell("boot", boot)
+        self.set_meta("boot", boot)
 
     def lose_queue(self) -> None:
         """Say that what was still queued is not known; an input that is named makes up for it."""
-        self.tell("queue_lost", 1)
+        self.set_meta("queue_lost", 1)
 
     def is_queue_lost(self) -> bool:
         """Whether that was said, and no input named since."""
-        return self.told("queue_lost") is not None
+        return self.get_meta("queue_lost") is not None
 
     def lose_lines(self, checkpoint: Checkpoint) -> int:
         """See `Ledger.lose_lines`."""
@@ -123,7 +123,7 @@ class SqliteLedger(Store):
     def begin_run(self, longest_delay: float, request: RunRequest = _NO_REQUEST) -> StartedRun:
         """See `Ledger.begin_run`."""
         lost = runs.begin(self, longest_delay, request)
-        self._frontier = self.told("frontier") or 0
+        self._frontier = self.get_meta("frontier") or 0
         return StartedRun(self.run, lost)
 
     def starts(self) -> dict[str, list[float]]:
@@ -183,7 +183,7 @@ class SqliteLedger(Store):
                 " WHERE key = 'frontier'"
             )
             self.remember_marks({mark_of_key(key) for key in keys})
-            self.tell("forgetting", 1)
+            self.set_meta("forgetting", 1)
         return -sum(moves.values())
 
     def marks(self) -> frozenset[bytes]:
@@ -203,11 +203,11 @@ class SqliteLedger(Store):
 
     def is_forgetting(self) -> bool:
         """Whether lines of such notes may be in OUTPUT, or beside it."""
-        return self.told("forgetting") is not None
+        return self.get_meta("forgetting") is not None
 
     def end_forgetting(self) -> None:
         """Say that no line of such a note is there any more."""
-        self.untell("forgetting")
+        self.delete_meta("forgetting")
 
     def end_reading(self) -> None:
         """Say that OUTPUT was read to its end."""
@@ -216,12 +216,12 @@ class SqliteLedger(Store):
 
     def start_rate(self) -> float | None:
         """The pace to begin with, which the last run found; in calls a second."""
-        found: float | None = self.told("start_rate")
+        found: float | None = self.get_meta("start_rate")
         return found
 
     def remember_start_rate(self, per_second: float) -> None:
         """Keep the pace to begin the next run with."""
-        self.tell("start_rate", per_second)
+        self.set_meta("start_rate", per_second)
 
     def balances(self) -> list[Balances]:
         """See `Ledger.balances`."""
@@ -265,7 +265,7 @@ class SqliteLedger(Store):
         keys = [(to_key(note_id),) for note_id in ids if not self.forgets(note_id)]
         refreshed = differed = 0
         with self.transaction() as db:
-            self.untell("queue_lost")
+            self.delete_meta("queue_lost")
             if refresh_before is not None:
                 older = (self.now(), round(refresh_before * 1000))
                 refreshed = db.executemany(
@@ -388,7 +388,7 @@ class SqliteLedger(Store):
         ).fetchall()
         if rows:
             self._frontier = rows[-1][0]
-            self.tell("frontier", rows[-1][0])
+            self.set_meta("frontier", rows[-1][0])
         return rows
 
     def _next_due(self) -> int | None:
@@ -433,7 +433,7 @@ class SqliteLedger(Store):
             moves[State.QUEUED] = -sum(moves.values())
             self.shift(moves)
             records.count_calls(self, good)
-            self.vouch(checkpoint)
+            self.set_checkpoint(checkpoint)
         return [outcome for outcome in outcomes if outcome.job.seq not in held]
 
     def release(self, jobs: Sequence[Job]) -> None:
@@ -456,7 +456,7 @@ class SqliteLedger(Store):
         self._end_bulk()
         with self.transaction():
             if len(wanted) < len(lines):
-                self.tell("forgetting", 1)
+                self.set_meta("forgetting", 1)
             return adoption.adopt(self, wanted, checkpoint)
 
     def counts(self) -> Counts:
@@ -471,7 +471,7 @@ class SqliteLedger(Store):
 
     def note_wait(self, until: float | None) -> None:
         """See `Ledger.note_wait`."""
-        self.tell("resumes_at", until)
+        self.set_meta("resumes_at", until)
 
     def settle(self, synced: int) -> None:
         """See `Ledger.settle`."""

@@ -36,13 +36,13 @@ def begin(store: Store, longest_delay: float, request: RunRequest) -> int:
             "UPDATE job SET due = ? WHERE state = 0 AND due > ?",
             (now + round(longest_delay * 1000),) * 2,
         )
-        store.untell("resumes_at")
+        store.delete_meta("resumes_at")
         cursor = db.execute(
             "INSERT INTO run (started_at, rate, daily_cap) VALUES (?, ?, ?)",
             (now, request.rate, request.daily_cap),
         )
         store.run = cursor.lastrowid or 0
-        store.tell("token_file", request.token_file)
+        store.set_meta("token_file", request.token_file)
     return lost
 
 
@@ -66,7 +66,7 @@ def _add_unkept_starts(store: Store, now: int, lost: int) -> None:
 
 def kept_starts(store: Store) -> Kept:
     """The starts that were kept last."""
-    return Kept(*json.loads(store.told("starts") or "[0, 0, {}]"))
+    return Kept(*json.loads(store.get_meta("starts") or "[0, 0, {}]"))
 
 
 def keep_starts(store: Store, run: int, calls: int, starts: Mapping[str, list[int]]) -> None:
@@ -74,4 +74,4 @@ def keep_starts(store: Store, run: int, calls: int, starts: Mapping[str, list[in
     now = store.now()
     kept = {mark: [min(start, now) for start in some] for mark, some in starts.items()}
     kept = {mark: some for mark, some in kept.items() if some and some[-1] > now - DAY_MS}
-    store.tell("starts", json.dumps([run, calls, kept]))
+    store.set_meta("starts", json.dumps([run, calls, kept]))

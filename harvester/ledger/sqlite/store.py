@@ -119,24 +119,24 @@ class Store:
         rows = [(many, state) for state, many in moves.items() if many]
         self.db.executemany("UPDATE tally SET jobs = jobs + ? WHERE state = ?", rows)
 
-    def vouch(self, checkpoint: Checkpoint) -> None:
+    def set_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Vouch for so much of OUTPUT."""
         self.db.execute(
             "UPDATE output SET length = ?, tail = ?", (checkpoint.length, checkpoint.tail)
         )
 
-    def told(self, key: str) -> Any:  # noqa: ANN401 - SQLite keeps it as it was given
+    def get_meta(self, key: str) -> Any:  # noqa: ANN401 - SQLite keeps it as it was given
         """What was kept under a name; None if nothing was."""
         with self.errors():
             row = self.db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return row[0] if row else None
 
-    def tell(self, key: str, value: float | str | None) -> None:
+    def set_meta(self, key: str, value: float | str | None) -> None:
         """Keep something under a name."""
         with self.transaction() as db:
             db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
-    def untell(self, key: str) -> None:
+    def delete_meta(self, key: str) -> None:
         """Keep nothing under a name any more."""
         with self.transaction() as db:
             db.execute("DELETE FROM meta WHERE key = ?", (key,))
