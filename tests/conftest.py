@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import chain, groupby
 
 import pytest
 from hypothesis import settings
@@ -27,9 +28,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Deal the tests out to the workers, so that each begins with its part of the long ones.
 
     A worker's part is what stands together; what is left of it at the end is short, and stolen.
+    The short ones are dealt file by file, as those of a file often share what takes its time.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    items[:] = [item for first in range(workers) for item in items[first::workers]]
+    files = [list(of_file) for _, of_file in groupby(items, lambda item: item.path)]
+    short = [of_file for of_file in files if of_file[0].path.parent.name == "unit"]
+    long = [item for of_file in files if of_file not in short for item in of_file]
+    items[:] = [
+        item
+        for first in range(workers)
+        for item in chain(long[first::workers], *short[first::workers])
+    ]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

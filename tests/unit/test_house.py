@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import closing
 from functools import cache
 from graphlib import TopologicalSorter
@@ -89,20 +89,33 @@ def tree_of(module: str) -> ast.Module:
     return ast.parse(MODULES[module].read_bytes())
 
 
+@cache
+def nodes_of(module: str) -> Sequence[ast.AST]:
+    return list(ast.walk(tree_of(module)))
+
+
 def room_of(module: str) -> str:
     return module.split(".")[1] if "." in module else "__init__"
 
 
-def imports_of(module: str) -> Iterator[str]:
+@cache
+def imports_of(module: str) -> frozenset[str]:
     """The names of the modules that a module imports anywhere in it."""
-    for node in ast.walk(tree_of(module)):
+    found: set[str] = set()
+    for node in nodes_of(module):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module} imports relatively"
             for alias in node.names:
                 full = f"{node.module}.{alias.name}"
-                yield full if full in MODULES else str(node.module)
+                found.add(full if full in MODULES else str(node.module))
+    return frozenset(found)
+
+
+def in_rooms(*rooms: str) -> list[str]:
+    """The modules of some rooms."""
+    return [module for module in MODULES if room_of(module) in rooms]
 
 
 def of_house(module: str) -> set[str]:
@@ -118,22 +131,21 @@ def importers_of(library: str) -> dict[str, set[str]]:
     return {module: names for module, names in found.items() if names}
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_no_room_imports_a_higher_one(module: str) -> None:
-    rooms = {room_of(name) for name in of_house(module)}
-    assert rooms <= MAY[room_of(module)]
+def test_no_room_imports_a_higher_one() -> None:
+    for module in MODULES:
+        assert {room_of(name) for name in of_house(module)} <= MAY[room_of(module)], module
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if room_of(name) == "output"])
-def test_output_knows_of_the_ledger_only_its_words(module: str) -> None:
-    of_ledger = {name for name in of_house(module) if room_of(name) == "ledger"}
-    assert of_ledger <= LEDGER_FOR_OUTPUT
+def test_output_knows_of_the_ledger_only_its_words() -> None:
+    for module in in_rooms("output"):
+        of_ledger = {name for name in of_house(module) if room_of(name) == "ledger"}
+        assert of_ledger <= LEDGER_FOR_OUTPUT, module
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if room_of(name) in RULES])
-def test_the_lowest_rooms_do_no_input_or_output(module: str) -> None:
-    outside = {name.split(".")[0] for name in imports_of(module)}
-    assert not outside & {"os", "time", "random", "asyncio", "pathlib", "socket", "io", "sys"}
+def test_the_lowest_rooms_do_no_input_or_output() -> None:
+    forbidden = {"os", "time", "random", "asyncio", "pathlib", "socket", "io", "sys"}
+    for module in in_rooms(*RULES):
+        assert not {name.split(".")[0] for name in imports_of(module)} & forbidden, module
 
 
 def test_aiohttp_has_one_door_for_calling_and_one_for_serving() -> None:
@@ -149,7 +161,7 @@ def aiohttp_names(module: str) -> set[str]:
     """What a module takes from aiohttp by name."""
     return {
         alias.name
-        for node in ast.walk(tree_of(module))
+        for node in nodes_of(module)
         if isinstance(node, ast.ImportFrom) and node.module == "aiohttp"
         for alias in node.names
     }
@@ -188,9 +200,8 @@ def test_neither_ledger_takes_anything_from_the_other(backend: str, other: str) 
             assert not [n for n in of_house(module) if n.startswith(f"harvester.ledger.{other}")]
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_every_module_says_what_it_is(module: str) -> None:
-    assert ast.get_docstring(tree_of(module))
+def test_every_module_says_what_it_is() -> None:
+    assert not [module for module in MODULES if not ast.get_docstring(tree_of(module))]
 
 
 def test_no_imports_run_in_a_circle() -> None:
@@ -198,9 +209,9 @@ def test_no_imports_run_in_a_circle() -> None:
     assert set(TopologicalSorter(graph).static_order()) == set(MODULES)
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_no_module_changes_state_of_its_own(module: str) -> None:
-    assert not [node for node in ast.walk(tree_of(module)) if isinstance(node, ast.Global)]
+def test_no_module_changes_state_of_its_own() -> None:
+    for module in MODULES:
+        assert not [node for node in nodes_of(module) if isinstance(node, ast.Global)], module
 
 
 def test_the_files_beside_output_are_named_in_one_place() -> None:
@@ -208,7 +219,7 @@ def test_the_files_beside_output_are_named_in_one_place() -> None:
     named = {
         (module, node.right.value)
         for module in MODULES
-        for node in ast.walk(tree_of(module))
+        for node in nodes_of(module)
         if isinstance(node, ast.BinOp)
         and isinstance(node.op, ast.Add)
         and ast.unparse(node.left).endswith(".name")
@@ -270,7 +281,7 @@ def defined_in(module: str) -> set[str]:
     """The functions, classes and methods of a module, and what it gives a name at its top."""
     tree = tree_of(module)
     defined = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    names = {node.name for node in ast.walk(tree) if isinstance(node, defined)}
+    names = {node.name for node in nodes_of(module) if isinstance(node, defined)}
     assigned = (node.targets for node in tree.body if isinstance(node, ast.Assign))
     return names | {t.id for targets in assigned for t in targets if isinstance(t, ast.Name)}
 
@@ -278,13 +289,13 @@ def defined_in(module: str) -> set[str]:
 def named_in(module: str) -> set[str]:
     """All that a module names: also parameters, fields and variables."""
     fields = ("id", "attr", "arg", "name", "asname")
-    named = (getattr(node, field, None) for node in ast.walk(tree_of(module)) for field in fields)
+    named = (getattr(node, field, None) for node in nodes_of(module) for field in fields)
     return {str(name).strip("_") for name in named}
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_things_have_standard_names(module: str) -> None:
-    assert not named_in(module) & PRIVATE
+def test_things_have_standard_names() -> None:
+    for module in MODULES:
+        assert not named_in(module) & PRIVATE, module
 
 
 def test_the_tables_of_a_ledger_have_standard_names(tmp_path: Path) -> None:
@@ -299,26 +310,26 @@ def test_what_many_need_is_said_once(name: str) -> None:
     assert len([module for module in MODULES if name in defined_in(module)]) == 1
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if room_of(name) in ORDERLY])
-def test_a_constructor_takes_five_things_at_most(module: str) -> None:
-    for node in ast.walk(tree_of(module)):
-        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
-            taken = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-            assert len(taken) - 1 <= 5, f"{module}:{node.lineno}"
+def test_a_constructor_takes_five_things_at_most() -> None:
+    for module in in_rooms(*ORDERLY):
+        for node in nodes_of(module):
+            if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+                taken = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                assert len(taken) - 1 <= 5, f"{module}:{node.lineno}"
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if room_of(name) == "engine"])
-def test_in_the_engine_nobody_writes_into_the_fields_of_another(module: str) -> None:
+def test_in_the_engine_nobody_writes_into_the_fields_of_another() -> None:
     """Whose the counts of what is spent are, is the run's state."""
-    written = {
-        ast.unparse(target.value)
-        for node in ast.walk(tree_of(module))
-        if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign)
-        for target in targets_of(node)
-        if isinstance(target, ast.Attribute)
-    }
-    own = {"self", "error"} | ({"self.spent", "spent"} if module.endswith(".state") else set())
-    assert written <= own
+    for module in in_rooms("engine"):
+        written = {
+            ast.unparse(target.value)
+            for node in nodes_of(module)
+            if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign)
+            for target in targets_of(node)
+            if isinstance(target, ast.Attribute)
+        }
+        own = {"self", "error"} | ({"self.spent", "spent"} if module.endswith(".state") else set())
+        assert written <= own, module
 
 
 def targets_of(node: ast.Assign | ast.AugAssign | ast.AnnAssign) -> list[ast.expr]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 
 from harvester.model import Judgement, Verdict
@@ -106,12 +108,9 @@ def test_only_of_a_deprecated_endpoint_301_says_that_it_is_gone() -> None:
 
 
 @pytest.mark.parametrize("kind", [400, 404, 301, "empty"])
-@pytest.mark.parametrize("other", [0, 302, 500])
-@pytest.mark.parametrize("before", [0, 1, 19])
-def test_any_other_answer_among_the_first_clears_the_request(
-    kind: int | str, before: int, other: int
-) -> None:
-    assert not complaint(*[kind] * before, other, *[kind] * 100, is_deprecated=True)
+def test_any_other_answer_among_the_first_clears_the_request(kind: int | str) -> None:
+    for before, other in product([0, 1, 19], [0, 302, 500]):
+        assert not complaint(*[kind] * before, other, *[kind] * 100, is_deprecated=True)
 
 
 def test_two_kinds_among_the_first_clear_the_request() -> None:

@@ -110,14 +110,14 @@ def test_a_paid_answer_is_saved_whatever_the_http_status(status: int) -> None:
         (0, None, RETRY, None),
     ],
 )
-@pytest.mark.parametrize("body", UNREADABLE)
 def test_the_http_status_decides_only_where_the_body_holds_no_readable_code(
-    body: bytes, status: int, code: int | None, verdict: Verdict, stop: StopReason | None
+    status: int, code: int | None, verdict: Verdict, stop: StopReason | None
 ) -> None:
-    judgement = judge(Answer(status, body))
-    assert (judgement.verdict, judgement.code, judgement.stop) == (verdict, code, stop)
-    assert judgement.unanswered == (status in {200, 204})
-    assert (judgement.cause is Cause.UNANSWERED) == judgement.unanswered
+    for body in UNREADABLE:
+        judgement = judge(Answer(status, body))
+        assert (judgement.verdict, judgement.code, judgement.stop) == (verdict, code, stop), body
+        assert judgement.unanswered == (status in {200, 204}), body
+        assert (judgement.cause is Cause.UNANSWERED) == judgement.unanswered, body
 
 
 def test_an_unreadable_answer_may_be_charged_only_where_the_call_succeeded() -> None:

@@ -249,16 +249,14 @@ TABLES: dict[str, tuple[str | bytes, list[str], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress])
 @pytest.mark.parametrize("kind", TABLES)
-def test_tables_of_all_kinds_name_their_notes_and_carry_their_columns(
-    kind: str, pack: Callable[[bytes], bytes]
-) -> None:
+def test_tables_of_all_kinds_name_their_notes_and_carry_their_columns(kind: str) -> None:
     data, ids, columns = TABLES[kind]
-    read = Read(pack(data if isinstance(data, bytes) else data.encode()), carry="all")
-    assert read.ids == ids
-    assert read.bad == []
-    assert columns.items() <= read.carried[ids[0]].items()
+    packs: list[Callable[[bytes], bytes]] = [bytes, gzip.compress, bz2.compress, lzma.compress]
+    for pack in packs:
+        read = Read(pack(data if isinstance(data, bytes) else data.encode()), carry="all")
+        assert (read.ids, read.bad) == (ids, []), pack
+        assert columns.items() <= read.carried[ids[0]].items()
 
 
 def test_dates_and_numbers_are_carried_as_people_see_them() -> None:
