@@ -12,6 +12,8 @@ from harvester.config import RunConfig
 from harvester.formatting import codes, count, duration, money, pace
 from harvester.json_text import camel, told
 from harvester.model import StopReason, Summary
+from harvester.money import Balance
+from harvester.rules.spending import reach_text
 from harvester.sanitize import sanitize
 from harvester.status.runs import summary_fields
 from harvester.status.spending_text import spending_text
@@ -119,6 +121,8 @@ def summary_lines(summary: Summary, output: Path, price: Decimal | None) -> Iter
         )
     if spending is not None:
         yield spending_text(spending)
+        if isinstance(spending.balances.after, Balance):
+            yield reach_text(spending.balances.after, price)
     yield from _call_lines(summary)
     yield from _failed_lines(summary)
     yield from bad_line_lines(summary)

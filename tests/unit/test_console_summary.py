@@ -10,6 +10,8 @@ from msgspec.structs import replace
 
 from harvester.console.summary import bad_line_lines, closing_line, summary_lines
 from harvester.model import BadLine, StopReason, Summary
+from harvester.money import Balance, Balances, Counted
+from harvester.rules.spending import spending
 from harvester.sanitize import has_unprintable
 
 GO_ON = "harvester run -o out.jsonl"
@@ -28,6 +30,16 @@ EXIT_CODES = {
     StopReason.CANCELLED: 130,
     StopReason.SIGTERM: 143,
 }
+
+
+def test_the_summary_tells_what_the_account_holds_and_how_far_that_reaches() -> None:
+    before, after = (Balance(Decimal(held), "CNY") for held in ("100", "97"))
+    told = spending(Balances(before, after), Counted(60), None)
+    lines = list(summary_lines(replace(summary_of(), spending=told), OUT, None))
+    assert lines[2:4] == [
+        "the account paid 3.00 CNY for 60 calls (0.05 each); the ledger agrees",
+        "the balance of 97.00 CNY reaches for about 1,940 calls at 0.05 each",
+    ]
 
 
 def summary_of(reason: StopReason = StopReason.DONE) -> Summary:
