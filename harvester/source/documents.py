@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import chain, islice
 from typing import Any
 
 from harvester.errors import InputError
 from harvester.model import Page
 from harvester.source.forms import Form, nested, nothing
 from harvester.source.lines import LONGEST_LINE
+from harvester.source.tables import layout_of, table_pages
 
 _PAGE = 500
 _SPACE = " \t\r\n\ufeff"
@@ -25,7 +27,13 @@ def document_pages(blocks: Iterator[str], form: Form) -> Iterator[Page]:
     """
     page = Page([])
     document = _Document(blocks, form.name)
-    for many, (line, value, is_top) in enumerate(document.values(), 1):
+    values = document.values()
+    begin = [*islice(values, 1)]
+    values = chain(begin, values)
+    if begin and _is_header(begin[0][1], form):
+        yield from table_pages(([(line, _cells(row))] for line, row, _ in values), form)
+        return
+    for many, (line, value, is_top) in enumerate(values, 1):
         held = nested(value, form) if is_top and isinstance(value, dict) else value
         form.record(page, line, held)
         if many % _PAGE == 0 or document.is_waiting:
@@ -158,6 +166,21 @@ class _Document:
 
     def _broken(self, told: str) -> InputError:
         return InputError(f"{self._name}: line {self._line}: this is not JSON from here on: {told}")
+
+
+def _is_header(value: object, form: Form) -> bool:
+    """Tell whether an array begins with a row of names, as a table has one."""
+    layout = layout_of([(1, _cells(value))], form) if isinstance(value, list) else None
+    return layout is not None and layout.header is not None
+
+
+def _cells(row: object) -> list[str]:
+    """The cells of a row that is an array."""
+    cells = row if isinstance(row, list) else [row]
+    return [
+        "" if cell is None else cell if isinstance(cell, str) else json.dumps(cell)
+        for cell in cells
+    ]
 
 
 def _may(value: object) -> bool:

@@ -68,7 +68,7 @@ _KEY_BEFORE = re.compile(
 _KEY = re.compile(rf"\w*{_OF_ANOTHER}[_-]?(?:id|号)?", re.IGNORECASE)
 _BY_SPREADSHEET = re.compile(
     r"(?<![\w.])\d(?:\.\d+)?E\+?\d{2}(?!\w)|(?<!\w)[1-9]\d{14,}(?!\w)"
-    r"|\A\W*\d{1,4}[-/.年]\d{1,2}[-/.月]\d{1,4}日?(?:[T\s][\d:]+)?\W*\Z",
+    r"|\A[\s\"'=]*\d{1,4}[-/.年]\d{1,2}[-/.月]\d{1,4}日?(?:[T\s][\d:]+)?[\s\"']*\Z",
     re.ASCII | re.IGNORECASE,
 )
 _ENTITY = re.compile(r"&(?:amp|quot|lt|gt|nbsp|#\d{1,7}|#x[0-9a-f]{1,6});", re.IGNORECASE)

@@ -59,6 +59,7 @@ def test_one_note_is_found(text: str) -> None:
         ("67932000000000000000000", "Excel"),
         ("679320000000000000000000", "Excel"),
         ("2026/3/1", "Excel"),
+        ("李雷 2026-11-20 10:00:01", "names no note"),
     ],
 )
 def test_anything_else_is_refused_with_a_reason(text: str, reason: str) -> None:

@@ -203,6 +203,11 @@ TABLES: dict[str, tuple[str | bytes, list[str], dict[str, Any]]] = {
         [A, B, C],
         {"达人": "李"},
     ),
+    "rows in an array": (
+        f'[["noteId","userId","达人"],\n["{A}","{UID}","李"],["{B}","{UID}",null]]',
+        [A, B],
+        {"userId": UID, "达人": "李"},
+    ),
     "what is not a number": (f'[{{"id":"{A}","达人":NaN}}]', [A], {"达人": None}),
     "what is not a number, a line": (f'{{"id":"{A}","达人":-Infinity}}\n', [A], {"达人": None}),
     "GB18030": (f"笔记ID,达人\n{A},李\n".encode("gb18030"), [A], {"达人": "李"}),
