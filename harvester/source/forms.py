@@ -170,7 +170,7 @@ class Form(Struct, frozen=True):
             return None
         links = (value for name, value in record if bare_name(name) in _names(_LINK_FIELDS))
         found = (self.rule.whole(link) for link in links if isinstance(link, str))
-        return next(filter(None, found), None)
+        return next((note for note in found if note and self.rule.bare(note)), None)
 
     def holds_id(self, record: Mapping[str, Any]) -> bool:
         """Whether a record has a field that may hold the id."""

@@ -73,6 +73,7 @@ _BY_SPREADSHEET = re.compile(
 )
 _ENTITY = re.compile(r"&(?:amp|quot|lt|gt|nbsp|#\d{1,7}|#x[0-9a-f]{1,6});", re.IGNORECASE)
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
+_ESCAPED_END = re.compile(r"\\[nrt]")  # as in a text that a program has quoted
 # Full-width signs become plain ones, and invisible ones nothing.
 _PLAIN: Mapping[int, int | None] = {
     **{0xFF01 + at: 0x21 + at for at in range(94)},
@@ -193,6 +194,7 @@ def plain(text: str) -> str:
         text = text.translate(_PLAIN)
     if "\\" in text:
         text = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), text).replace("\\/", "/")
+        text = _ESCAPED_END.sub(" ", text)
     if "&" in text:
         text = _ENTITY.sub(lambda match: html.unescape(match[0]), text)
     for _ in range(2):

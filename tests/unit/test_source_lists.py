@@ -148,6 +148,8 @@ TEXTS: dict[str, tuple[str | bytes, list[str]]] = {
     "NUL bytes": (f"{A}\0\n\0{B}\n", [A, B]),
     "line ends": (f"{A}\r\r\n{B}\r{C}\n\r\n{D}", [A, B, C, D]),
     "links that are glued": (f"{URL}{A}{URL}{B}?a=1{URL}{C}\n{D}{URL}{A}\n", [A, B, C, D, A]),
+    "line ends that are escaped": (f'"{A}\\n{B}\\r\\n{URL}{C}\\t{D}"\n', [A, B, C, D]),
+    "and not quoted": (f"{A}\\n{B}\\t{C}\n", [A, B, C]),
     "paths": (f"explore/{A}\n/discovery/item/{B}\n", [A, B]),
     "a remark": (f"{A} # new, not {B}\n{URL}{B}#comment\n# {C}\n", [A, B]),
     "a topic before the words": (f"#春节[话题]# #美妆 {URL}{A} 复制\n", [A]),
@@ -196,6 +198,11 @@ TABLES: dict[str, tuple[str | bytes, list[str], dict[str, Any]]] = {
         )
         for name in ("utf-16-le", "utf-16-be")
     },
+    "an id beside a short link": (
+        f"id,link,达人\n{A},http://xhslink.com/a/b,李\n",
+        [A],
+        {"达人": "李"},
+    ),
     "an id of anything": (f"_id,note_url,达人\n{UID},{URL}{A},李\n", [A], {"达人": "李"}),
     "an id of anything in JSON": (
         f"""{{"_id":{{"$oid":"{UID}"}},"link":"{URL}{A}","达人":"李"}}
