@@ -111,7 +111,7 @@ class Ledger(Protocol):
 
     is_damaged: bool
 
-    # StartedRun and closing
+    # Beginning and end
 
     def identity(self) -> Identity | None:
         """What this ledger holds, or None if it was never told."""

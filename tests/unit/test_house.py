@@ -318,6 +318,13 @@ def test_a_constructor_takes_five_things_at_most() -> None:
                 assert len(taken) - 1 <= 5, f"{module}:{node.lineno}"
 
 
+def test_a_function_fits_on_a_screen() -> None:
+    for module in MODULES:
+        for node in nodes_of(module):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                assert (node.end_lineno or 0) - node.lineno < 45, f"{module}:{node.lineno}"
+
+
 def test_in_the_engine_nobody_writes_into_the_fields_of_another() -> None:
     """Whose the counts of what is spent are, is the run's state."""
     for module in in_rooms("engine"):

@@ -175,6 +175,10 @@ class Address(Struct, frozen=True):
             **kept,
         )
         db = Connection.connect(conninfo, autocommit=True)
+        self._check_encoding(db)
+        return db
+
+    def _check_encoding(self, db: Connection) -> None:
         encoding = db.info.parameter_status("server_encoding")
         if encoding != "UTF8":
             db.close()
@@ -182,7 +186,6 @@ class Address(Struct, frozen=True):
                 f"the {self} keeps text as {encoding}, which cannot hold every note: make one with "
                 "`createdb -E UTF8 -T template0 NAME`."
             )
-        return db
 
 
 def is_away(error: psycopg.Error) -> bool:

@@ -38,7 +38,7 @@ from harvester.rules.turns import Turns
 T = TypeVar("T")
 _NO_REQUEST = RunRequest()
 _NOTHING_CAPPED = Caps()
-_PATIENT = ReconnectPolicy()
+_WAITING_ON = ReconnectPolicy()
 
 
 class PostgresLedger:
@@ -58,7 +58,7 @@ class PostgresLedger:
         identity: PartIdentity,
         *,
         caps: Caps = _NOTHING_CAPPED,
-        policy: ReconnectPolicy = _PATIENT,
+        policy: ReconnectPolicy = _WAITING_ON,
     ) -> None:
         self.is_damaged = False
         self._harvest = harvest
@@ -122,7 +122,7 @@ class PostgresLedger:
         """Run a statement that may run twice."""
         self._connection.read(lambda db: db.execute(query.encode(), values))
 
-    # StartedRun and closing
+    # Beginning and end
 
     def identity(self) -> Identity | None:
         """What the harvest holds, or None if it was never told."""
