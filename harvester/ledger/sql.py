@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from harvester.model import Outcome
+from harvester.ledger.keys import from_key
+from harvester.model import Job, Outcome
 from harvester.rules.codes import CHARGED
 
 # Answers without a business code are counted under the first one; under the second, calls that
@@ -22,6 +23,21 @@ OVERTAKEN = "its note was done by another call"
 DAY_MS = 86_400_000
 # More runs than these are not looked through for the price of a call.
 BALANCES = "SELECT balances FROM run WHERE balances IS NOT NULL ORDER BY id DESC LIMIT 100"
+
+
+# What `job_of` makes a job of.
+JOB_COLUMNS = (
+    "job.seq, job.note_id, job.attempts, job.run, job.failures_collection, job.failures_server,"
+    " job.failures_unanswered, job.extra_fields"
+)
+JobRow = tuple[int, bytes | str, int, int | None, int, int, int, str | None]
+
+
+def job_of(row: JobRow, claim_id: int, this_run: int) -> Job:
+    """A claimed job; failures of earlier runs do not count in this one."""
+    seq, key, attempts, run, collection, server, unanswered, extra_fields = row
+    failures = (collection, server, unanswered) if run == this_run else (0, 0, 0)
+    return Job(seq, from_key(key), claim_id, attempts, failures, extra_fields)
 
 
 def code_of(outcome: Outcome) -> int:

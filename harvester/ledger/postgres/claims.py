@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from harvester.ledger.postgres.transaction import Later, Row, Transaction, lock, text_of
 from harvester.ledger.protocol import Claimed, Sent
-from harvester.ledger.sql import IS_CHARGED, LOST
+from harvester.ledger.sql import IS_CHARGED, JOB_COLUMNS, LOST, job_of
 from harvester.model import Job
 from harvester.rules.budget import Limits, Spent, is_reached
 from harvester.rules.turns import Allotted, Turns
@@ -16,10 +16,7 @@ from harvester.rules.turns import Allotted, Turns
 # In seconds: while others hold claims, and while a job is locked by another's transaction.
 _ASK_AGAIN, _SOON = 1.0, 0.05
 _UNLIMITED = Limits()
-_COLUMNS = (
-    "job.seq, job.note_id, job.attempts, job.run, job.failures_collection, job.failures_server,"
-    " job.failures_unanswered, job.extra_fields, job.due"
-)
+_COLUMNS = f"{JOB_COLUMNS}, job.due"
 _IS_FREE = "NOT EXISTS (SELECT FROM claim WHERE claim.seq = job.seq)"
 # One statement, so that a call is counted either as claimed or as used.
 _USED = f"""
@@ -183,7 +180,7 @@ class Took(Struct, frozen=True):
             ((_, charged, calls, lost, today),) = self.used.rows
             spent = Spent(charged, calls, charged, lost, today)
             reached = is_reached(self.want.caps.limits, spent)
-        jobs = [_job_of(row, self.want.claim_id, self.run) for row in self._rows]
+        jobs = [job_of(row[:-1], self.want.claim_id, self.run) for row in self._rows]
         return Claimed(jobs, self._delay(len(jobs)), reached)
 
     @property
@@ -241,13 +238,6 @@ def lose(which: str) -> str:
     Those are unanswered. `which` selects their number, run and moment of sending, and locks them.
     """
     return _LOSE.format(which)
-
-
-def _job_of(row: Row, claim_id: int, run: int) -> Job:
-    """A claimed job of a run."""
-    seq, note_id, attempts, tried_in, collection, server, unanswered, extra, _ = row
-    failures = (collection, server, unanswered) if tried_in == run else (0, 0, 0)
-    return Job(seq, note_id, claim_id, attempts, failures, extra)
 
 
 def _named(jobs: Iterable[Job]) -> dict[str, object]:

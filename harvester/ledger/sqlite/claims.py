@@ -5,22 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 
-from harvester.ledger.keys import from_key
 from harvester.ledger.sqlite.store import SEQS, Store
 from harvester.model import Job
-
-COLUMNS = (
-    "seq, note_id, attempts, run, failures_collection, failures_server, failures_unanswered,"
-    " extra_fields"
-)
-JobRow = tuple[int, bytes | str, int, int | None, int, int, int, str | None]
-
-
-def job_of(row: JobRow, claim_id: int, this_run: int) -> Job:
-    """A claimed job; failures of earlier runs do not count in this one."""
-    seq, key, attempts, run, collection, server, unanswered, extra = row
-    failures = (collection, server, unanswered) if run == this_run else (0, 0, 0)
-    return Job(seq, from_key(key), claim_id, attempts, failures, extra)
 
 
 def held_of(store: Store, jobs: Sequence[Job]) -> list[Job]:

@@ -20,7 +20,7 @@ from harvester.ledger.protocol import (
     Sent,
     StartedRun,
 )
-from harvester.ledger.sql import BALANCES, IS_EMPTY, NO_CODE
+from harvester.ledger.sql import BALANCES, IS_EMPTY, JOB_COLUMNS, NO_CODE, JobRow, job_of
 from harvester.ledger.sqlite import adoption, claims, records, runs
 from harvester.ledger.sqlite.bulk import BULK_AFTER, Bulk
 from harvester.ledger.sqlite.reading import SqliteReader
@@ -363,7 +363,7 @@ class SqliteLedger(Store):
         with self.transaction() as db:
             claims.lapse(self, now, lease, held)
             rows = db.execute(
-                f"SELECT {claims.COLUMNS} FROM job WHERE state = 0 AND due <= ?"
+                f"SELECT {JOB_COLUMNS} FROM job WHERE state = 0 AND due <= ?"
                 " AND seq NOT IN (SELECT seq FROM claim) ORDER BY due LIMIT ?",
                 (now, limit),
             ).fetchall()
@@ -377,12 +377,12 @@ class SqliteLedger(Store):
         delay = None if next_due is None else max(0.0, (next_due - now) / 1000)
         if len(rows) == limit:
             delay = 0.0
-        return Claimed([claims.job_of(row, claim_id, self.run) for row in rows], delay)
+        return Claimed([job_of(row, claim_id, self.run) for row in rows], delay)
 
-    def _claim_new(self, limit: int) -> list[claims.JobRow]:
+    def _claim_new(self, limit: int) -> list[JobRow]:
         """Jobs never asked for, in input order; all before the frontier have been."""
         rows = self.db.execute(
-            f"SELECT {claims.COLUMNS} FROM job WHERE seq > ? AND seq <= ? AND state = 0"
+            f"SELECT {JOB_COLUMNS} FROM job WHERE seq > ? AND seq <= ? AND state = 0"
             " AND due IS NULL ORDER BY seq LIMIT ?",
             (self._frontier, self._bulk.last_sure, limit),
         ).fetchall()
