@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, lru_cache
 from typing import Any, cast
@@ -92,9 +92,10 @@ class Form(Struct, frozen=True):
 
     def text(self, page: Page, number: int, line: str) -> None:
         """Add what a line of text names to a page."""
-        named = self.rule.read(line)
-        if named.ids and "#" in line and (told := self.rule.read(_REMARK.sub("", line))).ids:
-            named = told
+        bare = _REMARK.sub("", line) if "#" in line else line
+        named = self.rule.read(bare)
+        if bare != line and not named.ids:
+            named = self.rule.read(line)
         if not named.reason:
             page.ids.extend(named.ids)
         elif named.reason not in _NOTHING or not _needs_none(line):
@@ -122,13 +123,14 @@ class Form(Struct, frozen=True):
             if key in record:
                 value = record[key]
                 if type(value) is str and (note_id := self.rule.bare(value)) is not None:
-                    return key, Named([self.linked(key, record.items()) or note_id], "")
+                    links = map(record.__getitem__, self.links_of(key, record))
+                    return key, Named([self.linked(links) or note_id], "")
                 break
         first: tuple[str, Named] | None = None
         for key, value in self._candidates(record):
             ids, reason = self._read_field(key, value)
             if ids or not reason:
-                linked = self.linked(key, record.items())
+                linked = self.linked(map(record.__getitem__, self.links_of(key, record)))
                 return key, Named([linked] if linked else ids, reason)
             first = first or (key, Named([], reason))
         found = ", ".join(list(record)[:20])
@@ -160,16 +162,15 @@ class Form(Struct, frozen=True):
             elif "." in wanted and (values := list(_dotted(record, wanted.split(".")))):
                 yield wanted, values
 
-    def is_any(self, key: str) -> bool:
-        """Tell whether an id that goes by this name may be of anything, as databases have one."""
-        return self.fields is ID_FIELDS and bare_name(key) == _ANY_ID
+    def links_of(self, key: str, names: Iterable[str]) -> Sequence[str]:
+        """Those of the names that hold links, where an id by the name `key` may be of anything."""
+        if self.fields is not ID_FIELDS or bare_name(key) != _ANY_ID:
+            return []
+        return _links_among(tuple(names))
 
-    def linked(self, key: str, record: Iterable[tuple[str, object]]) -> str | None:
-        """The note whose link stands in a record, where its id, by the name `key`, may be any."""
-        if not self.is_any(key):
-            return None
-        links = (value for name, value in record if bare_name(name) in _names(_LINK_FIELDS))
-        found = (self.rule.whole(link) for link in links if isinstance(link, str))
+    def linked(self, cells: Iterable[object]) -> str | None:
+        """The note that the first link to one is of."""
+        found = (self.rule.whole(cell) for cell in cells if isinstance(cell, str))
         return next((note for note in found if note and self.rule.bare(note)), None)
 
     def holds_id(self, record: Mapping[str, Any]) -> bool:
@@ -248,6 +249,11 @@ def _needs_none(line: str) -> bool:
     line = plain(line).strip()
     is_header = any(bare_name(cell) in _names(ID_FIELDS) for cell in line.split("|"))
     return is_header or any(part.fullmatch(line) for part in (_SIGNS, _BEGINS, _SHARED))
+
+
+@lru_cache(100)
+def _links_among(names: tuple[str, ...]) -> Sequence[str]:
+    return [name for name in names if bare_name(name) in _names(_LINK_FIELDS)]
 
 
 @cache

@@ -129,6 +129,8 @@ class IdRule:
 
     def whole(self, text: str) -> str | None:
         """Return the id that `text` is, or whose URL it is, with nothing else but signs around."""
+        if self._hex and (one := _ONE_URL.fullmatch(text)) and not self._links:
+            return one[1].lower()
         text = plain(text).strip(_AROUND + "=")
         if (note_id := self.bare(text)) or any(map(str.isspace, text)):
             return note_id

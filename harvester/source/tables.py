@@ -137,15 +137,16 @@ class _Table:
         if header is None:
             header = tuple(f"column {at}" for at in range(1, len(first) + 1))
         self._header = header
-        self._is_any = len(layout.columns) > 1 and form.is_any(header[layout.columns[0]])
+        links = form.links_of(header[layout.columns[0]], header)
+        self._links = [at for at, name in enumerate(header) if name in links]
         place = f"{form.name}:{head[max(layout.begin - 1, 0)][0]}"
         extra = form.extra
         self._extra = [] if extra is None else extra.columns(header, layout.columns[0], place)
 
     def page(self, rows: Sequence[Row]) -> Page:
         """What some rows hold."""
-        form, column = self._form, self._columns[0]
-        if form.extra is None and rows and not self._is_any:
+        form, column = self._form, (self._links or self._columns)[0]
+        if form.extra is None and rows:
             cells = [row[column] if column < len(row) else "" for _, row in rows]
             ids = form.rule.all_bare("\n".join([*cells, ""]))
             if ids is not None:
@@ -184,7 +185,9 @@ class _Table:
         return Named([], f"too few columns: no {name}" if is_short else f"empty {name}")
 
     def _linked(self, column: int, row: Sequence[str]) -> str | None:
-        return self._form.linked(self._header[column], zip(self._header, row, strict=False))
+        if column != self._columns[0]:
+            return None
+        return self._form.linked(row[at] for at in self._links if at < len(row))
 
 
 def csv_rows(
