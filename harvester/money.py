@@ -48,13 +48,15 @@ class Balances(Struct, frozen=True, omit_defaults=True):
     """What the vendor told of the balance around a run, None while it was not asked.
 
     `early` calls had been sent when `before` came, so it may miss what they cost. `price` is of a
-    charged call, as the two balances showed it, None where they did not.
+    charged call, as the two balances showed it, None where they did not. `tokens` tell a fleet's
+    hosts apart that may have another account.
     """
 
     before: Word | None = None
     after: Word | None = None
     early: int = 0
     price: Decimal | None = None
+    tokens: str = ""
 
     def as_text(self) -> str:
         """The same as a ledger keeps it."""
@@ -84,6 +86,7 @@ class Agreement(Enum):
     FEWER = "fewer"
     MORE = "more"
     OTHERS = "others"
+    SHARED = "shared"
     TOP_UP = "top-up"
     CURRENCY = "currency"
     UNTOLD = "untold"

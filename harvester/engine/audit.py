@@ -8,16 +8,18 @@ from contextlib import suppress
 
 from msgspec.structs import replace
 
+from harvester.engine.clients import mark_of
 from harvester.engine.ports import Account, Notice, Ports
 from harvester.engine.state import RunState
 from harvester.errors import HarvesterError
-from harvester.money import Balance, Balances, Counted, Spending, Untold, Why, Word
+from harvester.money import Agreement, Balance, Balances, Counted, Spending, Untold, Why, Word
 from harvester.rules.spending import is_settled, last_known, reach_text, spending
 
 # In seconds: what an answer may take, and after how long the balance is asked for again at the end,
 # for it may lag. All of it fits in what the end may take.
 _TIMEOUT = 30.0
 _AGAIN_AFTER = (0.0, 1.0, 2.0, 3.0, 3.0)
+_AGAIN_IN_FLEET = (0.0, 1.0)
 _LONGEST_END, _HURRIED_END = 10.0, 2.0
 # Asked again, these would say the same.
 _FINAL = (Why.NOT_THERE, Why.REFUSED)
@@ -37,6 +39,7 @@ class Audit:
         self.price = ports.config.price
         self._balances = Balances()
         self._asked: Account | None = None
+        self._is_shared = ports.config.fleet is not None
         self._opening: asyncio.Task[None] | None = None
         self.spending: Spending | None = None
 
@@ -67,7 +70,9 @@ class Audit:
 
     async def _open(self) -> None:
         before = await self._before(self._ports.accounts)
-        self._balances = Balances(before, early=self._state.spent.calls)
+        marks = sorted(mark_of(token.reveal()) for token in self._ports.config.tokens)
+        tokens = " ".join(marks) if self._is_shared else ""
+        self._balances = Balances(before, early=self._state.spent.calls, tokens=tokens)
         with suppress(HarvesterError):
             kept = await self._ports.thread.run(self._ports.ledger.balances)
             self.price = self.price or last_known(kept).price
@@ -93,7 +98,7 @@ class Audit:
         earlier, account = self._judge(self._balances), self._asked
         if account is None:
             return
-        for delay in _AGAIN_AFTER:
+        for delay in _AGAIN_IN_FLEET if self._is_shared else _AGAIN_AFTER:
             await asyncio.sleep(delay)
             after = await account.balance(_LONGEST_END)
             if isinstance(after, Untold) and isinstance(self._balances.after, Balance):
@@ -107,6 +112,9 @@ class Audit:
     def _judge(self, balances: Balances) -> Spending:
         self._balances = balances
         self.spending = spending(balances, self._counted(), self.price)
+        if self._is_shared:
+            # What the others spend meanwhile shows, too.
+            self.spending = Spending(Agreement.SHARED, self.spending.counted, balances)
         return self.spending
 
     def _counted(self) -> Counted:

@@ -205,8 +205,8 @@ async def _assembled(
 
 
 def _accounts(config: RunConfig) -> tuple[Account, ...]:
-    """Whom to ask for the balance; of a fleet's hosts each would see what the others spend."""
-    if config.simulate or config.no_account or config.fleet is not None:
+    """Whom to ask for the balance."""
+    if config.simulate or config.no_account:
         return ()
     return tuple(AccountPages(config.base_url, each, config.proxy) for each in config.tokens)
 

@@ -14,8 +14,10 @@ from harvester.rules.turns import Allotted, Turns, interval, lateness, name_of
 # long as it takes to be given some.
 _LEAST_AHEAD, _MOST_AHEAD = 0.3, 4.0
 _TIMES = 4.0
-# An exchange with the ledger that was slow is forgotten by this factor each time.
+# An exchange with the ledger that was slow is forgotten by this factor each time. It counts as no
+# longer than so many trips and seconds: who is cut off from the ledger is to fall silent soon.
 _FORGET = 0.9
+_TRIPS, _WORK = 4, 0.1
 # From when the ledger has looked at its clock until we can start a call: the way back, which is
 # half of a trip or a bit more, and what its commit takes.
 _WAY, _COMMIT = 0.6, 0.015
@@ -105,7 +107,8 @@ class SharedThrottle(Throttle):
     def allot(self, allotted: Allotted) -> None:
         """Take over the moments that the ledger gave."""
         now = asyncio.get_running_loop().time()
-        self._cycle = max(now - self._asked_at, _FORGET * self._cycle)
+        took = min(now - self._asked_at, _TRIPS * self._clock.trip + _WORK)
+        self._cycle = max(took, _FORGET * self._cycle)
         self._moments.extend(map(self._clock.ours, allotted.moments))
         if allotted.free_at is None:
             self._ask_at = now + _ASK_AGAIN

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,10 +20,10 @@ from harvester.status.looking_ahead import Runs, look_ahead
 from harvester.status.model import Failure, FleetStatus, Left, RunStatus, Status, StatusQuery
 from harvester.status.runs import (
     account_of,
+    campaigns,
     priced,
     run_of,
     runs_of_fleet,
-    sessions_of,
     spending_of,
 )
 from harvester.status.verdict_text import with_verdict
@@ -66,16 +66,20 @@ def read_status(
 
 def status_of(reader: LedgerReader, query: StatusQuery, hosts: Hosts | None = None) -> Status:
     """Returns the status within a snapshot; `hosts` are those of a fleet, a FleetStatus then."""
-    rows = priced(reader.runs(), query.price)
-    meta, known = reader.meta(), last_known(row.balances for row in reversed(rows))
+    rows, meta = reader.runs(), reader.meta()
+    places = {} if hosts is None else hosts.runs()
+    spent = priced(rows if hosts is None else campaigns(rows, places, query.now), query.price)
+    known = last_known(row.balances for row in reversed(spent))
     query = replace(query, price=query.price or known.price)
     if hosts is None:
+        rows = spent
         is_leased = reader.is_leased(query.now)
         open_state = state_of_open_run(is_held=query.is_held, is_leased=is_leased)
-        whole = _status(reader, query, rows, _runs(rows, query.now, open_state))
+        runs = _runs(rows, query.now, open_state)
+        whole = _status(reader, query, _seen(rows, runs, meta), spent)
     else:
-        places = hosts.runs()
-        by_session = _status(reader, query, rows, sessions_of(rows, places, query.now))
+        sessions = [run_of(row, row.seen_at, "finished") for row in spent]
+        by_session = _status(reader, query, _seen(rows, sessions, meta), spent)
         whole = FleetStatus(
             **asdict(replace(by_session, runs=runs_of_fleet(rows, places, query.now))),
             parts=hosts.parts(),
@@ -85,18 +89,21 @@ def status_of(reader: LedgerReader, query: StatusQuery, hosts: Hosts | None = No
     return with_verdict(whole, query.target, command_to_go_on(query.target, meta))
 
 
+def _seen(rows: Sequence[RunRow], runs: list[RunStatus], meta: Mapping[str, str | int]) -> Runs:
+    waits_until = meta.get("resumes_at") if runs and runs[-1].state in _ON else None
+    return Runs(rows, runs, None if waits_until is None else float(waits_until))
+
+
 def _status(
-    reader: LedgerReader, query: StatusQuery, rows: Sequence[RunRow], runs: list[RunStatus]
+    reader: LedgerReader, query: StatusQuery, seen: Runs, spent: Sequence[RunRow]
 ) -> Status:
-    """The status of any ledger; the forecast goes by `runs`."""
+    """The status of any ledger; the forecast goes by what was seen, what was paid by `spent`."""
     counts, meta = reader.counts(query.now), reader.meta()
     charged = reader.charged()
     charged_today = reader.charged(day_began(query.now, query.zone))
-    held = last_known(row.balances for row in reversed(rows)).balance
-    waits_until = meta.get("resumes_at") if runs and runs[-1].state in _ON else None
-    resumes_at = None if waits_until is None else float(waits_until)
+    held = last_known(row.balances for row in reversed(spent)).balance
     endpoint = meta.get("endpoint")
-    ahead = look_ahead(reader, query, Runs(rows, runs, resumes_at), counts.queued)
+    ahead = look_ahead(reader, query, seen, counts.queued)
     span = ahead.seconds
     return Status(
         done=counts.done,
@@ -110,7 +117,7 @@ def _status(
         empty=reader.empty(),
         failures=_failures(reader),
         unanswered=reader.unanswered(),
-        closed=sum(row.closed for row in rows),
+        closed=sum(row.closed for row in seen.rows),
         charged=charged,
         charged_today=charged_today,
         price=query.price,
@@ -119,16 +126,16 @@ def _status(
         cost_today=query.cost(charged_today),
         balance=held.amount if held else None,
         calls_left=calls_left(held, query.price) if held else None,
-        account=account_of(in_all(filter(None, map(spending_of, rows)))),
+        account=account_of(in_all(filter(None, map(spending_of, spent)))),
         endpoint=None if endpoint is None else str(endpoint),
         simulated=bool(meta.get("simulated")),
-        resumes_at=resumes_at,
+        resumes_at=seen.resumes_at,
         as_of=query.now,
         day_timezone=str(query.zone),
         day_ends_at=day_ends(query.now, query.zone),
         left=Left(ahead.calls, span and span / 3600, span and span / 86_400),
         forecast=ahead,
-        runs=runs,
+        runs=[*seen.told],
     )
 
 

@@ -13,10 +13,10 @@ from msgspec.structs import asdict, replace
 from harvester.ledger.hosts import RunPlace
 from harvester.ledger.reader import LedgerReader, RunRow
 from harvester.model import Summary
-from harvester.money import Balance, Counted, Spending
+from harvester.money import Balance, Balances, Counted, Spending
 from harvester.rules.codes import CHARGED
 from harvester.rules.latency import quantile
-from harvester.rules.spending import in_all, spending, without_gaps
+from harvester.rules.spending import in_all, last_known, spending, without_gaps
 from harvester.sanitize import sanitize
 from harvester.status.model import AccountStatus, FleetRun, RunStatus
 from harvester.status.spending_text import spending_text
@@ -121,7 +121,7 @@ def runs_of_fleet(
     """Returns the runs of a fleet, oldest first."""
     return [
         FleetRun(
-            **asdict(run_of(row, until, state)),
+            **asdict(run_of(_by_itself(row, places), until, state)),
             host=sanitize(place.host),
             path=sanitize(place.path),
             part=place.part,
@@ -130,6 +130,13 @@ def runs_of_fleet(
         for row, until, state in _lives(rows, places, now)
         for place in (places[row.number],)
     ]
+
+
+def _by_itself(row: RunRow, places: Mapping[int, RunPlace]) -> RunRow:
+    """A run; what it paid alone is not known where others ran with it."""
+    session = places[row.number].session
+    is_alone = sum(place.session == session for place in places.values()) == 1
+    return row if is_alone else replace(row, balances=Balances())
 
 
 def _lives(
@@ -158,9 +165,7 @@ def _state(row: RunRow, place: RunPlace, began: Mapping[str, float]) -> str:
     return "unknown" if place.is_leased and place.part not in began else "killed"
 
 
-def sessions_of(
-    rows: Sequence[RunRow], places: Mapping[int, RunPlace], now: float
-) -> list[RunStatus]:
+def campaigns(rows: Sequence[RunRow], places: Mapping[int, RunPlace], now: float) -> list[RunRow]:
     """Runs of a fleet added up by session, as if one host had made each, oldest first."""
     lives = sorted(_lives(rows, places, now), key=lambda life: places[life[0].number].session)
     return [
@@ -169,14 +174,14 @@ def sessions_of(
     ]
 
 
-def _session(lives: Sequence[tuple[RunRow, float, str]]) -> RunStatus:
+def _session(lives: Sequence[tuple[RunRow, float, str]]) -> RunRow:
     rows = [row for row, _, _ in lives]
     by_code, latencies = (Counter[Any](), Counter[int]())
     for row in rows:
         by_code.update(row.by_code)
         latencies.update(row.latencies)
     ends = [_end(*life) for life in lives]
-    whole = replace(
+    return replace(
         rows[-1],
         started_at=min(row.started_at for row in rows),
         finished_at=max(ends),
@@ -186,5 +191,28 @@ def _session(lives: Sequence[tuple[RunRow, float, str]]) -> RunStatus:
         closed=sum(row.closed for row in rows),
         bad_lines=sum(row.bad_lines for row in rows),
         bad_example=next((row.bad_example for row in rows if row.bad_example), None),
+        seen_at=max(ends),
+        balances=_balances(lives),
     )
-    return run_of(whole, max(ends), "finished")
+
+
+def _balances(lives: Sequence[tuple[RunRow, float, str]]) -> Balances:
+    """What the vendor told before the first call of all hosts and after the last, if all ended.
+
+    The balance falls: what was told first is the highest, what was told last the lowest. Hosts with
+    other tokens may have another account.
+    """
+    told = [row.balances for row, _, _ in lives]
+    ends = [row.balances.after for row, _, _ in lives if row.by_code or row.unanswered]
+    after = [word for word in ends if isinstance(word, Balance)]
+    before = [one.before for one in told if isinstance(one.before, Balance)]
+    is_over = all(state in {"finished", "killed"} for _, _, state in lives)
+    is_of_one = len({one.tokens for one in told}) == 1
+    if not (is_over and is_of_one and isinstance(told[0].before, Balance)):
+        return Balances(after=last_known(reversed(told)).balance)
+    return Balances(
+        max(before, key=lambda word: word.amount),
+        min(after, key=lambda word: word.amount) if after and len(after) == len(ends) else None,
+        sum(one.early for one in told),
+        next((one.price for one in told if one.price), None),
+    )

@@ -7,9 +7,13 @@ from harvester.money import Agreement, Balance, Spending, Untold
 
 _OTHERS = "others seem to spend from it, so what these calls cost cannot be told"
 
+_SHARED = "hosts share the account: `harvester status` tells what it paid once all have ended"
+
 
 def spending_text(told: Spending) -> str:
     """One sentence, without its full stop."""
+    if told.agreement is Agreement.SHARED:
+        return _SHARED
     if told.spent is None:
         return _unknown(told)
     counted, difference = told.counted, told.difference or 0

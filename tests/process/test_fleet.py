@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import threading
 import time
@@ -481,6 +482,24 @@ def test_a_token_is_asked_again_on_the_vendors_next_day_while_hosts_live(hosts: 
     tool.until(lambda: upstream.tokens.count(tool.token) > rested + 5, "calls with the token")
     run.signal(signal.SIGINT)
     assert run.finish().code == 130
+
+
+def test_what_the_account_paid_is_told_of_all_hosts_once_they_have_ended(hosts: Hosts) -> None:
+    tool = hosts.tool
+    simulator = tool.simulate("--price", "0.05", "--balance", "100")
+    notes = tool.notes(120)
+    runs = [hosts.start(name, simulator.url, notes, rate=40) for name in "ab"]
+    tool.until(lambda: all(hosts.written(name) > 5 for name in "ab"), "some calls of each")
+    on = json.loads(tool.run("status", "--json", env=hosts.env()).out)
+    assert (on["account"], on["balance"] is None) == (None, False)
+    for run in runs:
+        ended = run.finish()
+        assert ended.code == 0, ended.text
+        assert "hosts share the account: `harvester status` tells" in ended.out
+    told = json.loads(tool.run("status", "--json", env=hosts.env()).out)
+    assert (told["account"]["spent"], told["price"]) == (120 * 0.05, 0.05)
+    assert (told["account"]["agreement"], told["account"]["difference"]) == ("same", 0)
+    assert [run["account"] for run in told["runs"]] == [None, None]
 
 
 def test_caps_hold_for_the_fleet(hosts: Hosts) -> None:

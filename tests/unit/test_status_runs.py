@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
+from msgspec.structs import replace
+
 from harvester.ledger.hosts import RunPlace
 from harvester.ledger.reader import RunRow
-from harvester.status.runs import runs_of_fleet, sessions_of
+from harvester.money import Balance, Balances
+from harvester.status.runs import campaigns, run_of, runs_of_fleet
 
 NOW = 1795395720.0
 
@@ -63,7 +68,25 @@ def test_a_run_that_began_after_the_places_were_read_waits_for_the_next_look() -
 
 
 def test_sessions_add_up_what_their_hosts_did() -> None:
-    first, second = sessions_of(ROWS, PLACES, NOW)
+    rows = campaigns(ROWS, PLACES, NOW)
+    first, second = (run_of(row, row.seen_at, "finished") for row in rows)
     assert (first.calls, first.seconds, first.rate) == (30, 50, 0.6)
     assert (second.calls, second.charged, second.seconds) == (20, 20, 40)
-    assert sessions_of([], {}, NOW) == []
+    assert campaigns([], {}, NOW) == []
+
+
+def test_what_hosts_paid_is_told_by_the_first_balance_and_the_last_of_one_account_alone() -> None:
+    def held(amount: int | None) -> Balance | None:
+        return None if amount is None else Balance(Decimal(amount), "CNY")
+
+    def told(before: int, after: int | None, tokens: str = "t") -> Balances:
+        return Balances(held(before), held(after), tokens=tokens)
+
+    def whole(*balances: Balances) -> Balances:
+        rows = [replace(row(n, n, 50 + n), balances=one) for n, one in enumerate(balances)]
+        return campaigns(rows, {n: place(0, f"{n}") for n in range(len(rows))}, NOW)[0].balances
+
+    found = whole(told(99, 80), told(100, 85))
+    assert (found.before, found.after) == (held(100), held(80))
+    assert whole(told(100, 80), told(99, None)).after is None
+    assert whole(told(100, 80), told(50, 40, "another")).before is None
