@@ -5,25 +5,24 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import suppress
 from decimal import Decimal
-from functools import cache, partial
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from msgspec import Struct, field, structs
+from msgspec import Struct, structs
 
 from harvester.api.endpoints import DEFAULT_ENDPOINT, RESOLVER, endpoint_name
 from harvester.api.proxy import Proxy, read_proxy
 from harvester.errors import OptionError, UsageError
 from harvester.ledger.fleet import FleetAddress
+from harvester.option import file_option, flag_option, option, options_in, read_options, token_place
 from harvester.parsing import (
     ALWAYS,
     Rate,
-    Reader,
     long_duration,
     one_of,
     or_always,
@@ -32,7 +31,6 @@ from harvester.parsing import (
     read_base_url,
     read_duration,
     read_encoding,
-    read_flag,
     read_names,
     read_positive_duration,
     read_rate,
@@ -47,7 +45,7 @@ from harvester.rules.budget import Limits
 from harvester.secret import Secret, revealed
 from harvester.sides import Side
 from harvester.source.options import FORMS, InputOptions, Inputs
-from harvester.tokens import NO_TOKEN, secret_text, tokens_in, tokens_of_environment, tokens_of_file
+from harvester.tokens import chosen_tokens, secret_text
 
 # The vendor's page: "Set request timeout to at least 60 seconds."
 SHORTEST_TIMEOUT = 60.0
@@ -68,87 +66,11 @@ _MOST_PATHS = 10_000
 FileRead = tuple[str, str | os.PathLike[str] | None]
 
 
-class Option(Struct, frozen=True):
-    """One option: `default` as a person would say it, `reader` what makes a value of it.
-
-    `group` is its heading in the help. With `names` it is one of a few; `is_file` names a file;
-    `is_many` may be given more than once. A value with `is_secret` is shown in no message.
-    `variable` is one of the environment's beside HARVESTER_RUN_... Where it may stand without a
-    value, `bare` is the one it has then.
-    """
-
-    default: object
-    reader: Reader
-    group: str
-    help: str
-    metavar: str | None = None
-    short: str = ""
-    names: tuple[str, ...] = ()
-    is_file: bool = False
-    is_many: bool = False
-    is_secret: bool = False
-    variable: str | None = None
-    bare: str = ""
-
-    def __call__(self) -> Any:  # noqa: ANN401 - as its reader
-        """What it means where it is left out."""
-        return self.read("", self.default)
-
-    @property
-    def is_flag(self) -> bool:
-        """Whether it takes no value."""
-        return self.reader is read_flag
-
-    def read(self, name: str, value: object) -> Any:  # noqa: ANN401 - each has a type of its own
-        """What a value means; None leaves it out. Raises OptionError."""
-        value = self.default if value is None else value
-        if value is None:
-            return None
-        try:
-            return self.reader(revealed(value))
-        except ValueError as error:
-            told = str(error)
-        # From here, so that no frame that read it belongs to the error.
-        raise OptionError(name, told, "" if self.is_secret else repr(value))
-
-
-def _option(
-    default: object,
-    reader: Reader,
-    group: str,
-    help: str,  # noqa: A002 - click's word
-    metavar: str | None = None,
-    **more: Any,  # noqa: ANN401 - Option's own
-) -> Any:  # noqa: ANN401 - a field of any type, as dataclasses' own
-    return field(default_factory=Option(default, reader, group, help, metavar, **more))
-
-
-def _file(group: str, help: str) -> Any:  # noqa: A002, ANN401 - as _option
-    return _option(None, _place, group, help, is_file=True)
-
-
-def _place(value: object) -> Path:
-    if not isinstance(value, str | os.PathLike):
-        raise ValueError("is no path.")  # noqa: TRY004 - told as all others are
-    return place_of(value)
-
-
-def _token_place(value: object) -> Path:
-    """The path of a token's file; what cannot be one may be the token, so nothing is said of it."""
-    with suppress(UsageError):
-        return _place(value)
-    return Path(str(value))
-
-
-def _flag(group: str, help: str, short: str = "") -> Any:  # noqa: A002, ANN401 - as _option
-    return _option(False, read_flag, group, help, short=short)  # noqa: FBT003 - the default
-
-
 _INPUT, _API, _PACE = "Input and output", "Token and endpoint", "Pace"
 _RETRIES, _LIMITS, _FETCH = "Retries", "Limits and money", "What to fetch"
 _FLEET, _NIGHT, _SEEN = "More than one machine", "Unattended", "What you see"
-_limit = partial(_option, None, whole(1), _LIMITS, metavar="N")
-_name = partial(_option, None, read_text)
+_limit = partial(option, None, whole(1), _LIMITS, metavar="N")
+_name = partial(option, None, read_text)
 
 
 class RunConfig(Struct, frozen=True, kw_only=True):
@@ -164,7 +86,7 @@ class RunConfig(Struct, frozen=True, kw_only=True):
     tokens: tuple[Secret[str], ...] = ()
     resolve: Callable[[str], str | None] | None = None
 
-    id_field: Sequence[str] = _option(
+    id_field: Sequence[str] = option(
         (),
         read_names,
         _INPUT,
@@ -173,41 +95,41 @@ class RunConfig(Struct, frozen=True, kw_only=True):
         "NAME",
         is_many=True,
     )
-    carry: str | Sequence[str] | None = _option(
+    carry: str | Sequence[str] | None = option(
         None,
         lambda names: names,
         _INPUT,
         "Columns of a list that travel along into the line: campaign,owner; or all.",
         "NAMES",
     )
-    input_format: str | None = _option(
+    input_format: str | None = option(
         None, one_of(FORMS), _INPUT, "What INPUT is, where its content does not tell.", names=FORMS
     )
-    encoding: str | None = _option(
+    encoding: str | None = option(
         None, read_encoding, _INPUT, "Encoding of INPUT, where its content does not tell.", "NAME"
     )
     id_pattern: str | None = _name(_INPUT, "For ids that are not 24 hex digits.", "REGEX")
-    resolve_links: bool = _flag(
+    resolve_links: bool = flag_option(
         _INPUT, "First have the vendor resolve short links, by a paid call each."
     )
-    strict: bool = _flag(_INPUT, "Refuse input with bad lines, before any call.")
-    rebuild: bool = _flag(_INPUT, "Take OUTPUT as the truth; mend the ledger.")
-    sync: bool = _flag(_INPUT, "Make every line durable at once; slower.")
+    strict: bool = flag_option(_INPUT, "Refuse input with bad lines, before any call.")
+    rebuild: bool = flag_option(_INPUT, "Take OUTPUT as the truth; mend the ledger.")
+    sync: bool = flag_option(_INPUT, "Make every line durable at once; slower.")
 
-    token_file: Path | None = _option(
-        None, _token_place, _API, "File that holds the token.", is_file=True, is_secret=True
+    token_file: Path | None = option(
+        None, token_place, _API, "File that holds the token.", is_file=True, is_secret=True
     )
-    endpoint: str = _option(
+    endpoint: str = option(
         DEFAULT_ENDPOINT,
         lambda value: endpoint_name(read_text(value)),
         _API,
         "Which API to call, by name or path.",
         "NAME",
     )
-    region: str | None = _option(
+    region: str | None = option(
         None, one_of(REGIONS), _API, "Where the API is, by name.", names=tuple(REGIONS)
     )
-    base_url: str = _option(
+    base_url: str = option(
         "",
         read_text,
         _API,
@@ -215,7 +137,7 @@ class RunConfig(Struct, frozen=True, kw_only=True):
         "URL",
         is_secret=True,
     )
-    proxy: Proxy | None = _option(
+    proxy: Proxy | None = option(
         None,
         lambda value: read_proxy(read_text(value)),
         _API,
@@ -224,8 +146,8 @@ class RunConfig(Struct, frozen=True, kw_only=True):
         "URL",
         is_secret=True,
     )
-    accept_cache: bool = _flag(_API, "Let the API answer from its cache.")
-    simulate: bool = _flag(_API, "Call a simulator inside; no token, no costs.")
+    accept_cache: bool = flag_option(_API, "Let the API answer from its cache.")
+    simulate: bool = flag_option(_API, "Call a simulator inside; no token, no costs.")
 
     max_notes: int | None = _limit("Stop after N notes saved.")
     max_calls: int | None = _limit("Stop after N calls.")
@@ -233,10 +155,10 @@ class RunConfig(Struct, frozen=True, kw_only=True):
     max_charged_daily: int | None = _limit(
         "Stop after N charged calls in a calendar day, over all runs."
     )
-    max_runtime: float | None = _option(
+    max_runtime: float | None = option(
         None, long_duration("h"), _LIMITS, "Stop after so long: 8h, 90m.", "TIME"
     )
-    wait_quota: float | None = _option(
+    wait_quota: float | None = option(
         None,
         or_always(long_duration("h")),
         _LIMITS,
@@ -246,26 +168,26 @@ class RunConfig(Struct, frozen=True, kw_only=True):
         bare=ALWAYS,
     )
     # The vendor's calendar day is taken to be China's.
-    day_timezone: ZoneInfo = _option(
+    day_timezone: ZoneInfo = option(
         "Asia/Shanghai", read_timezone, _LIMITS, "Time zone in which a day begins.", "ZONE"
     )
-    price: Decimal | None = _option(
+    price: Decimal | None = option(
         None,
         read_amount,
         _LIMITS,
         "Price of one charged call, to tell costs; else what the balance showed.",
         "PRICE",
     )
-    no_account: bool = _flag(_LIMITS, "Do not ask the vendor for the balance.")
+    no_account: bool = flag_option(_LIMITS, "Do not ask the vendor for the balance.")
 
-    refresh: float | None = _option(
+    refresh: float | None = option(
         None, long_duration("d"), _FETCH, "Also fetch again what is older: 7d, 12h.", "AGE"
     )
-    retry_failed: bool = _flag(
+    retry_failed: bool = flag_option(
         _FETCH, "Also try rejected notes again; those with 201 are paid for again."
     )
 
-    rate: Rate | None = _option(
+    rate: Rate | None = option(
         "5/s",
         or_auto(read_rate),
         _PACE,
@@ -273,39 +195,39 @@ class RunConfig(Struct, frozen=True, kw_only=True):
         "to find what the server bears.",
         "RATE",
     )
-    burst: int = _option(1, whole(1), _PACE, "Most calls at the same moment.", "N")
-    workers: int | None = _option(
+    burst: int = option(1, whole(1), _PACE, "Most calls at the same moment.", "N")
+    workers: int | None = option(
         "auto",
         or_auto(whole(1)),
         _PACE,
         "Most calls in flight; auto follows rate and latency.",
         "N",
     )
-    timeout: float = _option(
+    timeout: float = option(
         "120s", read_positive_duration, _PACE, "Longest that a call may take.", "TIME"
     )
-    allow_short_timeout: bool = _flag(_PACE, "Let --timeout be under 60 seconds.")
+    allow_short_timeout: bool = flag_option(_PACE, "Let --timeout be under 60 seconds.")
 
-    max_attempts: int = _option(6, whole(1), _RETRIES, "Most calls for one note.", "N")
-    max_unanswered: int = _option(
+    max_attempts: int = option(6, whole(1), _RETRIES, "Most calls for one note.", "N")
+    max_unanswered: int = option(
         2,
         whole(0),
         _RETRIES,
         "Most calls for one note that end without an answer: each may be charged.",
         "N",
     )
-    backoff_base: float = _option(
+    backoff_base: float = option(
         "1s",
         read_duration,
         _RETRIES,
         "Longest wait before the second call for a note; doubles each time.",
         "TIME",
     )
-    backoff_cap: float = _option(
+    backoff_cap: float = option(
         "120s", read_duration, _RETRIES, "Longest wait between two calls.", "TIME"
     )
 
-    wait_for_lock: float = _option(
+    wait_for_lock: float = option(
         "0s",
         long_duration("m"),
         _NIGHT,
@@ -313,7 +235,7 @@ class RunConfig(Struct, frozen=True, kw_only=True):
         "TIME",
     )
 
-    ledger: Secret[str] | None = _option(
+    ledger: Secret[str] | None = option(
         None,
         lambda value: Secret(read_text(value)),
         _FLEET,
@@ -357,7 +279,7 @@ class RunConfig(Struct, frozen=True, kw_only=True):
             }
         else:
             more = {
-                "tokens": _tokens(token, config.token_file),
+                "tokens": chosen_tokens(token, config.token_file),
                 "base_url": _base_url(revealed(said.get("base_url")), config.region),
             }
         return structs.replace(config, **more)
@@ -447,14 +369,14 @@ class Access(Struct, frozen=True):
         names = ("token_file", "region", "proxy")
         file, region, proxy = read_options(RunConfig, {n: said.get(n) for n in names}).values()
         base_url = _base_url(revealed(said.get("base_url")), region)
-        return cls(_tokens(None, file), base_url, proxy)
+        return cls(chosen_tokens(None, file), base_url, proxy)
 
 
 class ConsoleOptions(Struct, frozen=True, kw_only=True):
     """What the person at the terminal wants of a run, beside the run itself."""
 
-    dry_run: bool = _flag(_FETCH, "Say what would be done, and send nothing.")
-    progress: str = _option(
+    dry_run: bool = flag_option(_FETCH, "Say what would be done, and send nothing.")
+    progress: str = option(
         "auto",
         read_text,
         _SEEN,
@@ -462,10 +384,10 @@ class ConsoleOptions(Struct, frozen=True, kw_only=True):
         "FORM",
         names=("auto", "bar", "plain", "json", "none"),
     )
-    verbose: bool = _flag(_SEEN, "One line a call.", "-v")
-    quiet: bool = _flag(_SEEN, "Nothing on success, else one line.", "-q")
-    log_file: Path | None = _file(_SEEN, "Append what happens, a line a call.")
-    log_format: str = _option(
+    verbose: bool = flag_option(_SEEN, "One line a call.", "-v")
+    quiet: bool = flag_option(_SEEN, "Nothing on success, else one line.", "-q")
+    log_file: Path | None = file_option(_SEEN, "Append what happens, a line a call.")
+    log_format: str = option(
         "text",
         read_text,
         _SEEN,
@@ -473,7 +395,7 @@ class ConsoleOptions(Struct, frozen=True, kw_only=True):
         "FORM",
         names=("text", "json"),
     )
-    metrics_file: Path | None = _file(
+    metrics_file: Path | None = file_option(
         _NIGHT,
         "Keep the run's numbers there for Prometheus (node_exporter's textfile collector).",
     )
@@ -483,7 +405,7 @@ class ConsoleOptions(Struct, frozen=True, kw_only=True):
         "HARVESTER_EXIT_CODE, HARVESTER_SUMMARY and the counts in its environment.",
         "COMMAND",
     )
-    notify: tuple[Secret[str], ...] = _option(
+    notify: tuple[Secret[str], ...] = option(
         (),
         read_webhooks,
         _NIGHT,
@@ -494,9 +416,9 @@ class ConsoleOptions(Struct, frozen=True, kw_only=True):
         is_many=True,
         is_secret=True,
     )
-    notify_file: Path | None = _option(
+    notify_file: Path | None = option(
         None,
-        _token_place,
+        token_place,
         _NIGHT,
         "File that holds URLs for --notify, one a line.",
         is_file=True,
@@ -523,40 +445,10 @@ class ConsoleOptions(Struct, frozen=True, kw_only=True):
         check_apart(written, read, output=output)
 
 
-@cache
-def options_in(kind: type[RunConfig | ConsoleOptions]) -> dict[str, Option]:
-    """The options of a config, by name: each makes its field's default."""
-    return {
-        one.name: one.default_factory
-        for one in structs.fields(kind)
-        if isinstance(one.default_factory, Option)
-    }
-
-
-def said_of(
-    kind: type[RunConfig | ConsoleOptions], said: Mapping[str, object]
-) -> dict[str, object]:
-    """What is said of a config's options, among all that is, and in that order."""
-    return {name: value for name, value in said.items() if name in options_in(kind)}
-
-
 def is_secret(name: str) -> bool:
     """Whether what is given under a name is not to be shown: a name that is none may be one."""
     option = options_in(RunConfig).get(name)
     return option is None or option.is_secret
-
-
-def read_options(
-    kind: type[RunConfig | ConsoleOptions], said: Mapping[str, object]
-) -> dict[str, Any]:
-    """The values that a config's options have; raises OptionError, TypeError."""
-    options = options_in(kind)
-    for name in said:
-        if name not in options:
-            near = difflib.get_close_matches(name, options, n=1)
-            hint = f". Did you mean {near[0]!r}?" if near else ""
-            raise TypeError(f"harvest() got an unexpected keyword argument {name!r}{hint}")
-    return {name: options[name].read(name, value) for name, value in said.items()}
 
 
 def _check_timeout(config: RunConfig, said: Mapping[str, object]) -> None:
@@ -619,28 +511,3 @@ def _base_url(given: object, region: str | None) -> str:
     except ValueError as error:
         # The value itself is not shown: somebody may have put a token in it.
         raise OptionError("base_url", str(error), name=name) from None
-
-
-def _tokens(
-    given: Secret[str | Sequence[str]] | None, file: Path | None
-) -> tuple[Secret[str], ...]:
-    """The tokens, from a file, as given, or of the environment; raises UsageError."""
-    try:
-        tokens = tuple(map(Secret, _texts(given, file)))
-    except UsageError as error:
-        # Without the frames below, which hold what was read, also of what it came from.
-        error.__context__ = None
-        raise error.with_traceback(None) from None
-    if not tokens:
-        raise UsageError(NO_TOKEN)
-    return tokens
-
-
-def _texts(given: Secret[str | Sequence[str]] | None, file: Path | None) -> tuple[str, ...]:
-    if file is not None:
-        return tokens_of_file(file)
-    texts = "" if given is None else given.reveal()
-    lines = [texts] if isinstance(texts, str) else [*texts]
-    if not all(isinstance(line, str) for line in lines):
-        raise OptionError("token", "is neither a text nor a list of texts.")
-    return tokens_in("\n".join(lines)) or tokens_of_environment()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import codecs
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from harvester.errors import UsageError
+from harvester.errors import OptionError, UsageError
+from harvester.secret import Secret
 
 # The vendor's names for it; the first that is set counts.
 TOKEN_VARIABLES = ("JUSTONEAPI_TOKEN", "JUST_ONE_API_TOKEN")
@@ -92,6 +94,31 @@ def tokens_of_environment() -> tuple[str, ...]:
     """The tokens in the environment, if any; raises UsageError."""
     texts = (os.environ.get(name, "") for name in TOKEN_VARIABLES)
     return tokens_in(next((text for text in texts if text.strip()), ""))
+
+
+def chosen_tokens(
+    given: Secret[str | Sequence[str]] | None, file: Path | None
+) -> tuple[Secret[str], ...]:
+    """The tokens, from a file, as given, or of the environment; raises UsageError."""
+    try:
+        tokens = tuple(map(Secret, _texts(given, file)))
+    except UsageError as error:
+        # Without the frames below, which hold what was read, also of what it came from.
+        error.__context__ = None
+        raise error.with_traceback(None) from None
+    if not tokens:
+        raise UsageError(NO_TOKEN)
+    return tokens
+
+
+def _texts(given: Secret[str | Sequence[str]] | None, file: Path | None) -> tuple[str, ...]:
+    if file is not None:
+        return tokens_of_file(file)
+    texts = "" if given is None else given.reveal()
+    lines = [texts] if isinstance(texts, str) else [*texts]
+    if not all(isinstance(line, str) for line in lines):
+        raise OptionError("token", "is neither a text nor a list of texts.")
+    return tokens_in("\n".join(lines)) or tokens_of_environment()
 
 
 def doubt_about(token: str) -> str | None:

@@ -86,8 +86,9 @@ def _told(check: Check) -> dict[str, object]:
 
 def _patient(given: click.Context) -> Patient:
     """What a run would be; what is wrong with it is a finding like others."""
-    from harvester.config import RunConfig, said_of
+    from harvester.config import RunConfig
     from harvester.doctor.check import Patient
+    from harvester.option import said_of
 
     inputs = list(given.params["inputs"])
     output = given.params["output"] if _source(given, "output") is not None else None

@@ -25,9 +25,10 @@ from harvester.cli.helping import (
     write_sections,
 )
 from harvester.cli.telling import of_context
-from harvester.config import ConsoleOptions, RunConfig, options_in
-from harvester.config import Option as ConfigOption
+from harvester.config import ConsoleOptions, RunConfig
 from harvester.errors import OptionError
+from harvester.option import Option as ConfigOption
+from harvester.option import options_in
 from harvester.parsing import Reader
 from harvester.paths import place_of
 

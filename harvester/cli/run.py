@@ -12,8 +12,9 @@ from click.core import ParameterSource
 from harvester.cli.helping import option, option_group
 from harvester.cli.params import OUTPUT, Command, with_options
 from harvester.cli.telling import json_option
-from harvester.config import ConsoleOptions, RunConfig, files_read, read_options, said_of
+from harvester.config import ConsoleOptions, RunConfig, files_read
 from harvester.errors import UsageError
+from harvester.option import read_options, said_of
 from harvester.paths import place_of
 
 

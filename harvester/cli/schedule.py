@@ -23,10 +23,11 @@ from harvester.cli.params import Command, telling_names
 from harvester.cli.run import console_of, parsed_as_run
 from harvester.cli.streams import warn
 from harvester.cli.telling import json_option, tell, wants_json
-from harvester.config import BASE_URL_VARIABLE, RunConfig, said_of
+from harvester.config import BASE_URL_VARIABLE, RunConfig
 from harvester.console.schedule import Nightly, crontab, service, timer, window
 from harvester.errors import HarvesterError, NoHarvestError, UsageError
 from harvester.ledger.fleet import FleetAddress, without_password
+from harvester.option import said_of
 from harvester.sanitize import has_unprintable
 
 _TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)", re.ASCII)

@@ -22,11 +22,10 @@ from harvester.config import (
     BASE_URL_VARIABLE,
     FASTEST,
     ConsoleOptions,
-    Option,
     RunConfig,
-    options_in,
 )
 from harvester.errors import HaltedError, InputError, OptionError, UsageError
+from harvester.option import Option, options_in
 from harvester.parsing import Rate, read_base_url
 from harvester.rules.backoff import RetryLimits
 from harvester.rules.budget import Limits
