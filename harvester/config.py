@@ -39,7 +39,7 @@ from harvester.parsing import (
     read_webhooks,
     whole,
 )
-from harvester.paths import check_apart, check_output, place_of
+from harvester.paths import check_apart, check_output, is_same, place_of
 from harvester.rules.backoff import RetryLimits
 from harvester.rules.budget import Limits
 from harvester.secret import Secret, revealed
@@ -267,6 +267,7 @@ class RunConfig(Struct, frozen=True, kw_only=True):
         if _is_another_ledger(config):
             config = structs.replace(config, ledger=None)
         check_apart({}, config.files_read(), output=config.output)
+        _check_list(config)
         _check_timeout(config, said)
         _check_fleet(config)
         if not config.has_input and config.fleet is None:
@@ -317,7 +318,9 @@ class RunConfig(Struct, frozen=True, kw_only=True):
 
     @property
     def input_options(self) -> InputOptions:
-        """How INPUT is to be read."""
+        """How INPUT is to be read, and what of it nobody is to be told."""
+        from harvester.api.redaction import Redaction  # noqa: PLC0415 - not for commands that only read options
+
         return InputOptions(
             self.id_pattern,
             self.id_field,
@@ -327,6 +330,7 @@ class RunConfig(Struct, frozen=True, kw_only=True):
             self.encoding,
             self.resolve,
             self._links_wanted,
+            Redaction(self.tokens).text,
         )
 
     @property
@@ -354,6 +358,14 @@ def files_read(inputs: Inputs, token_file: Path | None) -> Iterator[FileRead]:
         yield "INPUT", inputs
     elif isinstance(inputs, list | tuple) and len(inputs) <= _MOST_PATHS:
         yield from (("INPUT", path) for path in inputs)
+
+
+def _check_list(config: RunConfig) -> None:
+    """Raise UsageError where the file that holds the token is given for a list."""
+    lists = (path for name, path in config.files_read() if name == "INPUT" and path is not None)
+    file = config.token_file
+    if file is not None and any(is_same(path, file) for path in lists):
+        raise UsageError("INPUT is what --token-file names: give the list of notes in its place.")
 
 
 class Access(Struct, frozen=True):

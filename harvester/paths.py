@@ -68,6 +68,11 @@ def check_apart(
                 raise _same(name, seen[key], path_read)
 
 
+def is_same(path: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
+    """Tell whether two names mean the same file, which is there or is not."""
+    return not {*_keys(path)}.isdisjoint(_keys(other))
+
+
 def _all_written(
     written: Mapping[str, Path | None], output: Path | None
 ) -> Iterator[tuple[str, Path]]:

@@ -46,9 +46,13 @@ class Redaction:
 
     def said(self, text: str) -> str:
         """What a server said, fit to be kept and shown: masked, printable, at most 300 long."""
+        return sanitize(self.text(text), _LONGEST_SAID)
+
+    def text(self, text: str) -> str:
+        """A text with each token masked."""
         for spelling in self._in_messages:
             text = text.replace(spelling.reveal(), _MASK)
-        return sanitize(text, _LONGEST_SAID)
+        return text
 
     def line(self, line: bytes) -> bytes:
         """A line of JSON without the tokens; it stays JSON."""

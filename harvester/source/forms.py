@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, lru_cache
 from typing import Any, cast
@@ -71,18 +71,20 @@ class Telling(Struct):
 class Form(Struct, frozen=True):
     """How to read one input: its name for people, the id rule, the fields that may hold the id.
 
-    `extra` tells what travels along, if anything does.
+    `extra` tells what travels along, if anything does; `mask` what is not to be told of a line.
     """
 
     name: str
     rule: IdRule
     fields: tuple[str, ...] = ID_FIELDS
     extra: ExtraFields | None = None
+    mask: Callable[[str], str] = str
     telling: Telling = field(default_factory=Telling)
 
     def bad(self, line: int, reason: str, text: str) -> BadLine:
         """Return the report of a bad line, fit to print."""
-        return BadLine(self.name, line, sanitize(reason), sanitize(text.strip(), _SHOWN))
+        said = (sanitize(self.mask(reason)), sanitize(self.mask(text.strip()), _SHOWN))
+        return BadLine(self.name, line, *said)
 
     def add(self, page: Page, line: int, named: Named, text: str) -> None:
         """Add what a text names to a page."""

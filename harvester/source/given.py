@@ -128,7 +128,7 @@ def _sources(
     fields, extra = tuple(options.id_field) or ID_FIELDS, parse_extra_fields(options.carry)
 
     def form(name: str) -> Form:
-        return Form(name, rule, fields, extra)
+        return Form(options.mask(name), rule, fields, extra, options.mask)
 
     sources: list[Source] = []
     has_stdin = False

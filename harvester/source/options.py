@@ -19,6 +19,7 @@ class InputOptions(Struct, frozen=True):
     """How a list is to be read, as `harvester run` is told it; with `strict` all of it at first.
 
     `resolve` and `links` are those of an IdRule; with "some", what names no link is not told.
+    `mask` takes out of a text what nobody is to be told.
     """
 
     id_pattern: str | None = None
@@ -29,3 +30,4 @@ class InputOptions(Struct, frozen=True):
     encoding: str | None = None
     resolve: Callable[[str], str | None] | None = None
     links: Literal["all", "some"] | None = None
+    mask: Callable[[str], str] = str

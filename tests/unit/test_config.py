@@ -736,3 +736,22 @@ def test_a_webhook_that_is_none_is_refused_and_not_shown(tmp_path: Path, url: st
         told = refusal(lambda name=name: ConsoleOptions.read({"notify_file": name}))  # type: ignore[misc]
         assert "never the URL itself" in told
         assert SECRET not in told
+
+
+def test_a_token_in_a_list_is_told_to_nobody(tmp_path: Path) -> None:
+
+    notes = tmp_path / "notes.txt"
+    notes.write_text(f"{'x' * 70}?token={SECRET}&a=1\n")
+    config = RunConfig.read([notes], tmp_path / "o.jsonl", {}, Secret(SECRET))
+    (page,) = [page for page in pages_of(config.inputs, config.input_options) if page.bad]
+    assert page.bad[0].text == f"{'x' * 70}?token=**…"
+
+
+def test_the_file_that_holds_the_token_is_no_list(tmp_path: Path) -> None:
+    file, link = tmp_path / "token.txt", tmp_path / "ids.txt"
+    file.write_text(f"{SECRET}\n")
+    link.symlink_to(file)
+    for simulate in (False, True):
+        said = {"token_file": file, "simulate": simulate}
+        with pytest.raises(UsageError, match="INPUT is what --token-file names"):
+            RunConfig.read([link], tmp_path / "o.jsonl", said)
