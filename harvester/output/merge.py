@@ -23,6 +23,7 @@ from harvester.rules.envelope import is_json
 from harvester.sanitize import sanitize
 from harvester.sides import Side
 
+_NOTHING = b"\0 \t\r\n"
 _GZIP = b"\x1f\x8b"
 _BUFFER = 1 << 20
 _LINES_AT_ONCE = 10_000
@@ -159,11 +160,14 @@ class Merge:
         """What tells of each line; its place is where it begins, counted through all parts."""
         place = before
         for number, line in enumerate(self._lines_of(part, self._on_torn), 1):
+            begin, place = place, place + len(line)
+            if not _holds(line):
+                continue
             head = read_head(line)
             if head is None or not self._check(line):
                 raise UsageError(
                     f"{part.path}:{number} is not a good line of harvester's: "
-                    f"{shown(line) or '(empty)'}: is it a file that `run -o` wrote? `harvester "
+                    f"{shown(line)}: is it a file that `run -o` wrote? `harvester "
                     "verify` tells what is wrong with one and what mends it."
                 )
             first, path = self._kind = self._kind or (head.of, part.path)
@@ -172,8 +176,7 @@ class Merge:
                     f"{part.path}:{number} holds {_in_words(head.of)}, but {path} holds "
                     f"{_in_words(first)}: they must not mix; take those of each kind by themselves."
                 )
-            yield head.note_id, round(head.fetched_at * 1000), place
-            place += len(line)
+            yield head.note_id, round(head.fetched_at * 1000), begin
 
     def copy(self, target: BinaryIO) -> Merged:
         """Write the newest lines, as they are, in the order of the parts and their lines."""
@@ -191,7 +194,7 @@ class Merge:
         number = 0
         for part, expected in zip(self._parts, self._lines, strict=True):
             begin = number
-            for line in self._lines_of(part):
+            for line in filter(_holds, self._lines_of(part)):
                 if number == skipped:
                     skipped = next(older, None)
                 else:
@@ -232,6 +235,11 @@ class Merge:
             raise unreadable(part.path, error) from error
         if not part.is_gzip and end < size:
             raise changed(part)
+
+
+def _holds(line: bytes) -> bool:
+    """Whether a line holds anything; a power cut may leave NUL bytes, an editor blank lines."""
+    return bool(line.strip(_NOTHING))
 
 
 def _in_words(kind: Identity) -> str:

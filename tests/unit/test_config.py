@@ -739,7 +739,6 @@ def test_a_webhook_that_is_none_is_refused_and_not_shown(tmp_path: Path, url: st
 
 
 def test_a_token_in_a_list_is_told_to_nobody(tmp_path: Path) -> None:
-
     notes = tmp_path / "notes.txt"
     notes.write_text(f"{'x' * 70}?token={SECRET}&a=1\n")
     config = RunConfig.read([notes], tmp_path / "o.jsonl", {}, Secret(SECRET))

@@ -150,6 +150,13 @@ def test_a_last_line_that_lost_its_newline_is_a_line(folder: Folder) -> None:
     assert folder.torn == []
 
 
+def test_lines_that_hold_nothing_are_passed_over(folder: Folder) -> None:
+    one = folder.part("one", b"\n", line(1), b"\r\n\n", line(2), b"\0" * 512)
+    merged = folder.merge([one, folder.part("two", line(1, 5), b"\n")])
+    assert merged == (line(2) + line(1, 5), Merged(3, 1))
+    assert folder.torn == []
+
+
 def test_a_part_is_taken_as_it_was_at_the_start(folder: Folder) -> None:
     path = folder.part("one", line(1), line(2)[:50])
     parts = parts_of([path])
@@ -183,7 +190,6 @@ def test_a_part_that_changes_in_between_is_told(folder: Folder, becomes: str) ->
 @pytest.mark.parametrize(
     ("bad", "shown"),
     [
-        (b"\n", "(empty)"),
         (b"{}\n", "{}"),
         (line(2)[:60] + line(3), '{"noteId":"'),
         (line(2).replace(b"xx", b"x\0"), '{"noteId":"'),
