@@ -26,6 +26,7 @@ from harvester.ledger.protocol import (
     Enrolled,
     FoundLine,
     Identity,
+    Ledger,
     RunRequest,
     Sent,
     StartedRun,
@@ -41,7 +42,7 @@ _NOTHING_CAPPED = Caps()
 _WAITING_ON = ReconnectPolicy()
 
 
-class PostgresLedger:
+class PostgresLedger(Ledger):
     """One part of a harvest that several hosts share.
 
     `url` is `postgresql://...`; `caps` hold for the fleet's session. All methods are the `Ledger`
@@ -170,11 +171,9 @@ class PostgresLedger:
         return int(self._one("SELECT synced FROM part WHERE id = %s", self.part))
 
     def boot(self) -> str:
-        """The start of the system that the last run was under; empty if it is not known."""
         return str(self._one("SELECT boot FROM part WHERE id = %s", self.part))
 
     def mark_boot(self, boot: str) -> None:
-        """Write down which start of the system this run is under."""
         self._set("UPDATE part SET boot = %s WHERE id = %s", boot, self.part)
 
     def lose_lines(self, checkpoint: Checkpoint) -> int:
@@ -182,7 +181,6 @@ class PostgresLedger:
         return self._transact(partial(adoption.lose_lines, checkpoint=checkpoint), for_long=True)
 
     def knows(self, line: FoundLine) -> bool:
-        """See `Ledger.knows`."""
         return bool(
             self._one(
                 "SELECT true FROM job LEFT JOIN duplicate USING (seq) WHERE note_id = %s"
@@ -217,7 +215,6 @@ class PostgresLedger:
         self._is_anew = True
 
     def is_rebuilding(self) -> bool:
-        """Whether lines were forgotten, and not all read anew."""
         return bool(self._one("SELECT rebuilding FROM part WHERE id = %s", self.part))
 
     def end_reading(self) -> None:
@@ -231,12 +228,10 @@ class PostgresLedger:
         self._is_anew = self._has_not_run()
 
     def start_rate(self) -> float | None:
-        """The pace to begin with, which the last run found; in calls a second."""
         found = self._one("SELECT value FROM meta WHERE key = 'start_rate'")
         return None if found is None else float(found)
 
     def remember_start_rate(self, per_second: float) -> None:
-        """Keep the pace to begin the next run with."""
         self._set(
             "INSERT INTO meta VALUES ('start_rate', %s)"
             " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
@@ -244,18 +239,15 @@ class PostgresLedger:
         )
 
     def balances(self) -> list[Balances]:
-        """See `Ledger.balances`."""
         rows = self._connection.read(lambda db: db.execute(BALANCES.encode()).fetchall())
         return [read_balances(text) for (text,) in rows]
 
     def keep_balances(self, balances: Balances) -> None:
-        """See `Ledger.keep_balances`."""
         self._set("UPDATE run SET balances = %s WHERE id = %s", balances.as_text(), self._run)
 
     def finish_run(
         self, reason: str, exit_code: int, bad_lines: int = 0, bad_example: str | None = None
     ) -> None:
-        """See `Ledger.finish_run`."""
         self._transact(lambda tx: runs.finish_run(tx, reason, exit_code, bad_lines, bad_example))
 
     def close(self) -> None:
@@ -277,7 +269,6 @@ class PostgresLedger:
         refresh_before: float | None,
         extra_fields: Mapping[str, str] | None = None,
     ) -> Enrolled:
-        """See `Ledger.enrol`."""
         if not ids:
             return Enrolled()
         return self._transact(
@@ -294,18 +285,15 @@ class PostgresLedger:
         return 0
 
     def refresh(self, before: float) -> int:
-        """Queue again all that is done and was fetched before a moment in Unix seconds."""
         return self._transact(partial(intake.refresh, before=before), for_long=True)
 
     def retry(
         self, states: Sequence[State], codes: Sequence[int] = (), ids: Sequence[str] = ()
     ) -> int:
-        """Put failed jobs back in the queue; empty `codes` or `ids` mean any. Gives how many."""
         which = partial(intake.retry, states=states, codes=codes, ids=ids)
         return self._transact(which, for_long=True)
 
     def requeue(self, seqs: Sequence[int]) -> None:
-        """See `Ledger.requeue`."""
         self._transact(partial(intake.requeue, seqs=seqs))
 
     def claim(self, limit: int, lease: float, held: Collection[Job] = ()) -> Claimed:
@@ -318,7 +306,6 @@ class PostgresLedger:
         return took.claimed
 
     def renew(self, jobs: Sequence[Job], lease: float) -> None:
-        """See `Ledger.renew`."""
         if jobs:
             self._repeat(partial(claims.extend, jobs=jobs, lease=lease))
 
@@ -339,18 +326,15 @@ class PostgresLedger:
     def record(
         self, outcomes: Sequence[Outcome], ends: Sequence[int], checkpoint: Checkpoint
     ) -> list[Outcome]:
-        """See `Ledger.record`."""
         done = partial(records.record, outcomes=outcomes, ends=ends, checkpoint=checkpoint)
         held = set(self._repeat(done).rows)
         return [o for o in outcomes if (o.job.seq, o.job.claim_id) not in held]
 
     def release(self, jobs: Sequence[Job]) -> None:
-        """See `Ledger.release`."""
         if jobs:
             self._transact(partial(claims.release, jobs=jobs))
 
     def abandon(self, jobs: Sequence[Job], how: str) -> None:
-        """See `Ledger.abandon`."""
         if jobs:
             self._transact(partial(claims.abandon, jobs=jobs, how=how))
 
@@ -362,7 +346,6 @@ class PostgresLedger:
         return adopted
 
     def counts(self) -> Counts:
-        """See `Ledger.counts`."""
         query = (
             "SELECT (SELECT jsonb_object_agg(state, jobs) FROM tally),"
             " (SELECT count(*) FROM job WHERE state = 0 AND due > (SELECT now_ms())),"
@@ -374,7 +357,6 @@ class PostgresLedger:
         return Counts(queued, waiting, claimed, done, rejected, exhausted, gone)
 
     def charged_since(self, since: float) -> int:
-        """See `Ledger.charged_since`."""
         moment = round(since * 1000)
         query = (
             "WITH until AS (SELECT now_ms() + %s AS ms)"

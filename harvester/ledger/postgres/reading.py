@@ -54,11 +54,9 @@ class FleetReader(LedgerReader):
         db.execute(_BEGIN)
 
     def ask(self, query: str, *values: object) -> Iterator[Row]:
-        """See `LedgerReader.ask`."""
         return iter(psycopg.RawCursor(self._db).execute(query.encode(), values or None))
 
     def through(self, query: str) -> Iterator[Row]:
-        """See `LedgerReader.through`."""
         self._pieces += 1
         with self._db.cursor(f"pieces{self._pieces}") as cursor:
             cursor.itersize = _AT_ONCE
@@ -86,7 +84,6 @@ class FleetReader(LedgerReader):
         return 0
 
     def jobs_of(self, note_ids: Sequence[str]) -> dict[str, KnownJob]:
-        """What is known of those notes that are known at all."""
         query = f"SELECT note_id, {KNOWN} FROM job WHERE note_id = ANY($1)"
         return {note_id: known_job(row) for note_id, *row in self.ask(query, list(note_ids))}
 
@@ -110,7 +107,6 @@ class PartReader(FleetReader):
         return next((Checkpoint(*row) for row in rows), Checkpoint())
 
     def newest_length(self) -> int:
-        """How many bytes those are by now, also from within a snapshot."""
         with reading_fleet(self._address.conninfo, self._harvest, self._uuid) as reader:
             return reader.checkpoint().length
 

@@ -16,6 +16,7 @@ from harvester.ledger.protocol import (
     Enrolled,
     FoundLine,
     Identity,
+    Ledger,
     RunRequest,
     Sent,
     StartedRun,
@@ -34,7 +35,7 @@ _NO_REQUEST = RunRequest()
 _LOOK_EVERY = 100_000
 
 
-class SqliteLedger(Store):
+class SqliteLedger(Store, Ledger):
     """The ledger of one OUTPUT.
 
     Its clock should not step while a run is on, since leases are kept by it. After `bulk_after` new
@@ -69,33 +70,27 @@ class SqliteLedger(Store):
     # Beginning and end
 
     def identity(self) -> Identity | None:
-        """What this ledger holds, or None if it was never told."""
         endpoint = self.get_meta("endpoint")
         return None if endpoint is None else Identity(endpoint, bool(self.get_meta("simulated")))
 
     def identify(self, identity: Identity) -> None:
-        """Tell the ledger what it holds."""
         with self.transaction():
             self.set_meta("endpoint", identity.endpoint)
             self.set_meta("simulated", int(identity.simulated))
 
     def checkpoint(self) -> Checkpoint:
-        """How much of OUTPUT the ledger vouches for."""
         with self.errors():
             return self._reader.checkpoint()
 
     def synced(self) -> int:
-        """How many bytes of OUTPUT were made durable, at least."""
         with self.errors():
             (length,) = self.db.execute("SELECT synced FROM output").fetchone()
         return int(length)
 
     def boot(self) -> str:
-        """The start of the system that the last run was under; empty if it is not known."""
         return self.get_meta("boot") or ""
 
     def mark_boot(self, boot: str) -> None:
-        """Write down which start of the system this run is under."""
         self.set_meta("boot", boot)
 
     def lose_queue(self) -> None:
@@ -107,11 +102,9 @@ class SqliteLedger(Store):
         return self.get_meta("queue_lost") is not None
 
     def lose_lines(self, checkpoint: Checkpoint) -> int:
-        """See `Ledger.lose_lines`."""
         return adoption.lose_lines(self, checkpoint)
 
     def knows(self, line: FoundLine) -> bool:
-        """See `Ledger.knows`."""
         with self.errors():
             row = self.db.execute(
                 "SELECT 1 FROM job WHERE note_id = ? AND fetched_at - ? IN (0, 1) AND lines > 0"
@@ -121,18 +114,15 @@ class SqliteLedger(Store):
         return row is not None
 
     def begin_run(self, longest_delay: float, request: RunRequest = _NO_REQUEST) -> StartedRun:
-        """See `Ledger.begin_run`."""
         lost = runs.begin(self, longest_delay, request)
         self._frontier = self.get_meta("frontier") or 0
         return StartedRun(self.run, lost)
 
     def starts(self) -> dict[str, list[float]]:
-        """See `Ledger.starts`."""
         starts = runs.kept_starts(self).starts
         return {mark: [start / 1000 for start in some] for mark, some in starts.items()}
 
     def remember_starts(self, calls: int, starts: Mapping[str, Sequence[float]]) -> None:
-        """See `Ledger.remember_starts`."""
         with self.transaction():
             kept = runs.kept_starts(self).starts
             # Those of tokens that are not used now stay as they are.
@@ -145,7 +135,6 @@ class SqliteLedger(Store):
 
     @contextmanager
     def as_one(self, look: Look) -> Iterator[None]:
-        """See `Ledger.as_one`."""
         # What it raises interrupts the statement that is on.
         self.db.set_progress_handler(look, _LOOK_EVERY)
         try:
@@ -155,7 +144,6 @@ class SqliteLedger(Store):
             self.db.set_progress_handler(None, 0)
 
     def forget_lines(self) -> None:
-        """See `Ledger.forget_lines`."""
         adoption.forget_lines(self)
 
     def forget(self, ids: Sequence[str]) -> int:
@@ -215,21 +203,17 @@ class SqliteLedger(Store):
             db.execute("UPDATE job SET forgotten = 0 WHERE forgotten > 0")
 
     def start_rate(self) -> float | None:
-        """The pace to begin with, which the last run found; in calls a second."""
         found: float | None = self.get_meta("start_rate")
         return found
 
     def remember_start_rate(self, per_second: float) -> None:
-        """Keep the pace to begin the next run with."""
         self.set_meta("start_rate", per_second)
 
     def balances(self) -> list[Balances]:
-        """See `Ledger.balances`."""
         with self.errors():
             return [read_balances(text) for (text,) in self.db.execute(BALANCES)]
 
     def keep_balances(self, balances: Balances) -> None:
-        """See `Ledger.keep_balances`."""
         with self.transaction() as db:
             values = balances.as_text(), self.run
             db.execute("UPDATE run SET balances = ? WHERE id = ?", values)
@@ -237,7 +221,6 @@ class SqliteLedger(Store):
     def finish_run(
         self, reason: str, exit_code: int, bad_lines: int = 0, bad_example: str | None = None
     ) -> None:
-        """See `Ledger.finish_run`."""
         with self.transaction() as db:
             db.execute(
                 "UPDATE run SET finished_at = ?, reason = ?, exit_code = ?, bad_lines = ?,"
@@ -258,7 +241,6 @@ class SqliteLedger(Store):
         refresh_before: float | None,
         extra_fields: Mapping[str, str] | None = None,
     ) -> Enrolled:
-        """See `Ledger.enrol`."""
         if extra_fields:
             # Which job it goes to can only be told with the index.
             self._end_bulk()
@@ -292,7 +274,6 @@ class SqliteLedger(Store):
         return [note_id for note_id, job in jobs.items() if job.state is State.QUEUED]
 
     def end_input(self) -> int:
-        """See `Ledger.end_input`."""
         self._end_bulk()
         repeats, self._repeats = self._repeats, 0
         return repeats
@@ -306,7 +287,6 @@ class SqliteLedger(Store):
         self._repeats += repeats
 
     def refresh(self, before: float) -> int:
-        """Queue again all that is done and was fetched before a moment in Unix seconds."""
         with self.transaction() as db:
             many = db.execute(
                 "UPDATE job SET state = 0, due = ? WHERE state = 1 AND fetched_at < ?",
@@ -318,7 +298,6 @@ class SqliteLedger(Store):
     def retry(
         self, states: Sequence[State], codes: Sequence[int] = (), ids: Sequence[str] = ()
     ) -> int:
-        """Put failed jobs back in the queue; empty `codes` or `ids` mean any. Gives how many."""
         keys = [to_key(note_id) for note_id in ids]
         # The first condition lets SQLite use the index of failed jobs, or of empty ones.
         where = [IS_EMPTY if State.DONE in states else "state >= 2"]
@@ -333,7 +312,6 @@ class SqliteLedger(Store):
         return self._requeue_where(" AND ".join(where), values)
 
     def requeue(self, seqs: Sequence[int]) -> None:
-        """See `Ledger.requeue`."""
         self._requeue_where(f"state >= 2 AND seq IN {SEQS}", [json.dumps(list(seqs))])
 
     def _requeue_where(self, where: str, values: Sequence[int | str | bytes]) -> int:
@@ -354,7 +332,6 @@ class SqliteLedger(Store):
         return total
 
     def claim(self, limit: int, lease: float, held: Collection[Job] = ()) -> Claimed:
-        """See `Ledger.claim`."""
         now = self.now()
         self._claims += 1
         claim_id = (self.run << 32) + self._claims
@@ -399,12 +376,10 @@ class SqliteLedger(Store):
         return row[0] if row else None
 
     def renew(self, jobs: Sequence[Job], lease: float) -> None:
-        """See `Ledger.renew`."""
         with self.transaction():
             claims.extend(self, jobs, lease)
 
     def mark_sent(self, jobs: Sequence[Job], lease: float, turns: Turns | None = None) -> Sent:  # noqa: ARG002 - all are ours
-        """See `Ledger.mark_sent`."""
         now = self.now()
         until = now + round(lease * 1000)
         with self.transaction() as db:
@@ -418,7 +393,6 @@ class SqliteLedger(Store):
     def record(
         self, outcomes: Sequence[Outcome], ends: Sequence[int], checkpoint: Checkpoint
     ) -> list[Outcome]:
-        """See `Ledger.record`."""
         end_of = dict(
             zip((o.job.seq for o in outcomes if o.state is State.DONE), ends, strict=True)
         )
@@ -437,7 +411,6 @@ class SqliteLedger(Store):
         return [outcome for outcome in outcomes if outcome.job.seq not in held]
 
     def release(self, jobs: Sequence[Job]) -> None:
-        """See `Ledger.release`."""
         now = self.now()
         with self.transaction() as db:
             held = [(job.seq,) for job in claims.held_of(self, jobs)]
@@ -445,13 +418,11 @@ class SqliteLedger(Store):
             db.executemany("UPDATE job SET due = ? WHERE seq = ?", ((now, seq) for (seq,) in held))
 
     def abandon(self, jobs: Sequence[Job], how: str) -> None:
-        """See `Ledger.abandon`."""
         with self.transaction():
             seqs = json.dumps([job.seq for job in claims.held_of(self, jobs)])
             claims.lose(self, f"seq IN {SEQS}", (seqs,), how)
 
     def adopt(self, lines: Sequence[FoundLine], checkpoint: Checkpoint) -> int:
-        """See `Ledger.adopt`."""
         wanted = [line for line in lines if not self.forgets(line.note_id)]
         self._end_bulk()
         with self.transaction():
@@ -460,21 +431,17 @@ class SqliteLedger(Store):
             return adoption.adopt(self, wanted, checkpoint)
 
     def counts(self) -> Counts:
-        """See `Ledger.counts`."""
         with self.errors():
             return self._reader.counts(self.clock())
 
     def charged_since(self, since: float) -> int:
-        """See `Ledger.charged_since`."""
         with self.errors():
             return self._reader.used(since, self.clock())
 
     def note_wait(self, until: float | None) -> None:
-        """See `Ledger.note_wait`."""
         self.set_meta("resumes_at", until)
 
     def settle(self, synced: int) -> None:
-        """See `Ledger.settle`."""
         with self.errors():
             self.db.execute("UPDATE output SET synced = ?", (synced,))
             self.db.execute("PRAGMA wal_checkpoint(PASSIVE)")

@@ -31,12 +31,10 @@ class SqliteReader(LedgerReader):
         self._path = path
 
     def ask(self, query: str, *values: object) -> Iterator[Row]:
-        """See `LedgerReader.ask`."""
         return self._db.execute(query, {str(n): value for n, value in enumerate(values, 1)})
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Let all queries within see one moment, whatever a run writes meanwhile."""
         self._db.execute("BEGIN")
         try:
             yield
@@ -55,16 +53,13 @@ class SqliteReader(LedgerReader):
             self._db.backup(copy)
 
     def checkpoint(self) -> Checkpoint:
-        """How much of OUTPUT the ledger vouches for."""
         return Checkpoint(*next(self.ask("SELECT length, tail FROM output")))
 
     def newest_length(self) -> int:
-        """How many bytes those are by now, also from within a snapshot."""
         with closing(_connect(self._path)) as db:
             return SqliteReader(db, self._path).checkpoint().length
 
     def jobs_of(self, note_ids: Sequence[str]) -> dict[str, KnownJob]:
-        """What is known of those notes that are known at all."""
         query = f"SELECT {KNOWN} FROM job WHERE note_id = $1"
         jobs = ((note_id, row) for note_id in note_ids for row in self.ask(query, to_key(note_id)))
         return {note_id: known_job(row) for note_id, row in jobs}
