@@ -205,17 +205,30 @@ def test_a_lapsed_job_goes_to_another_host_and_its_late_answer_is_a_listed_dupli
     assert a.charged_since(0) == 2
 
 
-def test_a_call_whose_note_is_done_by_a_line_that_another_host_adopts_is_unanswered(
+def test_a_call_that_is_out_keeps_its_claim_though_another_host_adopts_a_line_of_its_note(
     fleet: Database, hosts: Callable[..., PostgresLedger]
 ) -> None:
     a, b = hosts("a"), hosts("b")
-    a.enrol(["1"], None)
-    a.mark_sent(a.claim(1, LEASE).jobs, LEASE)
+    a.enrol(["1", "2"], None)
+    a.mark_sent(a.claim(2, LEASE).jobs, LEASE)
     fleet.set_clock(NOW + LEASE)
-    b.mark_sent(b.claim(1, LEASE).jobs, LEASE)
-    assert a.adopt([FoundLine("1", 1, NOW + 1, 3)], Checkpoint(3, LINE)) == 1
-    found = "SELECT part.uuid, how FROM unanswered JOIN run ON run.id = unanswered.run"
-    assert fleet.rows(f"{found} JOIN part ON part.id = run.part") == [("b", OVERTAKEN)]
+    one, two = b.claim(2, LEASE).jobs
+    b.mark_sent([one, two], LEASE)
+    lines = [FoundLine("1", 1, NOW + 1, 3), FoundLine("2", 1, NOW + 1, 6)]
+    assert a.adopt(lines, Checkpoint(6, LINE)) == 2
+    assert fleet.one("SELECT count(*) FROM unanswered") == 0
+    late = save(one, NOW + LEASE)
+    gone = Outcome(two, State.REJECTED, 404, "gone")
+    assert b.record([late, gone], [3], Checkpoint(3, LINE)) == [late]
+    # The save waits for its line; the other answer is counted, and the note stays done.
+    found = "SELECT seq, how FROM unanswered"
+    assert fleet.rows(found) == [(one.seq, OVERTAKEN)]
+    assert (a.counts().done, a.counts().rejected) == (2, 0)
+    assert fleet.one("SELECT sum(calls)::int FROM activity WHERE code = 404") == 1
+    assert fleet.one("SELECT count(*) FROM claim") == 0
+    b.adopt([FoundLine("1", 2, NOW + LEASE, 3)], Checkpoint(3, LINE))
+    assert fleet.rows(found) == []
+    assert a.charged_since(0) == 3
 
 
 def test_a_late_answer_that_comes_first_makes_the_other_hosts_answer_the_duplicate(
@@ -230,7 +243,6 @@ def test_a_late_answer_that_comes_first_makes_the_other_hosts_answer_the_duplica
     b.mark_sent([new], LEASE)
     assert record(a, save(old)) == [save(old)]
     assert a.adopt([FoundLine("1", 1, NOW, 3)], Checkpoint(3, LINE)) == 1
-    assert b.mark_sent([new], LEASE).jobs == []
     late = save(new, NOW + LEASE + 2)
     assert record(b, late) == [late]
     line = FoundLine("1", 2, late.fetched_at, 3)

@@ -23,7 +23,6 @@ from harvester.ledger.postgres import connection
 from harvester.ledger.postgres.ledger import PostgresLedger
 from harvester.ledger.postgres.membership import Membership
 from harvester.ledger.postgres.resilient import PartIdentity, ReconnectPolicy
-from harvester.ledger.sql import OVERTAKEN
 from harvester.model import Answer, Fault, Page, Start, StopReason, Summary
 from harvester.output.part import read_part_marker
 from harvester.output.sink import Sink
@@ -112,14 +111,11 @@ class Server:
         if life.pauses > life.pauses_at_start:
             # Stopped on its way between the turn and the network, where nobody can look again.
             return
-        # Between its record and its moment, a line that another host adopts may take it.
         query = (
-            "SELECT count(*) FROM job WHERE note_id = %s AND (EXISTS (SELECT FROM claim"
-            " WHERE claim.seq = job.seq AND run = %s AND sent_at IS NOT NULL) OR EXISTS"
-            " (SELECT FROM unanswered AS lost WHERE lost.seq = job.seq AND run = %s"
-            " AND how = %s))"
+            "SELECT count(*) FROM claim JOIN job USING (seq)"
+            " WHERE note_id = %s AND claim.run = %s AND sent_at IS NOT NULL"
         )
-        if not life.world.database.one(query, wanted, life.run, life.run, OVERTAKEN):
+        if not life.world.database.one(query, wanted, life.run):
             life.world.problems.append(f"{life} called for {wanted} without holding a claim on it")
 
 

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from msgspec import Struct
-
 from harvester.ledger.postgres.reconcile import Known, Reconciled, moment_of, reconcile
 from harvester.ledger.postgres.records import add_activity
 from harvester.ledger.postgres.transaction import Transaction, lock
 from harvester.ledger.protocol import Checkpoint, FoundLine
-from harvester.ledger.sql import LOST, OVERTAKEN
+from harvester.ledger.sql import LOST
 from harvester.model import State
 
+# Those that tell whether they are of calls of the part's dead runs.
 _CLAIMS = (
-    "SELECT claim.seq, claim.run, claim.sent_at, run.part FROM claim JOIN job USING (seq)"
+    "SELECT claim.seq, sent_at IS NOT NULL AND run.part = %s FROM claim JOIN job USING (seq)"
     " JOIN run ON run.id = claim.run WHERE note_id = ANY(%s)"
     " ORDER BY claim.seq FOR UPDATE OF claim"
 )
+# A call that is out keeps its claim: it is recorded when its answer is there, or lapses.
+_END_CLAIMS = "DELETE FROM claim WHERE seq = ANY(%s) AND (sent_at IS NULL OR seq = ANY(%s))"
 _KNOWN = (
     "SELECT note_id, seq, state, fetched_at, part, line_end, attempts, lines, coalesce("
     "(SELECT lines FROM forgotten WHERE forgotten.part = %s AND forgotten.seq = job.seq), 0),"
@@ -68,12 +69,6 @@ WITH lost AS (
 DELETE FROM unanswered
 WHERE id IN (SELECT id FROM lost JOIN answered USING (seq) WHERE nth <= calls)
 """
-# Calls that are out for a note that is done by now; their answers may never come.
-_OUT = f"""
-INSERT INTO unanswered (run, seq, sent_at, how, in_activity)
-SELECT run, seq, sent_at, '{OVERTAKEN}', false
-FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS lost (run, seq, sent_at)
-"""
 # Lines of ours that are gone: those past a length, or all. What another part holds stays paid for.
 _GONE = "job.part = %(part)s AND (%(all)s OR job.line_end > %(length)s)"
 # What is gone was counted as charged, should it be found again.
@@ -120,15 +115,6 @@ UPDATE job SET lines = job.lines - lines.lines FROM lines WHERE job.seq = lines.
 _TIDY = "DELETE FROM older WHERE lines <= 0"
 
 
-class Sent(Struct, frozen=True):
-    """A call that is out, under a claim: its job, its run, when it was sent, its part."""
-
-    seq: int
-    run: int
-    sent_at: int
-    part: int
-
-
 def adopt(
     tx: Transaction, lines: Sequence[FoundLine], checkpoint: Checkpoint, *, is_anew: bool
 ) -> tuple[int, int]:
@@ -138,7 +124,7 @@ def adopt(
     for line in lines:
         by_note.setdefault(line.note_id, []).append(line)
     ids = list(by_note)
-    sent = [Sent(*row) for row in tx.ask(_CLAIMS, (ids,)) if row[2] is not None]
+    own = [seq for seq, is_own in tx.ask(_CLAIMS, (tx.part, ids)) if is_own and not tx.run]
     known = {
         row[0]: Known(row[1], State(row[2]), *row[3:]) for row in tx.ask(_KNOWN, (tx.part, ids))
     }
@@ -151,12 +137,11 @@ def adopt(
         _write(tx, reconciled, known)
     paid = [known[f.note_id].seq for f in reconciled if f.note_id in known for _ in f.paid]
     # Before a run begins, the part's claims are a dead run's: a line found answers its call.
-    own = [] if tx.run else [call for call in sent if call.part == tx.part]
-    answered = [call for call in own if call.seq in paid]
-    for call in answered:
-        paid.remove(call.seq)
+    answered = [seq for seq in own if seq in paid]
+    for seq in answered:
+        paid.remove(seq)
+    tx.later(_END_CLAIMS, ([job.seq for job in known.values()], answered))
     _pay(tx, reconciled, paid)
-    _leave_out(tx, [call for call in sent if call not in answered])
     return sum(note.is_new for note in reconciled), sum(len(note.duplicates) for note in reconciled)
 
 
@@ -165,7 +150,6 @@ def _write(tx: Transaction, reconciled: Sequence[Reconciled], known: dict[str, K
     new = (note.note_id for note in reconciled if note.note_id not in known)
     seq_of = {note_id: last + n for n, note_id in enumerate(new, 1)}
     seq_of |= {note_id: job.seq for note_id, job in known.items()}
-    tx.later("DELETE FROM claim WHERE seq = ANY(%s)", ([job.seq for job in known.values()],))
     columns = (
         (
             *(seq_of[f.note_id], f.note_id, f.attempts, f.fetched_at, f.part, f.line_end, f.lines),
@@ -196,13 +180,6 @@ def _pay(tx: Transaction, reconciled: Sequence[Reconciled], late: Sequence[int])
     add_activity(tx, tx.last_run(), [(minute, 0, n, 0) for minute, n in minutes.items()])
     if late:
         tx.later(_ANSWER, (tx.part, list(late), list(late)))
-
-
-def _leave_out(tx: Transaction, calls: Sequence[Sent]) -> None:
-    """Count as unanswered what is out; whoever sent it adopts its line, if it comes."""
-    if calls:
-        columns = zip(*((call.run, call.seq, call.sent_at) for call in calls), strict=True)
-        tx.later(_OUT, [list(column) for column in columns])
 
 
 def forget_lines(tx: Transaction) -> int:

@@ -13,7 +13,6 @@ from harvester.ledger.postgres.retrying import connected
 from harvester.ledger.postgres.runs import refuse_left
 from harvester.ledger.postgres.transaction import Row, Transaction, lock, text_of
 from harvester.ledger.protocol import Checkpoint
-from harvester.ledger.sql import OVERTAKEN
 from harvester.model import State
 
 _ROOM = """
@@ -23,14 +22,10 @@ ON COMMIT DROP
 _STATES = """
 SELECT job.state, count(*) FROM job JOIN moved USING (note_id) GROUP BY job.state
 """
-# What was paid for here is called for nowhere else any more; a call that is out may be charged.
-_OVERTAKE = f"""
-WITH out AS (
-    DELETE FROM claim USING job JOIN moved USING (note_id)
-    WHERE claim.seq = job.seq AND moved.lines > 0 RETURNING claim.*
-)
-INSERT INTO unanswered (run, seq, sent_at, how, in_activity)
-SELECT run, seq, sent_at, '{OVERTAKEN}', false FROM out WHERE sent_at IS NOT NULL
+# What was paid for here is called for nowhere else any more, unless a call is out.
+_OVERTAKE = """
+DELETE FROM claim USING job JOIN moved USING (note_id)
+WHERE claim.seq = job.seq AND moved.lines > 0 AND sent_at IS NULL
 """
 # What nobody here has tried yet is as far as it has come there.
 _MEET = """

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 
 from harvester.ledger.postgres.transaction import Later, Transaction, text_of
 from harvester.ledger.protocol import Checkpoint
-from harvester.ledger.sql import code_of
+from harvester.ledger.sql import OVERTAKEN, code_of
 from harvester.model import Outcome, State
 from harvester.rules.latency import bucket_of
 
 # A note saved before has a line already, which is older from here on. Where a save came late,
 # nothing is vouched for: its line would be lost to whoever looks for lines to adopt, were this host
 # to die before it adopts it. What an earlier try whose answer was lost has recorded is no late one.
-_RECORD = """
+# A save whose note was done meanwhile, by a line that another host adopted, is as late: it is
+# unanswered until its line is adopted.
+_RECORD = f"""
 WITH given AS MATERIALIZED (
     SELECT * FROM unnest(%(seq)s::bigint[], %(claim_id)s::bigint[], %(state)s::smallint[],
         %(delay)s::bigint[], %(attempts)s::int[], %(collection)s::int[], %(server)s::int[],
@@ -22,10 +24,16 @@ WITH given AS MATERIALIZED (
         %(counted)s::int[], %(bucket)s::int[])
     AS given (seq, claim_id, state, delay, attempts, collection, server, unanswered, code, reason,
         fetched_at, line_end, is_lost, elapsed, counted, bucket)
-), good AS MATERIALIZED (
-    SELECT given.* FROM claim JOIN given USING (seq, claim_id) ORDER BY seq FOR UPDATE OF claim
-), moment AS MATERIALIZED (SELECT now_ms() AS ms), gone AS (
-    DELETE FROM claim USING good WHERE claim.seq = good.seq
+), held AS MATERIALIZED (
+    SELECT given.*, sent_at, job.state = 1 AS is_done FROM claim JOIN given USING (seq, claim_id)
+    JOIN job USING (seq) ORDER BY seq FOR UPDATE OF claim, job
+), good AS MATERIALIZED (SELECT * FROM held WHERE NOT (is_done AND state = 1)),
+moment AS MATERIALIZED (SELECT now_ms() AS ms), gone AS (
+    DELETE FROM claim USING held WHERE claim.seq = held.seq
+), overtaken AS (
+    INSERT INTO unanswered (run, seq, sent_at, how, in_activity)
+    SELECT %(run)s, seq, coalesce(sent_at, ms), '{OVERTAKEN}', false
+    FROM held, moment WHERE is_done AND state = 1
 ), displaced AS (
     INSERT INTO older (part, seq, lines, fetched_at, line_end)
     SELECT job.part, job.seq, 1, job.fetched_at, job.line_end FROM job JOIN good USING (seq)
@@ -41,14 +49,15 @@ WITH given AS MATERIALIZED (
         line_end = coalesce(good.line_end, job.line_end),
         part = CASE WHEN good.state = 1 THEN %(part)s ELSE part END,
         lines = lines + (good.state = 1)::int
-    FROM good, moment WHERE job.seq = good.seq
+    FROM good, moment WHERE job.seq = good.seq AND NOT is_done
 ), lost AS (
     INSERT INTO unanswered (run, seq, sent_at, how, in_activity)
     SELECT %(run)s, seq, ms - elapsed, reason, true FROM good, moment WHERE is_lost
 ), tallied AS (
     INSERT INTO tally_of_run
-    SELECT %(run)s, state, count(*) FROM good WHERE state <> 0 GROUP BY state
-    UNION ALL SELECT %(run)s, 0, -count(*) FROM good WHERE state <> 0 HAVING count(*) > 0
+    SELECT %(run)s, state, count(*) FROM good WHERE state <> 0 AND NOT is_done GROUP BY state
+    UNION ALL SELECT %(run)s, 0, -count(*) FROM good WHERE state <> 0 AND NOT is_done
+    HAVING count(*) > 0
     ON CONFLICT (run, state) DO UPDATE SET jobs = tally_of_run.jobs + excluded.jobs
 ), counted AS (
     INSERT INTO activity SELECT %(run)s, ms / 60000, counted, count(*), sum(elapsed)::bigint
@@ -61,7 +70,7 @@ WITH given AS MATERIALIZED (
     ON CONFLICT (run, minute, bucket) DO UPDATE SET calls = latency.calls + excluded.calls
 ), left_over AS (
     INSERT INTO backlog SELECT %(run)s, ms / 60000, (SELECT jobs FROM tally WHERE state = 0)
-        - (SELECT count(*) FROM good WHERE state <> 0)
+        - (SELECT count(*) FROM good WHERE state <> 0 AND NOT is_done)
     FROM moment WHERE EXISTS (SELECT FROM good)
     ON CONFLICT (run, minute) DO UPDATE SET queued = excluded.queued
 ), vouched AS (
