@@ -256,7 +256,11 @@ async def _live(worker: Worker, life: Life) -> Summary:
         )
 
     opened = open_part(config, host, world.database.harvest, ledger_of)
+    runs = "SELECT count(*) FROM run"
+    before = world.database.one(runs)
     life.run = begin(opened, config, host).run
+    if (begun := world.database.one(runs) - before) != 1:
+        world.problems.append(f"{life} began as {begun} runs")
     life.session = world.database.one("SELECT session FROM run WHERE id = %s", life.run)
     inline = LifeExecutor(life)
     client = TokenClient(_TOKEN, worker.server, WatchedThrottle(life, config.top_rate, _TOKEN))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from harvester.ledger.postgres import adoption, claims, records, runs
+from harvester.ledger.postgres import adoption, claims, records, resilient, runs
 from harvester.ledger.postgres.claims import _SEND, lose
 from harvester.ledger.postgres.records import _RECORD
 from harvester.ledger.postgres.transaction import Row, Transaction
@@ -75,6 +76,15 @@ def a_beginning_run_loses_the_claims_of_all(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(runs, "begin_run", begin_alone)
 
 
+def a_lost_answer_to_a_commit_means_once_more(patch: pytest.MonkeyPatch) -> None:
+    tried = resilient._Attempted  # noqa: SLF001 - what is mutated
+
+    def untried(_op: int, result: Any) -> Any:  # noqa: ANN401 - of any transaction
+        return tried(-1, result)
+
+    patch.setattr(resilient, "_Attempted", untried)
+
+
 def what_is_not_sent_is_not_given_back(patch: pytest.MonkeyPatch) -> None:
     def release(tx: Transaction, jobs: Sequence[Job]) -> None:
         """Leave them all."""
@@ -93,6 +103,7 @@ MUTATIONS: dict[Mutation, int] = {
     lapsed_claims_forget_that_they_were_sent: 17,
     a_dead_run_forgets_what_it_sent: 1,
     a_beginning_run_loses_the_claims_of_all: 0,
+    a_lost_answer_to_a_commit_means_once_more: 5,
     what_is_not_sent_is_not_given_back: 2,
 }
 

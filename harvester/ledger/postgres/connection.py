@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg
@@ -186,6 +186,25 @@ class Address(Struct, frozen=True):
                 f"the {self} keeps text as {encoding}, which cannot hold every note: make one with "
                 "`createdb -E UTF8 -T template0 NAME`."
             )
+
+
+@contextmanager
+def session(
+    address: Address, schema: str, name: str, *, idle: float = 5.0, by_keys: bool = True
+) -> Iterator[Connection]:
+    """A connection from outside any run, for as long as it takes; `connect` tells of the rest.
+
+    Raises UsageError, LedgerError, LocalIOError.
+    """
+    try:
+        db = address.connect(schema, name, idle=idle, by_keys=by_keys)
+    except psycopg.Error as error:
+        raise refusal(error, address) from error
+    try:
+        with closing(db), db.for_long():
+            yield db
+    except psycopg.Error as error:
+        raise failure(error, address) from error
 
 
 def is_away(error: psycopg.Error) -> bool:

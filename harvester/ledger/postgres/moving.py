@@ -9,8 +9,9 @@ from psycopg.types.json import Jsonb
 
 from harvester.errors import UsageError
 from harvester.ledger.moving import HISTORY, NOTES, Moving
-from harvester.ledger.postgres.retrying import connected
+from harvester.ledger.postgres.connection import Address, session
 from harvester.ledger.postgres.runs import refuse_left
+from harvester.ledger.postgres.schema import schema_of
 from harvester.ledger.postgres.transaction import Row, Transaction, lock, text_of
 from harvester.ledger.protocol import Checkpoint
 from harvester.model import State
@@ -123,7 +124,8 @@ def leave_fleet(url: str, harvest: str, progress: Row, place: str) -> None:
 
     Raises UsageError, LedgerError, LocalIOError.
     """
-    with connected(url, harvest, "harvester leave") as db, db.transaction():
+    address, name = Address.parse(url), "harvester leave"
+    with session(address, schema_of(harvest), name) as db, db.transaction():
         db.execute(lock("session").encode())
         if progress_of(db.execute(PROGRESS.encode()), harvest) != progress:
             raise UsageError(f"the harvest {harvest} has gone on meanwhile: try again.")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 
 import psycopg
 from psycopg.adapt import Buffer, Loader
 
 from harvester.errors import LedgerError, NoHarvestError
-from harvester.ledger.postgres.connection import Address, Connection, failure, refusal
+from harvester.ledger.postgres.connection import Address, Connection, session
 from harvester.ledger.postgres.schema import NEWEST, harvests_in, schema_of, version_of
 from harvester.ledger.protocol import Checkpoint
 from harvester.ledger.reader import KNOWN, ExpectedLines, KnownJob, LedgerReader, Row, known_job
@@ -137,17 +137,10 @@ def reading_fleet(url: str, harvest: str, part: str | None = None) -> Iterator[F
 
     The role needs no right but to read.
     """
-    address, schema = Address.parse(url), schema_of(harvest)
-    try:
-        db = address.connect(schema, "harvester reading", idle=0, by_keys=False)
-    except psycopg.Error as error:
-        raise refusal(error, address) from error
-    try:
-        with closing(db), db.for_long():
-            _check_version(db, harvest, address)
-            yield (FleetReader(db) if part is None else PartReader(db, address, harvest, part))
-    except psycopg.Error as error:
-        raise failure(error, address) from error
+    address, schema, name = Address.parse(url), schema_of(harvest), "harvester reading"
+    with session(address, schema, name, idle=0, by_keys=False) as db:
+        _check_version(db, harvest, address)
+        yield (FleetReader(db) if part is None else PartReader(db, address, harvest, part))
 
 
 def _check_version(db: Connection, harvest: str, address: Address) -> None:

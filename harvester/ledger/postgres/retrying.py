@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-
-import psycopg
+from collections.abc import Sequence
 
 from harvester.errors import UsageError
 from harvester.ledger.postgres import adoption, intake
 from harvester.ledger.postgres.claims import lose
-from harvester.ledger.postgres.connection import Address, Connection, failure, refusal
+from harvester.ledger.postgres.connection import Address, session
 from harvester.ledger.postgres.schema import schema_of
 from harvester.ledger.postgres.transaction import Transaction
 from harvester.model import State
@@ -21,21 +18,6 @@ _PARTS = """
 SELECT id, op, uuid, path, host, EXISTS (SELECT FROM member WHERE member.part = part.id
     AND alive_until > now_ms()) FROM part ORDER BY id
 """
-
-
-@contextmanager
-def connected(url: str, harvest: str, name: str = "harvester retry") -> Iterator[Connection]:
-    """A connection to a harvest, from outside any run; raises UsageError, LocalIOError."""
-    address = Address.parse(url)
-    try:
-        db = address.connect(schema_of(harvest), name)
-    except psycopg.Error as error:
-        raise refusal(error, address) from error
-    try:
-        with closing(db), db.for_long():
-            yield db
-    except psycopg.Error as error:
-        raise failure(error, address) from error
 
 
 def retry_in_fleet(
@@ -49,7 +31,7 @@ def retry_in_fleet(
 
     Raises UsageError, LedgerError, LocalIOError. Where an answer was lost, it may be called again.
     """
-    with connected(url, harvest) as db:
+    with session(Address.parse(url), schema_of(harvest), "harvester retry") as db:
         tx = Transaction(db, _NOBODY, _NOBODY, _NOBODY)
         many = intake.retry(tx, states, codes, ids)
         tx.commit()
@@ -61,7 +43,7 @@ def lose_part_in_fleet(url: str, harvest: str, part: str) -> int:
 
     Errors as `retry_in_fleet`'s; UsageError for a part that is not there, or whose host is alive.
     """
-    with connected(url, harvest) as db:
+    with session(Address.parse(url), schema_of(harvest), "harvester retry") as db:
         rows = db.execute(_PARTS).fetchall()
         found = [row for row in rows if part in (row[2], row[3])]
         if len(found) != 1:
