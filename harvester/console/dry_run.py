@@ -84,7 +84,8 @@ def estimate(config: RunConfig, reader: LedgerReader | None, look: Look = go_on)
         config = of_notes(config, links.calls, links.calls, links.seconds)
 
         def resolve(link: str) -> str | None:
-            return (known and known(link)) or (link if link in waiting else None)
+            note = known and known(link)
+            return link if note is None and link in waiting else note
 
         config = replace(config, resolve=resolve)
         notes = _estimate(config, reader, look, again(stdin))

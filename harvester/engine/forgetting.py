@@ -18,7 +18,6 @@ import orjson
 from msgspec import Struct
 
 from harvester.disk import reason_of, replacing
-from harvester.engine.links import resolved
 from harvester.errors import LocalIOError
 from harvester.ledger.keys import MARK_BYTES
 from harvester.ledger.protocol import Ledger
@@ -54,7 +53,7 @@ def keep_marks(output: Path, ledger: SqliteLedger) -> None:
     """
     place = Side.FORGOTTEN.of(output)
     try:
-        kept = _marks_in(place)
+        kept = marks_in(place)
         if lost := kept - ledger.marks():
             ledger.remember_marks(lost)
         if ledger.marks() - kept:
@@ -64,19 +63,12 @@ def keep_marks(output: Path, ledger: SqliteLedger) -> None:
         raise _unwritable(place, error) from error
 
 
-def _marks_in(place: Path) -> set[bytes]:
-    """The marks of a file, if it is there; whatever else is in it is none."""
+def marks_in(place: Path) -> set[bytes]:
+    """The marks in a file, if it is there; whatever else is in it is none. Raises OSError."""
     try:
         return set(map(bytes.fromhex, _MARK.findall(place.read_text("ascii", "replace"))))
     except FileNotFoundError:
         return set()
-
-
-def links_to_forgotten(place: Path, ledger: Ledger) -> list[str] | None:
-    """The short links of a file that led to forgotten notes; None where none is to be erased."""
-    if not isinstance(ledger, SqliteLedger) or not ledger.is_forgetting() or not place.exists():
-        return None
-    return [link for link, note_id in resolved(place) if ledger.forgets(note_id)]
 
 
 def left_beside(output: Path) -> list[Path]:

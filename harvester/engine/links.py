@@ -16,7 +16,9 @@ from msgspec.structs import replace
 
 from harvester.api.endpoints import RESOLVER
 from harvester.config import RunConfig
+from harvester.engine.forgetting import marks_in
 from harvester.halt import Halt, Look
+from harvester.ledger.keys import mark_of_key, to_key
 from harvester.ledger.sqlite.reading import ledger_path, reading
 from harvester.model import StopReason, Summary
 from harvester.rules.day import day_began
@@ -76,12 +78,18 @@ def of_notes(config: RunConfig, calls: int, charged: int, elapsed: float) -> Run
     """The harvest of the notes, with the limits that the one of the links left."""
     place = Side.LINKS.of(config.output.resolve())
 
+    notes, forgotten = dict(resolved(place)), marks_in(Side.FORGOTTEN.of(place))
+
+    def note_of(link: str) -> str | None:
+        is_forgotten = link not in notes and mark_of_key(to_key(link)) in forgotten
+        return "" if is_forgotten else notes.get(link)
+
     def left(limit: float | None, used: float) -> Any:  # noqa: ANN401 - as the limit
         return None if limit is None else max(0, limit - used)
 
     return replace(
         config,
-        resolve=dict(resolved(place)).get,
+        resolve=note_of,
         max_calls=left(config.max_calls, calls),
         max_charged=left(config.max_charged, charged),
         max_charged_daily=_left_today(config, place),

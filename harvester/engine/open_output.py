@@ -18,10 +18,10 @@ from harvester.engine.forgetting import (
     erase_forgotten,
     keep_marks,
     left_beside,
-    links_to_forgotten,
 )
 from harvester.engine.held import LEDGER_FILES, Environment, OpenOutput, Recovery, set_aside
 from harvester.engine.kind import kind_of
+from harvester.engine.links import resolved
 from harvester.engine.mending import catch_up, mend
 from harvester.errors import DamagedLedgerError, OutputLockedError, OutputMismatchError
 from harvester.ledger.protocol import RunRequest, StartedRun
@@ -212,11 +212,11 @@ def _forget(held: OpenOutput, ids: Sequence[str], env: Environment) -> Forgotten
 
 def _forget_links(held: OpenOutput, env: Environment) -> int:
     """Forget the short links that led to forgotten notes; gives how many."""
-    place = Side.LINKS.of(held.output.path)
-    links = links_to_forgotten(place, held.ledger)
-    if links is None:
+    ledger, place = held.ledger, Side.LINKS.of(held.output.path)
+    if not isinstance(ledger, SqliteLedger) or not ledger.is_forgetting() or not place.exists():
         return 0
-    kind = held.ledger.identity()
+    links = [link for link, note_id in resolved(place) if ledger.forgets(note_id)]
+    kind = ledger.identity()
     config = RunConfig(
         output=place, endpoint=RESOLVER, simulate=kind is not None and kind.simulated
     )

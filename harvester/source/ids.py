@@ -98,8 +98,9 @@ class IdRule:
 
     Hex ids are stored lower-case, others as they are; at most 512 characters, none unprintable. In
     `pattern` the classes \w, \d and \s mean ASCII. Short links are looked up by `resolve`, which
-    gives None for one that leads to no note. With `links` it is them that are the ids: "all" that
-    is listed is to be one; with "some", notes are none of its business.
+    gives None for one that leads to no note, "" for one whose note was forgotten. With `links` it
+    is them that are the ids: "all" that is listed is to be one; with "some", notes are none of its
+    business.
     Raises OptionError if `pattern` is no regular expression.
     """
 
@@ -167,8 +168,8 @@ class IdRule:
         resolve = self._resolve
         if resolve is None:
             return [], SHORT_LINK if links else ""
-        notes = [note for link in links if (note := resolve(link)) is not None]
-        return notes, _NOT_RESOLVED if len(notes) < len(links) else ""
+        notes = [*map(resolve, links)]
+        return [*filter(None, notes)], _NOT_RESOLVED if None in notes else ""
 
     def all_bare(self, data: str) -> list[str] | None:
         """Return the ids of lines that are all hex ids, or all notes' URLs; None for others."""

@@ -12,6 +12,9 @@ import pytest
 import harvester
 from harvester.config import RunConfig
 from harvester.console.dry_run import estimate, estimate_lines
+from harvester.engine.links import resolved
+from harvester.engine.open_output import forget
+from harvester.engine.open_run import this_environment
 from harvester.errors import UsageError
 from harvester.secret import Secret
 from harvester.simulator.server import SimulatorServer, serving
@@ -176,6 +179,26 @@ def test_a_dry_run_counts_no_note_behind_a_link_that_led_to_none(tmp_path: Path)
     assert found.links is not None
     assert (found.links.calls, found.new, found.bad_lines) == (1, 2, 1)
     assert "did not lead to a note" in str(found.bad_examples[0])
+
+
+def test_a_link_to_a_forgotten_note_is_not_called_for_nor_told_nor_kept(tmp_path: Path) -> None:
+    output = tmp_path / "notes.jsonl"
+
+    async def main() -> None:
+        async with serving(SimulatorSettings(latency=0.0)) as server:
+            await harvest(server, LIST, output, resolve_links=True)
+            found = dict(resolved(links_of(output)))
+            note = found["http://xhslink.com/a/one"]
+            assert forget(output, [note], this_environment()).links == 1
+            summary = await harvest(server, LIST, output, resolve_links=True)
+            assert (summary.reason, summary.calls, summary.bad_lines) == ("done", 0, 1)
+            said = {"resolve_links": True, "base_url": server.url}
+            config = RunConfig.read(LIST, output, said, Secret("t"))
+            assert estimate(config, None).bad_lines == 1
+
+    asyncio.run(main())
+    for file in tmp_path.iterdir():
+        assert b"xhslink.com/a/one" not in file.read_bytes(), file
 
 
 def test_links_are_resolved_for_notes_and_not_for_themselves(tmp_path: Path) -> None:
