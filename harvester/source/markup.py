@@ -8,11 +8,15 @@ from html.parser import HTMLParser
 from harvester.model import Page
 from harvester.source.forms import Form
 from harvester.source.ids import NO_NOTE
+from harvester.source.lines import LONGEST_LINE
+from harvester.source.streams import BrokenStreamError
 from harvester.source.tables import Row, table_pages
 
 _ROWS = frozenset({"tr", "row"})
 _CELLS = frozenset({"td", "th", "cell"})
 _UNSEEN = frozenset({"script", "style", "title", "head"})
+# Pages hold pictures and scripts in one piece.
+_LONGEST = 16 * LONGEST_LINE
 _INLINE = frozenset({"a", "b", "i", "u", "em", "strong", "span", "font", "data", "p", "br", "s"})
 
 
@@ -37,6 +41,8 @@ def _rows(blocks: Iterable[str], *, is_table: bool) -> Iterator[list[Row]]:
     for block in blocks:
         reader.feed(block)
         yield reader.taken()
+        if reader.is_endless:
+            raise BrokenStreamError("a tag or a row that does not end")
     reader.close()
     reader.end_row()
     yield reader.taken()
@@ -59,6 +65,12 @@ class _Reader(HTMLParser):
         """The rows that are whole; they are not given again."""
         rows, self._rows = self._rows, []
         return rows
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether a row is longer than a line may be, or a tag or a text than any is."""
+        row = sum(map(len, self._cells)) + len(self._cells)
+        return row > LONGEST_LINE or len(self.rawdata) > _LONGEST
 
     def end_row(self) -> None:
         """What was gathered is a row."""

@@ -388,6 +388,12 @@ def test_a_cell_leads_to_the_note_that_it_is_linked_with_where_nothing_names_one
     assert named.carried == {A: {"标题": "春"}}
 
 
+@pytest.mark.parametrize("endless", ["<!-- " + "x" * 17_000_000, f"<td>{'x' * 999}" * 1_100])
+def test_a_page_that_goes_on_without_end_is_not_read_to_it(endless: str) -> None:
+    with pytest.raises(InputError, match="does not end"):
+        Read(f"<html><table><tr>{endless}")
+
+
 def test_of_several_sheets_it_is_said_which_is_read() -> None:
     rows = row(1, "noteId") + row(2, A)
     (told,) = Read(workbook({"a": row(1, "x"), "b": rows, "c": rows})).told
