@@ -249,14 +249,16 @@ class _Verifier:
         if place is None or (job.lines > 1 and line.end < place + self._shift):
             self._older += 1
             self._older_sum += job.seq
+            if place is not None and job.is_of(head.fetched_at):
+                other = self._number_of(place + self._shift, line)
+                yield _duplicate(line, head, job, other)
             return
         shifted = place + self._shift
         is_longer = False
         if line.end not in (place, shifted):
             other = self._other_line(line, head.note_id, job.seq, place)
             if other is not None:
-                text = f"{name} has another line{other}"
-                yield Damage(Remedy.REBUILD, "duplicate", number, text)
+                yield _duplicate(line, head, job, other)
                 return
             is_longer = line.end > shifted > line.begin == self._good_end
         self._seen.add(job.seq)
@@ -318,6 +320,13 @@ class _Verifier:
         unseen = (sanitize(note_id) for seq, note_id in placed if seq not in self._seen)
         names = ", ".join(islice(unseen, _NAMED)) + (", …" if many > _NAMED else "")
         return f"{many} done {'note has' if many == 1 else 'notes have'} no good line: {names}"
+
+
+def _duplicate(line: _Line, head: Head, job: KnownJob, other: str) -> Damage:
+    """A line of a note that has another one; the same line again is of no use to anybody."""
+    remedy = Remedy.TAKE_OUT if job.is_of(head.fetched_at) else Remedy.REBUILD
+    text = f"{sanitize(head.note_id)} has another line{other}"
+    return Damage(remedy, "duplicate", line.number, text)
 
 
 def _edited(line: _Line, head: Head, job: KnownJob) -> Iterator[Damage]:

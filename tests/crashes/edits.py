@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from harvester.output.lines import read_head
@@ -41,6 +41,12 @@ def _lines(output: Path) -> list[bytes]:
     return output.read_bytes().splitlines(keepends=True)
 
 
+def _double(output: Path) -> None:
+    first = _lines(output)[0]
+    if first.endswith(b"\n"):
+        _append(output, first)
+
+
 def _strip(output: Path) -> None:
     size = output.stat().st_size
     os.truncate(output, size - output.read_bytes().endswith(b"\n"))
@@ -55,18 +61,29 @@ EDITS: dict[str, Callable[[Path], None]] = {
     "appended by hand": lambda output: _append(output, b"by hand\n"),
     "last newline stripped": _strip,
 }
+# The same for those that are drawn apart.
+RARE_EDITS: dict[str, Callable[[Path], None]] = {
+    "a line doubled": _double,
+}
 
 
 def edit(output: Path, how: str) -> None:
     """Change OUTPUT in one of these ways, if anything is in it."""
     if output.exists() and output.stat().st_size:
-        EDITS[how](output)
+        (EDITS | RARE_EDITS)[how](output)
 
 
 def notes_in(*files: Path) -> set[str]:
     """The notes that have a line in one of some files."""
     heads = (read_head(line, 0) for file in files if file.exists() for line in _lines(file))
     return {head.note_id for head in heads if head is not None}
+
+
+def doubled_in(output: Path) -> int:
+    """How many lines are there that another line is a copy of."""
+    heads = [read_head(line) for line in _lines(output)] if output.exists() else []
+    found = [(head.note_id, head.fetched_at) for head in heads if head is not None]
+    return len(found) - len(set(found))
 
 
 def obey(output: Path, said: str) -> Iterator[str]:
@@ -81,6 +98,12 @@ def obey(output: Path, said: str) -> Iterator[str]:
         copy.replace(output)
     elif "--rebuild" in said:
         yield "--rebuild"
+
+
+def take_out(output: Path, numbers: Collection[int]) -> None:
+    """Take lines out, by their numbers from 1."""
+    lines = enumerate(_lines(output), 1)
+    output.write_bytes(b"".join(line for number, line in lines if number not in numbers))
 
 
 def _take_out(output: Path, unit: str, place: int) -> None:

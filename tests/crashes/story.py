@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from tests.crashes.edits import EDITS
+from tests.crashes.edits import EDITS, RARE_EDITS
 
 
 class Kind(Enum):
@@ -50,6 +50,11 @@ STORES: dict[str, Callable[[bytes], bytes]] = {
     "BOM": lambda text: b"\xef\xbb\xbf" + text.removeprefix(b"\xef\xbb\xbf") if text else text,
     "blank lines": lambda text: text.replace(b"\n", b"\n\n"),
     "NUL bytes": lambda text: text + bytes(700),
+}
+# The same, and what people do by hand; drawn apart, so that the stories of seeds stay as they are.
+RARE_STORES: dict[str, Callable[[bytes], bytes]] = {
+    "a hole": lambda text: text.replace(b"\n", b"\n" + bytes(700), 1),
+    "a line doubled": lambda text: text + text[: text.find(b"\n") + 1] * text.endswith(b"\n"),
 }
 
 
@@ -120,7 +125,8 @@ def story_of(seed: int) -> Story:
         sync=dice.random() < 0.2,
         bulk_after=dice.choice((0, 3, 1000)),
     )
-    return replace(story, fates=tuple(_meddled_with(dice, fate) for fate in fates))
+    fates = tuple(_meddled_with(dice, fate) for fate in fates)
+    return replace(story, fates=tuple(_rarely_meddled_with(dice, fate) for fate in fates))
 
 
 def _meddled_with(dice: random.Random, fate: Fate) -> Fate:
@@ -132,6 +138,17 @@ def _meddled_with(dice: random.Random, fate: Fate) -> Fate:
     if draw < 0.25:
         phase = phase if at % 3 else Phase.READING
         return replace(fate, fault=Fault(Kind.EDIT, at, phase, how=dice.choice(list(EDITS))))
+    return fate
+
+
+def _rarely_meddled_with(dice: random.Random, fate: Fate) -> Fate:
+    """The same, or what was thought of later."""
+    draw, fault = dice.random(), fate.fault
+    if draw < 0.05:
+        return replace(fate, stores=dice.choice(list(RARE_STORES)))
+    if draw < 0.1 and fault is not None and fault.kind is Kind.EDIT:
+        how = dice.choice(list(RARE_EDITS))
+        return replace(fate, fault=replace(fault, how=how))
     return fate
 
 

@@ -264,6 +264,24 @@ def test_a_doubled_line_is_charged_once(output: Path) -> None:
         assert held.ledger.charged_since(0) == MANY + 1
 
 
+@pytest.mark.parametrize("way", ["lost ledger", "--rebuild"])
+def test_lines_that_are_doubled_far_from_each_other_are_charged_once(
+    output: Path, way: str
+) -> None:
+    # So far that they are not adopted together.
+    many = 10_001
+    more = [line(-number) for number in range(1, many)]
+    output.write_bytes(b"".join([*LINES, *more, *LINES[1:], more[0]]))
+    if way == "lost ledger":
+        ledger_path(output).unlink()
+    with closing(opened(output, rebuild=way == "--rebuild")) as held:
+        assert held.ledger.counts().done == MANY + len(more)
+        assert held.ledger.charged_since(0) == MANY + len(more)
+    with reading(ledger_path(output)) as reader:
+        found = [(damage.name, damage.line) for damage in verify(output, reader, Checked())]
+    assert found == [("duplicate", number) for number in range(2, MANY + 2)]
+
+
 def test_notes_of_a_simulator_of_its_own_refuse_a_real_run(tmp_path: Path) -> None:
     path = tmp_path / "practice.jsonl"
     host = Environment(lambda: NOW)

@@ -36,7 +36,9 @@ def line(
 ) -> bytes:
     data = b'{"text":"' + b"x" * (10 + number) + b'"}'
     judgement = Judgement(Verdict.SAVE, 0, "saved", data=data, request_id=request)
-    return make_line(Job(number, note(number), 0, attempts - 1), judgement, endpoint, NOW + number)
+    # Fetched again, it was so later.
+    moment = NOW + number + 100 * (attempts - 1)
+    return make_line(Job(number, note(number), 0, attempts - 1), judgement, endpoint, moment)
 
 
 def ledger_of(path: Path) -> Path:
@@ -244,6 +246,23 @@ def test_older_lines_of_refreshed_notes_are_expected(output: Path) -> None:
     assert (checked.lines, checked.current) == (12, 10)
     output.write_bytes(b"".join([*lines[:4], line(3), *lines[5:]]))
     assert ("older lines", 0) in kinds(output)
+
+
+@pytest.mark.parametrize("is_adopted", [False, True])
+def test_a_line_that_is_there_twice_is_named_and_can_be_taken_out(
+    output: Path, *, is_adopted: bool
+) -> None:
+    lines = [line(number) for number in range(1, 11)]
+    change(output, put(4, line(2)))
+    if is_adopted:
+        with closing(SqliteLedger(ledger_of(output), lambda: NOW)) as ledger:
+            ledger.forget_lines()
+            adopt(ledger, [*lines[:3], lines[1], *lines[3:]])
+    (first, *more) = found(output)
+    number, other = (2, 4) if is_adopted else (4, 2)
+    assert (first.name, first.line, first.remedy) == ("duplicate", number, Remedy.TAKE_OUT)
+    assert first.text == f"{note(2)} has another line, line {other}"
+    assert (more == []) is is_adopted
 
 
 def test_a_line_past_all_bounds_is_not_held_in_memory(
