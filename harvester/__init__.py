@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+
+# As `typing` has it, which takes longer to load than it takes to be ready for Ctrl-C.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from harvester.engine.ports import (

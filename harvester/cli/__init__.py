@@ -11,7 +11,6 @@ import click
 from harvester import __version__
 from harvester.cli.group import LaterGroup
 from harvester.cli.helping import SETTINGS
-from harvester.cli.signals import leave_on_signals
 from harvester.cli.streams import complain, drain_errors, open_streams
 from harvester.cli.telling import Telling, tell_failure
 from harvester.errors import NobodyReadsError, is_want_of_memory
@@ -88,7 +87,6 @@ cli.describe(
 def main() -> None:
     """Run the command line; every error ends in one plain line and an exit code."""
     open_streams()
-    leave_on_signals()
     code = _guarded()
     drain_errors()
     sys.exit(code)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import traceback
 
 import click
 from msgspec import Struct
 
-from harvester.cli.signals import Stopped, stopped_line
+from harvester.cli.signals import Stopped
 from harvester.errors import (
     DamagedLedgerError,
     HaltedError,
@@ -18,6 +19,7 @@ from harvester.errors import (
     OutputLockedError,
     is_want_of_memory,
 )
+from harvester.leaving import stopped_line
 from harvester.model import StopReason
 from harvester.sanitize import sanitize
 
@@ -61,7 +63,8 @@ def ending_of(error: BaseException) -> Ending:
 
 
 def _stopped(reason: StopReason) -> Ending:
-    return Ending(reason.value, reason.exit_code, stopped_line(reason))
+    number = signal.SIGINT if reason is StopReason.SIGINT else signal.SIGTERM
+    return Ending(reason.value, reason.exit_code, stopped_line(number))
 
 
 def _typed_wrong(error: click.ClickException) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import FrameType
 from typing import Self
 
@@ -17,7 +16,6 @@ REASONS = {
     # A terminal that is closed asks for the same as a service manager.
     signal.SIGHUP: StopReason.SIGTERM,
 }
-_ERROR = 2
 
 Act = Callable[[signal.Signals], object]
 
@@ -28,30 +26,6 @@ class Stopped(Exception):  # noqa: N818 - no error: somebody wanted it
     def __init__(self, number: signal.Signals) -> None:
         self.reason = REASONS[number]
         super().__init__(f"stopped by {self.reason.value}")
-
-
-def stopped_line(reason: StopReason) -> str:
-    """What is said where nothing was begun that could be told of."""
-    name = "Ctrl-C (SIGINT)" if reason is StopReason.SIGINT else reason.value
-    return f"harvester: stopped by {name} before the first call."
-
-
-def leave_on_signals() -> None:
-    """Let signals end the program with a word, where the system would without one.
-
-    Ctrl-C, too: an exception out of its handler, in the middle of a module's loading, was seen to
-    crash the interpreter.
-    """
-    for number in REASONS:
-        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-            signal.signal(number, _leave)
-
-
-def _leave(number: int, _frame: FrameType | None) -> None:
-    reason = REASONS[signal.Signals(number)]
-    with suppress(OSError):
-        os.write(_ERROR, f"{stopped_line(reason)}\n".encode())
-    os._exit(reason.exit_code)
 
 
 class Signals:

@@ -95,7 +95,7 @@ def erase_forgotten(output: OutputFile, ledger: Ledger) -> int | None:
 
     for side in _BESIDE:
         _erase_beside(side.of(output.path), is_gone)
-    return output.change(lambda _line: b"", is_gone)
+    return output.change(lambda _line: b"", lambda line, _end: is_gone(line))
 
 
 def end_forgetting(ledger: Ledger) -> None:

@@ -35,8 +35,7 @@ def mend(held: OpenOutput, kind: Identity, env: Environment, *, rebuild: bool) -
     is_read_anew = not rebuild and not _fits(output, ledger.checkpoint())
     if is_read_anew:
         lost = _check_all_there(held, durable)
-    if rebuild or is_read_anew or not ledger.checkpoint().length:
-        cut += output.mend_holes()
+    cut += output.mend_holes(0 if rebuild or is_read_anew else ledger.checkpoint().length)
     with ledger.as_one(env.look):
         if rebuild or is_read_anew:
             ledger.forget_lines()

@@ -214,18 +214,21 @@ class OutputFile:
         """Whether a line ends at a place, or OUTPUT begins there."""
         return not place or os.pread(self._fd, 1, place - 1) == b"\n"
 
-    def mend_holes(self) -> int:
-        """Take out NUL bytes within, which a power cut leaves, and the lines that they tore.
+    def mend_holes(self, known: int) -> int:
+        """Take out NUL bytes past a `known` length, which a power cut leaves, and what they tore.
 
-        What is left of those is kept beside OUTPUT. Gives how many bytes are gone.
+        What is left of torn lines is kept beside OUTPUT. Gives how many bytes are gone.
         """
         before = self.length
-        holed = [between_holes(piece) for piece, _ in self.pieces(0) if has_holes(piece)]
+        holed = [between_holes(piece)[1] for piece, _ in self.pieces(known) if has_holes(piece)]
         if holed:
-            torn = b"".join(part for _, parts in holed for part in parts)
+            torn = b"".join(part for parts in holed for part in parts)
             with self._errors():
                 keep_cut(self.path, self._disk, torn)
-            self.change(lambda piece: b"".join(between_holes(piece)[0]), has_holes)
+            self.change(
+                lambda piece: b"".join(between_holes(piece)[0]),
+                lambda piece, end: end > known and has_holes(piece),
+            )
         return before - self.length
 
     def check_unchanged(self) -> None:
@@ -249,17 +252,20 @@ class OutputFile:
             cut += self.cut(start)
         return cut
 
-    def change(self, change: Callable[[bytes], bytes], is_changed: Callable[[bytes], bool]) -> int:
+    def change(
+        self, change: Callable[[bytes], bytes], is_changed: Callable[[bytes, int], bool]
+    ) -> int:
         """Write OUTPUT anew with some of its lines changed, and hold that one; gives how many.
 
-        There is the one or the other at any moment.
+        Which these are is told of a line and where it ends. There is the one or the other at any
+        moment.
         """
-        many = sum(is_changed(piece) for piece, _ in self.pieces(0))
+        many = sum(is_changed(piece, end) for piece, end in self.pieces(0))
         if many:
             mode = os.fstat(self._fd).st_mode & 0o777
             with self._errors(), self._disk.replacing(self.path, mode) as file:
-                for piece, _ in self.pieces(0):
-                    file.write(change(piece) if is_changed(piece) else piece)
+                for piece, end in self.pieces(0):
+                    file.write(change(piece) if is_changed(piece, end) else piece)
             fresh = OutputFile(self.path, self._disk)
             # The lock goes with it.
             os.dup2(fresh._fd, self._fd, inheritable=False)

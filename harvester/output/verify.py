@@ -250,8 +250,7 @@ class _Verifier:
             self._older += 1
             self._older_sum += job.seq
             if place is not None and job.is_of(head.fetched_at):
-                other = self._number_of(place + self._shift, line)
-                yield _duplicate(line, head, job, other)
+                yield _duplicate(line, head, job, self._number_of(place + self._shift, line))
             return
         shifted = place + self._shift
         is_longer = False

@@ -81,7 +81,8 @@ def notes_in(*files: Path) -> set[str]:
 
 def doubled_in(output: Path) -> int:
     """How many lines are there that another line is a copy of."""
-    heads = [read_head(line) for line in _lines(output)] if output.exists() else []
+    text = output.read_bytes().replace(b"\0", b"") if output.exists() else b""
+    heads = map(read_head, text.splitlines())
     found = [(head.note_id, head.fetched_at) for head in heads if head is not None]
     return len(found) - len(set(found))
 

@@ -184,7 +184,7 @@ def what_was_read_anew_is_not_looked_at_again(patch: pytest.MonkeyPatch) -> None
 
 
 def holes_in_what_is_read_anew_are_left(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(OutputFile, "mend_holes", lambda _self: 0)
+    patch.setattr(OutputFile, "mend_holes", lambda *_: 0)
 
 
 def unreadable_answers_are_not_counted_as_unanswered(patch: pytest.MonkeyPatch) -> None:

@@ -177,7 +177,7 @@ def _prepared(asked: Mapping[str, Any], files: Sequence[int]) -> Callable[[], No
     random.seed()
     sys.argv = [str(ROOT / "harvester" / "__main__.py"), *asked["args"]]
     gc.enable()
-    from harvester.cli import main  # noqa: PLC0415 - the parent has no use for it
+    from harvester.__main__ import main  # noqa: PLC0415 - the parent has no use for it
 
     return main
 

@@ -46,6 +46,7 @@ MAY = {
     "disk": frozenset({"disk"}),
     "descriptors": frozenset({"descriptors"}),
     "sides": frozenset({"sides"}),
+    "leaving": frozenset({"leaving"}),
     "tokens": LOWEST | {"tokens"},
     "option": LOWEST | {"option", "paths", "sides"},
     "paths": LOWEST | {"paths", "sides"},
@@ -67,10 +68,10 @@ MAY = {
     "doctor": ENGINE | {"doctor"},
     "report": ENGINE | {"status", "export", "report"},
     "cli": ENGINE
-    | {"doctor", "status", "observe", "console", "report", "export", "cli", "__init__"},
+    | {"doctor", "status", "observe", "console", "report", "export", "cli", "leaving", "__init__"},
     "face": ENGINE | {"face"},
     "__init__": ENGINE | {"face"},
-    "__main__": frozenset({"cli"}),
+    "__main__": frozenset({"cli", "leaving"}),
 }
 # Where nobody takes more than five things to begin with.
 ORDERLY = frozenset({"rules", "pace", "ledger", "engine", "api", "output", "export"})
