@@ -9,7 +9,7 @@ from contextlib import suppress
 import click
 
 from harvester import __version__
-from harvester.cli.group import LaterGroup
+from harvester.cli.group import LazyGroup
 from harvester.cli.helping import SETTINGS
 from harvester.cli.streams import complain, drain_errors, open_streams
 from harvester.cli.telling import Telling, tell_failure
@@ -18,7 +18,7 @@ from harvester.errors import NobodyReadsError, is_want_of_memory
 _ERROR = 2
 
 
-@click.group(cls=LaterGroup, context_settings=SETTINGS)
+@click.group(cls=LazyGroup, context_settings=SETTINGS)
 @click.version_option(
     __version__, "-V", "--version", prog_name="harvester", help="Show the version and exit."
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from harvester.cli.group import LaterGroup
+from harvester.cli.group import LazyGroup
 from harvester.errors import UsageError
 
 NAME = "harvester.toml"
@@ -72,7 +72,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _keys_of_all(root: click.Command, ctx: click.Context) -> set[str]:
     """What may stand at the top: whatever is an option of any command."""
-    commands = root.load_all().values() if isinstance(root, LaterGroup) else [ctx.command]
+    commands = root.load_all().values() if isinstance(root, LazyGroup) else [ctx.command]
     return {key_of(param) for command in commands for param in command.params}
 
 

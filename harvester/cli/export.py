@@ -69,7 +69,7 @@ def export(
 
     A row a note, its newest line; an OUTPUT that a run is writing is taken as it was at the start.
     """
-    from harvester.export.columns import Choice, NoFieldError, Seen, UnforeseenError
+    from harvester.export.columns import Choice, NoFieldError, Seen, UnseenError
     from harvester.export.place import check_place
     from harvester.export.table import Table, check_library, write_table
     from harvester.ledger.latest_lines import latest_line_index
@@ -89,7 +89,7 @@ def export(
     with Signals() as signals:
         try:
             rows = rows_of(seen.look_now_and_then, tell_torn)
-        except (UnforeseenError, NoFieldError):
+        except (UnseenError, NoFieldError):
             rows = rows_of(seen.look_at, lambda _path, _size: None)
     headings_of = [column.heading for column in seen.columns(choice)]
     what = count(rows, "line" if history and not changes else "note")

@@ -10,7 +10,7 @@ import click
 from harvester.cli.helping import Context, sections_of, write_sections
 
 
-class Later(click.Command):
+class LazyCommand(click.Command):
     """Stands for a command in its module, harvester.cli.NAME, in a section of the list.
 
     `text` is its short help.
@@ -33,7 +33,7 @@ class Later(click.Command):
         return command
 
 
-class LaterGroup(click.Group):
+class LazyGroup(click.Group):
     """A group that lists commands in sections, and loads the one that is called or completed."""
 
     context_class = Context
@@ -41,7 +41,7 @@ class LaterGroup(click.Group):
     def describe(self, title: str, commands: Iterable[tuple[str, str]]) -> None:
         """Add a section of commands by name and short help."""
         for name, text in commands:
-            self.add_command(Later(title, name, text))
+            self.add_command(LazyCommand(title, name, text))
 
     def load_all(self) -> dict[str, click.Command]:
         """All commands by name, loaded."""
@@ -58,10 +58,10 @@ class LaterGroup(click.Group):
         """Write the options, then the commands by section."""
         sections = sections_of(self, ctx)
         for name, command in self.commands.items():
-            section = command.section if isinstance(command, Later) else "Commands"
+            section = command.section if isinstance(command, LazyCommand) else "Commands"
             sections.setdefault(section, []).append((name, command.get_short_help_str()))
         write_sections(formatter, sections)
 
 
 def _loaded(command: click.Command) -> click.Command:
-    return command.load() if isinstance(command, Later) else command
+    return command.load() if isinstance(command, LazyCommand) else command

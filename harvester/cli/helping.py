@@ -39,7 +39,7 @@ def columns() -> int:
     return shutil.get_terminal_size().columns
 
 
-class Option(click.Option):
+class HelpOption(click.Option):
     """An option that may stand in a section of the help."""
 
     section = "Options"
@@ -50,7 +50,7 @@ class Option(click.Option):
         return record and (record[0].replace(" [=", "[="), record[1])
 
 
-option = partial(click.option, cls=Option)
+option = partial(click.option, cls=HelpOption)
 
 
 def option_group(
@@ -84,7 +84,7 @@ def sections_of(command: click.Command, ctx: click.Context) -> dict[str, Rows]:
 def _section(param: click.Parameter) -> str:
     if isinstance(param, click.Argument):
         return "Arguments"
-    return param.section if isinstance(param, Option) else "Options"
+    return param.section if isinstance(param, HelpOption) else "Options"
 
 
 def write_sections(formatter: click.HelpFormatter, sections: dict[str, Rows]) -> None:

@@ -17,7 +17,7 @@ from harvester.cli.choices import SuggestingChoice, endpoint_items, zone_items
 from harvester.cli.config_file import KEPT, NAME, key_of, take
 from harvester.cli.helping import (
     Context,
-    Option,
+    HelpOption,
     broken,
     option,
     option_group,
@@ -27,8 +27,7 @@ from harvester.cli.helping import (
 from harvester.cli.telling import of_context
 from harvester.config import ConsoleOptions, RunConfig
 from harvester.errors import OptionError
-from harvester.option import Option as ConfigOption
-from harvester.option import options_in
+from harvester.option import Option, options_in
 from harvester.parsing import Reader
 from harvester.paths import place_of
 
@@ -170,7 +169,7 @@ OUTPUT = Place(dir_okay=False, path_type=Path)
 
 
 def _config_option() -> click.Option:
-    return Option(
+    return HelpOption(
         ["--config"],
         metavar="FILE",
         is_eager=True,
@@ -207,7 +206,7 @@ def shared_option(name: str, kind: click.ParamType[Any] | None = None) -> Callab
     return _decorator(name, said, kind or Parsed(said.reader))
 
 
-def _decorator(name: str, said: ConfigOption, kind: Any) -> Callable[[F], F]:  # noqa: ANN401 - click's
+def _decorator(name: str, said: Option, kind: Any) -> Callable[[F], F]:  # noqa: ANN401 - click's
     words = (*filter(None, (said.short,)), f"--{name.replace('_', '-')}")
     more: dict[str, Any] = {} if said.is_flag else {"type": kind, "metavar": said.metavar}
     if said.is_many:
@@ -220,7 +219,7 @@ def _decorator(name: str, said: ConfigOption, kind: Any) -> Callable[[F], F]:  #
     return option_group(said.group, made)
 
 
-def _type_of(said: ConfigOption) -> Any:  # noqa: ANN401 - one of click's types
+def _type_of(said: Option) -> Any:  # noqa: ANN401 - one of click's types
     if said.names:
         return SuggestingChoice(said.names)
     if not said.is_file:

@@ -31,7 +31,7 @@ def draining_line(name: str, in_flight: int, oldest: float, timeout: float) -> s
     )
 
 
-class Stopping:
+class SignalStop:
     """What signals do to a task: they cancel it until its run is known, then they stop that."""
 
     def __init__(self) -> None:
@@ -69,9 +69,9 @@ class Stopping:
 
 
 @contextmanager
-def stopped_by(signals: Signals) -> Iterator[Stopping]:
+def stopped_by(signals: Signals) -> Iterator[SignalStop]:
     """Let signals stop what is done within; raises Stopped where no run was there to drain."""
-    stopping = Stopping()
+    stopping = SignalStop()
     with signals.acting(stopping.heed):
         signals.check()
         try:

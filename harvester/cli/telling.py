@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from harvester.cli.helping import Function, Option
+from harvester.cli.helping import Function, HelpOption
 from harvester.cli.streams import ERROR, OUTPUT, fit
 from harvester.errors import HarvesterError
 
@@ -35,7 +35,7 @@ def json_option(function: Function) -> Function:
     """`--json`, for a command that ends with `tell`."""
     return click.option(
         "--json",
-        cls=Option,
+        cls=HelpOption,
         is_flag=True,
         expose_value=False,
         callback=_take,

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from harvester.console.layout import INDENT, Row, folded, table
 from harvester.formatting import amount, codes, count, duration, money
-from harvester.ledger.hosts import Part
+from harvester.ledger.hosts import HostPart
 from harvester.money import Balance
 from harvester.rules.spending import reach_text
 from harvester.sanitize import sanitize
@@ -213,7 +213,7 @@ def _hosts(status: Status, zone: ZoneInfo) -> Iterator[str]:
         yield f"and {count(len(rest), 'more part')} (--json has all)"
 
 
-def _life(part: Part, zone: ZoneInfo) -> str:
+def _life(part: HostPart, zone: ZoneInfo) -> str:
     if part.last_heartbeat is None:
         return "has not run yet"
     seen = _local(part.last_heartbeat, zone)
@@ -223,7 +223,7 @@ def _life(part: Part, zone: ZoneInfo) -> str:
     return f"not running, last heard of {seen:%Y-%m-%d %H:%M:%S}"
 
 
-def _deeds(part: Part, price: Decimal | None) -> str:
+def _deeds(part: HostPart, price: Decimal | None) -> str:
     cost = "" if price is None else f" ({amount(part.charged * price)})"
     lost = f", {part.unanswered:,} unanswered" if part.unanswered else ""
     twice = f", {part.duplicates:,} paid for twice" if part.duplicates else ""

@@ -9,7 +9,7 @@ from contextlib import suppress
 from msgspec.structs import replace
 
 from harvester.engine.clients import mark_of
-from harvester.engine.ports import Account, Notice, Ports
+from harvester.engine.ports import BalanceSource, Notice, Ports
 from harvester.engine.state import RunState
 from harvester.errors import HarvesterError
 from harvester.money import Agreement, Balance, Balances, Counted, Spending, Untold, Why, Word
@@ -38,7 +38,7 @@ class Audit:
         self._state = state
         self.price = ports.config.price
         self._balances = Balances()
-        self._asked: Account | None = None
+        self._asked: BalanceSource | None = None
         self._is_shared = ports.config.fleet is not None
         self._opening: asyncio.Task[None] | None = None
         self.spending: Spending | None = None
@@ -80,7 +80,7 @@ class Audit:
         if isinstance(before, Balance):
             self._state.emit(Notice("account", reach_text(before, self.price)))
 
-    async def _before(self, accounts: Sequence[Account]) -> Word:
+    async def _before(self, accounts: Sequence[BalanceSource]) -> Word:
         """The balance that all tokens show; they are of one account, or it cannot be told."""
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(account.balance(_TIMEOUT)) for account in accounts]

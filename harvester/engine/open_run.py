@@ -25,7 +25,7 @@ from harvester.engine.held import Environment, OpenOutput
 from harvester.engine.input_thread import pages_from
 from harvester.engine.kind import identity_of
 from harvester.engine.open_output import MOST_IN_FLIGHT, begin
-from harvester.engine.ports import Account, Event, Notice, Observer, Ports, RunBegan, RunEnded
+from harvester.engine.ports import BalanceSource, Event, Notice, Observer, Ports, RunBegan, RunEnded
 from harvester.engine.run import QUEUE_LOST, PriorState, Run
 from harvester.errors import HarvesterError, LocalIOError, OutputLockedError
 from harvester.halt import Halt
@@ -204,7 +204,7 @@ async def _assembled(
     return run
 
 
-def _accounts(config: RunConfig) -> tuple[Account, ...]:
+def _accounts(config: RunConfig) -> tuple[BalanceSource, ...]:
     """Whom to ask for the balance."""
     if config.simulate or config.no_account:
         return ()

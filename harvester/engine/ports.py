@@ -25,7 +25,7 @@ class Fetcher(Protocol):
         """
 
 
-class Account(Protocol):
+class BalanceSource(Protocol):
     """Tells the balance of an account."""
 
     async def balance(self, seconds: float) -> Word:
@@ -144,4 +144,4 @@ class Ports(Struct, frozen=True):
     jitter: Callable[[], float]
     coordinator: Coordinator
     observers: tuple[Observer, ...] = ()
-    accounts: tuple[Account, ...] = ()
+    accounts: tuple[BalanceSource, ...] = ()

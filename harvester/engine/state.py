@@ -43,7 +43,6 @@ class RunSnapshot(Struct, frozen=True):
     in_flight: int
     calls: int
     charged: int
-    unanswered: int
     by_code: dict[str, int]
     is_read: bool
     resumes_at: float | None
@@ -136,7 +135,6 @@ class RunState:
             len(self.in_flight),
             self.spent.calls,
             self.spent.charged,
-            self.spent.unanswered,
             dict(sorted(self.by_code.items())),
             self.is_read,
             self.resumes_at,

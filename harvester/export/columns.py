@@ -25,7 +25,7 @@ _ALL_OF_FIRST, _EVERY = 1000, 16
 _FIRST, _LAST, _DIFFERENCE = CHANGES
 
 
-class Kind(Enum):
+class CellKind(Enum):
     """What the cells of a column are, but for those that are empty."""
 
     TEXT = "text"
@@ -41,14 +41,14 @@ class Column(Struct, frozen=True):
 
     name: str
     heading: str
-    kind: Kind
+    kind: CellKind
     which: str = ""
 
     @property
     def is_link(self) -> bool:
         """Whether an address in it is one to go to."""
         field = FIELDS.get(self.name)
-        return self.kind is Kind.TEXT and not (field and field.is_picture)
+        return self.kind is CellKind.TEXT and not (field and field.is_picture)
 
 
 class Choice(Struct, frozen=True):
@@ -83,7 +83,7 @@ class Choice(Struct, frozen=True):
         return cls(wanted, headings, with_history, with_changes)
 
 
-class UnforeseenError(Exception):
+class UnseenError(Exception):
     """A line that brings what those that were looked at did not, or that is no JSON."""
 
 
@@ -174,20 +174,20 @@ class Seen:
                 found = [field]
             yield from found
 
-    def _kind(self, name: str) -> Kind:
+    def _kind(self, name: str) -> CellKind:
         types = self.types.get(name, set()) - {_NOTHING}
         if name == FETCHED_AT or (name in FIELDS and FIELDS[name].is_moment and types <= {int}):
-            return Kind.MOMENT
+            return CellKind.MOMENT
         match sorted(kind.__name__ for kind in types):
             case [] | ["str"]:
-                return Kind.TEXT
+                return CellKind.TEXT
             case ["int"]:
-                return Kind.INTEGER
+                return CellKind.INTEGER
             case ["float"] | ["float", "int"]:
-                return Kind.NUMBER
+                return CellKind.NUMBER
             case ["bool"]:
-                return Kind.TRUTH
-        return Kind.MIXED
+                return CellKind.TRUTH
+        return CellKind.MIXED
 
 
 def _is_of(name: str, field: str) -> bool:
@@ -197,9 +197,9 @@ def _is_of(name: str, field: str) -> bool:
     )
 
 
-def _over_time(name: str, kind: Kind, *, with_changes: bool) -> Iterator[Column]:
+def _over_time(name: str, kind: CellKind, *, with_changes: bool) -> Iterator[Column]:
     """The columns of a member: of a number over time three, of others one."""
-    is_number = kind in {Kind.INTEGER, Kind.NUMBER} and name != "attempts"
+    is_number = kind in {CellKind.INTEGER, CellKind.NUMBER} and name != "attempts"
     if with_changes and (is_number or name == FETCHED_AT):
         yield Column(name, "", kind, _FIRST)
         yield Column(name, "", kind, _LAST)
@@ -236,7 +236,7 @@ def _heading(column: Column, language: str) -> str:
     return f"{in_words}({which.zh})" if language == "zh" else f"{in_words} ({which.en})"
 
 
-class Layout:
+class RowLayout:
     """Makes a row's cells, in the order of the columns; moments are in a time zone."""
 
     def __init__(self, columns: Sequence[Column], zone: ZoneInfo, seen: Seen) -> None:
@@ -244,7 +244,7 @@ class Layout:
         self._names = [column.name for column in columns]
         self._which = [column.which for column in columns]
         self._moments = [
-            place for place, column in enumerate(columns) if column.kind is Kind.MOMENT
+            place for place, column in enumerate(columns) if column.kind is CellKind.MOMENT
         ]
         self._zone = zone
         self._row_of = seen.shape.cells(self._names)
@@ -258,7 +258,7 @@ class Layout:
             record = read_record(line)
             row = {} if record is None else flatten(record)
             if not row or not self._seen.foresaw(row):
-                raise UnforeseenError
+                raise UnseenError
             cells = list(map(row.get, self._names))
         for place in self._moments:
             cells[place] = self._moment(cells[place])

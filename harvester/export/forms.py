@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from harvester.export.columns import Column, Kind
+from harvester.export.columns import CellKind, Column
 from harvester.export.fields import FETCHED_AT
 from harvester.export.flatten import as_json
 
@@ -33,9 +33,9 @@ _CHANGED = re.compile(
 )
 _MARK = "'"
 _EMPTY_ROW = '""'
-_UNLIKE_TEXT = {Kind.TRUTH, Kind.MOMENT, Kind.MIXED}
+_UNLIKE_TEXT = {CellKind.TRUTH, CellKind.MOMENT, CellKind.MIXED}
 _CSV_MOMENT = "%04d-%02d-%02d %02d:%02d:%02d"
-_SQL_TYPES = {Kind.INTEGER: "INTEGER", Kind.NUMBER: "REAL", Kind.TRUTH: "BOOLEAN"}
+_SQL_TYPES = {CellKind.INTEGER: "INTEGER", CellKind.NUMBER: "REAL", CellKind.TRUTH: "BOOLEAN"}
 _HEADER = re.compile(r'(?:"(?:[^"]|"")*",)*"(?:[^"]|"")*"\r\n')
 
 
@@ -48,7 +48,7 @@ def csv_table(file: BinaryIO, columns: Sequence[Column], *, with_bom: bool) -> I
     if with_bom:
         file.write(BOM_UTF8)
 
-    texts = [place for place, column in enumerate(columns) if column.kind is Kind.TEXT]
+    texts = [place for place, column in enumerate(columns) if column.kind is CellKind.TEXT]
     others = [place for place, column in enumerate(columns) if column.kind in _UNLIKE_TEXT]
     # As the csv module does it, in less than half the time, which is much of what a table takes.
     row = ",".join(["%s"] * len(columns))
@@ -119,7 +119,7 @@ def sqlite_table(file: BinaryIO, columns: Sequence[Column]) -> Iterator[Write]:
     """An SQLite file with one table, `notes`; a name that differs in case alone has a number."""
     names = _unlike(column.heading for column in columns)
     said = ", ".join(
-        f"{name} {_SQL_TYPES.get(column.kind, 'TEXT' if column.kind is not Kind.MIXED else '')}"
+        f"{name} {_SQL_TYPES.get(column.kind, 'TEXT' if column.kind is not CellKind.MIXED else '')}"
         for name, column in zip(names, columns, strict=True)
     )
     # Nobody else writes there, and on some systems its locks would meet the one that is held.

@@ -10,18 +10,18 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 from pyarrow import parquet
 
-from harvester.export.columns import Column, Kind
+from harvester.export.columns import CellKind, Column
 from harvester.export.forms import Write, text_of
 
 _ROWS_AT_ONCE = 5000
-_TYPES = {Kind.INTEGER: pa.int64(), Kind.NUMBER: pa.float64(), Kind.TRUTH: pa.bool_()}
-_TEXTS = (Kind.TEXT, Kind.MIXED)
+_TYPES = {CellKind.INTEGER: pa.int64(), CellKind.NUMBER: pa.float64(), CellKind.TRUTH: pa.bool_()}
+_TEXTS = (CellKind.TEXT, CellKind.MIXED)
 
 
 @contextmanager
 def parquet_table(file: BinaryIO, columns: Sequence[Column], zone: ZoneInfo) -> Iterator[Write]:
     """Columns with types; where one holds several, it is text. Moments know their time zone."""
-    types = _TYPES | {Kind.MOMENT: pa.timestamp("ms", zone.key)}
+    types = _TYPES | {CellKind.MOMENT: pa.timestamp("ms", zone.key)}
     schema = pa.schema(
         [pa.field(column.heading, types.get(column.kind, pa.string())) for column in columns],
         {"created by": "harvester export"},

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from harvester.disk import reason_of
 from harvester.errors import LocalIOError, UsageError
-from harvester.export.columns import Choice, Column, Layout, Seen
+from harvester.export.columns import Choice, Column, RowLayout, Seen
 from harvester.export.forms import Write, csv_table, jsonl_table, sqlite_table
 from harvester.export.place import is_table
 from harvester.halt import Look
@@ -92,14 +92,14 @@ def write_table(table: Table, seen: Seen, work: Merge, places: Places, look: Loo
     check_earlier(table.place, "table of this command's", partial(is_table, columns))
     rows = 0
     with result_into(table.place) as file, _opened(table, file, columns) as write:
-        for cells in _rows(table, Layout(columns, table.zone, seen), work, places):
+        for cells in _rows(table, RowLayout(columns, table.zone, seen), work, places):
             look()
             write(cells)
             rows += 1
     return rows
 
 
-def _rows(table: Table, layout: Layout, work: Merge, places: Places) -> Iterator[list[object]]:
+def _rows(table: Table, layout: RowLayout, work: Merge, places: Places) -> Iterator[list[object]]:
     """A row a note, of its newest line, or of its first and its newest; or a row a line."""
     if not table.choice.with_changes and not table.choice.with_history:
         yield from map(layout.cells, work.newest())

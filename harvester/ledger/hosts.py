@@ -52,7 +52,7 @@ ORDER BY found_at, duplicate.part, duplicate.line_end LIMIT $1
 """
 
 
-class Part(Struct, frozen=True):
+class HostPart(Struct, frozen=True):
     """One host's part; `part` is its UUID, moments are Unix seconds.
 
     `notes` are those whose current line is in it, `duplicates` its lines paid for though their
@@ -84,7 +84,7 @@ class Duplicate(Struct, frozen=True):
     found_at: float
 
 
-class Stop(Struct, frozen=True):
+class TokenStop(Struct, frozen=True):
     """Why a token rests in the latest session; `token` is its fingerprint, None for all."""
 
     token: str | None
@@ -113,7 +113,7 @@ class Hosts:
     def __init__(self, reader: FleetReader) -> None:
         self._reader = reader
 
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[HostPart]:
         """All parts, in the order in which they came."""
         ask = self._reader.ask
         notes = dict(ask("SELECT part, count(*) FROM job WHERE lines > 0 GROUP BY part"))
@@ -133,7 +133,7 @@ class Hosts:
             # Of a run that goes on, only the minute of its last answer is known without a beat.
             last = beat or seen
             found.append(
-                Part(
+                HostPart(
                     uuid,
                     sanitize(host),
                     sanitize(path),
@@ -151,10 +151,10 @@ class Hosts:
             )
         return found
 
-    def stops(self) -> list[Stop]:
+    def stops(self) -> list[TokenStop]:
         """The tokens that rest in the latest session, in the order in which they stopped."""
         return [
-            Stop(token or None, sanitize(reason), sanitize(detail), at / 1000)
+            TokenStop(token or None, sanitize(reason), sanitize(detail), at / 1000)
             for token, reason, detail, at in self._reader.ask(
                 "SELECT token_fp, reason, detail, at FROM stop"
                 " WHERE session = (SELECT max(session) FROM run) ORDER BY at, token_fp"

@@ -46,7 +46,7 @@ class SlidingWindow:
         self._moments.append(now)
 
 
-class Balance:
+class SimulatedBalance:
     """What an account has left in CNY: its calls know at once, its page `lag` seconds later."""
 
     def __init__(self, settings: SimulatorSettings) -> None:
@@ -85,7 +85,7 @@ class Account:
         self._successes: Counter[tuple[date, str]] = Counter()
         self._charged_of: Counter[str] = Counter()
         self._days_ahead = timedelta()
-        self.balance = Balance(settings)
+        self.balance = SimulatedBalance(settings)
 
     def admit(self, path: str, now: float) -> bool:
         """Let a call in, if the rate limit allows it; those refused do not prolong the window."""

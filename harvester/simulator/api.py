@@ -71,7 +71,7 @@ _PATHS = (*ENDPOINTS, RESOLVER)
 _encode = JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-class Reply(Struct, frozen=True):
+class SimulatedReply(Struct, frozen=True):
     """An answer ready to be sent: HTTP status, business code, body, headers, delay in seconds."""
 
     status: int
@@ -99,7 +99,7 @@ class SimulatedApi:
         self._charges = Charges()
         self._account = Account(settings)
 
-    def answer(self, path: str, query: Mapping[str, str], now: float) -> Reply:
+    def answer(self, path: str, query: Mapping[str, str], now: float) -> SimulatedReply:
         """Decide and charge one call that arrives at `now` (Unix seconds, never going back)."""
         self._charges.arrive(now)
         if path not in self._known:
@@ -109,7 +109,7 @@ class SimulatedApi:
             return self._collect(path, query, now)
         return self._reply(code, self._story, now)
 
-    def page(self, path: str, query: Mapping[str, str], now: float) -> Reply | None:
+    def page(self, path: str, query: Mapping[str, str], now: float) -> SimulatedReply | None:
         """Answer for one of the pages about account and endpoints, or None for any other path."""
         if path == _EXAMPLE:
             return self._example(query.get("api", ""), now)
@@ -152,7 +152,7 @@ class SimulatedApi:
             return 400
         return self._account.unpaid(path, query["token"], now)
 
-    def _collect(self, path: str, query: Mapping[str, str], now: float) -> Reply:
+    def _collect(self, path: str, query: Mapping[str, str], now: float) -> SimulatedReply:
         """Answer a call that nothing refuses: by chance a failure, else the note, charged."""
         note_id = _asked_for(path, query) or ""
         subject = bytes([_PATHS.index(path)]) + bytes.fromhex(note_id)
@@ -184,7 +184,7 @@ class SimulatedApi:
                 return code
         return 404 if share(seed, "missing", note_id) < self._settings.missing else 0
 
-    def _example(self, path: str, now: float) -> Reply:
+    def _example(self, path: str, now: float) -> SimulatedReply:
         """What an endpoint answers, shown to whoever asks; no token is needed."""
         if path not in self._known:
             return self._send(self._envelope(404, path, now, None), 404, path)
@@ -192,13 +192,13 @@ class SimulatedApi:
         data = {"api": path, "checkedAt": _said(now), "synthetic": False, "example": example}
         return self._send({"code": 0, "message": None, "data": data}, 200, path)
 
-    def _not_found(self, now: float) -> Reply:
+    def _not_found(self, now: float) -> SimulatedReply:
         """What the web server in front of the API says."""
         self._charges.answer(404)
         envelope = self._envelope(404, self._story, now, None) | {"message": "Resource not found"}
         return self._send(envelope, 404, self._story, 404)
 
-    def _reply(self, code: int, story: str, now: float, data: object = None) -> Reply:
+    def _reply(self, code: int, story: str, now: float, data: object = None) -> SimulatedReply:
         self._charges.answer(code)
         envelope = self._envelope(code, story, now, data)
         return self._send(envelope, _STATUSES.get(code, 500), story, code)
@@ -212,14 +212,14 @@ class SimulatedApi:
             "data": data,
         }
 
-    def _send(self, envelope: object, status: int, story: str, code: int = 0) -> Reply:
+    def _send(self, envelope: object, status: int, story: str, code: int = 0) -> SimulatedReply:
         # A lone surrogate has no UTF-8; its backslash form is the very escape the vendor sends.
         body = _encode(envelope).encode("utf-8", "backslashreplace")
         if self._settings.http_status == "always-200":
             status = 200
         swing = 2 * share(self._settings.seed, "delay", story) - 1
         delay = max(0.0, self._settings.latency + swing * self._settings.jitter)
-        return Reply(status, code, body, _HEADERS, delay)
+        return SimulatedReply(status, code, body, _HEADERS, delay)
 
 
 def _asked_for(path: str, query: Mapping[str, str]) -> str | None:

@@ -42,7 +42,7 @@ _REMARK = re.compile(r"\s#\s.*")
 _NO_NAME = re.compile(r"[\s_\-*\"'“”]|\(.*?\)")
 
 
-class Telling(Struct):
+class Remarks(Struct):
     """What reading an input has to tell, until a page takes it along.
 
     `told` is for information, `warned` for all who ask for warnings alone, too; of `left_out` lines
@@ -79,7 +79,7 @@ class Form(Struct, frozen=True):
     fields: tuple[str, ...] = ID_FIELDS
     extra: ExtraFields | None = None
     mask: Callable[[str], str] = str
-    telling: Telling = field(default_factory=Telling)
+    telling: Remarks = field(default_factory=Remarks)
 
     def bad(self, line: int, reason: str, text: str) -> BadLine:
         """Return the report of a bad line, fit to print."""

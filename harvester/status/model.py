@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from harvester.ledger.hosts import Duplicate, Part, Stop
+from harvester.ledger.hosts import Duplicate, HostPart, TokenStop
 from harvester.rules.forecast import Source
 
 
@@ -166,6 +166,6 @@ class Status(Struct, frozen=True):
 class FleetStatus(Status, frozen=True):
     """What there is to tell of a fleet's ledger."""
 
-    parts: list[Part] = []
+    parts: list[HostPart] = []
     duplicates: list[Duplicate] = []
-    stops: list[Stop] = []
+    stops: list[TokenStop] = []

@@ -20,7 +20,7 @@ from harvester.engine.held import Environment, OpenOutput
 from harvester.engine.kind import identity_of
 from harvester.engine.open_output import begin, open_output
 from harvester.engine.open_run import start_rate
-from harvester.engine.ports import Account, Event, Ports
+from harvester.engine.ports import BalanceSource, Event, Ports
 from harvester.engine.run import PriorState, Run
 from harvester.model import Answer, BadLine, Page, Start, Summary
 from harvester.output.sink import Sink
@@ -112,7 +112,7 @@ class Night:
     events: list[Event] = field(default_factory=list)
     clock: float = MIDNIGHT
     more_upstreams: tuple[Upstream, ...] = ()
-    accounts: tuple[Account, ...] = ()
+    accounts: tuple[BalanceSource, ...] = ()
     pages: Callable[[list[str]], AsyncIterator[Page]] = one_page
 
     def run(

@@ -26,7 +26,7 @@ from harvester.errors import (
     UsageError,
 )
 from harvester.json_text import camel
-from harvester.ledger.hosts import Duplicate, Part, Stop
+from harvester.ledger.hosts import Duplicate, HostPart, TokenStop
 from harvester.model import StopReason, Summary
 from harvester.observe.log import as_json
 from harvester.sides import Side
@@ -217,7 +217,9 @@ def test_the_reference_tells_every_key_of_the_status() -> None:
     kinds: tuple[type[Struct], ...] = (Status, Ahead, RunStatus, Failure, Left)
     assert [list(part) for part in parts] == [keys(kind) for kind in kinds]
     of_fleets = {
-        key for kind in (FleetRun, Part, Duplicate, Stop, FleetStatus) for key in keys(kind)
+        key
+        for kind in (FleetRun, HostPart, Duplicate, TokenStop, FleetStatus)
+        for key in keys(kind)
     }
     assert of_fleets <= named("reference") | set(keys(Status)) | set(keys(RunStatus))
 

@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harvester.cli import cli
-from harvester.export.columns import Choice, Column, Kind, Seen
+from harvester.export.columns import CellKind, Choice, Column, Seen
 from harvester.export.excel import excel_table
 from harvester.export.fields import FIELDS
 from harvester.export.flatten import flatten, read_record
@@ -63,7 +63,7 @@ def test_text_that_a_spreadsheet_would_run_or_change_is_kept_from_it(
     is_guarded: bool,  # noqa: FBT001 - a case
 ) -> None:
     file = io.BytesIO()
-    with csv_table(file, [Column("t", "t", Kind.TEXT)], with_bom=False) as write:
+    with csv_table(file, [Column("t", "t", CellKind.TEXT)], with_bom=False) as write:
         write([text])
     rows = list(csv.reader(io.StringIO(file.getvalue().decode(), newline="")))
     assert rows == [["t"], [f"'{text}" if is_guarded else text]]
@@ -249,7 +249,7 @@ def test_a_sheet_is_ready_to_be_worked_with(night: Path) -> None:
 
 def test_more_rows_than_a_sheet_holds_go_on_the_next_one(tmp_path: Path) -> None:
     place = tmp_path / "t.xlsx"
-    columns = [Column("title", "title", Kind.TEXT)]
+    columns = [Column("title", "title", CellKind.TEXT)]
     with place.open("wb") as file, excel_table(file, columns, most_rows=3) as write:
         for number in range(5):
             write([f"{number}"])

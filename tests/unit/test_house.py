@@ -308,6 +308,13 @@ def test_the_tables_of_a_ledger_have_standard_names(tmp_path: Path) -> None:
     assert not words & {*PRIVATE, "carried", "tries", "token"}
 
 
+def test_no_two_classes_have_one_name() -> None:
+    trees = map(tree_of, MODULES)
+    names = [node.name for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)]
+    public = [name for name in names if not name.startswith("_")]
+    assert sorted(public) == sorted(set(public))
+
+
 @pytest.mark.parametrize("name", ONCE)
 def test_what_many_need_is_said_once(name: str) -> None:
     assert len([module for module in MODULES if name in defined_in(module)]) == 1

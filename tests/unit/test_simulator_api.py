@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from harvester.simulator import SimulatorSettings
-from harvester.simulator.api import ENDPOINTS, RESOLVER, Reply, SimulatedApi
+from harvester.simulator.api import ENDPOINTS, RESOLVER, SimulatedApi, SimulatedReply
 
 NOTE = "67f32a94000000001d02eb4a"
 PATH = "/api/xiaohongshu-pgy/get-note-detail/v1"
@@ -31,7 +31,7 @@ def call(
     shown: str = "t",
     path: str = PATH,
     now: float = NOON,
-) -> Reply:
+) -> SimulatedReply:
     return subject.answer(path, {"token": shown, "noteId": note_id}, now)
 
 
