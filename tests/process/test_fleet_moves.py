@@ -49,8 +49,8 @@ class Moves(Fleet):
         assert ended.code == 7, ended.text
 
     def join_until_done(self) -> None:
-        """Bring the OUTPUT in, cut short at every look that it takes, one later each time."""
-        for most in count():
+        """Bring the OUTPUT in, cut short at every look that it takes, a few later each time."""
+        for most in count(0, 4):
             looks = iter(range(most))
 
             def look(left: Iterator[int] = looks) -> None:
