@@ -6,10 +6,9 @@ from pathlib import Path
 
 import click
 
-from harvester.cli.ledgers import fleet_named, fleet_options
+from harvester.cli.ledgers import fleet_named, fleet_options, tell_moved
 from harvester.cli.params import Command, existing_output
-from harvester.cli.telling import json_option, say, tell
-from harvester.formatting import count
+from harvester.cli.telling import json_option, say
 from harvester.sanitize import sanitize
 
 
@@ -31,20 +30,7 @@ def join(output: Path, ledger: str | None, harvest: str | None) -> None:
     from harvester.engine.open_run import this_environment
 
     joined = join_fleet(output, fleet, this_environment())
-    counts = joined.counts
-    kept = f"; its own ledger is kept as {sanitize(joined.kept.name)}" if joined.kept else ""
-    say(
-        f"{sanitize(str(output))} is a part of the harvest {fleet.harvest} now, which has "
-        f"{count(counts.done, 'note')} done, {counts.queued:,} queued, {counts.failed:,} "
-        f"failed{kept}"
-    )
-    tell(
-        {
-            "output": output,
-            "harvest": fleet.harvest,
-            "done": counts.done,
-            "queued": counts.queued,
-            "failed": counts.failed,
-            "kept": joined.kept,
-        }
-    )
+    if joined.kept is not None:
+        say(f"its own ledger is kept as {sanitize(joined.kept.name)}")
+    text = f"{sanitize(str(output))} is a part of the harvest {fleet.harvest} now"
+    tell_moved(text, output, fleet, joined.counts, kept=joined.kept)

@@ -7,10 +7,9 @@ from pathlib import Path
 import click
 
 from harvester.cli.helping import option
-from harvester.cli.ledgers import fleet_named, fleet_options
+from harvester.cli.ledgers import fleet_named, fleet_options, tell_moved
 from harvester.cli.params import OUTPUT, Command
-from harvester.cli.telling import json_option, say, tell
-from harvester.formatting import count
+from harvester.cli.telling import json_option
 from harvester.sanitize import sanitize
 
 
@@ -51,17 +50,5 @@ def leave(paths: tuple[Path, ...], place: Path, ledger: str | None, harvest: str
 
     parts = parts_of(paths)
     left = leave_fleet(parts, place, fleet, this_environment(), tell_torn)
-    say(
-        f"the harvest {fleet.harvest} goes on as {sanitize(str(place))}: "
-        f"{count(left.done, 'note')} done, {left.queued:,} queued, {left.failed:,} failed"
-    )
-    tell(
-        {
-            "output": place,
-            "harvest": fleet.harvest,
-            "parts": len(parts),
-            "done": left.done,
-            "queued": left.queued,
-            "failed": left.failed,
-        }
-    )
+    text = f"the harvest {fleet.harvest} goes on as {sanitize(str(place))}"
+    tell_moved(text, place, fleet, left, parts=len(parts))

@@ -6,21 +6,24 @@ import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 from msgspec import Struct
 
 from harvester.cli.params import OUTPUT, F, shared_option
+from harvester.cli.telling import say, tell
 from harvester.config import LEDGER_VARIABLE
 from harvester.errors import NoHarvestError, UsageError
+from harvester.formatting import count
 
 if TYPE_CHECKING:
     from harvester.ledger.fleet import FleetAddress
     from harvester.ledger.hosts import Hosts
     from harvester.ledger.postgres.reading import FleetReader
     from harvester.ledger.reader import LedgerReader
+    from harvester.model import Counts
 
 # The address may hold a password, and what is shown may be kept.
 _SHOWN_LEDGER = f'--ledger "${LEDGER_VARIABLE}"'
@@ -134,6 +137,21 @@ def fleet_named(ledger: str | None, harvest: str | None) -> FleetAddress:
         raise UsageError(f"name the ledger that hosts share: give --ledger, or {LEDGER_VARIABLE}.")
     need_driver()
     return FleetAddress(ledger, harvest or FleetAddress(ledger).harvest)
+
+
+def tell_moved(
+    text: str,
+    output: Path,
+    fleet: FleetAddress,
+    counts: Counts,
+    **more: Any,  # noqa: ANN401 - whatever JSON takes
+) -> None:
+    """Tell of a harvest that has moved, and what it holds."""
+    from harvester.json_text import told
+
+    held = f"{count(counts.done, 'note')} done, {counts.queued:,} queued, {counts.failed:,} failed"
+    say(f"{text}: {held}")
+    tell(told(counts) | {"output": output, "harvest": fleet.harvest, **more})
 
 
 def _is_typed(parameter: str) -> bool:
