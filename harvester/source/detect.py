@@ -12,7 +12,16 @@ from harvester.errors import InputError
 from harvester.sanitize import sanitize
 from harvester.source.forms import Form, parsed
 from harvester.source.ids import is_of_another
-from harvester.source.tables import DELIMITERS, Row, is_table, layout_of, parsed_csv
+from harvester.source.tables import (
+    DELIMITERS,
+    DRAWN,
+    MOST,
+    Row,
+    holds_something,
+    is_table,
+    layout_of,
+    parsed_csv,
+)
 
 ENOUGH = 64 * 1024  # characters
 _SAMPLED_ROWS = 200
@@ -77,6 +86,8 @@ def _table(head: str, form: Form, named: str | None, suffix: str) -> Kind | None
             known[delimiter] = len(layout.header or rows[0][1])
         elif is_table(rows, form):
             unknown[delimiter] = len(rows[0][1])
+    if named is None:
+        known |= _drawn(sample, form)
     if known:
         return _widest(known) if is_named or max(known.values()) > 1 else None
     if unknown:
@@ -87,6 +98,18 @@ def _table(head: str, form: Form, named: str | None, suffix: str) -> Kind | None
     first = {delimiter: len(rows[0][1]) for delimiter, rows in tables.items() if rows}
     is_wide = is_named or max(first.values(), default=0) > 1
     return _widest(first) if is_wide and not _holds_note(tables, form) else None
+
+
+def _drawn(sample: str, form: Form) -> dict[str, int]:
+    """The same of a table that is drawn, below a header that is known, with little else around."""
+    found = {}
+    for delimiter in DRAWN:
+        rows = list(_sampled(sample, delimiter)) if delimiter in sample else []
+        layout = layout_of(rows, form)
+        wide = sum(len(row) > 1 for _, row in rows)
+        if layout is not None and layout.header is not None and wide >= MOST * len(rows):
+            found[delimiter] = len(layout.header)
+    return found
 
 
 def _widest(widths: dict[str, int]) -> Kind:
@@ -104,7 +127,7 @@ def _sampled(sample: str, delimiter: str) -> Iterator[Row]:
     """The first rows of a table that are not blank."""
     rows = parsed_csv(StringIO(sample, newline="\n"), delimiter)
     for number, row in enumerate(rows[:_SAMPLED_ROWS], 1):
-        if any(map(str.strip, row)):
+        if holds_something(row):
             yield number, row
 
 

@@ -20,7 +20,7 @@ from harvester.source.forms import Form, line_pages
 from harvester.source.lines import chunks
 from harvester.source.markup import markup_pages
 from harvester.source.streams import ZIP, BrokenStreamError, is_live, unpacked
-from harvester.source.tables import csv_rows, table_pages
+from harvester.source.tables import DRAWN, csv_rows, table_pages, undrawn
 from harvester.source.text import text_blocks
 from harvester.source.workbooks import workbook_pages
 
@@ -100,7 +100,7 @@ class Input(Struct, frozen=True):
                 return markup_pages(whole, self.form, is_table=kind.is_table)
             case "csv":
                 rows = csv_rows(chunks(whole), self.form, kind.delimiter, kind.skipped)
-                return table_pages(rows, self.form)
+                return table_pages(undrawn(rows) if kind.delimiter in DRAWN else rows, self.form)
             case _:
                 return line_pages(chunks(whole), self.form, is_json=kind.form == "jsonl")
 

@@ -22,10 +22,13 @@ from harvester.source.lines import LONGEST_LINE, TOO_LONG, Chunk
 Row = tuple[int, list[str]]
 
 DELIMITERS = (",", ";", "\t")
+# Of tables that are drawn, as in Markdown and by databases; there are lines between their rows.
+DRAWN = ("|", "│")
+_DRAWN_LINES = " \t\r\n-+=:|─┌┬┐├┼┤└┴┘"
 # A header stands within so many rows; more of them tell what columns hold.
 _HEAD_ROWS = 20
 _SAMPLED = 50
-_MOST = 0.8
+MOST = 0.8
 # What may stand beside a URL that a cell is there for: a number, a bullet.
 _URL = re.compile(r"\S*/\S*")
 _SHORT = 4
@@ -66,11 +69,11 @@ def _without_header(rows: Sequence[Row], form: Form, fewest: int) -> Layout | No
     cells = [row for _, row in rows if sum(map(bool, map(str.strip, row))) >= fewest]
     found = [[form.rule.whole(cell) for cell in row] for row in cells]
     held = Counter(at for row in found for at, note_id in enumerate(row) if note_id)
-    if not held or not any(found[0]) or len(cells) < _MOST * len(rows):
+    if not held or not any(found[0]) or len(cells) < MOST * len(rows):
         return None
     column, many = max(held.items(), key=lambda item: (item[1], -item[0]))
     several = sum(len(_listed_in(row, form)) > 1 for row in cells)
-    if many < _MOST * len(cells) or several > (1 - _MOST) * len(cells):
+    if many < MOST * len(cells) or several > (1 - MOST) * len(cells):
         return None
     return Layout(0, (column,))
 
@@ -95,7 +98,7 @@ def is_table(rows: Sequence[Row], form: Form) -> bool:
         return False
     same = sum(len(row) == len(first) for _, row in rest)
     holds = any(form.rule.whole(cell) for _, row in rest for cell in row)
-    return holds and same >= _MOST * len(rest)
+    return holds and same >= MOST * len(rest)
 
 
 def table_pages(batches: Iterable[Sequence[Row]], form: Form) -> Iterator[Page]:
@@ -106,7 +109,7 @@ def table_pages(batches: Iterable[Sequence[Row]], form: Form) -> Iterator[Page]:
     head: list[Row] = []
     table: _Table | None = None
     for batch in batches:
-        rows = [row for row in batch if any(map(str.strip, row[1]))]
+        rows = [row for row in batch if holds_something(row[1])]
         if table is None:
             head += rows
             layout = layout_of(head, form)
@@ -117,6 +120,11 @@ def table_pages(batches: Iterable[Sequence[Row]], form: Form) -> Iterator[Page]:
         yield table.page(rows)
     if table is None and head:
         yield _Table(None, head, form).page([])
+
+
+def holds_something(row: Iterable[str]) -> bool:
+    """Tell whether a row is one: not blank, nor a line that is drawn between others."""
+    return any(cell.strip(_DRAWN_LINES) for cell in row)
 
 
 class _Table:
@@ -207,6 +215,12 @@ def csv_rows(
             yield rows.take(chunk)[skipped:]
             skipped = 0
     yield rows.rest()
+
+
+def undrawn(batches: Iterable[Iterable[Row]]) -> Iterator[list[Row]]:
+    """The rows of a table that is drawn, without the blanks that make its cells even."""
+    for batch in batches:
+        yield [(number, list(map(str.strip, row))) for number, row in batch]
 
 
 def parsed_csv(lines: Iterable[str], delimiter: str) -> list[list[str]]:

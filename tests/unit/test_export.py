@@ -458,7 +458,10 @@ def test_however_lines_are_read_a_row_is_the_same(records: list[dict[str, Any]])
     row_of = seen.shape.cells(names)
     for text in lines:
         row = flatten(read_record(text) or {})
-        assert seen.foresaw(row)
+        for name, cell in row.items():
+            # A whole number among others is read as they are.
+            alike = {int} if float in seen.types[name] else set()
+            assert type(cell) in seen.types[name] | alike
         assert not [name for name, cell in row.items() if cell is not None and name not in names]
         found = seen.shape.read(text)
         if row_of is not None and found is not None:

@@ -177,6 +177,21 @@ def test_texts_of_all_kinds_name_their_notes(kind: str) -> None:
 
 TABLES: dict[str, tuple[str | bytes, list[str], dict[str, Any]]] = {
     "title rows": (f"投放清单\n时间,2026\n\n笔记ＩＤ,达人\n{A},李\n", [A], {"达人": "李"}),
+    "drawn in Markdown": (
+        f"| userId | noteId | 达人 |\n|:--|--:|---|\n| {UID} | {A} | 李 |\n| {UID} | {B} | |\n",
+        [A, B],
+        {"userId": UID, "达人": "李"},
+    ),
+    "drawn by MySQL": (
+        f"+----+----+\n| user_id | id | 达人 |\n+----+----+\n| {UID} | {A} | 李 |\n+----+----+\n",
+        [A],
+        {"达人": "李"},
+    ),
+    "drawn by DuckDB": (
+        f"┌──┬──┐\n│ userId │ noteId │ 达人 │\n├──┼──┤\n│ {UID} │ {A} │ 李 │\n└──┴──┘\n",
+        [A],
+        {"达人": "李"},
+    ),
     "a note on the name": (f"笔记链接（必填）;达人\n{URL}{A};李\n", [A], {"达人": "李"}),
     "sep=": (f"sep=;\nNote ID;达人\n{A};李\n", [A], {"达人": "李"}),
     "no header": (f"李,{URL}{A}\n韩,{URL}{B}\n", [A, B], {"column 1": "李"}),
