@@ -122,9 +122,12 @@ def table_pages(batches: Iterable[Sequence[Row]], form: Form) -> Iterator[Page]:
         yield _Table(None, head, form).page([])
 
 
-def holds_something(row: Iterable[str]) -> bool:
+def holds_something(row: Sequence[str]) -> bool:
     """Tell whether a row is one: not blank, nor a line that is drawn between others."""
-    return any(cell.strip(_DRAWN_LINES) for cell in row)
+    # Most show it at once.
+    return bool(row and row[0].strip(_DRAWN_LINES)) or any(
+        cell.strip(_DRAWN_LINES) for cell in row[1:]
+    )
 
 
 class _Table:
