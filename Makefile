@@ -16,6 +16,8 @@ run: $(VENV)/.runtime
 # Each more reads all tests again and has a PostgreSQL of its own; fewer leave cores idle while
 # tests wait.
 TOGETHER := --numprocesses 3 --dist worksteal
+# What is compiled of the tests and of harvester is kept, whoever asked for the contrary.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: check
 	$(BIN)/python -m pytest -q $(TOGETHER)
 

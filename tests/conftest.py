@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
+from importlib import import_module
 from itertools import chain, groupby
 
 import pytest
@@ -13,8 +15,8 @@ from tests.postgres import GIVEN, Postgres, Server, clear, shared
 
 # What lands must not hang on a die, nor on how busy the machine is: in CI the same examples are
 # tried each time, and none has a deadline anywhere.
-settings.register_profile("ci", derandomize=True, deadline=None)
-settings.register_profile("here", deadline=None)
+settings.register_profile("ci", derandomize=True, deadline=None, max_examples=50)
+settings.register_profile("here", deadline=None, max_examples=50)
 # For `make soak`; histories, whose every example is long, keep to a part of it.
 settings.register_profile("soak", max_examples=2000, deadline=None)
 
@@ -22,6 +24,25 @@ settings.register_profile("soak", max_examples=2000, deadline=None)
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--hypothesis-profile") is None:
         settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Where all tests are run by several workers, have each begin with other files.
+
+    What takes long about reading a test is to rewrite its assertions: done once, it is kept for
+    the others. All together, and each file at the same time, each would do all of it.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker is None or session.config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return
+    files = sorted((session.config.rootpath / "tests").rglob("test_*.py"))
+    first = int(worker[2:]) * len(files) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    for path in files[first:] + files[:first]:
+        name = path.relative_to(session.config.rootpath).with_suffix("")
+        # Whatever is wrong with it, or is not there for it, is told when it is collected.
+        with suppress(Exception, pytest.skip.Exception):
+            if "soak" not in name.parts:
+                import_module(".".join(name.parts))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -58,6 +58,8 @@ _LOADED = (
     "harvester.ledger.postgres.retrying",
     "harvester.ledger.postgres.resilient",
     "harvester.report.page",
+    "durationpy",
+    "rich.console",
 )
 _LENGTH = struct.Struct("!I")
 _STANDARD = 3
