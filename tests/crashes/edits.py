@@ -13,6 +13,7 @@ from harvester.output.lines import read_head
 OUTPUT = "notes.jsonl"
 # Where those who move or copy it leave it.
 COPY = "notes.jsonl.1"
+DOUBLED = "a line doubled"
 _COMMAND = re.compile(r"`(mv [^`]+)`")
 _LINE = re.compile(r"at (byte|line) (\d+): take it out")
 
@@ -63,7 +64,7 @@ EDITS: dict[str, Callable[[Path], None]] = {
 }
 # The same for those that are drawn apart.
 RARE_EDITS: dict[str, Callable[[Path], None]] = {
-    "a line doubled": _double,
+    DOUBLED: _double,
 }
 
 

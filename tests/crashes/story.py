@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from tests.crashes.edits import EDITS, RARE_EDITS
+from tests.crashes.edits import DOUBLED, EDITS, RARE_EDITS
 
 
 class Kind(Enum):
@@ -54,7 +54,7 @@ STORES: dict[str, Callable[[bytes], bytes]] = {
 # The same, and what people do by hand; drawn apart, so that the stories of seeds stay as they are.
 RARE_STORES: dict[str, Callable[[bytes], bytes]] = {
     "a hole": lambda text: text.replace(b"\n", b"\n" + bytes(700), 1),
-    "a line doubled": lambda text: text + text[: text.find(b"\n") + 1] * text.endswith(b"\n"),
+    DOUBLED: lambda text: text + text[: text.find(b"\n") + 1] * text.endswith(b"\n"),
 }
 
 
@@ -89,6 +89,12 @@ class Story:
     workers: int = 4
     sync: bool = False
     bulk_after: int = 1000
+
+    @property
+    def doubles(self) -> bool:
+        """Whether somebody doubles a line by hand."""
+        faults = (fate.fault.how for fate in self.fates if fate.fault is not None)
+        return DOUBLED in (*faults, *(fate.stores for fate in self.fates))
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
