@@ -43,7 +43,11 @@ _KEEPALIVE = {
     "tcp_user_timeout": 10_000,
 }
 # Connection classes, the server's shutdown and start, too many connections, a full disk, a standby.
-_AWAY = ("08", "53", "57P01", "57P02", "57P03", "57P05", "25006", "25P03")
+_AWAY = ("08", "53", "57P01", "57P02", "57P03", "57P05", "25006", "25P03", "25P04")
+# A host that stops while it sends what is to be done in one exchange is within a statement to the
+# server, which ends that, too, from this version on, after so many times as long.
+_ENDS_TRANSACTIONS = 170_000
+_TIMES_IDLE = 8
 # What a first connection fails for, by the code and the words of the server or of the library.
 _REFUSALS = {
     "unsupported startup parameter": "is behind a connection pooler, which would mix harvests"
@@ -103,12 +107,25 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
 
     @contextmanager
     def for_long(self) -> Iterator[None]:
-        """Wait for what reads or writes the whole harvest, however long it takes."""
+        """Wait for what reads or writes the whole harvest, however long it takes.
+
+        Each of its transactions is to `take_long`.
+        """
         usual, self.timeout = self.timeout, _LONG_TIMEOUT
         try:
             yield
         finally:
             self.timeout = usual
+
+    def end_transactions(self, seconds: float) -> None:
+        """Have the server end a transaction that takes longer, whatever is done in it."""
+        if self.info.server_version >= _ENDS_TRANSACTIONS:
+            self.execute(f"SET transaction_timeout = {round(seconds * 1000)}".encode())
+
+    def take_long(self) -> None:
+        """Let the transaction that has just begun take as long as it does, if that is meant."""
+        if self.timeout == _LONG_TIMEOUT and self.info.server_version >= _ENDS_TRANSACTIONS:
+            self.execute("SET LOCAL transaction_timeout = 0")
 
 
 class Address(Struct, frozen=True):
@@ -176,6 +193,7 @@ class Address(Struct, frozen=True):
         )
         db = Connection.connect(conninfo, autocommit=True)
         self._check_encoding(db)
+        db.end_transactions(_TIMES_IDLE * idle)
         return db
 
     def _check_encoding(self, db: Connection) -> None:

@@ -8,6 +8,7 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 
 from harvester.errors import LedgerError, UsageError
+from harvester.ledger.postgres.connection import Connection
 from harvester.ledger.sql import IS_CHARGED, IS_EMPTY
 
 # Names, units and meanings are those of the embedded ledger, so that one reader serves both.
@@ -301,7 +302,7 @@ def check_version(db: psycopg.Connection, schema: str) -> None:
         )
 
 
-def migrate(db: psycopg.Connection, schema: str) -> None:
+def migrate(db: Connection, schema: str) -> None:
     """Bring a harvest's schema to the newest version, or make it; hosts take turns.
 
     `db` commits by itself. Raises LedgerError as `version_of`, UsageError without the right.
@@ -310,6 +311,7 @@ def migrate(db: psycopg.Connection, schema: str) -> None:
         return
     try:
         with db.transaction():
+            db.take_long()
             db.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (schema,))
             version = version_of(db, schema)
             if not db.execute("SELECT to_regnamespace(%s)", (schema,)).fetchall()[0][0]:

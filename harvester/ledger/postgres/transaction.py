@@ -79,7 +79,9 @@ class Transaction:
         # that has stopped, whose locks then hold all others up.
         begun = self.db.execute("BEGIN; SELECT now_ms()")
         begun.nextset()
-        return int(begun.fetchall()[0][0])
+        ((now,),) = begun.fetchall()
+        self.db.take_long()
+        return int(now)
 
     def later(self, query: str, values: Values = ()) -> Later:
         """Run a statement with the commit, in one exchange with the server."""
