@@ -21,13 +21,14 @@ from aiohttp import web
 from tests.cut import Cut, Mode
 from tests.postgres import PASSWORD, Postgres, Server
 from tests.process.tool import Started, Tool, Upstream, held, until
+from tests.process.warm import LEASE_MARGIN
 
 # Calls a second of the whole fleet, in these tests.
 RATE = 90
 FAST = ("--backoff-base", "0.01", "--backoff-cap", "0.05", "--progress", "none")
 # What a host may take to fall silent, in seconds.
 SILENT = 1.0
-# A lease is this and 15 s.
+# A lease is this and 4 s.
 SHORT = ("--timeout", "1", "--allow-short-timeout")
 WITHOUT_DRIVER = """
 import sys
@@ -58,6 +59,7 @@ class Hosts:
             **self.tool.env,
             "JUSTONEAPI_TOKEN": self.tool.token,
             "HARVESTER_LEDGER": ledger or self.database,
+            LEASE_MARGIN: "4",
         }
 
     def start(

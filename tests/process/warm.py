@@ -52,6 +52,7 @@ _LOADED = (
     "harvester.observe.metrics",
     "harvester.status.reading",
     "harvester.console.status_text",
+    "harvester.engine.fleet",
     "harvester.ledger.postgres.ledger",
     "harvester.ledger.postgres.membership",
     "harvester.ledger.postgres.reading",
@@ -61,6 +62,9 @@ _LOADED = (
     "durationpy",
     "rich.console",
 )
+# In the environment of a fork: how many seconds a lease is longer than a call may take, where a
+# test waits for the end of one.
+LEASE_MARGIN = "TESTS_LEASE_MARGIN"
 _LENGTH = struct.Struct("!I")
 _STANDARD = 3
 _MOST_FILES = 1024
@@ -180,6 +184,10 @@ def _prepared(asked: Mapping[str, Any], files: Sequence[int]) -> Callable[[], No
     sys.argv = [str(ROOT / "harvester" / "__main__.py"), *asked["args"]]
     gc.enable()
     from harvester.__main__ import main  # noqa: PLC0415 - the parent has no use for it
+    from harvester.engine.fleet import FleetSession  # noqa: PLC0415 - the same
+
+    if LEASE_MARGIN in asked["env"]:
+        FleetSession.lease_margin = float(asked["env"][LEASE_MARGIN])
 
     return main
 
