@@ -15,6 +15,7 @@ from harvester.model import StopReason, Summary
 from harvester.money import Balance
 from harvester.rules.spending import reach_text
 from harvester.sanitize import sanitize
+from harvester.sides import Side
 from harvester.status.runs import summary_fields
 from harvester.status.spending_text import spending_text
 
@@ -55,6 +56,8 @@ _NEXT = {
 # Where the queue was lost, what is done is not all there was.
 _WHY_LOST = "nothing that is known is left to do"
 _WHY_GONE = "finished, but some notes are gone"
+_WHY_LINKS = "finished, but some links failed"
+_NEXT_LINKS = "see why with `harvester failures {output}`, then run again: `{command} INPUT`"
 _NEXT_LOST = "name the INPUT again: `{command} INPUT`"
 
 
@@ -67,6 +70,9 @@ def closing_line(summary: Summary, output: Path, command: str) -> str:
     why, following = (_WHY_LOST, _NEXT_LOST) if is_lost else (_WHY[reason], _NEXT[reason])
     if reason is StopReason.FAILED and 0 < summary.failed == summary.gone:
         why, following = _WHY_GONE, _NEXT[StopReason.DONE]
+    if reason is StopReason.FAILED and not summary.failed:
+        shown = sanitize(shlex.quote(str(Side.LINKS.of(output))), _LONGEST)
+        why, following = _WHY_LINKS, _NEXT_LINKS
     advice = following.format(output=shown, command=sanitize(command, _LONGEST))
     others = summary.failed - summary.gone
     failed = f", {others:,} failed" if others else ""

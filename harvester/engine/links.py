@@ -57,7 +57,17 @@ async def in_turn(config: RunConfig, run: RunOnce) -> Summary:
             return replace(found, detail=f"short links: {found.detail}".removesuffix(": "))
         elapsed = time.monotonic() - began
         spent = (found.calls, found.charged + found.unanswered, elapsed)
-        return await run(of_notes(config, *spent), again(stdin))
+        notes = await run(of_notes(config, *spent), again(stdin))
+        return _with_failed_links(notes, found)
+
+
+def _with_failed_links(notes: Summary, found: Summary) -> Summary:
+    """All is not done where a link may lead to a note yet."""
+    if (found.reason, notes.reason) != (StopReason.FAILED.value, StopReason.DONE.value):
+        return notes
+    told = f"{found.failed:,} short links could not be resolved"
+    reason = StopReason.FAILED
+    return replace(notes, reason=reason.value, exit_code=reason.exit_code, detail=told)
 
 
 def of_links(config: RunConfig) -> RunConfig:

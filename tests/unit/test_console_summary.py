@@ -106,7 +106,8 @@ def test_the_closing_line_names_failures_and_the_detail_on_one_line() -> None:
     ],
 )
 def test_a_command_names_the_output_as_a_shell_reads_it(name: str, shown: str) -> None:
-    assert closing_line(summary_of(StopReason.FAILED), Path(name), GO_ON).endswith(shown)
+    summary = replace(summary_of(StopReason.FAILED), failed=1)
+    assert closing_line(summary, Path(name), GO_ON).endswith(shown)
 
 
 def test_the_command_to_go_on_is_the_one_given_uncut() -> None:

@@ -10,8 +10,10 @@ import orjson
 import pytest
 
 import harvester
+from harvester.api.endpoints import endpoint_path
 from harvester.config import RunConfig
 from harvester.console.dry_run import estimate, estimate_lines
+from harvester.console.summary import closing_line
 from harvester.engine.links import resolved
 from harvester.engine.open_output import forget
 from harvester.engine.open_run import this_environment
@@ -120,6 +122,25 @@ def test_a_link_that_leads_nowhere_is_a_bad_line(tmp_path: Path) -> None:
     summary = asyncio.run(main())
     assert (summary.exit_code, summary.bad_lines) == (2, 1)
     assert "did not lead to a note" in summary.detail
+
+
+def test_a_link_that_could_not_be_resolved_yet_is_no_list_that_is_done(tmp_path: Path) -> None:
+    output = tmp_path / "notes.jsonl"
+
+    async def main() -> None:
+        path = endpoint_path(RESOLVER)
+        async with serving(SimulatorSettings(latency=0.0, deprecated=(path,))) as server:
+            once = {"resolve_links": True, "max_attempts": 1}
+            summary = await harvest(server, LIST, output, **once)
+            assert (summary.reason, summary.exit_code) == ("some failed", 1)
+            line = closing_line(summary, Path("notes.jsonl"), "harvester run -o notes.jsonl")
+            assert "2 short links could not be resolved" in line
+            assert "harvester failures notes.jsonl.links.jsonl" in line
+        async with serving(SimulatorSettings(latency=0.0)) as server:
+            summary = await harvest(server, LIST, output, resolve_links=True)
+            assert (summary.reason, summary.done) == ("done", 3)
+
+    asyncio.run(main())
 
 
 def test_the_columns_of_a_list_stay_with_the_notes_behind_its_links(tmp_path: Path) -> None:
