@@ -13,11 +13,8 @@ run: $(VENV)/.runtime
 	@mkdir -p out
 	@$(BIN)/harvester run input_samples/* -o out/notes.jsonl --simulate
 
-# Each more reads all tests again and has a PostgreSQL of its own; fewer leave cores idle while
-# tests wait.
-TOGETHER := --numprocesses 3 --dist worksteal
-# What is compiled of the tests and of harvester is kept, whoever asked for the contrary.
-test: export PYTHONDONTWRITEBYTECODE :=
+# Each more reads all tests again; fewer leave cores idle while tests wait.
+TOGETHER := --numprocesses 5 --dist worksteal
 test: check
 	$(BIN)/python -m pytest -q $(TOGETHER)
 

@@ -337,7 +337,7 @@ def test_a_database_that_is_too_far_for_the_rate_is_told(hosts: Hosts) -> None:
     run = hosts.start("a", upstream.url, tool.notes(40), rate=20, ledger=far.url)
     finish_well(run)
     assert "ms away" not in run.err
-    run = hosts.start("b", upstream.url, tool.notes(150, seed=9), rate=600, ledger=far.url)
+    run = hosts.start("b", upstream.url, tool.notes(60, seed=9), rate=600, ledger=far.url)
     finish_well(run)
     assert "ms away, there and back: no more than about" in run.err
 
