@@ -12,8 +12,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,11 +48,12 @@ def note_ids(many: int, seed: int = 1) -> list[str]:
     return [f"{0x67000000 + n:08x}{dice.getrandbits(64):016x}" for n in range(many)]
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 where nobody listens."""
+@contextmanager
+def refusing() -> Iterator[int]:
+    """A port of 127.0.0.1 where nobody listens: held, or another test's server could come there."""
     with closing(socket.socket()) as held:
         held.bind(("127.0.0.1", 0))
-        return int(held.getsockname()[1])
+        yield int(held.getsockname()[1])
 
 
 @dataclass(frozen=True)
@@ -300,6 +301,7 @@ class Tool:
         self.output = folder / "notes.jsonl"
         self._started: list[Started] = []
         self._upstreams: list[Upstream] = []
+        self._held = ExitStack()
 
     # Starting
 
@@ -364,6 +366,11 @@ class Tool:
             started.end()
         for upstream in self._upstreams:
             upstream.end()
+        self._held.close()
+
+    def free_port(self) -> int:
+        """A port where nobody listens, nor will until the end."""
+        return self._held.enter_context(refusing())
 
     # Files
 
@@ -400,4 +407,3 @@ class Tool:
 
     note_ids = staticmethod(note_ids)
     until = staticmethod(until)
-    free_port = staticmethod(free_port)

@@ -9,7 +9,7 @@ import resource
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import Any
 
 import aiohttp
@@ -26,6 +26,7 @@ from harvester.model import Answer, Fault
 from harvester.money import Untold, Why, Word
 from harvester.rules.verdicts import judge
 from harvester.secret import Secret
+from tests.process.tool import refusing
 
 NOTE = "67f32a94000000001d02eb4a"
 BODY = b'{"code":0,"message":"ok","data":{"a":1}}'
@@ -44,6 +45,7 @@ class Server:
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
         self._listener = socket.create_server((host, port))
+        self._listener.settimeout(30)
         self.port: int = self._listener.getsockname()[1]
         self.last: socket.socket | None = None
         self._accepted: list[socket.socket] = []
@@ -192,14 +194,11 @@ def test_a_host_name_that_moved_is_looked_up_again(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(socket, "getaddrinfo", moving)
 
     async def main() -> tuple[Answer | None, Answer]:
-        server = Server("127.0.0.2")
-        target = Target(f"http://api.example:{server.port}", "/p", Secret("t"))
-        try:
+        with refusing() as port, closing(Server("127.0.0.2", port)) as server:
+            target = Target(f"http://api.example:{port}", "/p", Secret("t"))
             async with calling(target, 60, Rooms()) as client:
                 first = await client.fetch(NOTE, at_once)
                 return first, await answered(server, client)
-        finally:
-            server.close()
 
     first, second = asyncio.run(main())
     assert first is not None

@@ -16,7 +16,7 @@ from harvester.observe.webhooks import Webhooks
 from harvester.secret import Secret
 from tests.process.hook import Hook
 from tests.process.proxy import Proxy as ProxyServer
-from tests.process.tool import free_port, until
+from tests.process.tool import refusing, until
 
 FEISHU, DINGTALK = "/open-apis/bot/v2/hook/s3cretkey", "/robot/send?access_token=s3cretkey"
 WECOM, SLACK = "/cgi-bin/webhook/send?key=s3cretkey", "/services/T01/B01/s3cretkey"
@@ -80,15 +80,16 @@ def test_a_redirect_is_not_followed() -> None:
 
 
 def test_nobody_there_is_said_in_plain_words() -> None:
-    [line] = told_by(f"http://127.0.0.1:{free_port()}{FEISHU}")
+    with refusing() as port:
+        [line] = told_by(f"http://127.0.0.1:{port}{FEISHU}")
     assert line == "harvester: --notify 1 (Feishu) cannot be told: Connection refused."
 
 
 def test_the_proxy_that_is_named_is_used_and_none_of_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
-    with Hook() as hook, ProxyServer("Basic bWU6cHc=") as server:
+    with refusing() as port, Hook() as hook, ProxyServer("Basic bWU6cHc=") as server:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
         proxy = read_proxy(f"http://me:pw@127.0.0.1:{server.port}")
         assert told_by(hook.url(), proxy=proxy) == []
         assert told_by(hook.url()) == []
