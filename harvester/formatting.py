@@ -34,12 +34,19 @@ def amount(value: Decimal) -> str:
     return f"{cents if cents == value else value.normalize():,f}"
 
 
-def money(calls: int, price: Decimal | None, currency: str = "") -> str:
-    """What calls cost, in brackets, or nothing where no price is known."""
+def money(
+    calls: int, price: Decimal | None, currency: str = "", cost: Decimal | None = None
+) -> str:
+    """What calls cost, in brackets, or nothing where no price is known.
+
+    `cost` is what they came to, if not all of them had this price.
+    """
     if price is None:
         return ""
-    total = " ".join(filter(None, (amount(calls * price), currency)))
-    return f" ({total} at {price.normalize():f} a call)"
+    cost = calls * price if cost is None else cost
+    total = " ".join(filter(None, (amount(cost), currency)))
+    each = f" at {price.normalize():f} a call" if cost == calls * price else ""
+    return f" ({total}{each})"
 
 
 def codes(by_code: dict[str, int]) -> str:

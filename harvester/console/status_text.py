@@ -123,8 +123,12 @@ def _failures(status: Status) -> Iterator[Row]:
 
 def _calls(status: Status) -> Iterator[Row]:
     price, currency = status.price, status.currency or ""
-    yield "charged", f"{status.charged:,}", money(status.charged, price, currency).strip(" ()")
-    today = money(status.charged_today, price, currency).strip(" ()")
+    yield (
+        "charged",
+        f"{status.charged:,}",
+        money(status.charged, price, currency, status.cost).strip(" ()"),
+    )
+    today = money(status.charged_today, price, currency, status.cost_today).strip(" ()")
     yield "· today", f"{status.charged_today:,}", today
     doubt = "may have been charged" if status.unanswered else ""
     yield "unanswered", f"{status.unanswered:,}", doubt
@@ -283,6 +287,7 @@ def _run_title(run: RunStatus, zone: ZoneInfo) -> str:
 def _run_details(run: RunStatus, price: Decimal | None) -> Iterator[str]:
     lost = f", {run.unanswered:,} unanswered" if run.unanswered else ""
     lost += f", {run.closed:,} not taken" if run.closed else ""
+    price = (run.account.price if run.account else None) or price
     cost = "" if price is None else f" ({amount(run.charged * price)})"
     yield f"{count(run.calls, 'call')}, {run.charged:,} charged{cost}{lost}"
     if run.account is not None:

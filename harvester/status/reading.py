@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 
 from msgspec.structs import asdict, replace
@@ -20,6 +21,7 @@ from harvester.status.looking_ahead import Runs, look_ahead
 from harvester.status.model import Failure, FleetStatus, Left, RunStatus, Status, StatusQuery
 from harvester.status.runs import (
     account_of,
+    beyond,
     campaigns,
     priced,
     run_of,
@@ -94,13 +96,20 @@ def _seen(rows: Sequence[RunRow], runs: list[RunStatus], meta: Mapping[str, str 
     return Runs(rows, runs, None if waits_until is None else float(waits_until))
 
 
+def _cost(charged: int, query: StatusQuery, runs: Sequence[RunRow]) -> Decimal | None:
+    """What calls of these runs cost: at the latest price, but for what each knew better."""
+    cost = query.cost(charged)
+    return None if cost is None or query.price is None else cost + beyond(runs, query.price)
+
+
 def _status(
     reader: LedgerReader, query: StatusQuery, seen: Runs, spent: Sequence[RunRow]
 ) -> Status:
     """The status of any ledger; the forecast goes by what was seen, what was paid by `spent`."""
     counts, meta = reader.counts(query.now), reader.meta()
     charged = reader.charged()
-    charged_today = reader.charged(day_began(query.now, query.zone))
+    today = day_began(query.now, query.zone)
+    charged_today = reader.charged(today)
     held = last_known(row.balances for row in reversed(spent)).balance
     endpoint = meta.get("endpoint")
     ahead = look_ahead(reader, query, seen, counts.queued)
@@ -122,8 +131,8 @@ def _status(
         charged_today=charged_today,
         price=query.price,
         currency=held.currency or None if held else None,
-        cost=query.cost(charged),
-        cost_today=query.cost(charged_today),
+        cost=_cost(charged, query, spent),
+        cost_today=_cost(charged_today, query, [row for row in spent if row.started_at >= today]),
         balance=held.amount if held else None,
         calls_left=calls_left(held, query.price) if held else None,
         account=account_of(in_all(filter(None, map(spending_of, spent)))),

@@ -72,9 +72,19 @@ def spending_of(row: RunRow) -> Spending | None:
     """What the balance tells of a run, None where it was not asked for."""
     if row.balances.before is None:
         return None
-    charged = sum(row.by_code.get(code, 0) for code in CHARGED)
-    counted = Counted(charged, row.unanswered, row.by_code.get(_DOUBTFUL, 0))
+    counted = Counted(_charged(row), row.unanswered, row.by_code.get(_DOUBTFUL, 0))
     return spending(row.balances, counted, row.balances.price)
+
+
+def _charged(row: RunRow) -> int:
+    return sum(row.by_code.get(code, 0) for code in CHARGED)
+
+
+def beyond(rows: Sequence[RunRow], price: Decimal) -> Decimal:
+    """What the calls of some priced runs cost more than at a price, below 0 where it was less."""
+    told = ((row, spending_of(row)) for row in rows)
+    each = ((row, (spent.price if spent else None) or row.balances.price) for row, spent in told)
+    return sum((_charged(row) * (own - price) for row, own in each if own), Decimal(0))
 
 
 def spent_in_all(reader: LedgerReader, price: Decimal | None) -> Spending | None:

@@ -537,6 +537,21 @@ def test_the_next_due_time_has_its_date_only_if_that_is_not_today(history: Histo
     assert "next due 2026-11-23 09:03:03" in page(history.status())
 
 
+def test_a_price_that_changed_is_that_of_the_runs_since(history: History) -> None:
+    history.begin(rate=5.0)
+    history.enrol(100)
+    for many, price, ends in ((20, "100.00", "99.00"), (20, "99.00", "96.00")):
+        history.answer(many)
+        history.account(f"{price}00", f"{ends}00")
+        history.finish("limit", 7)
+        history.begin(rate=5.0)
+    status = history.status()
+    assert (status["price"], status["cost"], status["costToday"]) == (0.15, 4.0, 4.0)
+    shown = page(status, 80)
+    assert "charged     40  4.00 CNY\n" in shown
+    assert "20 charged (1.00)" in shown
+
+
 def test_what_the_account_paid_is_told_of_each_run_and_of_all(history: History) -> None:
     history.begin(rate=5.0)
     history.enrol(100)
