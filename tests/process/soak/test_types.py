@@ -33,5 +33,5 @@ def test_the_types_serve_a_users_strict_mypy(tmp_path: Path) -> None:
     assert sound.returncode == 0, sound.stdout
     wrong = check(re.sub("  # type: ignore.*", "", SCRIPT), tmp_path)
     assert wrong.returncode == 1
-    assert 'has incompatible type "int"; expected "str"' in wrong.stdout
+    assert 'has incompatible type "int"; expected "str | None"' in wrong.stdout
     assert 'Unexpected keyword argument "max_charge"' in wrong.stdout

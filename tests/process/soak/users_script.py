@@ -1,4 +1,4 @@
-"""A script as a user would write it, and its types; mypy reads it, nobody runs it."""
+"""A user's script, its types and two mistakes; mypy reads it, nobody runs it."""
 
 from __future__ import annotations
 
@@ -31,6 +31,11 @@ async def main() -> int:
     )
     assert_type(summary.by_code["0"], int)
     return summary.exit_code
+
+
+async def mistaken() -> None:
+    await harvester.harvest([], "notes.jsonl", rate=5)  # type: ignore[arg-type]
+    await harvester.harvest([], "notes.jsonl", max_charge=10)  # type: ignore[call-arg]
 
 
 if __name__ == "__main__":
