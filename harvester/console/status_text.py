@@ -57,7 +57,7 @@ def status_lines(status: Status, width: int | None = None) -> Iterator[str]:
         "Account": _account(status),
         "Forecast": _forecast(status, zone),
         "Hosts": _hosts(status, zone),
-        "Resting tokens": _stops(status, zone),
+        "Disabled tokens": _stops(status, zone),
         "Paid for twice": _duplicates(status),
         _runs_title(runs): _runs(status, zone),
     }

@@ -140,7 +140,7 @@ def _call_lines(summary: Summary) -> Iterator[str]:
         sustained = pace(summary.sustained_rate)
         yield (
             f"{count(summary.by_code.get('302', 0), 'call')} refused by the rate limit: the server "
-            f"bore about {sustained}; suggested: --rate {sustained}"
+            f"sustains about {sustained}; suggested: --rate {sustained}"
         )
     if summary.adopted:
         yield f"{count(summary.adopted, 'paid line')} of an earlier run adopted"

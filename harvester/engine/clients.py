@@ -126,11 +126,11 @@ class TokenPool:
         if is_shared:
             self.doubt()
         if left:
-            text = f"{client.name} rests ({reason.value}: {detail}); {len(left)} left"
-            self._state.emit(Notice("token rests", text))
+            text = f"{client.name} is disabled ({reason.value}: {detail}); {len(left)} left"
+            self._state.emit(Notice("token disabled", text))
             return
         many = len(self._clients)
-        text = detail if many == 1 else f"all {many} tokens rest; last: {detail}"
+        text = detail if many == 1 else f"all {many} tokens are disabled; last: {detail}"
         if reason is StopReason.QUOTA or (self._state.can_wait and self._is_any_back_tomorrow):
             self._state.use_up_day(StopReason.QUOTA, text)
         else:

@@ -94,7 +94,7 @@ class Dispatcher:
                     return
                 self._tell_full()
             else:
-                await self._feeder.rest()
+                await self._feeder.leave_while_disabled()
             await state.room.wait()
             if self._most - self._client.in_flight < self._most // 4:
                 await asyncio.sleep(_TOGETHER)

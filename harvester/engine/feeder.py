@@ -95,8 +95,8 @@ class Feeder:
             await self.give_back(waiting)
             self._wanted.set()
 
-    async def rest(self) -> None:
-        """Keep nothing while all tokens rest until the next day: others may have one that works."""
+    async def leave_while_disabled(self) -> None:
+        """Keep nothing while all tokens are disabled for the day: others may have a good one."""
         if not self._pool.per_second:
             await self.leave_to_others()
 
@@ -178,7 +178,7 @@ class Feeder:
         self._state.claimable.clear()
         self._wanted.clear()
         if not self._pool.per_second:
-            await self.rest()
+            await self.leave_while_disabled()
             counts = await self._thread.run(self._ledger.counts)
             return _WHILE_ALL_REST if counts.queued else None
         ahead = int(self._pool.per_second * self._coordinator.ahead_seconds)

@@ -1,4 +1,4 @@
-"""Reads the story of all runs out of a ledger, added up so that months stay small."""
+"""Reads the history of all runs out of a ledger, added up so that months stay small."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class Duplicate(Struct, frozen=True):
 
 
 class TokenStop(Struct, frozen=True):
-    """Why a token rests in the latest session; `token` is its fingerprint, None for all."""
+    """Why a token is disabled in the latest session; `token` is its fingerprint, None for all."""
 
     token: str | None
     reason: str

@@ -107,7 +107,7 @@ class SimulatedApi:
         code = self._refusal(path, query, now)
         if code is None:
             return self._collect(path, query, now)
-        return self._reply(code, self._story, now)
+        return self._reply(code, self._turn, now)
 
     def page(self, path: str, query: Mapping[str, str], now: float) -> SimulatedReply | None:
         """Answer for one of the pages about account and endpoints, or None for any other path."""
@@ -139,7 +139,7 @@ class SimulatedApi:
         return self._charges.page()
 
     @property
-    def _story(self) -> str:
+    def _turn(self) -> str:
         return f"call/{self._charges.calls}"
 
     def _refusal(self, path: str, query: Mapping[str, str], now: float) -> int | None:
@@ -159,13 +159,13 @@ class SimulatedApi:
         tried = self._charges.tried(subject)
         is_failing = path in self._settings.deprecated
         code = 301 if is_failing else self._luck(note_id, tried)
-        story = f"{path}/{note_id}/{tried}"
+        turn = f"{path}/{note_id}/{tried}"
         if code in (0, _NO_CONTENT):
             self._charges.charge(subject)
             self._account.charge(path, query["token"], now, is_success=not code)
         else:
             self._charges.fail(subject)
-        return self._reply(code, story, now, None if code else self._data(path, note_id))
+        return self._reply(code, turn, now, None if code else self._data(path, note_id))
 
     def _data(self, path: str, note_id: str) -> object:
         seed = self._settings.seed
@@ -195,29 +195,29 @@ class SimulatedApi:
     def _not_found(self, now: float) -> SimulatedReply:
         """What the web server in front of the API says."""
         self._charges.answer(404)
-        envelope = self._envelope(404, self._story, now, None) | {"message": "Resource not found"}
-        return self._send(envelope, 404, self._story, 404)
+        envelope = self._envelope(404, self._turn, now, None) | {"message": "Resource not found"}
+        return self._send(envelope, 404, self._turn, 404)
 
-    def _reply(self, code: int, story: str, now: float, data: object = None) -> SimulatedReply:
+    def _reply(self, code: int, turn: str, now: float, data: object = None) -> SimulatedReply:
         self._charges.answer(code)
-        envelope = self._envelope(code, story, now, data)
-        return self._send(envelope, _STATUSES.get(code, 500), story, code)
+        envelope = self._envelope(code, turn, now, data)
+        return self._send(envelope, _STATUSES.get(code, 500), turn, code)
 
-    def _envelope(self, code: int, story: str, now: float, data: object) -> dict[str, object]:
+    def _envelope(self, code: int, turn: str, now: float, data: object) -> dict[str, object]:
         return {
             "code": code,
             "message": _MESSAGES.get(code, "Unknown Error"),
             "recordTime": _said(now),
-            "requestId": SIMULATED_PREFIX + hex_digits(self._settings.seed, "request", story),
+            "requestId": SIMULATED_PREFIX + hex_digits(self._settings.seed, "request", turn),
             "data": data,
         }
 
-    def _send(self, envelope: object, status: int, story: str, code: int = 0) -> SimulatedReply:
+    def _send(self, envelope: object, status: int, turn: str, code: int = 0) -> SimulatedReply:
         # A lone surrogate has no UTF-8; its backslash form is the very escape the vendor sends.
         body = _encode(envelope).encode("utf-8", "backslashreplace")
         if self._settings.http_status == "always-200":
             status = 200
-        swing = 2 * share(self._settings.seed, "delay", story) - 1
+        swing = 2 * share(self._settings.seed, "delay", turn) - 1
         delay = max(0.0, self._settings.latency + swing * self._settings.jitter)
         return SimulatedReply(status, code, body, _HEADERS, delay)
 

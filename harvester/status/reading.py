@@ -98,8 +98,8 @@ def _seen(rows: Sequence[RunRow], runs: list[RunStatus], meta: Mapping[str, str 
 
 def _cost(charged: int, query: StatusQuery, runs: Sequence[RunRow]) -> Decimal | None:
     """What calls of these runs cost: at the latest price, but for what each knew better."""
-    cost = query.cost(charged)
-    return None if cost is None or query.price is None else cost + beyond(runs, query.price)
+    price = query.price
+    return None if price is None else charged * price + beyond(runs, price)
 
 
 def _status(

@@ -376,7 +376,7 @@ def turns(token: str) -> Turns:
 
 @contextmanager
 def stopped(fleet: Database, a: PostgresLedger, reason: str, detail: str) -> Iterator[Membership]:
-    """The membership of a run that has told that its first token rests."""
+    """The membership of a run that has told that its first token is disabled."""
     with closing(Membership(fleet.url, fleet.harvest, "a")) as told:
         told.join(a.run, {})
         told.tell_stop("t1", reason, detail)
@@ -392,7 +392,7 @@ def test_after_a_stop_nothing_is_sent_anywhere(
     with stopped(fleet, a, "quota", "daily quota used up") as told:
         assert a.mark_sent([one], LEASE).jobs == []
         assert b.mark_sent([two], LEASE, turns("t1")).jobs == []
-        # What a stop kept here went back; the other token rests only once it is stopped too.
+        # What a stop kept here went back; the other token is disabled only once it is stopped too.
         (two,) = b.claim(1, LEASE).jobs
         assert b.mark_sent([two], LEASE, turns("t2")).kept == [two]
         assert b.mark_sent([two], LEASE).jobs == [two]

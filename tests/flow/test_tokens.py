@@ -39,7 +39,7 @@ def test_a_token_whose_quota_is_used_up_rests_while_the_other_goes_on(night: Nig
     refused_at = one.starts[30][0]
     assert max(when for when, _ in one.starts) <= refused_at + 0.501
     (notice,) = [event for event in night.events if isinstance(event, Notice)]
-    assert notice.text.startswith("token 1 rests (quota")
+    assert notice.text.startswith("token 1 is disabled (quota")
 
 
 def test_the_run_stops_when_every_token_rests(night: Night) -> None:
@@ -47,7 +47,7 @@ def test_the_run_stops_when_every_token_rests(night: Night) -> None:
     night.more_upstreams = (two,)
     summary = night.run(note_ids(200), one)
     assert (summary.exit_code, summary.done, summary.queued) == (4, 80, 120)
-    assert "all 2 tokens rest" in summary.detail
+    assert "all 2 tokens are disabled" in summary.detail
     assert sum(isinstance(event, Stopping) for event in night.events) == 1
     assert len(set(saved_ids(night))) == 80
     assert charged(one, two) == [30, 50]

@@ -402,7 +402,7 @@ def test_a_token_that_is_used_up_rests_on_all_hosts(hosts: Hosts) -> None:
     runs = [hosts.start(name, simulator.url, *given, env=env) for name in "ab"]
     finish_well(*runs)
     for run in runs:
-        assert "token 1 of 2 rests (balance" in run.err, run.err
+        assert "token 1 of 2 is disabled (balance" in run.err, run.err
     page = simulator.charges()
     assert page["charged"] == 120
     # Those in flight when the first was told.

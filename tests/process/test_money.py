@@ -144,4 +144,4 @@ def test_a_budget_is_one_tokens_own_and_the_balance_that_of_all(
     page = simulator.charges()
     assert (page["charged"], len(tool.saved())) == (saved, saved)
     assert page["byCode"][refused] == 2
-    assert "all 2 tokens rest" in run.closing_line
+    assert "all 2 tokens are disabled" in run.closing_line

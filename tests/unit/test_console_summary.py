@@ -169,7 +169,7 @@ def test_the_rate_that_the_server_bore_is_told_and_suggested() -> None:
     summary = replace(summary_of(), by_code={"0": 90, "302": 3}, sustained_rate=39.7)
     (line,) = [line for line in summary_lines(summary, Path("n.jsonl"), None) if "--rate" in line]
     assert line == (
-        "3 calls refused by the rate limit: the server bore about 39/s; suggested: --rate 39/s"
+        "3 calls refused by the rate limit: the server sustains about 39/s; suggested: --rate 39/s"
     )
 
 
