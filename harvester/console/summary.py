@@ -24,6 +24,7 @@ Ran = tuple[RunConfig, Summary]
 
 # Longer than any path or command line that people type, so that nothing to copy is cut.
 _LONGEST = 8192
+_TELLING_SECONDS = 10.0
 _WHY = {
     StopReason.DONE: "all done",
     StopReason.FAILED: "finished, but some notes failed",
@@ -111,11 +112,11 @@ def summary_lines(summary: Summary, output: Path, price: Decimal | None) -> Iter
     spending, currency = summary.spending, ""
     if spending is not None:
         price, currency = price or spending.price, spending.currency
-    rate = summary.calls / summary.elapsed if summary.elapsed else 0.0
-    yield (
-        f"{count(summary.calls, 'call')} in {duration(summary.elapsed)} ({rate:.2f}/s); "
-        f"answers by code: {codes(dict(summary.by_code))}"
-    )
+    # Of a few calls, those that are made at once would seem to come faster than was asked for.
+    is_telling = summary.elapsed >= _TELLING_SECONDS
+    rate = f" ({summary.calls / summary.elapsed:.2f}/s)" if is_telling else ""
+    by_code = f"; answers by code: {codes(dict(summary.by_code))}" if summary.by_code else ""
+    yield f"{count(summary.calls, 'call')} in {duration(summary.elapsed)}{rate}{by_code}"
     yield (
         f"{count(summary.saved, 'note')} saved to {sanitize(str(output), _LONGEST)}; "
         f"{count(summary.charged, 'call')} charged{money(summary.charged, price, currency)}"
