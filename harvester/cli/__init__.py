@@ -26,62 +26,13 @@ def cli() -> None:
     """Bulk-fetch notes from Just One API overnight: each note once, nothing paid twice."""
 
 
-# With the first lines of their help, which a test holds against the commands.
-cli.describe(
-    "Fetch",
-    (
-        ("run", "Fetch every note that INPUT names and OUTPUT does not hold yet."),
-        ("retry", "Put failed notes back in the queue: all of them, or by code or id."),
-        ("forget", "Erase notes from OUTPUT and its ledger, and never fetch them again."),
-    ),
-)
-cli.describe(
-    "Look",
-    (
-        (
-            "status",
-            "Say what is done, waiting and failed, the runs so far, and when the rest is done.",
-        ),
-        ("report", "Write one page of charts and numbers that opens in any browser, offline."),
-        ("failures", "List the notes that failed: id, code, reason, attempts."),
-        ("verify", "Check that every done note is on exactly one good line, and every line known."),
-        ("export", "Write a table of the notes: for a spreadsheet, a database or a program."),
-        ("merge", "Merge parts into one file: the newest line of each note, unchanged."),
-    ),
-)
-cli.describe(
-    "Fleet",
-    (
-        (
-            "join",
-            "Bring an OUTPUT and its ledger into a harvest that hosts share, as a part of it.",
-        ),
-        ("leave", "Make one OUTPUT with a ledger of its own of a harvest that hosts shared."),
-    ),
-)
-cli.describe(
-    "Prepare",
-    (
-        (
-            "schedule",
-            "Print a crontab line, and a systemd service with its timer, that run every night.",
-        ),
-        (
-            "account",
-            "Say what the vendor says: the balance, today's calls, and whether the token is good.",
-        ),
-        ("doctor", "Say whether all is in place for a night, and the way out of what is not."),
-        (
-            "simulate",
-            "Serve the note-detail family and its account, for practice and tests.",
-        ),
-        (
-            "completion",
-            "Print the script that makes a shell complete harvester's commands and options.",
-        ),
-        ("help", "Show a page of the manual, or a command's help; alone, list commands and pages."),
-    ),
-)
+for title, names in {
+    "Fetch": ("run", "retry", "forget"),
+    "Look": ("status", "report", "failures", "verify", "export", "merge"),
+    "Fleet": ("join", "leave"),
+    "Prepare": ("schedule", "account", "doctor", "simulate", "completion", "help"),
+}.items():
+    cli.add_section(title, names)
 
 
 def main() -> None:

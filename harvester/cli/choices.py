@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import zoneinfo
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
-
-from harvester.api.endpoints import DEFAULT_ENDPOINT, ENDPOINTS
 
 
 class SuggestingChoice(click.Choice[str]):
@@ -34,20 +31,14 @@ class SuggestingChoice(click.Choice[str]):
         return f"{message} Did you mean {near[0]!r}?" if near else message
 
 
-def endpoint_items(
-    _ctx: click.Context, _param: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """The known endpoints that begin as typed, the default one first."""
-    return [
-        CompletionItem(name, help="the default" if name == DEFAULT_ENDPOINT else None)
-        for name in ENDPOINTS
-        if name.startswith(incomplete)
-    ]
+def completing(
+    names: Callable[[], Iterable[str]],
+) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem[str]]]:
+    """What completes a value by the names that begin as typed."""
 
+    def complete(
+        _ctx: click.Context, _param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem[str]]:
+        return [CompletionItem(name) for name in names() if name.startswith(incomplete)]
 
-def zone_items(
-    _ctx: click.Context, _param: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """The time zones that begin as typed."""
-    zones = sorted(zoneinfo.available_timezones())
-    return [CompletionItem(name) for name in zones if name.startswith(incomplete)]
+    return complete

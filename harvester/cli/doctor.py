@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from harvester.cli.telling import json_option, say, tell
 from harvester.errors import UsageError
 
 if TYPE_CHECKING:
-    from harvester.doctor.check import Check, Patient
+    from harvester.doctor.check import Check
 
 _WORDS = {True: "good", False: "BAD", None: "?"}
 _LONGEST = 600
@@ -49,9 +49,25 @@ def doctor(ctx: click.Context, words: tuple[str, ...]) -> int:
     """
     import asyncio
 
+    from harvester.config import RunConfig
+    from harvester.doctor.check import bad, good
     from harvester.doctor.examination import examine
+    from harvester.option import said_of
 
-    checks = asyncio.run(examine(_patient(parsed_as_run(words, ctx))))
+    given = parsed_as_run(words, ctx)
+    output = _output(given)
+    config = None
+    try:
+        with telling_names(given):
+            # Whether there is anything to go on with is for the checks of OUTPUT to say.
+            place = output or Path("notes.jsonl")
+            config = RunConfig.read(["-"], place, said_of(RunConfig, given.params))
+    except UsageError as error:
+        text, _, remedy = str(error).partition("\n")
+        configured = bad("configuration", text, " ".join(remedy.split()))
+    else:
+        configured = good("configuration", ", ".join(_said(given)) or "all as by default")
+    checks = [configured, *asyncio.run(examine(config, output))]
     for check in checks:
         for line in _lines(check):
             say(line)
@@ -76,36 +92,18 @@ def _lines(check: Check) -> Iterator[str]:
 
 
 def _told(check: Check) -> dict[str, object]:
-    return {
-        "name": check.name,
-        "good": check.is_good,
-        "text": check.text,
-        "remedy": check.remedy or None,
-    }
+    remedy = check.remedy or None
+    return {"name": check.name, "good": check.is_good, "text": check.text, "remedy": remedy}
 
 
-def _patient(given: click.Context) -> Patient:
-    """What a run would be; what is wrong with it is a finding like others."""
-    from harvester.config import RunConfig
-    from harvester.doctor.check import Patient
-    from harvester.option import said_of
-
-    inputs = list(given.params["inputs"])
-    output = given.params["output"] if _source(given, "output") is not None else None
-    if output is None and inputs:
-        output = Path(inputs.pop(0))
-    try:
-        with telling_names(given):
-            # Whether there is anything to go on with is for the checks of OUTPUT to say.
-            config = RunConfig.read(
-                ["-"], output or Path("notes.jsonl"), said_of(RunConfig, given.params)
-            )
-    except UsageError as error:
-        return Patient(None, str(error), {}, output)
-    return Patient(config, "", dict(_said(given)), output)
+def _output(given: click.Context) -> Path | None:
+    """The OUTPUT, by itself or as `run` is told it."""
+    if _source(given, "output") is not None:
+        return Path(given.params["output"])
+    return next(map(Path, given.params["inputs"]), None)
 
 
-def _said(given: click.Context) -> Iterator[tuple[str, str]]:
+def _said(given: click.Context) -> Iterator[str]:
     """The options that were said, each with where; a value that may be a secret is not shown."""
     from harvester.config import is_secret
 
@@ -115,25 +113,21 @@ def _said(given: click.Context) -> Iterator[tuple[str, str]]:
         if where is not None and name not in {"inputs", "output", "config"}:
             value = given.params.get(name)
             shown = "" if value is True or is_secret(name) else f"{value} "
-            yield f"--{key_of(param)}", f"{shown}({where})"
+            yield f"--{key_of(param)} {shown}({where})"
     if not given.params["simulate"]:
         yield from _of_the_vendors_variables(given)
 
 
-def _of_the_vendors_variables(given: click.Context) -> Iterator[tuple[str, str]]:
+def _of_the_vendors_variables(given: click.Context) -> Iterator[str]:
     """What no option says, and the variables that the vendor's own programs read."""
     from harvester.config import BASE_URL_VARIABLE
     from harvester.tokens import TOKEN_VARIABLES
 
     if not (given.params["base_url"] or given.params["region"]):
-        yield from (("the address", f"({name})") for name in _set([BASE_URL_VARIABLE]))
+        yield from (f"the address ({name})" for name in filter(os.environ.get, [BASE_URL_VARIABLE]))
     if not given.params["token_file"]:
-        yield from (("the token", f"({name})") for name in _set(TOKEN_VARIABLES))
-
-
-def _set(variables: Sequence[str]) -> list[str]:
-    """The first of them that is set, if any."""
-    return [name for name in variables if os.environ.get(name)][:1]
+        found = [*filter(os.environ.get, TOKEN_VARIABLES)]
+        yield from (f"the token ({name})" for name in found[:1])
 
 
 def _source(given: click.Context, name: str) -> str | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from importlib import import_module
+from pathlib import Path
 
 import click
 
@@ -11,24 +13,22 @@ from harvester.cli.helping import Context, sections_of, write_sections
 
 
 class LazyCommand(click.Command):
-    """Stands for a command in its module, harvester.cli.NAME, in a section of the list.
+    """Stands for a command in its module, harvester.cli.NAME, in a section of the list."""
 
-    `text` is its short help.
-    """
-
-    def __init__(self, section: str, name: str, text: str) -> None:
-        super().__init__(name, short_help=text)
+    def __init__(self, section: str, name: str) -> None:
+        super().__init__(name)
         self.section = section
-        self._module = name
-        self._text = text
 
     def get_short_help_str(self, limit: int = 0) -> str:  # noqa: ARG002 - the list wraps
-        """The first paragraph of the help, whole."""
-        return self._text
+        """The first paragraph of the help, whole, without loading what it stands in."""
+        text = Path(__file__).with_name(f"{self.name}.py").read_text("utf-8")
+        first = rf'^def {self.name}\(.*?^    """(.+?)(?:"""|\n\n)'
+        found = re.search(first, text, re.MULTILINE | re.DOTALL)
+        return " ".join(found[1].split()) if found else ""
 
     def load(self) -> click.Command:
         """The command itself."""
-        command = getattr(import_module(f"harvester.cli.{self._module}"), self._module)
+        command = getattr(import_module(f"harvester.cli.{self.name}"), self.name or "")
         assert isinstance(command, click.Command)  # noqa: S101 - each module holds one of its name
         return command
 
@@ -38,10 +38,10 @@ class LazyGroup(click.Group):
 
     context_class = Context
 
-    def describe(self, title: str, commands: Iterable[tuple[str, str]]) -> None:
-        """Add a section of commands by name and short help."""
-        for name, text in commands:
-            self.add_command(LazyCommand(title, name, text))
+    def add_section(self, title: str, names: Iterable[str]) -> None:
+        """Add commands under a title."""
+        for name in names:
+            self.add_command(LazyCommand(title, name))
 
     def load_all(self) -> dict[str, click.Command]:
         """All commands by name, loaded."""

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import click
-from click.shell_completion import CompletionItem
 
+from harvester.cli.choices import completing
 from harvester.cli.helping import write_sections
 from harvester.cli.params import Command
 from harvester.errors import UsageError
@@ -21,12 +21,8 @@ def pages() -> dict[str, Path]:
     return {path.stem: path for path in sorted(_MANUAL.glob("*.md"))}
 
 
-def _topics(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    return [CompletionItem(topic) for topic in pages() if topic.startswith(incomplete)]
-
-
 @click.command(name="help", cls=Command, examples=("harvester help reference", "harvester help zh"))
-@click.argument("topic", required=False, shell_complete=_topics, help="The page to show.")
+@click.argument("topic", required=False, shell_complete=completing(pages), help="The page to show.")
 @click.pass_context
 def help(ctx: click.Context, topic: str | None) -> None:  # noqa: A001 - what the command is called
     """Show a page of the manual, or a command's help; alone, list commands and pages."""

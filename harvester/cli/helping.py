@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TypeVar
@@ -19,6 +19,8 @@ _BESIDE = 4  # the indent of a row, and the space between the columns
 # What every command has comes behind its own; what few want, last.
 _OF_ALL = {"--config", "--help", "--version"}
 _LAST = "More than one machine"
+# A word of a command as it is written; an option and a redirection keep their value.
+_PIECE = re.compile(r"""(?:[->]\S* (?!-))?(?:"[^"]*"|'[^']*'|[^\s"'])+""")
 
 Function = TypeVar("Function", bound=Callable[..., object])
 Rows = list[tuple[str, str]]
@@ -111,29 +113,10 @@ def _write_stacked(formatter: click.HelpFormatter, rows: Rows) -> None:
 def broken(command: str, width: int) -> Iterator[str]:
     r"""Lines of a shell command, broken with a `\` where a shell allows it."""
     line = ""
-    for piece in _pieces(command):
+    for piece in _PIECE.findall(command):
         if line and len(line) + 1 + len(piece) + len(" \\") > width:
             yield line + " \\"
             line = "  " + piece
         else:
             line = f"{line} {piece}" if line else piece
     yield line
-
-
-def _pieces(command: str) -> Iterator[str]:
-    """The words of a command as they are written; an option and a redirection keep their value."""
-    held = ""
-    for word in shlex.split(command, posix=False):
-        if held and not word.startswith("-"):
-            yield f"{held} {word}"
-            held = ""
-            continue
-        if held:
-            yield held
-            held = ""
-        if word.startswith(("-", ">")):
-            held = word
-        else:
-            yield word
-    if held:
-        yield held

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import zoneinfo
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -13,7 +14,8 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from harvester.cli.choices import SuggestingChoice, endpoint_items, zone_items
+from harvester.api.endpoints import ENDPOINTS
+from harvester.cli.choices import SuggestingChoice, completing
 from harvester.cli.config_file import KEPT, NAME, key_of, take
 from harvester.cli.helping import (
     Context,
@@ -235,7 +237,10 @@ _BARE = {
     if said.bare
     for word in (f"--{name.replace('_', '-')}",)
 }
-_COMPLETED = {"endpoint": endpoint_items, "day_timezone": zone_items}
+_COMPLETED = {
+    "endpoint": completing(lambda: ENDPOINTS),
+    "day_timezone": completing(lambda: sorted(zoneinfo.available_timezones())),
+}
 existing_output = click.argument("output", type=OUTPUT, help="The file that `run -o` wrote.")
 many_outputs = partial(
     click.argument,

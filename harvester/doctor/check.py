@@ -1,13 +1,8 @@
-"""What a check came to, and all that checks look at."""
+"""What a check came to, and the three words for it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-
 from msgspec import Struct
-
-from harvester.config import RunConfig
 
 
 class Check(Struct, frozen=True):
@@ -19,13 +14,16 @@ class Check(Struct, frozen=True):
     remedy: str = ""
 
 
-class Patient(Struct, frozen=True):
-    """What a run would be: its config, None where `refusal` says why there is none.
+def good(name: str, text: str) -> Check:
+    """Nothing is to be done about it."""
+    return Check(name, is_good=True, text=text)
 
-    `said` is what its options are and where each was said, `output` is None where none is named.
-    """
 
-    config: RunConfig | None
-    refusal: str
-    said: Mapping[str, str]
-    output: Path | None
+def bad(name: str, text: str, remedy: str) -> Check:
+    """No night can go well with it."""
+    return Check(name, is_good=False, text=text, remedy=remedy)
+
+
+def doubt(name: str, text: str, remedy: str = "") -> Check:
+    """It cannot be told, or might be better."""
+    return Check(name, None, text, remedy)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from harvester.doctor.check import Check
+from harvester.doctor.check import Check, bad, doubt, good
 from harvester.errors import HarvesterError
 from harvester.formatting import count
 from harvester.ledger.protocol import Checkpoint
@@ -30,14 +30,16 @@ def check_place(output: Path) -> Iterator[Check]:
     place = output.resolve()
     if not place.parent.is_dir():
         told = f"there is no folder {place.parent}"
-        yield Check("OUTPUT", is_good=False, text=told, remedy="make it, or name another OUTPUT")
+        yield bad("OUTPUT", told, "make it, or name another OUTPUT")
         return
     yield _locks(place.parent)
     ledger = ledger_path(place)
     if not ledger.exists():
-        told = "none yet" if not place.exists() else "OUTPUT is there, its ledger is not"
-        remedy = "" if not place.exists() else "put it back; else a run rebuilds it from OUTPUT"
-        yield Check("ledger", is_good=not place.exists() or None, text=told, remedy=remedy)
+        if place.exists():
+            remedy = "put it back; else a run rebuilds it from OUTPUT"
+            yield doubt("ledger", "OUTPUT is there, its ledger is not", remedy)
+        else:
+            yield good("ledger", "none yet")
         yield _room(place.parent, 0, None)
         return
     try:
@@ -46,14 +48,14 @@ def check_place(output: Path) -> Iterator[Check]:
             yield from _checked(place, reader)
     except HarvesterError as error:
         text, _, remedy = str(error).partition(": ")
-        yield Check("ledger", is_good=False, text=text, remedy=remedy)
+        yield bad("ledger", text, remedy)
 
 
 def _checked(place: Path, reader: LedgerReader) -> Iterator[Check]:
     counts, checkpoint = reader.counts(time.time()), reader.checkpoint()
     lines = reader.expected_lines()
     known = f"{count(counts.total, 'note')} known, {counts.queued:,} queued"
-    yield Check("ledger", is_good=True, text=f"whole; {known}")
+    yield good("ledger", f"whole; {known}")
     yield _output(place, checkpoint)
     many = lines.current + lines.older
     yield _room(place.parent, counts.queued, checkpoint.length / many if many else None)
@@ -68,11 +70,10 @@ def _output(place: Path, checkpoint: Checkpoint) -> Check:
         text = f"cannot be read: {error.strerror}"
         return Check("OUTPUT", not checkpoint.length, text, "put it back where it was")
     if size < checkpoint.length or not fits:
-        text = "it does not hold what the ledger knows"
-        return Check("OUTPUT", is_good=False, text=text, remedy="harvester verify says more")
+        return bad("OUTPUT", "it does not hold what the ledger knows", "harvester verify says more")
     more = size - checkpoint.length
     told = f", and {more:,} bytes more, which the next run takes in" if more else ""
-    return Check("OUTPUT", is_good=True, text=f"as the ledger knows it{told}")
+    return good("OUTPUT", f"as the ledger knows it{told}")
 
 
 def _room(folder: Path, queued: int, line: float | None) -> Check:
@@ -82,9 +83,7 @@ def _room(folder: Path, queued: int, line: float | None) -> Check:
     told = f"{free // _MIB:,} MiB free"
     if queued and line is not None:
         told += f", {wanted // _MIB:,} MiB wanted for {count(queued, 'queued note')}"
-    return Check(
-        "disk", free >= wanted, told, "" if free >= wanted else "make room, or move OUTPUT"
-    )
+    return good("disk", told) if free >= wanted else bad("disk", told, "make room, or move OUTPUT")
 
 
 def _locks(folder: Path) -> Check:
@@ -96,9 +95,7 @@ def _locks(folder: Path) -> Check:
                 try:
                     fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    return Check("locks", is_good=True, text="the file system keeps them")
+                    return good("locks", "the file system keeps them")
     except OSError as error:
-        told = f"{folder} cannot be written or locked: {error.strerror}"
-        return Check("locks", is_good=False, text=told, remedy=_ELSEWHERE)
-    told = "the file system keeps none: two runs could write at once"
-    return Check("locks", is_good=False, text=told, remedy=_ELSEWHERE)
+        return bad("locks", f"{folder} cannot be written or locked: {error.strerror}", _ELSEWHERE)
+    return bad("locks", "the file system keeps none: two runs could write at once", _ELSEWHERE)

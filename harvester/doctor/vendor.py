@@ -14,7 +14,7 @@ from harvester.api.client import Target
 from harvester.api.endpoints import endpoint_path
 from harvester.api.proxy import unused_proxy
 from harvester.config import RunConfig
-from harvester.doctor.check import Check
+from harvester.doctor.check import Check, bad, doubt, good
 from harvester.formatting import duration
 from harvester.model import Answer, Verdict
 from harvester.money import Balance, Why
@@ -40,7 +40,7 @@ async def check_vendor(config: RunConfig) -> list[Check]:
         *(task.result() for task in tokens),
         _address(config, answer),
         certificate.result(),
-        *_clock(answer),
+        _clock(answer),
         *_proxy(config),
     ]
 
@@ -51,15 +51,12 @@ async def _token(config: RunConfig, number: int) -> Check:
     told = await pages.balance(_TIMEOUT)
     if isinstance(told, Balance):
         if told.amount <= 0:
-            return Check(
-                name, is_good=False, text=f"good, but the balance is {told}", remedy="top up"
-            )
-        return Check(name, is_good=True, text=f"good; the balance is {told}")
+            return bad(name, f"good, but the balance is {told}", "top up")
+        return good(name, f"good; the balance is {told}")
     if told.why is Why.REFUSED:
-        remedy = "copy it again from your account at justoneapi.com"
-        return Check(name, is_good=False, text=str(told), remedy=remedy)
-    is_good = None if told.why is Why.NOT_THERE else False
-    return Check(name, is_good, f"whether it is good cannot be told: {told}", "see the address")
+        return bad(name, str(told), "copy it again from your account at justoneapi.com")
+    untold = doubt if told.why is Why.NOT_THERE else bad
+    return untold(name, f"whether it is good cannot be told: {told}", "see the address")
 
 
 async def _sample(config: RunConfig) -> Answer:
@@ -72,32 +69,31 @@ def _address(config: RunConfig, answer: Answer) -> Check:
     judgement = judge(answer, is_first=True)
     if answer.fault is not None or judgement.is_redirect:
         remedy = "check the network, --base-url or --region, and --proxy"
-        return Check("address", is_good=False, text=judgement.reason, remedy=remedy)
+        return bad("address", judgement.reason, remedy)
     took = f"{config.base_url} answers in {answer.elapsed:.2f} s"
     if judgement.verdict is Verdict.SAVE:
-        size = len(judgement.data)
-        return Check("address", is_good=True, text=f"{took}; a sample answer has {size:,} bytes")
+        return good("address", f"{took}; a sample answer has {len(judgement.data):,} bytes")
     said = f"it shows no sample of {config.endpoint} ({judgement.reason})"
-    return Check("address", None, f"{took}, but {said}", "is it the endpoint that you mean?")
+    return doubt("address", f"{took}, but {said}", "is it the endpoint that you mean?")
 
 
 async def _certificate(config: RunConfig) -> Check:
     url = urlsplit(config.base_url)
     if url.scheme != "https":
         if config.is_local:
-            return Check("TLS", is_good=True, text="not needed on this machine")
-        return Check("TLS", None, "plain HTTP: the token travels unencrypted", "--region global")
+            return good("TLS", "not needed on this machine")
+        return doubt("TLS", "plain HTTP: the token travels unencrypted", "--region global")
     if config.proxy is not None:
-        return Check("TLS", None, "not looked at, behind a proxy")
+        return doubt("TLS", "not looked at, behind a proxy")
     try:
         async with asyncio.timeout(_TIMEOUT):
             _, writer = await asyncio.open_connection(url.hostname, url.port or _HTTPS, ssl=True)
     except ssl.SSLError as error:
         reason = getattr(error, "verify_message", "") or error.reason or "TLS failed"
         remedy = "check the clock, and name trusted certificates in SSL_CERT_FILE"
-        return Check("TLS", is_good=False, text=f"no trusted connection: {reason}", remedy=remedy)
+        return bad("TLS", f"no trusted connection: {reason}", remedy)
     except (OSError, TimeoutError):
-        return Check("TLS", None, "not reached")
+        return doubt("TLS", "not reached")
     writer.transport.abort()
     return _trusted(writer.get_extra_info("peercert") or {})
 
@@ -105,27 +101,27 @@ async def _certificate(config: RunConfig) -> Check:
 def _trusted(held: Mapping[str, object]) -> Check:
     """How long a certificate that was accepted lasts."""
     left = ssl.cert_time_to_seconds(str(held["notAfter"])) - time.time() if held else 0.0
-    remedy = "" if left > _SOON else "look whether it was renewed before a night fails"
     text = f"the certificate is trusted, for another {duration(left)}"
-    return Check("TLS", left > _SOON or None, text, remedy)
+    if left > _SOON:
+        return good("TLS", text)
+    return doubt("TLS", text, "look whether it was renewed before a night fails")
 
 
-def _clock(answer: Answer) -> Iterator[Check]:
+def _clock(answer: Answer) -> Check:
     """This machine's clock against the server's."""
     try:
         there = parsedate_to_datetime(answer.date or "").timestamp()
     except (ValueError, OverflowError):
-        yield Check("clock", None, "the server tells no time")
-        return
+        return doubt("clock", "the server tells no time")
     off = abs(time.time() - there)
-    remedy = "" if off <= _MOST_OFF else "set it: timedatectl set-ntp true"
-    told = "as the server's" if off <= _MOST_OFF else f"{duration(off)} off the server's"
-    yield Check("clock", off <= _MOST_OFF, told, remedy)
+    if off <= _MOST_OFF:
+        return good("clock", "as the server's")
+    return bad("clock", f"{duration(off)} off the server's", "set it: timedatectl set-ntp true")
 
 
 def _proxy(config: RunConfig) -> Iterator[Check]:
     unused = unused_proxy(config.base_url)
     if config.proxy is not None:
-        yield Check("proxy", is_good=True, text=f"{config.proxy.place}, as --proxy says")
+        yield good("proxy", f"{config.proxy.place}, as --proxy says")
     elif unused:
-        yield Check("proxy", None, unused.removeprefix("; "))
+        yield doubt("proxy", unused.removeprefix("; "))
