@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from harvester.api.endpoints import RESOLVER
 from harvester.config import RunConfig
 from harvester.engine.forgetting import marks_in
+from harvester.formatting import count
 from harvester.halt import Halt, Look
 from harvester.ledger.keys import mark_of_key, to_key
 from harvester.ledger.sqlite.reading import ledger_path, reading
@@ -65,7 +66,7 @@ def _with_failed_links(notes: Summary, found: Summary) -> Summary:
     """All is not done where a link may lead to a note yet."""
     if (found.reason, notes.reason) != (StopReason.FAILED.value, StopReason.DONE.value):
         return notes
-    told = f"{found.failed:,} short links could not be resolved"
+    told = f"{count(found.failed, 'short link')} could not be resolved"
     reason = StopReason.FAILED
     return replace(notes, reason=reason.value, exit_code=reason.exit_code, detail=told)
 

@@ -131,6 +131,8 @@ def test_a_link_that_could_not_be_resolved_yet_is_no_list_that_is_done(tmp_path:
         path = endpoint_path(RESOLVER)
         async with serving(SimulatorSettings(latency=0.0, deprecated=(path,))) as server:
             once = {"resolve_links": True, "max_attempts": 1}
+            summary = await harvest(server, LIST[:2], output, **once)
+            assert summary.detail == "1 short link could not be resolved"
             summary = await harvest(server, LIST, output, **once)
             assert (summary.reason, summary.exit_code) == ("some failed", 1)
             line = closing_line(summary, Path("notes.jsonl"), "harvester run -o notes.jsonl")

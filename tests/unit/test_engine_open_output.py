@@ -34,10 +34,12 @@ NOW = 1795395723.4567
 MANY = 5
 
 
-def line(number: int, request: bytes = b"null", endpoint: str = ENDPOINT) -> bytes:
+def line(
+    number: int, request: bytes = b"null", endpoint: str = ENDPOINT, at: float = NOW
+) -> bytes:
     data = b'{"end":"the same in every line, as in real notes, and longer than 64 bytes"}'
     judgement = Judgement(Verdict.SAVE, 0, "saved", data=data, request_id=request)
-    return make_line(Job(0, f"{0x67000000 - number:024x}"), judgement, endpoint, NOW)
+    return make_line(Job(0, f"{0x67000000 - number:024x}"), judgement, endpoint, at)
 
 
 LINES = [line(number) for number in range(MANY)]
@@ -262,6 +264,22 @@ def test_a_doubled_line_is_charged_once(output: Path) -> None:
     output.write_bytes(output.read_bytes() + LINES[0] + line(50) + line(50))
     with closing(opened(output)) as held:
         assert held.ledger.charged_since(0) == MANY + 1
+
+
+@pytest.mark.parametrize("way", ["", "lost ledger", "--rebuild"])
+def test_a_copy_of_an_older_line_is_not_charged_and_its_note_stays_as_new_as_it_is(
+    output: Path, way: str
+) -> None:
+    output.write_bytes(output.read_bytes() + line(0, at=NOW + 60))
+    opened(output).close()
+    output.write_bytes(output.read_bytes() + LINES[0])
+    if way == "lost ledger":
+        ledger_path(output).unlink()
+    with closing(opened(output, rebuild=way == "--rebuild")) as held:
+        assert held.ledger.charged_since(0) == MANY + 1
+        assert held.ledger.refresh(NOW + 30) == MANY - 1
+    with reading(ledger_path(output)) as reader:
+        assert list(verify(output, reader, Checked())) == []
 
 
 @pytest.mark.parametrize("way", ["lost ledger", "--rebuild"])

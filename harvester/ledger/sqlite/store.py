@@ -25,7 +25,7 @@ SEQS = "(SELECT value FROM json_each(?))"
 class Store:
     """One file, used from one thread at a time; `run` is the number of the run that is on, or 0.
 
-    `clock` gives Unix seconds. Another program that holds the file is waited for, but not for ever.
+    What ends within `read_from` bytes of OUTPUT was known before it was read last. `clock` gives Unix seconds. Another program that holds the file is waited for, but not for ever.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class Store:
     ) -> None:
         self.is_damaged = False
         self.run = 0
+        self.read_from = 0
         self.clock = clock
         self._path = path
         with self.errors():
