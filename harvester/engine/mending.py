@@ -47,7 +47,6 @@ def mend(held: OpenOutput, kind: Identity, env: Environment, *, rebuild: bool) -
         ledger.end_reading()
         held.spool.return_unread()
         # What was read is what stands there, or nothing of it is taken.
-        output.check_unchanged()
         output.sync()
     held.spool.remove()
     return replace(

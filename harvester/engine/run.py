@@ -121,6 +121,7 @@ class Run:
             for task in beside:
                 task.cancel()
             await self._remember_starts()
+            self._recorder.touch()
             await self._recorder.settle()
             # Whatever becomes of what follows, this is how it ended.
             try:

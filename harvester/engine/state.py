@@ -148,10 +148,14 @@ class RunState:
         return self.reason is not None
 
     def stop(self, reason: StopReason, detail: str = "", *, at_once: bool = False) -> None:
-        """Stop the run, for the first reason that is given; `at_once` input is not read on."""
+        """Stop the run, for the first reason that is given; `at_once` input is not read on.
+
+        What could not be kept tells more than why nothing more was to come.
+        """
         if self.resumes_at is not None and reason in _SIGNALS:
             reason, detail = StopReason.QUOTA, f"{reason.value} while waiting for the next day"
-        if self.reason is None:
+        is_worse = reason is StopReason.LOCAL_IO and self.reason is not reason
+        if self.reason is None or is_worse:
             self.reason, self.detail = reason, detail
         if at_once or reason in _PROMPT:
             self._hurried.set()

@@ -7,7 +7,7 @@ import fcntl
 import os
 import shlex
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import accumulate
 from pathlib import Path
 
@@ -50,7 +50,7 @@ class OutputFile:
         self._is_elsewhere = False
         self._lock()
         if not self._is_named(os.fstat(self._fd)):
-            self.close()
+            os.close(self._fd)
             raise _locked(path)  # just now replaced by who held it
         self.length = os.fstat(self._fd).st_size
 
@@ -231,10 +231,6 @@ class OutputFile:
             )
         return before - self.length
 
-    def check_unchanged(self) -> None:
-        """Raise OutputChangedError unless OUTPUT is the file that was opened, and as long."""
-        self._check_unchanged(self.length)
-
     def mend_end(self, known: int) -> int:
         """See that OUTPUT ends in a whole line, as far as that is past a `known` length.
 
@@ -294,10 +290,14 @@ class OutputFile:
         return many
 
     def sync(self) -> int:
-        """Make OUTPUT durable; gives the length that now is."""
+        """Make OUTPUT durable; gives its length.
+
+        Raises OutputChangedError unless it still is what was opened, and written so far.
+        """
         length = self.length
         with self._errors():
             self._disk.sync(self._fd, is_full=self._is_full_sync)
+        self._check_unchanged(length)
         return length
 
     def pieces(self, start: int) -> Iterator[tuple[bytes, int]]:
@@ -313,7 +313,9 @@ class OutputFile:
 
     def close(self) -> None:
         """Let go of OUTPUT and its lock."""
-        # Its old folder may be there only now.
+        # What it lost its name to may have come after the last look, its old folder only now.
+        with suppress(OutputChangedError):
+            self._check_unchanged(self.length)
         if self._is_elsewhere:
             leave_link(self.path, moved_to(self._fd))
         os.close(self._fd)

@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from harvester.engine.ports import Notice
 from harvester.engine.run import Run
 from harvester.errors import LocalIOError
 from harvester.model import Answer, StopReason, Summary
+from harvester.money import Balance
 from harvester.parsing import read_rate
 from harvester.sides import Side
 from harvester.simulator import SimulatorSettings
@@ -140,6 +142,76 @@ def test_where_no_link_can_lead_to_an_output_that_was_moved_its_price_is_named(
     assert "in its old place all would be fetched, and paid for, again" in summary.detail
     with pytest.raises(LocalIOError, match="if that was moved, name OUTPUT where it is"):
         Night(tmp_path / "in3").run(note_ids(MANY), upstream())
+
+
+class OneAccount:
+    """Tells its balance; what happens when it is asked for the second time is done first."""
+
+    def __init__(self, last: Callable[[], None]) -> None:
+        self._asked = 0
+        self._last = last
+
+    async def balance(self, _timeout: float) -> Balance:
+        self._asked += 1
+        if self._asked == 2:
+            self._last()
+        return Balance(Decimal(100), "CNY")
+
+
+class LastSyncDisk(Disk):
+    """Something is done to OUTPUT once all its lines are durable."""
+
+    def __init__(self, output: Path, change: Callable[[], None]) -> None:
+        self.output, self.change = output, change
+
+    def sync(self, fd: int, *, is_full: bool = False) -> None:
+        super().sync(fd, is_full=is_full)
+        if self.output.exists() and self.output.read_bytes().count(b"\n") == MANY:
+            self.change()
+
+
+@pytest.mark.parametrize("is_gone", [False, True], ids=["folder moved", "rm"])
+@pytest.mark.parametrize("when", ["with the last sync", "while it waits", "while it ends"])
+def test_an_output_that_goes_after_the_last_write_is_told_of_and_paid_for_once(
+    tmp_path: Path, when: str, *, is_gone: bool
+) -> None:
+    folder, away = tmp_path / "in", tmp_path / "in2"
+    folder.mkdir()
+    ids = note_ids(MANY)
+
+    def script(note: str, nth: int, _now: float) -> Answer | None:
+        is_odd = when == "while it waits" and note == ids[0] and nth == 1
+        return Answer(200, b'{"code":301}') if is_odd else None
+
+    api = Upstream(SimulatedApi(SimulatorSettings()), script=script)
+
+    def go() -> None:
+        if is_gone:
+            night.output.unlink()
+        else:
+            folder.rename(away)
+            folder.mkdir()
+
+    async def meddle(run: Run) -> None:
+        if when == "while it waits":
+            await asyncio.sleep(10)
+            go()
+            run.stop(StopReason.SIGINT)
+
+    night = On(folder)
+    if when == "with the last sync":
+        night.disk = LastSyncDisk(night.output, go)
+    if when == "while it ends":
+        night.accounts = (OneAccount(go),)
+    summary = night.run(ids, api, replace(CONFIG, backoff_base=60.0), meddle)
+    if when != "while it ends":
+        assert summary.reason == StopReason.LOCAL_IO.value
+        assert "pays for nothing twice" in summary.detail
+    if is_gone:
+        Side.KEPT.of(night.output).replace(night.output)
+    again = Night(folder, clock=night.clock + 120).run(ids, api)
+    assert (again.reason, again.done) == (StopReason.DONE.value, MANY)
+    assert len(api.starts) == MANY + (when == "while it waits")
 
 
 def test_an_output_that_is_cut_under_a_run_stops_it_and_answers_are_kept(tmp_path: Path) -> None:

@@ -34,9 +34,7 @@ NOW = 1795395723.4567
 MANY = 5
 
 
-def line(
-    number: int, request: bytes = b"null", endpoint: str = ENDPOINT, at: float = NOW
-) -> bytes:
+def line(number: int, request: bytes = b"null", endpoint: str = ENDPOINT, at: float = NOW) -> bytes:
     data = b'{"end":"the same in every line, as in real notes, and longer than 64 bytes"}'
     judgement = Judgement(Verdict.SAVE, 0, "saved", data=data, request_id=request)
     return make_line(Job(0, f"{0x67000000 - number:024x}"), judgement, endpoint, at)

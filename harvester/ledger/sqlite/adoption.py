@@ -13,7 +13,6 @@ from harvester.ledger.sqlite.records import add_activity
 from harvester.ledger.sqlite.store import Store
 from harvester.model import State
 
-
 # Of a line found: its note has a newer one.
 _IS_OLDER = "lines > 0 AND job.fetched_at > excluded.fetched_at + 1"
 

@@ -25,7 +25,8 @@ SEQS = "(SELECT value FROM json_each(?))"
 class Store:
     """One file, used from one thread at a time; `run` is the number of the run that is on, or 0.
 
-    What ends within `read_from` bytes of OUTPUT was known before it was read last. `clock` gives Unix seconds. Another program that holds the file is waited for, but not for ever.
+    What ends within `read_from` bytes of OUTPUT was known before it was read last. `clock` gives
+    Unix seconds. Another program that holds the file is waited for, but not for ever.
     """
 
     def __init__(
