@@ -26,8 +26,14 @@ class _Topic(Struct, frozen=True):
 
 
 class _Words(Struct, frozen=True):
-    """What all notes are made of; `titles` and `openings` have a place for the subject."""
+    """What all notes are made of: the members of each part, and words for the texts in them.
 
+    `titles` and `openings` have a place for the subject.
+    """
+
+    note: dict[str, object]
+    image: dict[str, object]
+    user: dict[str, object]
     topics: tuple[_Topic, ...]
     titles: tuple[str, ...]
     openings: tuple[str, ...]
@@ -54,27 +60,17 @@ def note_data(note_id: str) -> dict[str, object]:
     subject = dice.pick(topic.subjects)
     created = int(note_id[:8], 16)
     user_id = f"{created - dice.roll(900 * _DAY) & 0xFFFFFFFF:08x}0000000001{dice.digits(6)}"
-    return {
+    return _WORDS.note | {
         "noteId": note_id,
         "noteLink": _link(note_id, dice),
         "userId": user_id,
-        "headPhoto": None,
-        "name": None,
-        "redId": None,
-        "type": 1,
-        "atUserList": None,
         "title": _title(subject, dice),
         "content": _content(topic, subject, dice),
         "imagesList": [_image(dice) for _ in range(1 + dice.roll(4))],
-        "videoInfo": None,
         "time": _times(created, dice),
         "createTime": f"{datetime.fromtimestamp(created, _SHANGHAI):%Y-%m-%d %H:%M}",
         **_counts(dice),
-        "reportBrandUserId": None,
-        "reportBrandName": None,
-        "featureTags": None,
         "userInfo": _user(user_id, dice),
-        "compClickData": None,
     }
 
 
@@ -105,16 +101,13 @@ def _some(choices: tuple[str, ...], count: int, dice: Dice) -> tuple[str, ...]:
 def _image(dice: Dice) -> dict[str, object]:
     file_id = f"1040g2sg31{dice.digits(30)}"
     width, height = _SIZES[dice.roll(len(_SIZES))]
-    return {
+    return _WORDS.image | {
         "fileId": file_id,
         "url": f"http://ci.xiaohongshu.com/{file_id}?imageView2/2/w/1080/format/jpg",
         "original": f"http://ci.xiaohongshu.com/{file_id}",
         "width": width,
         "height": height,
-        "latitude": None,
-        "longitude": None,
         "traceId": file_id,
-        "sticker": None,
     }
 
 
@@ -144,32 +137,11 @@ def _counts(dice: Dice) -> dict[str, int]:
 
 def _user(user_id: str, dice: Dice) -> dict[str, object]:
     avatar = f"1040g2jo31{dice.digits(30)}"
-    return {
+    return _WORDS.user | {
         "nickName": dice.pick(_WORDS.names) + dice.pick(_WORDS.nicks),
         "avatar": f"https://sns-avatar-qc.xhscdn.com/avatar/{avatar}?imageView2/2/w/120/format/jpg",
         "userId": user_id,
-        "advertiserId": None,
         "fansNum": dice.roll(20_000),
-        "cooperType": 2,
-        "priceState": None,
-        "pictureState": None,
-        "picturePrice": None,
-        "videoState": None,
-        "videoPrice": None,
-        "userType": 1,
-        "operateState": None,
-        "currentLevel": None,
         "location": dice.pick(_WORDS.cities),
-        "contentTags": [],
-        "featureTags": [],
-        "personalTags": [],
         "gender": dice.pick(("女", "男")),
-        "isCollect": False,
-        "clickMidNum": 0,
-        "interMidNum": 0,
-        "pictureInCart": None,
-        "videoInCart": None,
-        "kolType": None,
-        "mengagementNum": 0,
-        "mEngagementNum": 0,
     }

@@ -21,7 +21,7 @@ from harvester.source.forms import ID_FIELDS, Form
 from harvester.source.ids import NO_NOTE, IdRule
 from harvester.source.inputs import Input
 from harvester.source.options import InputOptions, Inputs
-from harvester.source.pages import PAGE_SIZE, Source, Texts, check, streamed
+from harvester.source.pages import Source, Texts, check, streamed
 from harvester.source.streams import spool
 
 _STDIN = "-"
@@ -35,7 +35,6 @@ def pages_of(
     options: InputOptions,
     stdin: BinaryIO | None = None,
     look: Look = go_on,
-    page_size: int = PAGE_SIZE,
 ) -> Iterator[Page]:
     """The pages of note ids that inputs name; with `strict` all are read and checked here.
 
@@ -53,7 +52,7 @@ def pages_of(
             if source.seekable():
                 source.seek(0)
         sources = _sources(items, rule, options, source)
-        pages = streamed(sources, look, page_size)
+        pages = streamed(sources, look)
         if options.links == "some":
             for each in sources:
                 each.check_rereadable()
