@@ -443,7 +443,7 @@ class ConsoleOptions(Struct, frozen=True, kw_only=True):
         console = cls(**read_options(cls, said))
         if console.notify_file is None:
             return console
-        text = secret_text(console.notify_file, "--notify-file", "URL")
+        text = secret_text(console.notify_file, "notify_file", "URL")
         urls = [line for line in map(str.strip, text.split("\n")) if line and line[0] != "#"]
         try:
             kept = read_options(cls, {"notify": urls})["notify"]

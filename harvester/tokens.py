@@ -6,6 +6,7 @@ import codecs
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from harvester.errors import OptionError, UsageError
@@ -14,8 +15,9 @@ from harvester.secret import Secret
 # The vendor's names for it; the first that is set counts.
 TOKEN_VARIABLES = ("JUSTONEAPI_TOKEN", "JUST_ONE_API_TOKEN")
 NO_TOKEN = (
-    "no token. Sign up at justoneapi.com and copy the token from your account, then\n"
-    f"  give it: `export {TOKEN_VARIABLES[0]}=...` or `--token-file FILE` that only you can read;\n"
+    "no token: sign up at justoneapi.com and copy yours, then\n"
+    "  give it in a file that only you can read: `--token-file FILE`,\n"
+    f"  or in the environment: `export {TOKEN_VARIABLES[0]}=...`,\n"
     "  or practise without one: `--simulate`."
 )
 # A value of one or more "=" is the end of a token in base64.
@@ -62,9 +64,9 @@ def _unquoted(value: str) -> str:
 
 def tokens_of_file(path: str | os.PathLike[str]) -> tuple[str, ...]:
     """The tokens in a file; raises UsageError, which names no file that is not there."""
-    tokens = tokens_in(secret_text(path, "--token-file", "token"))
+    tokens = tokens_in(secret_text(path, "token_file", "token"))
     if not tokens:
-        raise UsageError(f"--token-file {path} holds none: {NO_TOKEN}")
+        raise OptionError("token_file", f"holds {NO_TOKEN}", str(path))
     return tokens
 
 
@@ -73,20 +75,25 @@ def secret_text(path: str | os.PathLike[str], option: str, what: str) -> str:
 
     `what` is a word for the secret.
     """
+    file = Path(path)
     try:
-        data = Path(path).read_bytes()
+        data = file.read_bytes()
         text = data.decode("utf-16" if data.startswith(_UTF16) else "utf-8-sig")
         return text.replace("\r", "\n")
     except UnicodeDecodeError:
-        raise UsageError(f"{option} {path} cannot be read: it is not text.") from None
+        raise OptionError(option, "cannot be read: it is not text.", str(path)) from None
     except (PermissionError, IsADirectoryError) as error:
-        raise UsageError(f"{option} {path} cannot be read: {error.strerror}.") from None
+        raise OptionError(option, f"cannot be read: {error.strerror}.", str(path)) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "its name cannot be one"
+        with suppress(OSError, ValueError):
+            if file.absolute().parent.is_dir():
+                reason += f" in {file.absolute().parent}"
     # People give the secret itself by mistake.
-    raise UsageError(
-        f"{option} cannot be read: {reason}. It wants the name of a file that holds the {what}, "
-        f"never the {what} itself."
+    raise OptionError(
+        option,
+        f"cannot be read: {reason}. It wants the name of a file that holds the {what}, never the "
+        f"{what} itself.",
     )
 
 

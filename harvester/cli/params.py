@@ -217,7 +217,9 @@ def _decorator(name: str, said: Option, kind: Any) -> Callable[[F], F]:  # noqa:
         more["default"] = said.default
     if name in _COMPLETED:
         more["shell_complete"] = _COMPLETED[name]
-    made = option(*words, is_flag=said.is_flag, help=said.help, envvar=said.variable, **more)
+    made = option(
+        *words, is_flag=said.is_flag or None, help=said.help, envvar=said.variable, **more
+    )
     return option_group(said.group, made)
 
 

@@ -105,11 +105,15 @@ def test_a_wrong_word_in_the_file_is_told_with_its_place(
 def test_a_file_that_is_named_and_not_there_is_told(folder: Path) -> None:
     told = refusal("run", "--config", "none.toml", "-o", "notes.jsonl")
     assert told == f"--config {folder / 'none.toml'} cannot be read: No such file or directory."
+    write(folder, '[run]\ntoken-file = "tok.txt"\n')
+    told = refusal("run", "ids.txt", "-o", "notes.jsonl")
+    assert told.startswith("harvester.toml: token-file cannot be read: No such file")
+    assert f" in {folder}. It wants" in told
 
 
-def test_the_readmes_file_is_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-    text = readme.partition("```toml\n")[2].partition("```")[0]
+def test_the_manuals_file_is_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manual = Path(__file__).parents[2] / "harvester" / "docs" / "reference.md"
+    text = manual.read_text("utf-8").partition("```toml\n")[2].partition("```")[0]
     write(folder, textwrap.dedent(text))
     (folder / "token.txt").write_text("a-token-of-some-length")
     (folder / "token.txt").chmod(0o600)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import click
 import pytest
 
+from harvester.cli import cli
 from harvester.cli.completion import completion
 from harvester.cli.helping import broken
 from harvester.cli.run import run
@@ -30,6 +31,18 @@ def test_an_option_keeps_its_value_beside_it() -> None:
     for width in range(25, 60):
         assert any("-o n.jsonl" in line for line in broken(LONG, width))
         assert any("--rate 5/s" in line for line in broken(LONG, width))
+
+
+def test_an_option_without_its_value_is_refused_and_takes_no_other_option_for_one() -> None:
+    commands = cli.load_all().values()
+    for command in commands:
+        options = [one for one in command.params if isinstance(one, click.Option)]
+        for word in (word for one in options if not one.is_flag for word in one.opts):
+            parser = command.make_parser(click.Context(command))
+            with pytest.raises(click.BadOptionUsage, match="requires an argument"):
+                parser.parse_args([word])
+            values, _, _ = parser.parse_args([word, "--json"])
+            assert any(value in ("--json", ["--json"]) for value in values.values()), word
 
 
 def refusal(monkeypatch: pytest.MonkeyPatch, name: str, value: str, *words: str) -> str:
