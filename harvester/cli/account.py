@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import click
 
-from harvester.cli.helping import SETTINGS
 from harvester.cli.params import Command, telling_names
-from harvester.cli.run import parsed_as_run
+from harvester.cli.run import AS_RUN, parsed_as_run, words_of_run
 from harvester.cli.telling import json_option
 
 
 @click.command(
     cls=Command,
-    context_settings={**SETTINGS, "ignore_unknown_options": True},
+    context_settings=AS_RUN,
     examples=("harvester account --token-file token.txt", "harvester account --json"),
 )
-@click.argument(
-    "words",
-    metavar="[OPTION OF RUN]...",
-    nargs=-1,
-    type=click.UNPROCESSED,
-    help="How the API is reached, as `run` is told: --token-file, --base-url, --region, --proxy.",
+@words_of_run(
+    "[OPTION OF RUN]...",
+    "How the API is reached, as `run` is told: --token-file, --base-url, --region, --proxy.",
 )
 @json_option
 @click.pass_context

@@ -12,9 +12,9 @@ import click
 from click.core import ParameterSource
 
 from harvester.cli.config_file import KEPT, key_of
-from harvester.cli.helping import SETTINGS, columns
+from harvester.cli.helping import columns
 from harvester.cli.params import Command, telling_names
-from harvester.cli.run import parsed_as_run
+from harvester.cli.run import AS_RUN, parsed_as_run, words_of_run
 from harvester.cli.telling import json_option, say, tell
 from harvester.errors import UsageError
 
@@ -28,15 +28,12 @@ _UNBROKEN = 10_000
 
 @click.command(
     cls=Command,
-    context_settings={**SETTINGS, "ignore_unknown_options": True},
+    context_settings=AS_RUN,
     examples=("harvester doctor notes.jsonl --token-file token.txt", "harvester doctor --json"),
 )
-@click.argument(
-    "words",
-    metavar="[OUTPUT] [OPTION OF RUN]...",
-    nargs=-1,
-    type=click.UNPROCESSED,
-    help="The file that `run -o` writes, and whatever else `run` is told.",
+@words_of_run(
+    "[OUTPUT] [OPTION OF RUN]...",
+    "The file that `run -o` writes, and whatever else `run` is told.",
 )
 @json_option
 @click.pass_context

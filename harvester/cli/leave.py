@@ -8,7 +8,7 @@ import click
 
 from harvester.cli.helping import option
 from harvester.cli.ledgers import fleet_named, fleet_options, tell_moved
-from harvester.cli.params import OUTPUT, Command
+from harvester.cli.params import OUTPUT, Command, many_outputs
 from harvester.cli.telling import json_option
 from harvester.sanitize import sanitize
 
@@ -17,13 +17,8 @@ from harvester.sanitize import sanitize
     cls=Command,
     examples=("harvester leave part-*.jsonl -o notes.jsonl --ledger postgresql://me@db/notes",),
 )
-@click.argument(
-    "paths",
-    metavar="PART...",
-    type=OUTPUT,
-    nargs=-1,
-    required=True,
-    help="All parts of the harvest, fetched here after their hosts have ended.",
+@many_outputs(
+    metavar="PART...", help="All parts of the harvest, fetched here after their hosts have ended."
 )
 @option(
     "-o",

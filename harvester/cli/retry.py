@@ -49,7 +49,7 @@ def retry(
     from harvester.errors import UsageError
     from harvester.formatting import count
     from harvester.source.ids import IdRule
-    from harvester.status.going_on import command_to_go_on
+    from harvester.status.verdict_text import command_to_go_on
 
     if lost_part is not None and (empty or codes or ids):
         raise UsageError("--lost-part puts back all that the part held: give it alone.")

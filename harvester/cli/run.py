@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from harvester.cli.helping import option, option_group
-from harvester.cli.params import OUTPUT, Command, with_options
+from harvester.cli.helping import SETTINGS, option, option_group
+from harvester.cli.params import OUTPUT, Command, F, with_options
 from harvester.cli.telling import json_option
 from harvester.config import ConsoleOptions, RunConfig, files_read
 from harvester.errors import UsageError
 from harvester.option import read_options, said_of
 from harvester.paths import place_of
+
+# Of a command that takes the options of `run` and does not know them.
+AS_RUN = {**SETTINGS, "ignore_unknown_options": True}
 
 
 class Inputs(click.Argument):
@@ -88,6 +91,11 @@ def console_of(given: click.Context) -> ConsoleOptions:
         if len(sources) == 1:
             raise UsageError("-q and -v contradict each other: leave out one of them.")
     return ConsoleOptions.read(said_of(ConsoleOptions, said))
+
+
+def words_of_run(metavar: str, what: str) -> Callable[[F], F]:
+    """The words that a command hands to `run`, options and all; see `parsed_as_run`."""
+    return click.argument("words", metavar=metavar, nargs=-1, type=click.UNPROCESSED, help=what)
 
 
 def parsed_as_run(words: Sequence[str], ctx: click.Context) -> click.Context:

@@ -17,10 +17,10 @@ from msgspec.structs import replace
 
 from harvester.cli.choices import SuggestingChoice
 from harvester.cli.config_file import KEPT
-from harvester.cli.helping import SETTINGS, option
+from harvester.cli.helping import option
 from harvester.cli.ledgers import reading_part
 from harvester.cli.params import Command, telling_names
-from harvester.cli.run import console_of, parsed_as_run
+from harvester.cli.run import AS_RUN, console_of, parsed_as_run, words_of_run
 from harvester.cli.streams import warn
 from harvester.cli.telling import json_option, tell, wants_json
 from harvester.config import BASE_URL_VARIABLE, RunConfig
@@ -59,18 +59,15 @@ _NOT_NIGHTLY = {
 
 @click.command(
     cls=Command,
-    context_settings={**SETTINGS, "ignore_unknown_options": True},
+    context_settings=AS_RUN,
     examples=(
         "harvester schedule notes.jsonl ids.txt --at 01:30 --until 07:00 --token-file token.txt",
         "harvester schedule notes.jsonl --at 22:00 --format cron --token-file token.txt --rate 5/s",
     ),
 )
-@click.argument(
-    "words",
-    metavar="OUTPUT [INPUT]... [OPTION OF RUN]...",
-    nargs=-1,
-    type=click.UNPROCESSED,
-    help="The JSONL file to append to, and whatever else `run` takes: see `harvester run --help`.",
+@words_of_run(
+    "OUTPUT [INPUT]... [OPTION OF RUN]...",
+    "The JSONL file to append to, and whatever else `run` takes: see `harvester run --help`.",
 )
 @option("--at", metavar="TIME", required=True, help="When to begin: 01:30.")
 @option("--until", metavar="TIME", help="When to end at the latest: 07:00.")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from harvester.cli.ledgers import fleet_options
-from harvester.cli.params import OUTPUT, Command
+from harvester.cli.params import Command, many_outputs
 from harvester.cli.telling import json_option
 
 
@@ -18,18 +18,14 @@ from harvester.cli.telling import json_option
         "harvester verify host-*.jsonl --ledger postgresql://me@db/notes",
     ),
 )
-@click.argument(
-    "outputs",
+@many_outputs(
     metavar="OUTPUT...",
-    type=OUTPUT,
-    nargs=-1,
-    required=True,
     help="The file that `run -o` wrote; with --ledger, all parts of the harvest.",
 )
 @fleet_options
 @json_option
-def verify(outputs: tuple[Path, ...], ledger: str | None, harvest: str | None) -> int:
+def verify(paths: tuple[Path, ...], ledger: str | None, harvest: str | None) -> int:
     """Check that every done note is on exactly one good line, and every line known."""
     from harvester.cli.verifying import verified
 
-    return verified(outputs, ledger, harvest)
+    return verified(paths, ledger, harvest)

@@ -29,19 +29,11 @@ _MOST_EXAMPLES = 1000
 _TAKEN_OUT = 100
 
 
-class Example(Struct, frozen=True):
-    """Something that is wrong: `line` is 0 where it is with all of OUTPUT."""
-
-    output: str
-    line: int
-    name: str
-    text: str
-
-
 class Verified(Struct):
     """What was held against the ledger, how much of each kind is wrong, and what mends it.
 
-    `paid_twice` lines are of notes that were done already.
+    `paid_twice` lines are of notes that were done already; in `examples`, `line` is 0 where
+    something is wrong with all of OUTPUT.
     """
 
     is_good: bool = True
@@ -51,7 +43,7 @@ class Verified(Struct):
     notes: int = 0
     paid_twice: int = 0
     problems: dict[str, int] = {}
-    examples: list[Example] = []
+    examples: list[dict[str, object]] = []
     advice: list[str] = []
 
     def advise(self, line: str) -> None:
@@ -121,7 +113,8 @@ class _Found:
         problems, examples = self._whole.problems, self._whole.examples
         problems[damage.name] = problems.get(damage.name, 0) + 1
         if len(examples) < _MOST_EXAMPLES:
-            examples.append(Example(output, damage.line, damage.name, damage.text))
+            where = {"output": output, "line": damage.line}
+            examples.append(where | {"name": damage.name, "text": damage.text})
         self._mended.setdefault(damage.remedy, {})[damage.name] = None
         if damage.remedy is Remedy.TAKE_OUT and len(self._lines) <= _TAKEN_OUT:
             self._lines.append(damage.line)

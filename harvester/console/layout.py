@@ -19,33 +19,25 @@ Row = tuple[str, str, str]
 
 def folded(text: str, width: int) -> Iterator[str]:
     """Lines of at most `width` cells, all as far in as the first; a long word is cut anywhere."""
-    if cell_len(text) <= width:
-        yield text
-        return
     inside = text.lstrip(" ")
     indent = text[: len(text) - len(inside)]
     room = max(1, width - len(indent))
-    line = ""
-    for word in _WORD.findall(inside):
-        if cell_len(line) + cell_len(word.rstrip()) <= room:
-            line += word
-            continue
-        if line:
-            yield indent + line.rstrip()
-        *whole, rest = chop_cells(word.rstrip(), room)
-        yield from (indent + piece for piece in whole)
-        line = rest + word[len(word.rstrip()) :]
-    yield indent + line.rstrip()
+    for line in _broken(_WORD, inside, room):
+        yield from (indent + piece for piece in chop_cells(line, room) or [""])
 
 
 def wrapped(text: str, width: int) -> Iterator[str]:
     """Lines of at most `width` cells; a long word, and a command in backquotes, stays whole."""
+    return _broken(_COPIED, text, width)
+
+
+def _broken(word: re.Pattern[str], text: str, width: int) -> Iterator[str]:
     line = ""
-    for word in _COPIED.findall(text):
-        if line and cell_len(line + word.rstrip()) > width:
+    for piece in word.findall(text):
+        if line and cell_len(line + piece.rstrip()) > width:
             yield line.rstrip()
             line = ""
-        line += word
+        line += piece
     yield line.rstrip()
 
 

@@ -8,8 +8,6 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 
-from msgspec import Struct
-
 from harvester.engine.ports import Event, Notice, Observer
 from harvester.model import BadLine, Counts, Job, Judgement, Outcome, Page, State, StopReason
 from harvester.rules.budget import Spent
@@ -29,23 +27,6 @@ _PROMPT = frozenset(
         StopReason.INPUT,
     }
 )
-
-
-class RunSnapshot(Struct, frozen=True):
-    """A run at a moment, in numbers.
-
-    `jobs` are of the whole ledger; of those, `settled` were made done or failed by this run.
-    `resumes_at` is when the next day begins, in Unix seconds, while that is waited for.
-    """
-
-    jobs: Counts
-    settled: int
-    in_flight: int
-    calls: int
-    charged: int
-    by_code: dict[str, int]
-    is_read: bool
-    resumes_at: float | None
 
 
 class RunState:
@@ -119,25 +100,16 @@ class RunState:
             self._told.add(kind)
             self.emit(Notice(kind, text))
 
-    def snapshot(self) -> RunSnapshot:
-        """Returns the numbers as they are now."""
-        return RunSnapshot(
-            Counts(
-                queued=self.queued,
-                waiting=self.waiting,
-                claimed=len(self.held),
-                done=self.done,
-                rejected=self.rejected,
-                exhausted=self.exhausted,
-                gone=self.gone_before + self.by_code[_GONE],
-            ),
-            self.settled,
-            len(self.in_flight),
-            self.spent.calls,
-            self.spent.charged,
-            dict(sorted(self.by_code.items())),
-            self.is_read,
-            self.resumes_at,
+    def counts(self) -> Counts:
+        """Returns the notes of the whole ledger as they are now."""
+        return Counts(
+            queued=self.queued,
+            waiting=self.waiting,
+            claimed=len(self.held),
+            done=self.done,
+            rejected=self.rejected,
+            exhausted=self.exhausted,
+            gone=self.gone_before + self.by_code[_GONE],
         )
 
     # Stopping

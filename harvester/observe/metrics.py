@@ -20,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from harvester.disk import replacing
 from harvester.engine.ports import CallFinished, Event, RunEnded
 from harvester.engine.run import Run
+from harvester.engine.state import RunState
 from harvester.errors import LocalIOError
 from harvester.model import StopReason, Summary
 from harvester.observe.outlet import Outlet
@@ -134,8 +135,7 @@ class MetricsFile:
         sampler, state = ProgressSampler(run), run.state
         while not self._is_over:
             snap = sampler.read()
-            self._set_notes(state.done, state.queued, state.rejected, state.exhausted)
-            self._set("waiting", state.waiting)
+            self._set_notes(state)
             self._set("in_flight", snap.in_flight)
             self._set("rate_calls_per_second", snap.rate)
             if (allowed := run.pool.per_second) is not None:
@@ -143,15 +143,14 @@ class MetricsFile:
             self._outlet.put(None)
             await asyncio.sleep(_WRITE_EVERY)
 
-    def _set_notes(self, done: int, queued: int, rejected: int, exhausted: int) -> None:
-        states = {"done": done, "queued": queued, "rejected": rejected, "exhausted": exhausted}
-        for state, many in states.items():
-            self._set("notes", many, state)
-        self._set("queued", queued)
+    def _set_notes(self, held: RunState | Summary) -> None:
+        for state in ("done", "queued", "rejected", "exhausted"):
+            self._set("notes", getattr(held, state), state)
+        self._set("queued", held.queued)
+        self._set("waiting", held.waiting)
 
     def _end(self, summary: Summary) -> None:
-        self._set_notes(summary.done, summary.queued, summary.rejected, summary.exhausted)
-        self._set("waiting", summary.waiting)
+        self._set_notes(summary)
         self._set("in_flight", 0)
         self._set("rate_calls_per_second", 0)
         self.fail(summary.reason, summary.exit_code)

@@ -10,7 +10,6 @@ from decimal import Decimal
 from msgspec import Struct
 
 from harvester.engine.run import Run
-from harvester.engine.state import RunSnapshot
 
 # The rate told is that of the latest seconds, so that it follows what happens.
 _RATE_SECONDS = 30.0
@@ -53,43 +52,45 @@ class ProgressSampler:
 
     def read(self) -> Snapshot:
         """The run as it is now."""
-        now, state, price = self._clock(), self._run.state.snapshot(), self._run.price
+        now, state, price = self._clock(), self._run.state, self._run.price
+        jobs, calls, charged = state.counts(), state.spent.calls, state.spent.charged
         samples = self._samples
-        samples.append((now, state.calls, state.settled))
+        samples.append((now, calls, state.settled))
         # The first one kept is the latest that is old enough: the stretch is never shorter.
         while len(samples) > 1 and now - samples[1][0] >= _RATE_SECONDS:
             samples.popleft()
-        began, calls, before = samples[0]
+        began, calls_before, settled_before = samples[0]
         elapsed = now - began
-        rate = (state.calls - calls) / elapsed if elapsed else 0.0
+        rate = (calls - calls_before) / elapsed if elapsed else 0.0
         if elapsed >= _RATE_SECONDS:
-            speed = (state.settled - before) / elapsed
+            speed = (state.settled - settled_before) / elapsed
         else:
-            speed = self._expected(state, rate, elapsed)
+            speed = self._expected(rate, elapsed)
         return Snapshot(
             time.time(),
-            done=state.jobs.done,
-            total=state.jobs.total,
-            failed=state.jobs.failed,
-            gone=state.jobs.gone,
-            in_flight=state.in_flight,
-            waiting=state.jobs.waiting,
-            charged=state.charged,
-            cost=None if price is None else price * state.charged,
-            calls=state.calls,
-            by_code=state.by_code,
+            done=jobs.done,
+            total=jobs.total,
+            failed=jobs.failed,
+            gone=jobs.gone,
+            in_flight=len(state.in_flight),
+            waiting=jobs.waiting,
+            charged=charged,
+            cost=None if price is None else price * charged,
+            calls=calls,
+            by_code=dict(sorted(state.by_code.items())),
             rate=rate,
-            eta=state.jobs.queued / speed if speed and state.jobs.total else None,
+            eta=jobs.queued / speed if speed and jobs.total else None,
             is_read=state.is_read,
             resumes_at=state.resumes_at,
         )
 
-    def _expected(self, state: RunSnapshot, rate: float, elapsed: float) -> float:
+    def _expected(self, rate: float, elapsed: float) -> float:
         """Notes a second, while answers are too few to tell: as calls start, each as those so far.
 
         Calls start at the pace that is allowed, unless clearly fewer did: then something else
         holds them up.
         """
-        allowed, answered = self._run.pool.per_second, state.calls - state.in_flight
+        state, allowed = self._run.state, self._run.pool.per_second
+        answered = state.spent.calls - len(state.in_flight)
         starts = allowed if rate * elapsed + 1 >= _ON_PACE * allowed * elapsed else rate
         return starts * (state.settled / answered if answered and state.settled else 1.0)

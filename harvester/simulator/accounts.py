@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import TypedDict
 
-from harvester.simulator.settings import SimulatorSettings
+from harvester.simulator import SimulatorSettings
 
 SHANGHAI = timezone(timedelta(hours=8))
 # What an account shows that may spend without end.

@@ -17,10 +17,10 @@ from types import MappingProxyType
 from msgspec import Struct
 
 from harvester.model import SIMULATED_PREFIX
+from harvester.simulator import SimulatorSettings
 from harvester.simulator.accounts import SHANGHAI, Account, Charges, ChargesPage
 from harvester.simulator.chance import hex_digits, share
 from harvester.simulator.data import note_data
-from harvester.simulator.settings import SimulatorSettings
 
 ENDPOINTS = (
     "/api/xiaohongshu-pgy/get-note-detail/v1",

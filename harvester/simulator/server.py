@@ -20,8 +20,8 @@ from aiohttp import web
 from msgspec import Struct
 
 from harvester.errors import UsageError
+from harvester.simulator import SimulatorSettings
 from harvester.simulator.api import SimulatedApi
-from harvester.simulator.settings import SimulatorSettings
 
 _SHUTDOWN_SECONDS = 0.1
 _AMOUNT = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,4})?")

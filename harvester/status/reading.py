@@ -16,7 +16,6 @@ from harvester.output.holder import is_held
 from harvester.rules.day import day_began, day_ends
 from harvester.rules.spending import calls_left, in_all, last_known
 from harvester.sanitize import sanitize
-from harvester.status.going_on import command_to_go_on
 from harvester.status.looking_ahead import Runs, look_ahead
 from harvester.status.model import Failure, FleetStatus, Left, RunStatus, Status, StatusQuery
 from harvester.status.runs import (
@@ -28,7 +27,7 @@ from harvester.status.runs import (
     runs_of_fleet,
     spending_of,
 )
-from harvester.status.verdict_text import with_verdict
+from harvester.status.verdict_text import command_to_go_on, with_verdict
 
 # What became of a run that may be waiting for the next day.
 _ON = ("running", "unknown")

@@ -26,8 +26,8 @@ from harvester.model import Answer, BadLine, Page, Start, Summary
 from harvester.output.sink import Sink
 from harvester.parsing import read_rate
 from harvester.secret import Secret
+from harvester.simulator import SimulatorSettings
 from harvester.simulator.api import SimulatedApi
-from harvester.simulator.settings import SimulatorSettings
 from tests.virtual import InlineExecutor, run_virtually
 
 ENDPOINT = "xiaohongshu-pgy/note-detail/v1"

@@ -19,8 +19,8 @@ from harvester.money import Agreement, Balance, Spending, Untold, Why, Word
 from harvester.rules.account import read_balance
 from harvester.rules.spending import last_known
 from harvester.sides import Side
+from harvester.simulator import SimulatorSettings
 from harvester.simulator.api import SimulatedApi
-from harvester.simulator.settings import SimulatorSettings
 from harvester.status.spending_text import spending_text
 from tests.flow.conftest import CONFIG, MIDNIGHT, PATH, Night, Upstream, note_ids
 

@@ -46,7 +46,7 @@ def test_a_used_up_day_is_sat_out_and_the_run_goes_on(
 
     async def look(run: Run) -> None:
         await asyncio.sleep(300)
-        assert run.state.snapshot().resumes_at == MIDNIGHT
+        assert run.state.resumes_at == MIDNIGHT
         assert resumes_at(night) == MIDNIGHT
 
     config = replace(WAITING, max_charged_daily=cap)

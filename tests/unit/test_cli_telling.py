@@ -19,7 +19,7 @@ from harvester.cli import cli
 from harvester.cli.ending import Ending, ending_of
 from harvester.errors import OutputLockedError, UsageError
 from harvester.json_text import to_json, told
-from harvester.status.going_on import command_to_go_on
+from harvester.status.verdict_text import command_to_go_on
 from tests.process.tool import note_ids
 
 REFERENCE = Path(harvester.__file__).parent / "docs" / "reference.md"

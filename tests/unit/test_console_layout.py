@@ -15,7 +15,7 @@ def test_a_line_is_broken_at_blanks_and_stays_as_far_in() -> None:
 
 
 def test_a_word_that_is_longer_than_a_line_is_cut() -> None:
-    assert list(folded("a 长长长长长 b", 4)) == ["a", "长长", "长长", "长 b"]
+    assert list(folded("a 长长长长长 b", 4)) == ["a", "长长", "长长", "长", "b"]
 
 
 def test_a_command_that_is_to_be_copied_is_not_broken() -> None:

@@ -19,8 +19,8 @@ from harvester.engine.open_output import forget
 from harvester.engine.open_run import this_environment
 from harvester.errors import UsageError
 from harvester.secret import Secret
+from harvester.simulator import SimulatorSettings
 from harvester.simulator.server import SimulatorServer, serving
-from harvester.simulator.settings import SimulatorSettings
 
 A = "67f32a94000000001d02eb4a"
 SHARED = (

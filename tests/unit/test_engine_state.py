@@ -11,26 +11,24 @@ from harvester.model import Counts, Job, Judgement, Outcome, Page, State, StopRe
 JOB = Job(1, "note")
 
 
-def test_a_snapshot_tells_what_was_done_and_changes_nothing() -> None:
+def test_counts_tell_what_was_done_and_asking_changes_nothing() -> None:
     state = RunState()
     state.begin(Counts(queued=2, done=3, rejected=1), charged_today=4)
     state.read(Page(["note"]))
     state.claimed(JOB)
     state.reserve(1)
-    assert (state.busy, state.snapshot().in_flight) == (1, 0)
+    assert (state.busy, len(state.in_flight)) == (1, 0)
     state.mark_sent(JOB)
-    first = state.snapshot()
-    assert first == state.snapshot()
-    assert (first.in_flight, first.calls) == (1, 1)
-    assert (first.jobs.total, first.jobs.failed) == (6, 1)
+    first = state.counts()
+    assert first == state.counts()
+    assert (len(state.in_flight), state.spent.calls) == (1, 1)
+    assert (first.total, first.failed) == (6, 1)
     outcome = Outcome(JOB, State.DONE, 0, "success")
     state.completed(outcome, Judgement(Verdict.SAVE, 0, "success"), is_fault=False)
     state.recorded(outcome)
-    now = state.snapshot()
-    assert (now.in_flight, now.charged, now.settled) == (0, 1, 1)
-    assert (now.jobs.done, now.jobs.queued) == (4, 1)
-    assert now.by_code == {"0": 1}
-    assert first.by_code == {}
+    assert (len(state.in_flight), state.spent.charged, state.settled) == (0, 1, 1)
+    assert (state.counts().done, state.counts().queued) == (4, 1)
+    assert state.by_code == {"0": 1}
 
 
 def test_the_oldest_call_is_the_first_one_sent_and_another_call_for_a_note_is_another_one(
