@@ -34,7 +34,8 @@ class RunState:
 
     `held` are the jobs with us, by sequence number, from their claim until they are recorded or
     given back; of those, `unsent` wait for their turn, `reserved` of them are being recorded as
-    about to be sent, and `in_flight` are being called for. The first reason to stop is the reason.
+    about to be sent, and `in_flight` are being called for. The first reason to stop is the reason,
+    unless the disk fails later.
     `room` is set whenever a call may have become possible, `claimable` whenever there may be
     something to claim, or nothing any more. `resumes_at` is when the next day begins, in Unix
     seconds, while that is waited for, as a run does that `can_wait`.
