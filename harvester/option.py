@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
@@ -16,6 +17,8 @@ from harvester.errors import OptionError, UsageError
 from harvester.parsing import Reader, read_flag
 from harvester.paths import place_of
 from harvester.secret import revealed
+
+_TOKEN = re.compile(r"(token=)[^&\s'\"]+", re.IGNORECASE)
 
 
 class Option(Struct, frozen=True):
@@ -59,7 +62,12 @@ class Option(Struct, frozen=True):
         except ValueError as error:
             told = str(error)
         # From here, so that no frame that read it belongs to the error.
-        raise OptionError(name, told, "" if self.is_secret else repr(value))
+        raise OptionError(name, told, "" if self.is_secret else shown(value))
+
+
+def shown(value: object) -> str:
+    """A value as messages show it: without the token of a URL that was copied whole."""
+    return _TOKEN.sub(r"\1***", repr(value))
 
 
 def option(

@@ -23,12 +23,13 @@ from harvester.secret import Secret
 Reader = Callable[[object], Any]
 _AUTO, ALWAYS = "auto", "always"
 _RATE = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)\s*/\s*(s|m|h|d)", re.ASCII)
-_BARE_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
 _BASE_URL = re.compile(
     r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([1-9]\d{0,4}))?(?:/[A-Za-z0-9._~/%-]*)?"
 )
 _AMOUNT = re.compile(r"\d{1,12}(?:\.\d{1,12})?", re.ASCII)
 _LAST_PORT = 65535
+# What a ledger can hold, and what is as good as no limit.
+_MOST = 10**12
 _UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -83,14 +84,18 @@ def read_rate(value: object) -> Rate:
 
 def read_duration(value: object) -> float:
     """Read "8h", "7d", "50ms", "1h30m" or plain seconds ("90") as seconds."""
-    text = str(value)
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = _with_units(text)
+    bare = _bare_number(value)
+    seconds = _with_units(str(value)) if bare is None else bare
     if not 0 <= seconds <= timedelta.max.total_seconds():
         raise ValueError("is out of range.")
     return seconds
+
+
+def _bare_number(value: object) -> float | None:
+    try:
+        return float(str(value))
+    except ValueError:
+        return None
 
 
 def _with_units(text: str) -> float:
@@ -119,9 +124,8 @@ def long_duration(unit: str) -> Reader:
     """
 
     def read_long(value: object) -> float:
-        seconds, text = read_duration(value), str(value)
-        if _BARE_NUMBER.fullmatch(text):
-            number = text.strip()
+        seconds, number = read_duration(value), str(value).strip()
+        if _bare_number(value) is not None:
             raise ValueError(f"needs a unit: {number}{unit} or {number}s?")
         return seconds
 
@@ -150,7 +154,7 @@ def read_text(value: object) -> str:
     return value
 
 
-def whole(least: int, most: float = float("inf")) -> Reader:
+def whole(least: int, most: int = _MOST) -> Reader:
     """A reader of whole numbers from `least` on, to `most`."""
 
     def read_whole(value: object) -> int:
@@ -159,7 +163,8 @@ def whole(least: int, most: float = float("inf")) -> Reader:
         except ValueError:
             number = least - 1
         if not least <= number <= most:
-            wanted = f"of {least} or more" if most == float("inf") else f"from {least} to {most}"
+            is_open = most == _MOST and number < most
+            wanted = f"of {least} or more" if is_open else f"from {least} to {most}"
             raise ValueError(f"is not a whole number {wanted}.")
         return number
 
@@ -168,12 +173,9 @@ def whole(least: int, most: float = float("inf")) -> Reader:
 
 def read_number(value: object) -> float:
     """Read a number of 0 or more."""
-    try:
-        found = float(str(value))
-    except ValueError:
-        found = -1.0
+    found = _bare_number(value)
     # Written so that NaN fails too.
-    if not 0 <= found < float("inf"):
+    if found is None or not 0 <= found < float("inf"):
         raise ValueError("is not a number of 0 or more.")
     return found
 

@@ -62,8 +62,8 @@ def _read(path: Path) -> dict[str, Any]:
     import tomllib
 
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
+        # An editor of Windows begins its text with a mark.
+        return tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise UsageError(f"--config {path} cannot be read: {error.strerror}.") from None
     except ValueError as error:  # not TOML, or not UTF-8

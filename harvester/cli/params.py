@@ -27,14 +27,26 @@ from harvester.cli.helping import (
     write_sections,
 )
 from harvester.cli.telling import of_context
-from harvester.config import ConsoleOptions, RunConfig
+from harvester.config import BASE_URL_VARIABLE, ConsoleOptions, RunConfig
 from harvester.errors import OptionError
-from harvester.option import Option, options_in
+from harvester.option import Option, options_in, shown
 from harvester.parsing import Reader
 from harvester.paths import place_of
+from harvester.tokens import TOKEN_VARIABLES
 
 F = TypeVar("F", bound=Callable[..., object])
 _INDENT = 2
+# Options that say the same, or its contrary, by other names, and variables that do.
+_ALIKE = (
+    (("token_file",), TOKEN_VARIABLES),
+    (("base_url", "region"), (BASE_URL_VARIABLE,)),
+    (("quiet", "verbose"), ()),
+)
+_FARTHEST_FIRST = (
+    ParameterSource.DEFAULT_MAP,
+    ParameterSource.ENVIRONMENT,
+    ParameterSource.COMMANDLINE,
+)
 
 
 class Command(click.Command):
@@ -63,6 +75,8 @@ class Command(click.Command):
             error.param_hint = _came_under(ctx, error.param) or error.param_hint
             raise
         self._check_variables(ctx)
+        for names, variables in _ALIKE:
+            _keep_nearest(ctx, names, variables)
         return rest
 
     def _check_variables(self, ctx: click.Context) -> None:
@@ -102,6 +116,17 @@ class Command(click.Command):
                 for line in broken(example, formatter.width - _INDENT):
                     formatter.write(f"{' ' * _INDENT}{line}\n")
         super().format_epilog(ctx, formatter)
+
+
+def _keep_nearest(ctx: click.Context, names: Sequence[str], variables: Sequence[str]) -> None:
+    """Of what says the same by several names, keep what was said nearest to the person."""
+    said = {name: ctx.get_parameter_source(name) for name in names}
+    ranks = {n: _FARTHEST_FIRST.index(s) for n, s in said.items() if s in _FARTHEST_FIRST}
+    in_environment = any(os.environ.get(name, "").strip() for name in variables)
+    for name, rank in ranks.items():
+        if rank < max(*ranks.values(), int(in_environment)):
+            ctx.params[name] = None
+            ctx.set_parameter_source(name, ParameterSource.DEFAULT)
 
 
 @contextmanager
@@ -151,7 +176,7 @@ class Parsed(click.ParamType[Any]):
             return self._reader(value)
         except ValueError as error:
             name = (param and param.name) or ""
-            raise OptionError(name, str(error), repr(value)) from None
+            raise OptionError(name, str(error), shown(value)) from None
 
 
 class Place(click.Path):

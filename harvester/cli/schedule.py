@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import time
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from harvester.errors import HarvesterError, NoHarvestError, UsageError
 from harvester.ledger.fleet import FleetAddress, without_password
 from harvester.option import said_of
 from harvester.sanitize import has_unprintable
+from harvester.tokens import TOKEN_VARIABLES
 
 _TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)", re.ASCII)
 # As long as the last night's run may take to drain, or a person's `retry` may hold OUTPUT.
@@ -92,7 +93,8 @@ def schedule(
     paths in it.
     """
     end = None if until is None else _time_of_day(until)
-    given = parsed_as_run(words, ctx)
+    with _without(TOKEN_VARIABLES):
+        given = parsed_as_run(words, ctx)
     with telling_names(given):
         nightly, fleet = _nightly(given, _time_of_day(at), end)
     _check_printable(nightly.command)
@@ -117,12 +119,20 @@ def _time_of_day(text: str) -> time:
 def _try(fleet: FleetAddress) -> None:
     """Connect as the printed line will: without the password, and without this environment."""
     bare = replace(fleet, url=without_password(fleet.url))
-    kept = {name: os.environ.pop(name) for name in [*os.environ] if name.startswith("PG")}
+    with _without([name for name in os.environ if name.startswith("PG")]):
+        try:
+            with suppress(NoHarvestError), reading_part(bare):
+                pass
+        except HarvesterError as error:
+            warn(f"as things are, the printed line will not work: {error}")
+
+
+@contextmanager
+def _without(names: Sequence[str]) -> Iterator[None]:
+    """Leave variables out of this environment meanwhile: the night's does not have them."""
+    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
     try:
-        with suppress(NoHarvestError), reading_part(bare):
-            pass
-    except HarvesterError as error:
-        warn(f"as things are, the printed line will not work: {error}")
+        yield
     finally:
         os.environ.update(kept)
 

@@ -10,6 +10,7 @@ import pytest
 
 from harvester.cli import cli
 from harvester.cli.config_file import NAME
+from harvester.cli.run import parsed_as_run
 from harvester.errors import HarvesterError
 
 
@@ -62,6 +63,49 @@ def test_an_option_goes_before_the_environment_and_that_before_the_file(
     monkeypatch.setenv("HARVESTER_RUN_TIMEOUT", "never")
     assert refusal(*words).startswith("HARVESTER_RUN_TIMEOUT='never' is not a time like")
     assert refusal(*words, "--timeout", "x").startswith("--timeout 'x' is not a time like")
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "used"),
+    [
+        ((), {}, ("filed.txt", None, "cn")),
+        ((), {"JUSTONEAPI_TOKEN": "t", "JUSTONEAPI_BASE_URL": "http://e"}, (None, None, None)),
+        ((), {"JUST_ONE_API_TOKEN": " ", "JUSTONEAPI_BASE_URL": ""}, ("filed.txt", None, "cn")),
+        ((), {"HARVESTER_RUN_BASE_URL": "http://e"}, ("filed.txt", "http://e", None)),
+        (
+            ("--base-url", "http://o"),
+            {"HARVESTER_RUN_REGION": "cn"},
+            ("filed.txt", "http://o", None),
+        ),
+        (("--token-file", "o.txt"), {"JUSTONEAPI_TOKEN": "t"}, ("o.txt", None, "cn")),
+    ],
+)
+def test_what_says_the_same_by_another_name_goes_by_where_it_stands_too(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    environment: dict[str, str],
+    used: tuple[str | None, ...],
+) -> None:
+    write(folder, '[run]\ntoken-file = "filed.txt"\nregion = "cn"\nquiet = true\n')
+    for name in ("JUSTONEAPI_TOKEN", "JUST_ONE_API_TOKEN", "JUSTONEAPI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    params = parsed_as_run(["-v", *words], click.Context(cli)).params
+    file = params["token_file"] and Path(params["token_file"]).name
+    assert (file, params["base_url"], params["region"]) == used
+    assert (params["quiet"], params["verbose"]) == (None, True)
+
+
+def test_a_schedule_goes_by_the_files_token_for_the_night_has_no_other(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(folder, '\ufeff[run]\ntoken-file = "filed.txt"\n')
+    (folder / "filed.txt").write_text("a-token-of-some-length")
+    monkeypatch.setenv("JUSTONEAPI_TOKEN", "another-token-of-some-length")
+    assert main("schedule", "notes.jsonl", "ids.txt", "--at", "01:30", "--format", "cron") == 0
+    assert f"--config {folder / NAME}" in capsys.readouterr().out
 
 
 def test_paths_are_relative_to_the_file_that_is_named(folder: Path) -> None:

@@ -473,6 +473,13 @@ def test_a_timeout_of_a_minute_needs_no_leave() -> None:
         ({"refresh": 7}, "--refresh 7 needs a unit: 7d or 7s?"),
         ({"max_runtime": " 8.5 "}, "--max-runtime ' 8.5 ' needs a unit: 8.5h or 8.5s?"),
         ({"wait_for_lock": "1e1"}, "--wait-for-lock '1e1' needs a unit: 1e1m or 1e1s?"),
+        ({"max_runtime": "1_0"}, "--max-runtime '1_0' needs a unit: 1_0h or 1_0s?"),
+        ({"refresh": "\uff17"}, "--refresh '\uff17' needs a unit"),
+        ({"max_charged_daily": 10**20}, f"--max-charged-daily {10**20} is not a whole number from"),
+        (
+            {"endpoint": "/api/x?token=s3cret&noteId=1"},
+            "--endpoint '/api/x?token=***&noteId=1' is neither",
+        ),
         ({"day_timezone": "Mars"}, "--day-timezone 'Mars' is no known time zone"),
         ({"endpoint": "v1"}, "--endpoint 'v1' is neither a known name nor a path"),
         ({"endpoint": 5}, "--endpoint 5 is no text."),
