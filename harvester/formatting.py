@@ -7,6 +7,8 @@ from decimal import Decimal
 
 _CENT = Decimal("0.01")
 _TELLING_CALLS = 10
+# Of a shorter run, whose first two calls start at once, the pace would seem to be above its rate.
+TELLING_SECONDS = 10.0
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
@@ -26,6 +28,15 @@ def count(number: int, singular: str, plural: str | None = None) -> str:
     """A number with its noun: 1 note, 2,000 notes."""
     noun = singular if number == 1 else plural or singular + "s"
     return f"{number:,} {noun}"
+
+
+def left_out(number: int) -> str:
+    """How many lines of an INPUT named no note."""
+    return count(
+        number,
+        "line of input named no note and was left out",
+        "lines of input named no note and were left out",
+    )
 
 
 def amount(value: Decimal) -> str:

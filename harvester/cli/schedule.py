@@ -25,7 +25,7 @@ from harvester.cli.streams import warn
 from harvester.cli.telling import json_option, tell, wants_json
 from harvester.config import BASE_URL_VARIABLE, RunConfig
 from harvester.console.schedule import Nightly, crontab, service, timer, window
-from harvester.errors import HarvesterError, NoHarvestError, UsageError
+from harvester.errors import HarvesterError, NoHarvestError, OptionError, UsageError
 from harvester.ledger.fleet import FleetAddress, without_password
 from harvester.option import said_of
 from harvester.sanitize import has_unprintable
@@ -92,11 +92,11 @@ def schedule(
     waiting ten minutes for another run. An --on-finish command is taken as it is: use absolute
     paths in it.
     """
-    end = None if until is None else _time_of_day(until)
+    end = None if until is None else _time_of_day("until", until)
     with _without(TOKEN_VARIABLES):
         given = parsed_as_run(words, ctx)
     with telling_names(given):
-        nightly, fleet = _nightly(given, _time_of_day(at), end)
+        nightly, fleet = _nightly(given, _time_of_day("at", at), end)
     _check_printable(nightly.command)
     if without_password(given.params["ledger"] or "") != (given.params["ledger"] or ""):
         warn(_LEFT_OUT)
@@ -109,10 +109,10 @@ def schedule(
     tell({"unit": nightly.unit, "command": nightly.command, "texts": texts})
 
 
-def _time_of_day(text: str) -> time:
+def _time_of_day(option: str, text: str) -> time:
     match = _TIME.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"{text!r} is not a time of day like 01:30 or 22:00.")
+        raise OptionError(option, "is not a time of day like 01:30 or 22:00.", repr(text))
     return time(int(match[1]), int(match[2]))
 
 

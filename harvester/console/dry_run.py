@@ -139,18 +139,22 @@ def estimate_lines(config: RunConfig, found: Estimate) -> Iterator[str]:
         f"{count(found.new, 'new note')}, {found.known:,} already known{more}, "
         f"{found.queued:,} queued before"
     )
-    currency = "" if found.balance is None else found.balance.currency
-    yield (
-        f"would make at least {count(found.calls, 'call')}"
-        f"{money(found.calls, found.price, currency)}, in at least {duration(found.seconds)} at "
-        f"{_rate(config)}"
-    )
+    if found.calls or found.left:
+        currency = "" if found.balance is None else found.balance.currency
+        cost = money(found.calls, found.price, currency)
+        yield (
+            f"would make at least {count(found.calls, 'call')}{cost}, in at least "
+            f"{duration(found.seconds)} at {_rate(config)}"
+        )
+    else:
+        yield "would make no call: nothing is left to fetch"
     if found.balance is not None:
         yield f"when last asked, {reach_text(found.balance, found.price)}"
     if found.left:
         yield f"would be stopped by its own limit, with at least {found.left:,} left"
     if found.bad_lines:
-        yield f"{count(found.bad_lines, 'line')} of input name no note:"
+        one, many = "line of input names no note", "lines of input name no note"
+        yield f"{count(found.bad_lines, one, many)}:"
         yield from (f"  {sanitize(str(line), 600)}" for line in found.bad_examples)
     yield from found.told
     yield "dry run: nothing was sent, nothing was changed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from rich.cells import cell_len
 
@@ -18,6 +19,11 @@ _LEAST_REASON = 20
 
 def failure_lines(jobs: Iterable[FailedJob], width: int | None) -> Iterator[str]:
     """Lines for people, at most `width` cells each; None folds nothing and cuts nothing."""
+    rest = iter(jobs)
+    if (one := next(rest, None)) is None:
+        yield "no note failed"
+        return
+    jobs = chain((one,), rest)
     if width is not None and width - _BEFORE_REASON < _LEAST_REASON:
         for job in jobs:
             yield from _block(job, width)

@@ -8,7 +8,7 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from harvester.console.layout import INDENT, Row, folded, table
-from harvester.formatting import amount, codes, count, duration, money
+from harvester.formatting import TELLING_SECONDS, amount, codes, count, duration, left_out, money
 from harvester.ledger.hosts import HostPart
 from harvester.money import Balance
 from harvester.rules.spending import reach_text
@@ -290,18 +290,20 @@ def _run_details(run: RunStatus, price: Decimal | None) -> Iterator[str]:
     price = (run.account.price if run.account else None) or price
     cost = "" if price is None else f" ({amount(run.charged * price)})"
     yield f"{count(run.calls, 'call')}, {run.charged:,} charged{cost}{lost}"
-    if run.account is not None:
+    if run.account is not None and run.calls:
         yield run.account.text
     if run.bad_lines:
         example = (
             "" if run.bad_example is None else f"; the first: {sanitize(run.bad_example, 600)}"
         )
-        yield f"{count(run.bad_lines, 'line')} of input named no note and were left out{example}"
+        yield f"{left_out(run.bad_lines)}{example}"
     if run.calls:
         # Without a blank between them, a code and its number stay on one line.
         yield f"by code: {codes(run.by_code).replace(': ', ':')}"
-    asked = "rate to be found" if run.asked_rate is None else f"of {_pace(run.asked_rate)}"
-    facts = [] if run.rate is None else [f"{_pace(run.rate, run.asked_rate)} {asked}"]
+    facts = []
+    if run.rate is not None and run.seconds >= TELLING_SECONDS:
+        asked = "rate to be found" if run.asked_rate is None else f"of {_pace(run.asked_rate)}"
+        facts.append(f"{_pace(run.rate, run.asked_rate)} {asked}")
     if run.median_seconds is not None and run.p95_seconds is not None:
         facts.append(f"median {_latency(run.median_seconds)}, p95 {_latency(run.p95_seconds)}")
     if facts:

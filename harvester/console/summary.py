@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harvester.config import RunConfig
-from harvester.formatting import codes, count, duration, money, pace
+from harvester.formatting import TELLING_SECONDS, codes, count, duration, left_out, money, pace
 from harvester.json_text import camel, told
 from harvester.model import StopReason, Summary
 from harvester.money import Balance
@@ -24,7 +24,6 @@ Ran = tuple[RunConfig, Summary]
 
 # Longer than any path or command line that people type, so that nothing to copy is cut.
 _LONGEST = 8192
-_TELLING_SECONDS = 10.0
 _WHY = {
     StopReason.DONE: "all done",
     StopReason.FAILED: "finished, but some notes failed",
@@ -112,8 +111,7 @@ def summary_lines(summary: Summary, output: Path, price: Decimal | None) -> Iter
     spending, currency = summary.spending, ""
     if spending is not None:
         price, currency = price or spending.price, spending.currency
-    # Of a few calls, those that are made at once would seem to come faster than was asked for.
-    is_telling = summary.elapsed >= _TELLING_SECONDS
+    is_telling = summary.elapsed >= TELLING_SECONDS
     rate = f" ({summary.calls / summary.elapsed:.2f}/s)" if is_telling else ""
     by_code = f"; answers by code: {codes(dict(summary.by_code))}" if summary.by_code else ""
     yield f"{count(summary.calls, 'call')} in {duration(summary.elapsed)}{rate}{by_code}"
@@ -178,7 +176,7 @@ def bad_line_lines(summary: Summary) -> Iterator[str]:
         )
     if not summary.bad_lines:
         return
-    yield f"{count(summary.bad_lines, 'line')} of input named no note and were left out:"
+    yield f"{left_out(summary.bad_lines)}:"
     for bad in summary.bad_examples:
         yield f"  {sanitize(str(bad), 600)}"
     if summary.bad_lines > len(summary.bad_examples):

@@ -28,6 +28,7 @@ from harvester.engine.open_output import MOST_IN_FLIGHT, begin
 from harvester.engine.ports import BalanceSource, Event, Notice, Observer, Ports, RunBegan, RunEnded
 from harvester.engine.run import QUEUE_LOST, PriorState, Run
 from harvester.errors import HarvesterError, LocalIOError, OutputLockedError
+from harvester.formatting import duration
 from harvester.halt import Halt
 from harvester.ledger.protocol import Ledger
 from harvester.model import Page, StopReason, Summary
@@ -115,7 +116,9 @@ async def open_when_free(
             if waits <= 0:
                 raise _still_locked(error, longest) from None
         if not is_told:
-            emit(Notice("waiting", f"another run holds OUTPUT: trying again for {longest:g} s"))
+            emit(
+                Notice("waiting", f"another run holds OUTPUT: trying again for {duration(longest)}")
+            )
             is_told = True
         await asyncio.sleep(min(_LOOK_EVERY, waits))
 
@@ -123,7 +126,7 @@ async def open_when_free(
 def _still_locked(error: OutputLockedError, longest: float) -> OutputLockedError:
     if not longest:
         return OutputLockedError(f"{error} With --wait-for-lock 10m a run waits for it.")
-    return OutputLockedError(f"{error} It was waited for {longest:g} s.")
+    return OutputLockedError(f"{error} It was waited for {duration(longest)}.")
 
 
 class _Assembly(Struct, frozen=True):

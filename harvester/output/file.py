@@ -323,7 +323,8 @@ class OutputFile:
 
 def _locked(path: Path) -> OutputLockedError:
     return OutputLockedError(
-        f"another run holds {path}: wait for it to end, or choose another --output."
+        f"another run holds {path}: wait for it to end; `harvester status "
+        f"{shlex.quote(str(path))}` tells how far it is."
     )
 
 

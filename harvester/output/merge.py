@@ -83,7 +83,7 @@ def _part_of(path: Path) -> Part:
         with path.open("rb") as file:
             is_gzip = file.read(len(_GZIP)) == _GZIP
     except FileNotFoundError as error:
-        raise UsageError(f"there is no part {path}: name files that `run -o` wrote.") from error
+        raise UsageError(f"there is no file {path}: name files that `run -o` wrote.") from error
     except OSError as error:
         raise unreadable(path, error) from error
     return Part(path, _file(found), found.st_size, is_gzip)

@@ -85,7 +85,7 @@ def test_what_must_not_be_merged_is_refused_and_nothing_is_written(tool: Tool) -
     for args, said in (
         ((one, real, "-o", place), "must not mix"),
         ((one, words, "-o", place), f"{words}:1 is not a good line"),
-        ((one, tool.folder / "none", "-o", place), "there is no part"),
+        ((one, tool.folder / "none", "-o", place), "there is no file"),
         ((real, "-o", one), "runs go on with"),
         ((real, "-o", real), "is one of the parts"),
         ((one, "-o", words), "is no file of notes"),

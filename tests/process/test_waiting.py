@@ -30,7 +30,7 @@ def test_a_run_waits_until_the_other_one_has_ended(tool: Tool) -> None:
     log = tool.folder / "log"
     more = tool.notes(5)
     waiting = tool.start_harvest(upstream.url, more, "--wait-for-lock", "10m", "--log-file", log)
-    waiting.says(f"{WAITS}: trying again for 600 s")
+    waiting.says(f"{WAITS}: trying again for 10 min 0 s")
     tool.until(lambda: WAITS in log.read_text(), "a line of the log")
     upstream.open()
     assert holder.finish().code == 0
@@ -46,7 +46,8 @@ def test_a_wait_that_is_over_is_told_and_exits_with_75(tool: Tool) -> None:
     holder = holding(tool, upstream)
     ended = tool.harvest(upstream.url, "--wait-for-lock", "600ms")
     assert ended.code == 75
-    assert "It was waited for 0.6 s" in ended.err
+    assert "It was waited for 1 s" in ended.err
+    assert f"`harvester status {tool.output}` tells how far it is" in ended.err
     assert tool.harvest(upstream.url, "--wait-for-lock", "soon").code == 2
     assert holder.is_running
 

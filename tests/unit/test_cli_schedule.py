@@ -177,7 +177,7 @@ def test_the_ledgers_password_is_not_printed_and_it_is_said_where_it_goes(
         (("notes.jsonl", "--simulate", "--dry-run"), "--dry-run is not for every night"),
         (("notes.jsonl", "--simulate", "--rebuild"), "--rebuild is not for every night"),
         (("notes.jsonl", "--simulate", "--until", "1:30"), "same time"),
-        (("notes.jsonl", "--simulate", "--until", "25:00"), "time of day"),
+        (("notes.jsonl", "--simulate", "--until", "25:00"), "--until '25:00' is not a time of day"),
         (("notes.jsonl", "--simulate", "--until", "7:00", "--max-runtime", "2h"), "say the same"),
         (("none/notes.jsonl", "--simulate"), "create its folder"),
         (("notes.jsonl", "--simulate", "--log-file", "none/log"), "create its folder"),

@@ -83,6 +83,11 @@ def test_it_tells_the_calls_that_the_run_then_makes(
     assert harvest(IDS, output, **more) == calls
 
 
+def test_where_nothing_is_left_no_call_is_told(output: Path) -> None:
+    harvest(IDS, output)
+    assert "would make no call: nothing is left to fetch" in dry(IDS, output)
+
+
 def test_the_time_that_a_run_has_bounds_it(output: Path) -> None:
     said = dry(IDS, output, rate="1/s", max_runtime="4s")
     assert "at least 5 calls" in said

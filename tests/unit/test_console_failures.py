@@ -30,6 +30,10 @@ def column_of(line: str, text: str) -> int:
     return cell_len(line[: line.index(text)])
 
 
+def test_where_no_note_failed_it_is_said() -> None:
+    assert [*failure_lines([], None)] == [*failure_lines([], 40)] == ["no note failed"]
+
+
 def test_in_a_pipe_every_failure_is_one_whole_line() -> None:
     head, first, second = failure_lines(JOBS, None)
     assert first.endswith(CHINESE)

@@ -158,6 +158,8 @@ def test_bad_lines_are_counted_and_the_first_ten_named() -> None:
     assert lines[-1] == "  … and 1,002 more"
     assert len(lines) == 12
     assert list(bad_line_lines(summary_of())) == []
+    one = replace(summary_of(), bad_lines=1, bad_examples=bad[:1])
+    assert next(bad_line_lines(one)) == "1 line of input named no note and was left out:"
 
 
 def test_rows_that_differ_are_counted() -> None:

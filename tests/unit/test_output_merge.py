@@ -225,7 +225,7 @@ def test_endpoints_and_simulated_notes_do_not_mix(folder: Folder) -> None:
 
 def test_parts_that_cannot_be_read_are_named(folder: Folder) -> None:
     one = folder.part("one", line(1))
-    assert "there is no part" in folder.refused(folder.path / "nowhere")
+    assert "there is no file" in folder.refused(folder.path / "nowhere")
     assert "is named twice" in folder.refused(one, folder.path / "." / "one")
     (folder.path / "link").symlink_to(one)
     assert "is named twice" in folder.refused(one, folder.path / "link")

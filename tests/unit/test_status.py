@@ -264,6 +264,15 @@ def test_a_run_is_told_with_its_rate_and_latencies(history: History) -> None:
     assert "2.5/s of 5/s; median 1" in shown
 
 
+def test_the_pace_of_a_few_calls_is_not_told_as_above_its_rate(history: History) -> None:
+    history.begin(rate=5.0)
+    history.enrol(100)
+    history.answer(2)
+    history.now += 0.25
+    history.finish("done", 0)
+    assert "of 5/s" not in page(history.status())
+
+
 def test_failures_are_grouped_by_what_they_have_in_common(history: History) -> None:
     history.begin()
     history.enrol(8)
