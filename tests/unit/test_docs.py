@@ -43,7 +43,7 @@ from harvester.tokens import TOKEN_VARIABLES
 from tests.unit.test_observe_log import EVERY
 
 CODE = Path(harvester.__file__).parent
-DOCS, README = CODE / "docs", CODE.parent / "README.md"
+DOCS, README, TESTS = CODE / "docs", CODE.parent / "README.md", CODE.parent / "tests"
 TOPICS = ["architecture", "changelog", "fleet", "guarantees", "python", "reference", "zh"]
 # Told once, for all commands.
 _OF_ALL = ("--config FILE", "-h, --help", "--help")
@@ -243,3 +243,11 @@ def test_the_architecture_has_a_line_for_every_module_and_for_none_that_is_not_t
     """To mend it: `renew`."""
     told = re.findall(r"^- `([\w/]+\.py)`: \S", page("architecture"), re.MULTILINE)
     assert sorted(told) == sorted(str(file.relative_to(CODE)) for file in CODE.rglob("*.py"))
+
+
+def test_the_architecture_sends_nobody_to_a_place_that_is_not_there() -> None:
+    before, _, _ = between("architecture", "modules")
+    places = re.findall(r"`([\w/]+(?:\.py|/))`", before.partition("## Where to change what")[2])
+    assert len(places) > 20
+    there = [place.removeprefix("tests/") for place in places]
+    assert [p for p in there if not any((at / p).exists() for at in (CODE, TESTS))] == []
