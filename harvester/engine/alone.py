@@ -16,7 +16,7 @@ from harvester.secret import Secret
 class Alone:
     """The `Coordinator` of a host that has none to get on with."""
 
-    lease_margin, ahead_seconds = 60.0, 10.0
+    lease_margin, ahead_seconds, commit_every = 60.0, 10.0, 0.05
 
     def open(self, config: RunConfig, env: Environment) -> OpenOutput:
         """Open OUTPUT; errors as `open_output`'s."""

@@ -116,8 +116,9 @@ class FleetSession:
     Each client calls at `top_rate` at most together with those of all hosts that use its token.
     """
 
-    # Others wait for the end of a lease.
+    # Others wait for the end of a lease. A database is asked for less often than a file.
     lease_margin = 15.0
+    commit_every = 0.2
 
     _part: str
     _number: int

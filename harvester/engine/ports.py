@@ -102,10 +102,12 @@ class Coordinator(Protocol):
     """How this host gets on with the others of its harvest; alone there are none.
 
     A lease outlives the longest call by `lease_margin`, and what can be sent in `ahead_seconds` is
-    claimed ahead. A `client` goes by its name.
+    claimed ahead. What is written is committed together each `commit_every` seconds, if there is
+    that much. A `client` goes by its name.
     """
 
     lease_margin: float
+    commit_every: float
 
     @property
     def ahead_seconds(self) -> float:

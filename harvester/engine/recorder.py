@@ -18,7 +18,6 @@ _LARGEST_GROUP = 500
 # When answers come in thousands a second, those of so many seconds are written, and committed,
 # together: handing work to a thread costs as much as a call does. When they come slowly, at once.
 _WRITE_EVERY = 0.01
-_COMMIT_EVERY = 0.05
 # A power cut loses at most what was not settled: about a second, as the contract says.
 _SETTLE_EVERY = 1.0
 
@@ -65,6 +64,7 @@ class Recorder:
         self._sink = ports.sink
         self._state = state
         self._sync = ports.config.sync
+        self._commit_every = ports.coordinator.commit_every
         self._taken: list[Outcome] = []
         self._is_finished = False
         self._has_news = asyncio.Event()
@@ -125,7 +125,7 @@ class Recorder:
         self._written.put_nowait(None)
 
     async def _commit_all(self) -> None:
-        interval = MinInterval(_COMMIT_EVERY)
+        interval = MinInterval(self._commit_every)
         while (written := await self._written.get()) is not None:
             self._uncommitted.append(written)
             if self._written.empty():

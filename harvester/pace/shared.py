@@ -8,7 +8,7 @@ from collections import deque
 
 from harvester.pace.throttle import Throttle
 from harvester.parsing import Rate
-from harvester.rules.turns import Allotted, Turns, interval, lateness, name_of
+from harvester.rules.turns import Allotted, Turn, Turns, Used, name_of, turns_of
 
 # In seconds. So far ahead moments are taken at least and at most; in between, as many times as
 # long as it takes to be given some.
@@ -27,6 +27,8 @@ _GOOD_FOR = 30.0
 _HAS, _HAS_NOT = 0.5, 0.75
 # Until it is known when there are moments.
 _ASK_AGAIN = 0.3
+# So many seconds a call may start late; less where it cannot be told in time how late it did.
+_LATE, _LATE_AFAR = 0.1, 0.007
 
 
 class LedgerClock:
@@ -56,12 +58,15 @@ class LedgerClock:
         """Returns a moment of the ledger's, in Unix seconds, in loop seconds."""
         return moment + self._best[2]
 
+    def theirs(self, moment: float) -> float:
+        """Returns a moment in loop seconds in the ledger's, Unix seconds."""
+        return moment - self._best[2]
+
 
 class SharedThrottle(Throttle):
     """The pace of one token that several hosts call with.
 
-    Each batch of calls asks for as many moments as it has calls; each starts at one. A moment that
-    went by is lost.
+    Each batch of calls asks for as many turns as it has calls; each starts at the moment of one.
     """
 
     def __init__(self, rate: Rate, start: float | None, token: str, clock: LedgerClock) -> None:
@@ -69,7 +74,9 @@ class SharedThrottle(Throttle):
         self._rate = rate
         self._token = token
         self._clock = clock
-        self._moments: deque[float] = deque()
+        self._calls, self._period = turns_of(rate)
+        self._turns: deque[Turn] = deque()
+        self._used: list[Used] = []
         self._batch = 0
         self._cycle = self._others = 0.0
         self._asked_at = 0.0
@@ -91,7 +98,7 @@ class SharedThrottle(Throttle):
 
     async def try_turn(self) -> bool:
         """Take one call more into the batch if there may be a moment for it."""
-        most = math.ceil(self._ahead * self.per_second) - len(self._moments)
+        most = math.ceil(self._ahead * self.per_second) - len(self._turns)
         if self.is_paused or self._batch >= most:
             return False
         self._batch += 1
@@ -100,23 +107,34 @@ class SharedThrottle(Throttle):
     def asking(self) -> Turns:
         """Returns what to ask the ledger for, for each call of the batch."""
         self._asked_at = asyncio.get_running_loop().time()
-        each = max(interval(self._rate), 1 / self._at_now)
+        ahead, used = self._ahead, self._used
+        self._used = []
         lead = _WAY * self._clock.trip + _COMMIT
-        return Turns(self._token, name_of(self._rate), each, lead, lead + self._ahead)
+        return Turns(
+            self._token,
+            name_of(self._rate),
+            self._calls,
+            self._period,
+            1 / min(self._rate.per_second, self._at_now),
+            lead,
+            lead + ahead,
+            _LATE if ahead < self._period / 2 else _LATE_AFAR,
+            used,
+        )
 
     def allot(self, allotted: Allotted) -> None:
-        """Take over the moments that the ledger gave."""
+        """Take over the turns that the ledger gave."""
         now = asyncio.get_running_loop().time()
         took = min(now - self._asked_at, _TRIPS * self._clock.trip + _WORK)
         self._cycle = max(took, _FORGET * self._cycle)
-        self._moments.extend(map(self._clock.ours, allotted.moments))
+        self._turns.extend(allotted.turns)
         if allotted.free_at is None:
             self._ask_at = now + _ASK_AGAIN
         else:
             # Who is far away takes moments from farther ahead than who is near would look.
             told = self._clock.ours(allotted.free_at) - now
-            self._others = _FORGET * self._others if allotted.moments else told
-            part = _HAS if allotted.moments else _HAS_NOT
+            self._others = _FORGET * self._others if allotted.turns else told
+            part = _HAS if allotted.turns else _HAS_NOT
             self._ask_at = self._clock.ours(allotted.free_at) - part * self._ahead
 
     def start(self) -> float | None:
@@ -125,13 +143,18 @@ class SharedThrottle(Throttle):
         None if there is no moment left for it.
         """
         now = asyncio.get_running_loop().time()
-        while self._moments and self._moments[0] < now - lateness(self._rate):
-            self._moments.popleft()
-        if not self._moments:
+        while self._turns and self._clock.ours(self._turns[0].moment) + self._turns[0].late < now:
+            self._tell(self._turns[0].moment)
+        if not self._turns:
             return None
-        if (delay := self._moments[0] - now) > 0:
+        if (delay := self._clock.ours(self._turns[0].moment) - now) > 0:
             return delay
         wait = super().start()
         if not wait:
-            self._moments.popleft()
+            self._tell(self._clock.theirs(now) + self._period)
         return wait
+
+    def _tell(self, free: float) -> None:
+        """Tell with what is asked next from when on the first turn is free again."""
+        turn = self._turns.popleft()
+        self._used.append(Used(turn.number, turn.moment + self._period + turn.late, free))

@@ -1,4 +1,9 @@
-"""Turns of a rate that hosts share: moments, one interval apart, that the ledger gives out."""
+"""Turns of a rate that hosts share: as many as it has calls, each taken again a period later.
+
+A turn is busy from when it is taken until a period after its call has started, as the host tells
+with what it asks next; of a host that tells nothing, until a period after it could have started.
+So no window holds more calls than there are turns, however late each of them is.
+"""
 
 from __future__ import annotations
 
@@ -6,47 +11,63 @@ from msgspec import Struct
 
 from harvester.parsing import Rate
 
-# A call may start this part of the limit's period after its moment, and no less or more than so
-# many seconds. That much longer moments take to come round, so that no window holds too many, and
-# a bit more, for calls that are longer on their way than others.
-_LATE = 0.007
-_LEAST_LATE, _MOST_LATE = 0.004, 0.25
-_WAY = 0.002
+# More turns than these are not kept: a longer limit is split into shorter equal ones.
+_MOST = 512
+# Some calls are longer on their way than others, and clocks are not read without doubt: so many
+# seconds more than a period are between two calls of a turn.
+_WAY = 0.005
+
+
+class Turn(Struct, frozen=True):
+    """A turn taken: its call starts at a moment, in Unix seconds, or up to `late` seconds later."""
+
+    number: int
+    moment: float
+    late: float
+
+
+class Used(Struct, frozen=True):
+    """What became of a turn: it was busy until `busy`, and is free from `free` on, instead."""
+
+    number: int
+    busy: float
+    free: float
 
 
 class Turns(Struct, frozen=True):
     """What a host asks for: a turn for each call, of one API token.
 
-    `rate` tells whether all hosts mean the same one, `interval` is the seconds from one call of any
-    of them to the next. A turn is of no use that is less than `lead` seconds ahead, and not to be
-    taken from the others if it is more than `ahead` seconds.
+    `rate` tells whether all hosts mean the same one; it has `calls` turns, each busy for `period`
+    seconds, and `interval` seconds are from one call of any host to the next. A turn is of no use
+    that is less than `lead` seconds ahead, and not to be taken from the others if it is more than
+    `ahead` seconds. Calls may start `late` by so many seconds; `used` are turns taken before.
     """
 
     token: str
     rate: str
+    calls: int
+    period: float
     interval: float
     lead: float
     ahead: float
+    late: float
+    used: list[Used]
 
 
 class Allotted(Struct, frozen=True):
-    """What a host got: `moments` to start at; from `free_at` on there are more, in Unix seconds.
+    """What a host got: its `turns`; from `free_at` on there are more, in Unix seconds.
 
     None where another rate is kept by hosts that are alive.
     """
 
-    moments: list[float]
+    turns: list[Turn]
     free_at: float | None
 
 
-def lateness(rate: Rate) -> float:
-    """Returns by how many seconds a call may start later than its moment."""
-    return min(max(_LATE * rate.period, _LEAST_LATE), _MOST_LATE)
-
-
-def interval(rate: Rate) -> float:
-    """Returns the seconds between two moments: a window never holds more, however late each is."""
-    return (rate.period + lateness(rate) + _WAY) / int(rate.calls)
+def turns_of(rate: Rate) -> tuple[int, float]:
+    """Returns how many turns a rate has, and for how many seconds each is busy."""
+    parts = -(-int(rate.calls) // _MOST)
+    return int(rate.calls) // parts, rate.period / parts + _WAY
 
 
 def name_of(rate: Rate) -> str:

@@ -21,7 +21,7 @@ from tests.postgres import Server
 _HOSTS = (1, 2, 4, 8)
 _RATE = 200
 _SECONDS = 20
-# Until all hosts have joined and the shares are settled, it is no steady state.
+# Until all hosts have joined, it is no steady state.
 _MARGIN = 4.0
 # As a real server is set: what was confirmed outlives the machine.
 _DURABLE = {

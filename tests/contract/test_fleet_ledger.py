@@ -371,7 +371,7 @@ def test_a_run_that_finished_is_nobody_to_join(
 
 def turns(token: str) -> Turns:
     """What a host asks for that calls with a token."""
-    return Turns(token, "5 calls/s", 0.2, 0.0, 1.0)
+    return Turns(token, "5 calls/s", 5, 1.0, 0.2, 0.0, 1.0, 0.1, [])
 
 
 @contextmanager

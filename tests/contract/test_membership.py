@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import pairwise
 from typing import Any
@@ -15,7 +15,7 @@ from harvester.errors import LocalIOError
 from harvester.ledger.postgres.ledger import PostgresLedger
 from harvester.ledger.postgres.membership import ALIVE_FOR, Membership, Slowed, Stop
 from harvester.model import Job
-from harvester.rules.turns import Allotted, Turns
+from harvester.rules.turns import Allotted, Turns, Used
 from tests.contract.fleet import Stage
 from tests.cut import Cut, Mode
 
@@ -24,6 +24,7 @@ TOKEN = "0123456789abcdef"  # noqa: S105 - a fingerprint
 OTHER = "fedcba9876543210"
 RATE = "10 calls/s"
 RATES = {TOKEN: RATE}
+LATE = 0.05
 LEASE = 100.0
 
 
@@ -38,14 +39,16 @@ class Host:
         self.membership.join(run, RATES)
         self.jobs: list[Job] = []
 
-    def ask(self, calls: int, lead: float = 0.0, ahead: float = 0.35) -> Allotted:
-        """Ask for turns of the token, a tenth of a second apart."""
+    def ask(
+        self, calls: int, lead: float = 0.0, ahead: float = 0.35, used: Sequence[Used] = ()
+    ) -> Allotted:
+        """Ask for turns of the token, a tenth of a second apart, each busy for a second."""
         self.jobs += self.ledger.claim(max(0, calls - len(self.jobs)), LEASE).jobs
-        turns = Turns(TOKEN, RATE, 0.1, lead, ahead)
+        turns = Turns(TOKEN, RATE, 10, 1.0, 0.1, lead, ahead, LATE, list(used))
         sent = self.ledger.mark_sent(self.jobs[:calls], LEASE, turns)
         assert sent.jobs + sent.kept == self.jobs[:calls]
         assert sent.allotted is not None
-        assert len(sent.allotted.moments) == len(sent.jobs)
+        assert len(sent.allotted.turns) == len(sent.jobs)
         self.jobs = self.jobs[len(sent.jobs) :]
         return sent.allotted
 
@@ -91,29 +94,50 @@ def after_start(*seconds: float) -> list[Any]:
     return [pytest.approx(START + each, abs=0.001) for each in seconds]
 
 
+def moments(allotted: Allotted) -> list[float]:
+    return [turn.moment for turn in allotted.turns]
+
+
 def test_hosts_take_the_moments_of_one_rate_in_turn(fleet: Fleet) -> None:
     a, b = fleet.join(), fleet.join()
-    assert a.ask(2).moments == after_start(0.0, 0.1)
-    assert b.ask(1).moments == after_start(0.2)
+    assert moments(a.ask(2)) == after_start(0.0, 0.1)
+    assert moments(b.ask(1)) == after_start(0.2)
     fleet.advance(0.1)
-    assert a.ask(1).moments == after_start(0.3)
+    assert moments(a.ask(1)) == after_start(0.3)
 
 
 def test_nobody_takes_moments_far_ahead_or_too_soon_to_be_used(fleet: Fleet) -> None:
     a, b = fleet.join(), fleet.join()
-    assert a.ask(9, lead=0.05).moments == after_start(0.05, 0.15, 0.25, 0.35)
+    assert moments(a.ask(9, lead=0.05)) == after_start(0.05, 0.15, 0.25, 0.35)
     none = b.ask(1)
-    assert none.moments == []
+    assert none.turns == []
     assert [none.free_at] == after_start(0.45)
     fleet.advance(0.2)
-    assert b.ask(1, lead=0.05).moments == after_start(0.45)
+    assert moments(b.ask(1, lead=0.05)) == after_start(0.45)
+
+
+def test_a_turn_is_free_a_period_after_its_call_has_started_or_could_have(fleet: Fleet) -> None:
+    a, b = fleet.join(), fleet.join()
+    turns = a.ask(10, ahead=2.0).turns
+    fleet.advance(0.5)
+    # The first call was a bit late, the second one later; of the others nothing is known yet.
+    busy = [turn.moment + 1.0 + LATE for turn in turns]
+    used = [
+        Used(turns[0].number, busy[0], START + 1.02),
+        Used(turns[1].number, busy[1], START + 1.2),
+    ]
+    assert moments(a.ask(1, ahead=2.0, used=used)) == after_start(1.02)
+    assert moments(b.ask(2, ahead=2.0)) == after_start(1.2, 1.3)
+    # What is told of a turn that was taken again since is not heard.
+    (later,) = a.ask(1, ahead=2.0, used=[Used(turns[0].number, busy[0], START)]).turns
+    assert later.number == turns[3].number
 
 
 def test_time_in_which_nobody_called_is_not_made_up_for(fleet: Fleet) -> None:
     host = fleet.join()
     host.ask(1)
     fleet.advance(60)
-    assert host.ask(2).moments == after_start(60.0, 60.1)
+    assert moments(host.ask(2)) == after_start(60.0, 60.1)
 
 
 def test_no_turn_is_given_where_hosts_that_live_keep_to_another_rate(fleet: Fleet) -> None:
@@ -136,11 +160,11 @@ def test_whoever_asks_whenever_no_two_moments_are_closer_than_the_rate_allows(
 ) -> None:
     with closing(Fleet(stage)) as fleet:
         hosts = [fleet.join() for _ in range(3)]
-        moments: list[float] = []
+        given: list[float] = []
         for who, calls, tenths in asks:
-            moments += hosts[who].ask(calls, lead=0.02).moments
+            given += moments(hosts[who].ask(calls, lead=0.02))
             fleet.advance(tenths / 20)
-    gaps = [after - before for before, after in pairwise(moments)]
+    gaps = [after - before for before, after in pairwise(given)]
     assert min(gaps, default=1) > 0.0999
 
 
@@ -183,7 +207,7 @@ def test_a_slow_down_reaches_all_and_no_turn_is_before_its_end(
     assert a.membership.beat(RATES).slowed == {TOKEN: Slowed(1, by_us=True, wait=wait)}
     assert b.membership.beat(RATES).slowed == {TOKEN: Slowed(1, by_us=False, wait=wait)}
     none = b.ask(1)
-    assert none.moments == []
+    assert none.turns == []
     assert [none.free_at] == after_start(2.5)
 
 

@@ -314,6 +314,7 @@ class Coordinator:
     alive_until: float = 0.0
     lease_margin: float = FleetSession.lease_margin
     ahead_seconds: float = 1.0
+    commit_every: float = FleetSession.commit_every
 
     async def keep(self) -> None:
         """Beat until cancelled."""

@@ -15,6 +15,7 @@ from harvester.ledger.postgres.records import _RECORD
 from harvester.ledger.postgres.transaction import Row, Transaction
 from harvester.ledger.protocol import RunRequest, Sent, StartedRun
 from harvester.model import Job
+from harvester.rules.turns import Turns
 from tests.contract.fleet import Stage
 from tests.crashes.fleet_story import story_of
 from tests.crashes.test_fleet_crashes import problems
@@ -41,8 +42,8 @@ def adopted_lines_leave_their_calls_unanswered(patch: pytest.MonkeyPatch) -> Non
 def mark_does_not_look(patch: pytest.MonkeyPatch) -> None:
     sent_of = claims.sent_of
 
-    def all_of(rows: Sequence[Row], jobs: Sequence[Job], *, is_paced: bool) -> Sent:
-        return replace(sent_of(rows, jobs, is_paced=is_paced), jobs=list(jobs), kept=[])
+    def all_of(rows: Sequence[Row], jobs: Sequence[Job], turns: Turns | None) -> Sent:
+        return replace(sent_of(rows, jobs, turns), jobs=list(jobs), kept=[])
 
     patch.setattr(claims, "sent_of", all_of)
 

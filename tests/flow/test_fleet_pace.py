@@ -10,7 +10,7 @@ import pytest
 
 from harvester.pace import LedgerClock, SharedThrottle
 from harvester.parsing import Rate
-from harvester.rules.turns import Allotted, interval, lateness
+from harvester.rules.turns import Allotted, Turn, turns_of
 from tests.virtual import VirtualLoop, run_virtually
 
 RATE = Rate(20, 1.0)
@@ -19,25 +19,32 @@ AHEAD = 1_700_000_000.0
 
 
 class Ledger:
-    """Gives out moments as the database does."""
+    """Gives out turns as the database does."""
 
     def __init__(self) -> None:
         self.next = 0.0
+        self.free = dict.fromkeys(range(turns_of(RATE)[0]), 0.0)
 
     async def give(self, pace: SharedThrottle, calls: int, trip: float) -> int:
-        """Give moments for calls to a host from which an exchange takes so many seconds."""
+        """Give turns for calls to a host from which an exchange takes so many seconds."""
         turns = pace.asking()
         await asyncio.sleep(trip / 2)
         now = asyncio.get_running_loop().time() + AHEAD
-        moments: list[float] = []
-        first = max(self.next, now + turns.lead)
-        while len(moments) < calls and first <= now + turns.ahead:
-            moments.append(first)
-            first += turns.interval
-        self.next = first if moments else self.next
+        for used in turns.used:
+            if abs(self.free[used.number] - used.busy) < 0.001:
+                self.free[used.number] = used.free
+        given: list[Turn] = []
+        at = max(self.next, now + turns.lead)
+        for number, free in sorted(self.free.items(), key=lambda item: item[1]):
+            at = max(at, free)
+            if len(given) == calls or at > now + turns.ahead:
+                break
+            given.append(Turn(number, at, turns.late))
+            self.free[number] = at + turns.period + turns.late
+            self.next = at = at + turns.interval
         await asyncio.sleep(trip / 2)
-        pace.allot(Allotted(moments, first))
-        return len(moments)
+        pace.allot(Allotted(given, at))
+        return len(given)
 
 
 class Host:
@@ -147,10 +154,25 @@ def test_a_host_that_is_slowed_down_rests_and_asks_for_less() -> None:
     assert 25 < sum(start >= 7.0 for start in host.starts) < 40
 
 
-def test_moments_come_round_so_much_later_as_calls_may_be_late() -> None:
+def test_calls_that_start_late_lose_no_turn_and_do_not_bunch_with_the_next() -> None:
+    """The event loop stands still for a moment, again and again: on a machine that is busy."""
+
+    async def script(_hosts: list[Host]) -> None:
+        for _ in range(60):
+            await asyncio.sleep(0.47)
+            cast("VirtualLoop", asyncio.get_running_loop()).elapse(0.03)
+
+    hosts = play([0.002] * 3, script)
+    together = sorted(start for host in hosts for start in host.starts)
+    assert most_in(RATE.period, together) <= RATE.calls
+    assert len(together) >= 0.985 * RATE.per_second * together[-1]
+
+
+def test_a_rate_has_a_turn_for_each_call_of_a_part_of_its_period() -> None:
     for rate in (Rate(1, 1.0), Rate(20, 1.0), Rate(20_000, 86_400.0), Rate(1000, 1.0)):
-        assert interval(rate) * rate.calls > rate.period + lateness(rate)
-        assert interval(rate) * rate.calls < 1.01 * rate.period
+        calls, period = turns_of(rate)
+        assert rate.period < period * -(-rate.calls // calls) < 1.02 * rate.period
+        assert calls <= 512
 
 
 def test_the_quickest_look_at_the_ledgers_clock_counts_until_the_clock_is_set() -> None:

@@ -11,11 +11,12 @@ from harvester.ledger.protocol import Claimed, Sent
 from harvester.ledger.sql import IS_CHARGED, JOB_COLUMNS, LOST, job_of
 from harvester.model import Job
 from harvester.rules.budget import Limits, Spent, is_reached
-from harvester.rules.turns import Allotted, Turns
+from harvester.rules.turns import Allotted, Turn, Turns
 
 # In seconds: while others hold claims, and while a job is locked by another's transaction.
 _ASK_AGAIN, _SOON = 1.0, 0.05
 _UNLIMITED = Limits()
+_NO_TURNS = Turns("", "", 0, 0.0, 0.0, 0.0, 0.0, 0.0, [])
 _COLUMNS = f"{JOB_COLUMNS}, job.due"
 _IS_FREE = "NOT EXISTS (SELECT FROM claim WHERE claim.seq = job.seq)"
 # One statement, so that a call is counted either as claimed or as used.
@@ -106,8 +107,9 @@ SELECT claim.seq, claim.run, {{sent_at}} AS sent_at FROM claim JOIN {_NAMED} USI
 ORDER BY claim.seq FOR UPDATE OF claim
 """
 # Nothing is sent once a stop is recorded for all, or for each of the tokens named. The first of the
-# claims that hold get the moments there are; the others are not sent, also where an earlier try of
-# which the answer was lost had sent them.
+# claims that hold get the turns there are; the others are not sent, also where an earlier try of
+# which the answer was lost had sent them. Moments are an interval apart, and no turn has one before
+# it is free.
 _SEND = f"""
 WITH held AS MATERIALIZED (
     SELECT claim.seq FROM claim JOIN {_NAMED} USING (seq, claim_id) WHERE NOT EXISTS (
@@ -115,27 +117,41 @@ WITH held AS MATERIALIZED (
         AND token_fp = ANY(%(tokens)s::text[] || ARRAY['']) HAVING bool_or(token_fp = '')
         OR count(*) = greatest(1, cardinality(%(tokens)s::text[])))
     ORDER BY claim.seq FOR UPDATE OF claim
-), first AS MATERIALIZED (
-    SELECT now_ms() + %(ahead)s AS latest, (
-        SELECT greatest(next, now_ms() + %(lead)s) FROM pace
-        WHERE token_fp = %(token)s AND rate = %(rate)s
-    ) AS at
+), known AS MATERIALIZED (
+    SELECT greatest(next, now_ms() + %(lead)s) AS first, now_ms() + %(ahead)s AS latest,
+        CASE cardinality(turns) WHEN %(calls)s THEN turns
+            ELSE array_fill(0::float8, ARRAY[%(calls)s::int]) END AS turns
+    FROM pace WHERE token_fp = %(token)s AND rate = %(rate)s
+), kept AS MATERIALIZED (
+    SELECT n, coalesce(used.free, kept.free) AS free
+    FROM known, unnest(turns) WITH ORDINALITY AS kept (free, n)
+    LEFT JOIN unnest(%(numbers)s::int[], %(busy)s::float8[], %(free)s::float8[])
+        AS used (number, busy, free) ON number = n AND abs(busy - kept.free) < 1
+), turn AS MATERIALIZED (
+    SELECT n, nth, nth * %(interval)s + max(greatest(free - nth * %(interval)s, first))
+        OVER (ORDER BY nth) AS at
+    FROM known, (SELECT n, free, row_number() OVER (ORDER BY free, n) - 1 AS nth FROM kept)
+        AS ordered
 ), going AS MATERIALIZED (
-    SELECT seq, at + nth * %(interval)s AS at
-    FROM (SELECT seq, row_number() OVER (ORDER BY seq) - 1 AS nth FROM held) AS numbered, first
-    WHERE NOT %(is_paced)s OR at + nth * %(interval)s <= latest
+    SELECT seq, n, at
+    FROM (SELECT seq, row_number() OVER (ORDER BY seq) - 1 AS nth FROM held) AS numbered
+    LEFT JOIN turn USING (nth)
+    WHERE NOT %(is_paced)s OR at <= (SELECT latest FROM known)
 ), paced AS (
-    UPDATE pace SET next = last.at + %(interval)s
-    FROM (SELECT max(at) AS at FROM going) AS last WHERE token_fp = %(token)s AND last.at > 0
+    UPDATE pace SET next = coalesce((SELECT max(at) FROM going) + %(interval)s, next), turns = (
+        SELECT array_agg(coalesce(at + %(period)s + %(late)s, free) ORDER BY n)
+        FROM kept LEFT JOIN going USING (n))
+    WHERE token_fp = %(token)s AND rate = %(rate)s
 ), sent AS (
     UPDATE claim SET sent_at = now_ms(), until = now_ms() + %(lease)s FROM going
     WHERE claim.seq = going.seq
-), kept AS (
+), unsent AS (
     UPDATE claim SET sent_at = NULL FROM held
     WHERE claim.seq = held.seq AND claim.seq NOT IN (SELECT seq FROM going)
 )
-SELECT held.seq, going.seq IS NOT NULL, going.at,
-    coalesce((SELECT max(at) + %(interval)s FROM going), (SELECT at FROM first))
+SELECT held.seq, going.seq IS NOT NULL, going.n, going.at, coalesce(
+    (SELECT min(at) FROM turn WHERE nth >= (SELECT count(*) FROM going)),
+    (SELECT max(at) + %(interval)s FROM going))
 FROM held LEFT JOIN going USING (seq) ORDER BY held.seq
 """
 
@@ -250,7 +266,8 @@ def mark_sent(
     tx: Transaction, jobs: Sequence[Job], lease: float, tokens: Sequence[str], turns: Turns | None
 ) -> Later:
     """Send claimed jobs, unless a stop for all or for each of the API tokens is recorded."""
-    asked = turns or Turns("", "", 0.0, 0.0, 0.0)
+    asked = turns or _NO_TURNS
+    times = ("period", "interval", "lead", "ahead", "late")
     values = {
         **_named(jobs),
         "run": tx.run,
@@ -259,7 +276,11 @@ def mark_sent(
         "is_paced": turns is not None,
         "token": asked.token,
         "rate": asked.rate,
-        **{name: getattr(asked, name) * 1000 for name in ("interval", "lead", "ahead")},
+        "calls": asked.calls,
+        **{name: getattr(asked, name) * 1000 for name in times},
+        "numbers": [used.number for used in asked.used],
+        "busy": [used.busy * 1000 for used in asked.used],
+        "free": [used.free * 1000 for used in asked.used],
     }
     if turns is not None:
         # In a statement of its own: what comes after it sees what was committed meanwhile.
@@ -267,15 +288,18 @@ def mark_sent(
     return tx.later(_SEND, values)
 
 
-def sent_of(rows: Sequence[Row], jobs: Sequence[Job], *, is_paced: bool) -> Sent:
+def sent_of(rows: Sequence[Row], jobs: Sequence[Job], turns: Turns | None) -> Sent:
     """What came of sending jobs."""
-    is_going = {seq: goes for seq, goes, _, _ in rows}
-    moments = [at / 1000 for _, goes, at, _ in rows if goes and is_paced]
-    free_at = rows[0][3] if rows else None
+    is_going = {seq: goes for seq, goes, *_ in rows}
+    allotted = None
+    if turns is not None:
+        given = [Turn(n, at / 1000, turns.late) for _, goes, n, at, _ in rows if goes]
+        free_at = rows[0][4] if rows else None
+        allotted = Allotted(given, free_at and free_at / 1000)
     return Sent(
         [job for job in jobs if is_going.get(job.seq)],
         [job for job in jobs if is_going.get(job.seq) is False],
-        Allotted(moments, free_at and free_at / 1000) if is_paced else None,
+        allotted,
     )
 
 

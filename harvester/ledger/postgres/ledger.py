@@ -318,7 +318,7 @@ class PostgresLedger(Ledger):
         if not jobs:
             return Sent()
         going = partial(claims.mark_sent, jobs=jobs, lease=lease, tokens=self._tokens, turns=turns)
-        sent = claims.sent_of(self._repeat(going).rows, jobs, is_paced=turns is not None)
+        sent = claims.sent_of(self._repeat(going).rows, jobs, turns)
         if not sent.jobs and not sent.kept:
             self.release(jobs)
         return sent

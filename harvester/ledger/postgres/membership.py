@@ -135,6 +135,8 @@ class Membership:
     def _connect(self) -> Connection:
         db = self._address.connect(self._schema, self._name, idle=_IDLE, timeout=_CONNECT_TIMEOUT)
         db.timeout = _TIMEOUT
+        # What is said here is said again soon; and how long a commit takes, a clock is not to tell.
+        db.execute("SET synchronous_commit = off")
         return db
 
     def join(self, run: int, rates: Mapping[str, str]) -> Beat:

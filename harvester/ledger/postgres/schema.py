@@ -229,6 +229,8 @@ _MIGRATIONS = (
             AT TIME ZONE 'Asia/Shanghai') AT TIME ZONE 'Asia/Shanghai') * 1000 AS began) AS day
     WHERE reason <> 'quota' OR at >= began + 900000 OR (at >= began AND ms < at + 60000);
     """,
+    # From when on each turn of a token's rate is free, in Unix milliseconds.
+    "ALTER TABLE pace ADD COLUMN turns float8[] NOT NULL DEFAULT '{}';",
 )
 NEWEST = len(_MIGRATIONS)
 _NAME = re.compile(r"[a-z0-9_]{1,40}", re.ASCII)
