@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -60,6 +61,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for first in range(workers)
         for item in chain(long[first::workers], *short[first::workers])
     ]
+
+
+def pytest_collection_finish() -> None:
+    """Keep what was read, of thousands of tests, out of each look for garbage from here on."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     from harvester.ledger.postgres.membership import Beat, Membership, Slowed, Stop
 
 T = TypeVar("T")
-# So many seconds a run that is opening, or about to end, waits for a database that is away.
-_LONGEST_WAIT = 15.0
 # In seconds: a beat, and the pause after one that failed.
 _BEAT_EVERY = 0.3
 # In seconds, and in exchanges with the database.
@@ -71,6 +69,8 @@ class OutagePolicy:
     One that is opening or ending waits for some seconds, counted from when it first had to. Asked
     from the ledger's thread; `clock` is monotonic seconds.
     """
+
+    patience = 15.0
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -96,7 +96,7 @@ class OutagePolicy:
             return False
         if self._since is None:
             self._since = now
-        return now - self._since > _LONGEST_WAIT
+        return now - self._since > self.patience
 
     def is_over(self) -> None:
         """The database is back: the next time it goes is another one."""

@@ -15,8 +15,6 @@ T = TypeVar("T")
 # What waits must not fill the memory; what is taken together makes progress that can be seen.
 _MOST_WAITING = 10_000
 _MOST_AT_ONCE = 100
-# Seconds in which not one thing was taken: then nobody reads, or the disk hangs.
-_TIMEOUT = 5.0
 
 
 class Outlet(Generic[T]):
@@ -26,6 +24,9 @@ class Outlet(Generic[T]):
     left out; `left_out` makes the thing that says how many, for when it goes on. What `write`
     raises is kept as `failure`, and ends the outlet: what comes later is dropped.
     """
+
+    # Seconds in which not one thing was taken: then nobody reads, or the disk hangs.
+    patience = 5.0
 
     def __init__(
         self,
@@ -71,15 +72,15 @@ class Outlet(Generic[T]):
         except MemoryError as error:
             self._fail(error)
 
-    def drain(self, timeout: float = _TIMEOUT) -> bool:
-        """Wait until all is written; gives up after `timeout` seconds in which nothing was.
+    def drain(self) -> bool:
+        """Wait until all is written; gives up after `patience` seconds in which nothing was.
 
         What was given up is not waited for again, unless it has gone on meanwhile.
         """
         with self._changed:
             while self.is_behind and self.failure is None:
                 taken = self._taken
-                wait = 0 if self._given_up == taken else timeout
+                wait = 0 if self._given_up == taken else self.patience
                 if not self._changed.wait_for(partial(self._has_moved, taken), wait):
                     self._given_up = taken
                     return False

@@ -10,12 +10,19 @@ import pytest
 from tests.process.tool import Tool
 
 MANY = 3
+# So that nobody who does not read is waited for, at the end, for as long as people would be.
+IMPATIENT = """
+from harvester.observe.outlet import Outlet
+Outlet.patience = 0.5
+from harvester.__main__ import main
+main()
+"""
 EMOJI = "spring \N{CHERRY BLOSSOM} \x1b[31mred"
 
 
-def practice(tool: Tool, *args: str | Path, many: int = MANY, shell: str = "") -> tuple[int, str]:
+def practice(tool: Tool, *args: str | Path, shell: str = "") -> tuple[int, str]:
     """A run against the simulator inside; gives its exit code, and all that it printed."""
-    notes = tool.notes(many)
+    notes = tool.notes(MANY)
     started = tool.start(
         *("run", notes, *args, "-o", tool.output, "--simulate", *tool.fast), shell=shell
     )
@@ -77,8 +84,13 @@ def test_streams_and_a_log_that_nobody_reads_hold_no_run_up(tool: Tool) -> None:
     for pipe in pipes:
         os.mkfifo(pipe)
     unread = [os.open(pipe, os.O_RDONLY | os.O_NONBLOCK) for pipe in pipes]
-    code, _ = practice(tool, "-v", "--log-file", pipes[1], many=many, shell='exec "$@" >shown 2>&1')
-    assert code == 0
+    ended = tool.run(
+        *("run", tool.notes(many), "-o", tool.output, "--simulate", *tool.fast),
+        *("-v", "--log-file", pipes[1]),
+        shell='exec "$@" >shown 2>&1',
+        python=("-c", IMPATIENT),
+    )
+    assert ended.code == 0
     assert sorted(tool.saved()) == sorted(tool.note_ids(many))
     for file in unread:
         assert b" save code=0 " in os.read(file, 4096)

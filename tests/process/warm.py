@@ -62,9 +62,10 @@ _LOADED = (
     "durationpy",
     "rich.console",
 )
-# In the environment of a fork: how many seconds a lease is longer than a call may take, where a
-# test waits for the end of one.
+# In the environment of a fork, for tests that wait for the end of either: how many seconds a lease
+# is longer than a call may take, and a database that is away is waited for by a run that is ending.
 LEASE_MARGIN = "TESTS_LEASE_MARGIN"
+OUTAGE_PATIENCE = "TESTS_OUTAGE_PATIENCE"
 _LENGTH = struct.Struct("!I")
 _STANDARD = 3
 _MOST_FILES = 1024
@@ -184,10 +185,12 @@ def _prepared(asked: Mapping[str, Any], files: Sequence[int]) -> Callable[[], No
     sys.argv = [str(ROOT / "harvester" / "__main__.py"), *asked["args"]]
     gc.enable()
     from harvester.__main__ import main  # noqa: PLC0415 - the parent has no use for it
-    from harvester.engine.fleet import FleetSession  # noqa: PLC0415 - the same
+    from harvester.engine.fleet import FleetSession, OutagePolicy  # noqa: PLC0415 - the same
 
     if LEASE_MARGIN in asked["env"]:
         FleetSession.lease_margin = float(asked["env"][LEASE_MARGIN])
+    if OUTAGE_PATIENCE in asked["env"]:
+        OutagePolicy.patience = float(asked["env"][OUTAGE_PATIENCE])
 
     return main
 

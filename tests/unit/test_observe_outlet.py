@@ -58,8 +58,10 @@ def test_nobody_is_waited_for_for_ever() -> None:
     reader = Reader()
     outlet = Outlet[str](reader)
     outlet.put("0")
-    assert not outlet.drain(0.01)
-    assert not outlet.drain(600)
+    outlet.patience = 0.01
+    assert not outlet.drain()
+    outlet.patience = 600
+    assert not outlet.drain()
     assert outlet.is_behind
     outlet.put("1")
     reader.gate.set()
