@@ -474,7 +474,7 @@ def test_a_token_is_asked_again_on_the_vendors_next_day_while_hosts_live(hosts: 
     given = (tool.notes(3000), "--token-file", tokens)
     run = hosts.start("a", upstream.url, *given, env=env, rate=30)
     tool.until(lambda: len(upstream.tokens) > 40, "calls")
-    run.says("token 1 of 2 rests")
+    run.says("token 1 of 2 is disabled")
     is_next_day.set()
     rested = upstream.tokens.count(tool.token)
     # As the database's clock has it.
