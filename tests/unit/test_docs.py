@@ -25,10 +25,12 @@ from harvester.errors import (
     OutputLockedError,
     UsageError,
 )
+from harvester.export.place import ENDINGS
 from harvester.json_text import camel
 from harvester.ledger.hosts import Duplicate, HostPart, TokenStop
 from harvester.model import StopReason, Summary
 from harvester.observe.log import as_json
+from harvester.rules.codes import MEANINGS
 from harvester.sides import Side
 from harvester.status.model import (
     Ahead,
@@ -132,6 +134,20 @@ def test_every_exit_code_of_the_program_is_explained(topic: str) -> None:
     raised = {reason.exit_code for reason in StopReason}
     errors = (LocalIOError, NobodyReadsError, OutputLockedError, UsageError)
     assert raised | {error.exit_code for error in errors} <= explained
+
+
+def section(topic: str, heading: str) -> str:
+    return page(topic).partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+
+
+def test_the_reference_tells_what_each_code_comes_to() -> None:
+    told = set(re.findall(r"\b\d+\b", section("reference", "What an answer comes to")))
+    assert {str(code) for code in MEANINGS} <= told
+
+
+def test_every_form_of_a_table_is_named_by_the_help_and_the_reference() -> None:
+    for text in (options_told(), section("reference", "Tables")):
+        assert [form for form in ENDINGS if form not in text] == []
 
 
 def test_help_lists_the_pages_of_the_manual_with_their_titles() -> None:
