@@ -117,22 +117,19 @@ def run_command(
     except (OSError, ValueError) as error:
         return f"could not be started: {sanitize(str(error))}"
 
-    def end(_: signal.Signals) -> None:
+    def end(_: signal.Signals | None = None) -> None:
         if process.returncode is None:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-                ended.append(process.pid)
 
-    ended: list[int] = []
     try:
         with signals.acting(end):
             code = process.wait(longest)
     except subprocess.TimeoutExpired:
         return f"was still running after {longest:g} s and was killed"
     finally:
-        if process.returncode is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    if ended:
+        end()
+        process.wait()
+    if code == -signal.SIGKILL:
         return "was ended by a signal"
     return f"ended with code {code}" if code else None

@@ -18,26 +18,13 @@ from harvester.sanitize import sanitize
 from harvester.sides import Side
 from harvester.status.runs import summary_fields
 from harvester.status.spending_text import spending_text
+from harvester.status.verdict_text import WHY, WHY_GONE
 
 # A harvest, and how it ended.
 Ran = tuple[RunConfig, Summary]
 
 # Longer than any path or command line that people type, so that nothing to copy is cut.
 _LONGEST = 8192
-_WHY = {
-    StopReason.DONE: "all done",
-    StopReason.FAILED: "finished, but some notes failed",
-    StopReason.QUOTA: "stopped: the daily quota is used up",
-    StopReason.BALANCE: "stopped: the balance, or the budget of the token, is used up",
-    StopReason.REFUSED: "stopped: the API refuses the token, the permission or the request",
-    StopReason.UPSTREAM: "stopped: the API does not answer as it should",
-    StopReason.LIMIT: "stopped by its own limit",
-    StopReason.INPUT: "stopped: the input cannot be read",
-    StopReason.LOCAL_IO: "stopped: OUTPUT or its ledger cannot be used",
-    StopReason.SIGINT: "stopped by Ctrl-C (SIGINT)",
-    StopReason.SIGTERM: "stopped by SIGTERM",
-    StopReason.CANCELLED: "stopped: cancelled",
-}
 _NEXT = {
     StopReason.DONE: "nothing is left to do",
     StopReason.FAILED: "see why with `harvester failures {output}`, "
@@ -55,7 +42,6 @@ _NEXT = {
 }
 # Where the queue was lost, what is done is not all there was.
 _WHY_LOST = "nothing that is known is left to do"
-_WHY_GONE = "finished, but some notes are gone"
 _WHY_LINKS = "finished, but some links failed"
 _NEXT_LINKS = "see why with `harvester failures {output}`, then run again: `{command} INPUT`"
 _NEXT_LOST = "name the INPUT again: `{command} INPUT`"
@@ -67,9 +53,9 @@ def closing_line(summary: Summary, output: Path, command: str) -> str:
     detail = f" ({sanitize(summary.detail, 600)})" if summary.detail else ""
     shown = sanitize(shlex.quote(str(output)), _LONGEST)
     is_lost = summary.is_queue_lost and reason is StopReason.DONE
-    why, following = (_WHY_LOST, _NEXT_LOST) if is_lost else (_WHY[reason], _NEXT[reason])
+    why, following = (_WHY_LOST, _NEXT_LOST) if is_lost else (WHY[reason], _NEXT[reason])
     if reason is StopReason.FAILED and 0 < summary.failed == summary.gone:
-        why, following = _WHY_GONE, _NEXT[StopReason.DONE]
+        why, following = WHY_GONE, _NEXT[StopReason.DONE]
     if reason is StopReason.FAILED and not summary.failed:
         shown = sanitize(shlex.quote(str(Side.LINKS.of(output))), _LONGEST)
         why, following = _WHY_LINKS, _NEXT_LINKS

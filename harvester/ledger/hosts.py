@@ -152,7 +152,7 @@ class Hosts:
         return found
 
     def stops(self) -> list[TokenStop]:
-        """The tokens that rest in the latest session, in the order in which they stopped."""
+        """The tokens disabled in the latest session, in the order in which they stopped."""
         return [
             TokenStop(token or None, sanitize(reason), sanitize(detail), at / 1000)
             for token, reason, detail, at in self._reader.ask(

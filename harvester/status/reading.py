@@ -22,8 +22,10 @@ from harvester.status.runs import (
     account_of,
     beyond,
     campaigns,
+    place_alone,
     priced,
     run_of,
+    runs_alone,
     runs_of_fleet,
     spending_of,
 )
@@ -73,11 +75,9 @@ def status_of(reader: LedgerReader, query: StatusQuery, hosts: Hosts | None = No
     known = last_known(row.balances for row in reversed(spent))
     query = replace(query, price=query.price or known.price)
     if hosts is None:
-        rows = spent
-        is_leased = reader.is_leased(query.now)
-        open_state = state_of_open_run(is_held=query.is_held, is_leased=is_leased)
-        runs = _runs(rows, query.now, open_state)
-        whole = _status(reader, query, _seen(rows, runs, meta), spent)
+        last = place_alone(is_held=query.is_held, is_leased=reader.is_leased(query.now))
+        runs = runs_alone(spent, last, query.now)
+        whole = _status(reader, query, _seen(spent, runs, meta), spent)
     else:
         sessions = [run_of(row, row.seen_at, "finished") for row in spent]
         by_session = _status(reader, query, _seen(rows, sessions, meta), spent)
@@ -147,17 +147,6 @@ def _status(
     )
 
 
-def state_of_open_run(*, is_held: bool | None, is_leased: bool) -> str:
-    """What became of the last run, if it has no end: running, killed, or unknown.
-
-    A lock that is seen tells that it goes on. Where none is seen it may be hidden, so a lease that
-    holds leaves it open: a run keeps its leases, and those of a dead one lapse.
-    """
-    if is_held:
-        return "running"
-    return "unknown" if is_held is None or is_leased else "killed"
-
-
 def _failures(reader: LedgerReader) -> list[Failure]:
     return [
         Failure(group.state.name.lower(), group.code, sanitize(group.reason), group.jobs)
@@ -175,13 +164,3 @@ def _general(match: re.Match[str]) -> str:
     longest = _NUMBER_LENGTH if word.isdigit() else _ID_LENGTH
     is_one_of_many = len(word) >= longest and any(letter.isdigit() for letter in word)
     return "…" if is_one_of_many else word
-
-
-def _runs(rows: Sequence[RunRow], now: float, open_state: str) -> list[RunStatus]:
-    """Only the last run can go on: each of them held OUTPUT alone."""
-    begun = [row.started_at for row in rows[1:]] + [now]
-    states = ["killed"] * len(rows[1:]) + [open_state] * len(rows[:1])
-    return [
-        run_of(row, until, state if row.finished_at is None else "finished")
-        for row, until, state in zip(rows, begun, states, strict=False)
-    ]

@@ -125,6 +125,21 @@ def _end(row: RunRow, until: float, state: str) -> float:
     return until if state == "running" else min(row.seen_at, until)
 
 
+def place_alone(*, is_held: bool | None, is_leased: bool) -> RunPlace:
+    """Where the last run of an OUTPUT with a ledger of its own is.
+
+    A lock that is seen tells that it goes on. Where none is seen it may be hidden, so a lease that
+    holds leaves it open: a run keeps its leases, and those of a dead one lapse.
+    """
+    return RunPlace(0, "", "", "", is_alive=bool(is_held), is_leased=is_leased or is_held is None)
+
+
+def runs_alone(rows: Sequence[RunRow], last: RunPlace, now: float) -> list[RunStatus]:
+    """Returns the runs of such an OUTPUT, oldest first; each of them held it alone."""
+    places = dict.fromkeys((row.number for row in rows), last)
+    return [run_of(*life) for life in _lives(rows, places, now)]
+
+
 def runs_of_fleet(
     rows: Sequence[RunRow], places: Mapping[int, RunPlace], now: float
 ) -> list[FleetRun]:
@@ -170,9 +185,9 @@ def _lives(
 def _state(row: RunRow, place: RunPlace, began: Mapping[str, float]) -> str:
     if row.finished_at is not None:
         return "finished"
-    if place.is_alive:
-        return "running"
-    return "unknown" if place.is_leased and place.part not in began else "killed"
+    if place.part in began:
+        return "killed"
+    return "running" if place.is_alive else "unknown" if place.is_leased else "killed"
 
 
 def campaigns(rows: Sequence[RunRow], places: Mapping[int, RunPlace], now: float) -> list[RunRow]:

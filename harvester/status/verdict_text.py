@@ -15,20 +15,22 @@ from harvester.formatting import amount, count
 from harvester.model import StopReason
 from harvester.status.model import RunStatus, Status
 
-_ENDED = {
-    StopReason.DONE: "All done",
-    StopReason.FAILED: "Finished, but some notes failed",
-    StopReason.QUOTA: "Stopped by the daily quota",
-    StopReason.BALANCE: "Stopped since the balance is used up",
-    StopReason.REFUSED: "Stopped since the API refused",
-    StopReason.UPSTREAM: "Stopped since the API did not answer as it should",
-    StopReason.LIMIT: "Stopped by its own limit",
-    StopReason.INPUT: "Stopped by its input",
-    StopReason.LOCAL_IO: "Stopped by the disk",
-    StopReason.SIGINT: "Stopped by Ctrl-C",
-    StopReason.SIGTERM: "Stopped by SIGTERM",
-    StopReason.CANCELLED: "Cancelled",
+# Why a run ended; what the API or the system said of it stands beside.
+WHY = {
+    StopReason.DONE: "all done",
+    StopReason.FAILED: "finished, but some notes failed",
+    StopReason.QUOTA: "stopped by the daily quota",
+    StopReason.BALANCE: "stopped since the balance, or the token's budget, is used up",
+    StopReason.REFUSED: "stopped since the API refused",
+    StopReason.UPSTREAM: "stopped since the API did not answer as it should",
+    StopReason.LIMIT: "stopped by its own limit",
+    StopReason.INPUT: "stopped since the input could not be read",
+    StopReason.LOCAL_IO: "stopped since OUTPUT or its ledger could not be used",
+    StopReason.SIGINT: "stopped by Ctrl-C (SIGINT)",
+    StopReason.SIGTERM: "stopped by SIGTERM",
+    StopReason.CANCELLED: "cancelled",
 }
+WHY_GONE = "finished, but some notes are gone"
 _FIRST = {
     StopReason.BALANCE: "Top up, then",
     StopReason.INPUT: "Mend the input, then",
@@ -66,8 +68,12 @@ def _ended(status: Status, last: RunStatus, zone: ZoneInfo) -> str:
 
 def _why(status: Status, reason: StopReason) -> str:
     if reason is StopReason.FAILED and 0 < status.rejected + status.exhausted == status.gone:
-        return "Finished, but some notes are gone"
-    return _ENDED[reason]
+        return _sentence(WHY_GONE)
+    return _sentence(WHY[reason])
+
+
+def _sentence(words: str) -> str:
+    return words[0].upper() + words[1:]
 
 
 def _clock(seconds: float, status: Status, zone: ZoneInfo) -> str:

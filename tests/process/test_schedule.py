@@ -81,7 +81,7 @@ def test_trouble_at_night_is_one_line_for_cron_to_mail(odd: Tool) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (3, "")
-    assert done.stdout.startswith("harvester: stopped: the daily quota is used up")
+    assert done.stdout.startswith("harvester: stopped by the daily quota")
     assert len(done.stdout.splitlines()) == 1
     assert (odd.folder / "end").read_text() == "quota 50%\n"
 

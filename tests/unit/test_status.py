@@ -16,6 +16,7 @@ from rich.cells import cell_len
 from harvester.console.status_text import status_lines
 from harvester.json_text import to_json
 from harvester.ledger.protocol import Checkpoint, FoundLine, Identity, RunRequest
+from harvester.ledger.reader import RunRow
 from harvester.ledger.sqlite.ledger import SqliteLedger
 from harvester.ledger.sqlite.reading import reading
 from harvester.model import Job, Outcome, State
@@ -23,7 +24,8 @@ from harvester.money import Balance, Balances
 from harvester.output.holder import is_held
 from harvester.sanitize import has_unprintable
 from harvester.status.model import Status, StatusQuery
-from harvester.status.reading import kind_of, state_of_open_run, status_of
+from harvester.status.reading import kind_of, status_of
+from harvester.status.runs import place_alone, runs_alone
 
 NOW = 1795395723.0
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -390,7 +392,9 @@ def test_a_run_without_an_end_before_another_was_killed(history: History) -> Non
 def test_a_run_is_called_dead_only_if_neither_lock_nor_lease_is_there(
     *, is_held: bool | None, is_leased: bool, state: str
 ) -> None:
-    assert state_of_open_run(is_held=is_held, is_leased=is_leased) == state
+    row = RunRow(NOW, None, None, None, {}, 1)
+    (run,) = runs_alone([row], place_alone(is_held=is_held, is_leased=is_leased), NOW)
+    assert run.state == state
 
 
 def test_the_list_of_locks_is_read_without_locking(tmp_path: Path) -> None:
@@ -619,11 +623,21 @@ def test_a_run_that_is_on_has_no_account_yet_and_one_that_did_not_ask_has_none(
     ("reason", "code", "said", "following"),
     [
         ("limit", 7, "Stopped by its own limit at 09:02", "Now: `harvester run -o OUTPUT"),
-        ("balance", 4, "Stopped since the balance is used up", "Top up, then: `harvester run"),
+        (
+            "balance",
+            4,
+            "Stopped since the balance, or the token's budget, is used up",
+            "Top up, then: `harvester run",
+        ),
         ("refused", 5, "Stopped since the API refused", "Now: `harvester doctor OUTPUT`"),
         ("upstream", 6, "Stopped since the API did not", "Later: `harvester run -o OUTPUT"),
-        ("SIGINT", 130, "Stopped by Ctrl-C at 09:02", "Now: `harvester run -o OUTPUT"),
-        ("local I/O", 74, "Stopped by the disk at 09:02", "Mend that, then: `harvester run"),
+        ("SIGINT", 130, "Stopped by Ctrl-C (SIGINT) at 09:02", "Now: `harvester run -o OUTPUT"),
+        (
+            "local I/O",
+            74,
+            "Stopped since OUTPUT or its ledger could not be used at 09:02",
+            "Mend that, then: `harvester run",
+        ),
         ("quota", 3, "Stopped by the daily quota at 09:02", "After 00:00 Shanghai: `harvester run"),
     ],
 )
