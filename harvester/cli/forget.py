@@ -14,6 +14,7 @@ from harvester.cli.telling import json_option, say, tell
 from harvester.errors import UsageError
 from harvester.formatting import count
 from harvester.sanitize import sanitize
+from harvester.source.ids import IdRule
 
 if TYPE_CHECKING:
     from harvester.engine.forgetting import Forgotten
@@ -49,7 +50,6 @@ def forget(output: Path, ids: tuple[str, ...], ids_from: Path | None) -> None:
 def _wanted(ids: Sequence[str], ids_from: Path | None) -> list[str]:
     """The notes that were named, each once; raises UsageError."""
     from harvester.source.given import pages_of
-    from harvester.source.ids import IdRule
     from harvester.source.options import InputOptions
 
     # Others may be of a run with --id-pattern.
@@ -64,7 +64,6 @@ def _check(path: Path, output: Path, wanted: Sequence[str]) -> None:
     """Raise UsageError for what is no note, and for a part of a fleet's harvest."""
     from harvester.ledger.sqlite.reading import ledger_path, reading
     from harvester.output.part import read_part_marker
-    from harvester.source.ids import IdRule
 
     if read_part_marker(path) is not None:
         raise UsageError(f"{output} is a part of a fleet's harvest, which forgets no notes.")

@@ -14,12 +14,17 @@ from harvester.cli.helping import option
 from harvester.cli.ledgers import OpenLedger, fleet_options, opened_reader, output_or_fleet
 from harvester.cli.params import Command
 from harvester.cli.telling import json_option, say, tell
+from harvester.errors import UsageError
+from harvester.formatting import count
+from harvester.ledger.protocol import FAILED
+from harvester.model import State
+from harvester.rules.codes import CHARGED
 from harvester.sanitize import sanitize
+from harvester.source.ids import IdRule
 
 if TYPE_CHECKING:
     from harvester.ledger.fleet import FleetAddress
     from harvester.ledger.reader import LedgerReader
-    from harvester.model import State
 
 # More codes than these tell nobody anything.
 _MOST_GROUPS = 1000
@@ -46,9 +51,6 @@ def retry(
     harvest: str | None,
 ) -> None:
     """Put failed notes back in the queue: all of them, or by code or id."""
-    from harvester.errors import UsageError
-    from harvester.formatting import count
-    from harvester.source.ids import IdRule
     from harvester.status.verdict_text import command_to_go_on
 
     if lost_part is not None and (empty or codes or ids):
@@ -77,8 +79,6 @@ def retry(
 
 def _lost(part: str, fleet: FleetAddress | None) -> int:
     """Put the notes of a fleet's part back in the queue; gives how many."""
-    from harvester.errors import UsageError
-
     if fleet is None:
         raise UsageError("--lost-part is of a harvest that hosts share: give --ledger.")
     from harvester.ledger.postgres.retrying import lose_part_in_fleet
@@ -90,9 +90,6 @@ def _missed(
     reader: LedgerReader, codes: Sequence[int], ids: Sequence[str], *, empty: bool
 ) -> Iterator[str]:
     """What was asked for, and finds no note."""
-    from harvester.ledger.protocol import FAILED
-    from harvester.model import State
-
     states = (State.DONE,) if empty else FAILED
     known = reader.jobs_of(ids)
     for note_id in ids:
@@ -104,17 +101,13 @@ def _missed(
     yield from (f"no failed note has code {code}" for code in codes if code not in failed)
 
 
-_PutBack = Callable[["Sequence[State]", Sequence[int], Sequence[str]], int]
+_PutBack = Callable[[Sequence[State], Sequence[int], Sequence[str]], int]
 
 
 def _put_back(
     put_back: _PutBack, codes: Sequence[int], ids: Sequence[str], *, empty: bool
 ) -> tuple[int, int]:
     """Put notes back in the queue; gives how many of them were charged, and how many not."""
-    from harvester.ledger.protocol import FAILED
-    from harvester.model import State
-    from harvester.rules.codes import CHARGED
-
     if empty:
         return put_back((State.DONE,), (), ids), 0
     charged = [code for code in CHARGED if not codes or code in codes]

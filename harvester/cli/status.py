@@ -6,8 +6,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import click
 from msgspec.structs import replace
@@ -19,13 +21,9 @@ from harvester.cli.signals import REASONS, Signals
 from harvester.cli.streams import Clean
 from harvester.cli.telling import json_option, tell, wants_json
 from harvester.errors import UsageError
-from harvester.parsing import read_rate, whole
+from harvester.parsing import Rate, read_rate, whole
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-    from zoneinfo import ZoneInfo
-
-    from harvester.parsing import Rate
     from harvester.status.model import Status
 
 

@@ -32,30 +32,28 @@ ENDPOINTS = (
 RESOLVER = "/api/xiaohongshu/share-url-transfer/v1"
 """The path that tells what a short link leads to."""
 
-_MESSAGES = MappingProxyType(
+# The HTTP status and the message of each code.
+_ANSWERS = MappingProxyType(
     {
-        0: "Success",
-        100: "Invalid or Inactive Token",
-        101: "Invalid or Inactive Token",
-        201: "No Content",
-        202: "Not Supported",
-        300: "API Invalid",
-        301: "COLLECT FAILED, SEND REQUEST AGAIN",
-        302: "Rate Limit Exceeded",
-        303: "Daily Quota Exceeded",
-        400: "Invalid Parameters",
-        404: "Not Found",
-        500: "Internal Server Error",
-        503: "Service Temporarily Unavailable",
-        600: "Permission Denied",
-        601: "Insufficient Balance",
-        602: "Token Budget Exceeded",
+        0: (200, "Success"),
+        100: (401, "Invalid or Inactive Token"),
+        101: (401, "Invalid or Inactive Token"),
+        201: (200, "No Content"),
+        202: (400, "Not Supported"),
+        300: (403, "API Invalid"),
+        301: (503, "COLLECT FAILED, SEND REQUEST AGAIN"),
+        302: (429, "Rate Limit Exceeded"),
+        303: (429, "Daily Quota Exceeded"),
+        400: (400, "Invalid Parameters"),
+        404: (400, "Not Found"),
+        500: (500, "Internal Server Error"),
+        503: (503, "Service Temporarily Unavailable"),
+        600: (403, "Permission Denied"),
+        601: (403, "Insufficient Balance"),
+        602: (403, "Token Budget Exceeded"),
     }
 )
-_STATUSES = MappingProxyType(
-    {0: 200, 100: 401, 101: 401, 201: 200, 202: 400, 300: 403, 301: 503, 302: 429, 303: 429}
-    | {400: 400, 404: 400, 503: 503, 600: 403, 601: 403, 602: 403}
-)
+_UNKNOWN = (500, "Unknown Error")
 _HEADERS = MappingProxyType({"Content-Type": "application/json"})
 _BALANCE, _USAGE, _EXAMPLE = (
     "/user/get-balance",
@@ -116,7 +114,7 @@ class SimulatedApi:
         if path not in (_BALANCE, _USAGE):
             return None
         if not _is_good(query):
-            return self._send({"code": 100, "message": _MESSAGES[100], "data": None}, 401, path)
+            return self._send({"code": 100, "message": _ANSWERS[100][1], "data": None}, 401, path)
         data = self._account.usage()
         if path == _BALANCE:
             left = self._account.balance.shown(now)
@@ -201,12 +199,12 @@ class SimulatedApi:
     def _reply(self, code: int, turn: str, now: float, data: object = None) -> SimulatedReply:
         self._charges.answer(code)
         envelope = self._envelope(code, turn, now, data)
-        return self._send(envelope, _STATUSES.get(code, 500), turn, code)
+        return self._send(envelope, _ANSWERS.get(code, _UNKNOWN)[0], turn, code)
 
     def _envelope(self, code: int, turn: str, now: float, data: object) -> dict[str, object]:
         return {
             "code": code,
-            "message": _MESSAGES.get(code, "Unknown Error"),
+            "message": _ANSWERS.get(code, _UNKNOWN)[1],
             "recordTime": _said(now),
             "requestId": SIMULATED_PREFIX + hex_digits(self._settings.seed, "request", turn),
             "data": data,
