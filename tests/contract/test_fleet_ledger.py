@@ -18,6 +18,7 @@ from psycopg.sql import SQL, Identifier
 
 import harvester
 from harvester.errors import HarvesterError, LedgerError, LocalIOError, UsageError
+from harvester.ledger.postgres import connection
 from harvester.ledger.postgres.claims import Caps
 from harvester.ledger.postgres.connection import Address, is_away, refusal
 from harvester.ledger.postgres.ledger import PostgresLedger
@@ -724,18 +725,7 @@ def test_a_transaction_that_stands_in_anothers_way_is_done_again(
     assert a.counts().done == 2
 
 
-def begin_to_send(tx: Transaction) -> object:
-    """As a commit that is stopped before all of it was sent; what is given is to be kept."""
-    if tx.db.info.server_version < 170_000:
-        pytest.skip("an older server does not end it")
-    pipeline = tx.db.pipeline()
-    pipeline.__enter__()
-    tx.db.execute("BEGIN")
-    tx.db.execute("SELECT FROM part FOR UPDATE")
-    return pipeline
-
-
-@pytest.mark.parametrize("begin", [lambda tx: tx.ask("SELECT 1"), lambda tx: tx.now, begin_to_send])
+@pytest.mark.parametrize("begin", [lambda tx: tx.ask("SELECT 1"), lambda tx: tx.now])
 def test_the_server_ends_a_transaction_whose_host_has_stopped(
     fleet: Database, hosts: Callable[..., PostgresLedger], begin: Callable[[Transaction], object]
 ) -> None:
@@ -743,10 +733,29 @@ def test_the_server_ends_a_transaction_whose_host_has_stopped(
     schema = f"harvester_{fleet.harvest}"
     alive = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'stopped'"
     with closing(Address.parse(fleet.url).connect(schema, "stopped", idle=0.3)) as db:
-        held = begin(Transaction(db, 0, 0, 1))
+        begin(Transaction(db, 0, 0, 1))
         assert fleet.one(alive) == 1
         until(lambda: fleet.one(alive) == 0, "the server to end it", 10)
-        del held
+
+
+def test_a_host_that_stops_while_it_sends_a_commit_is_ended_by_who_waits_for_it(
+    fleet: Database, hosts: Callable[..., PostgresLedger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(connection._SETTINGS, "lock_timeout", "200ms")  # noqa: SLF001 - sooner
+    a = hosts("a")
+    name = "harvester stopped"
+    waits = (
+        f"SELECT count(*) FROM pg_stat_activity WHERE application_name = '{name}'"
+        " AND (state, wait_event) = ('active', 'ClientRead')"
+    )
+    with closing(Address.parse(fleet.url).connect(f"harvester_{fleet.harvest}", name)) as db:
+        pipeline = db.pipeline()
+        pipeline.__enter__()
+        db.execute("BEGIN")
+        db.execute("SELECT FROM part FOR UPDATE")
+        until(lambda: fleet.one(waits) == 1, "the server to wait for the rest")
+        assert a.enrol(["1"], None) == Enrolled(1)
+    assert a.counts().queued == 1
 
 
 def test_a_transaction_that_arrives_too_late_is_done_by_nobody(fleet: Database) -> None:

@@ -44,10 +44,6 @@ _KEEPALIVE = {
 }
 # Connection classes, the server's shutdown and start, too many connections, a full disk, a standby.
 _AWAY = ("08", "53", "57P01", "57P02", "57P03", "57P05", "25006", "25P03", "25P04")
-# A host that stops while it sends what is to be done in one exchange is within a statement to the
-# server, which ends that, too, from this version on, after so many times as long.
-_ENDS_TRANSACTIONS = 170_000
-_TIMES_IDLE = 8
 # What a first connection fails for, by the code and the words of the server or of the library.
 _REFUSALS = {
     "unsupported startup parameter": "is behind a connection pooler, which would mix harvests"
@@ -73,6 +69,14 @@ _REFUSALS = {
 }
 _PORTS = re.compile(r"[0-9,]*")
 _AGAIN = ("40001", "40P01", "55P03")
+# A host that stops while it sends what is to be done in one exchange is within a statement to the
+# server, which waits for the rest of it. Whoever waited too long for a lock looks for those.
+_END_STOPPED = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE application_name LIKE 'harvester %' AND datname = current_database()
+    AND usename = current_user AND state = 'active' AND wait_event = 'ClientRead'
+    AND query NOT LIKE 'COPY %' AND query_start < now() - current_setting('lock_timeout')::interval
+"""
 
 
 # What it warns of is told as an error; with no log set up it would go to the terminal.
@@ -105,27 +109,18 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
         except psycopg.Error:
             self.close()
 
+    def end_stopped(self) -> None:
+        """End what other hosts have begun, and stopped amid."""
+        self.execute(_END_STOPPED)
+
     @contextmanager
     def for_long(self) -> Iterator[None]:
-        """Wait for what reads or writes the whole harvest, however long it takes.
-
-        Each of its transactions is to `take_long`.
-        """
+        """Wait for what reads or writes the whole harvest, however long it takes."""
         usual, self.timeout = self.timeout, _LONG_TIMEOUT
         try:
             yield
         finally:
             self.timeout = usual
-
-    def end_transactions(self, seconds: float) -> None:
-        """Have the server end a transaction that takes longer, whatever is done in it."""
-        if self.info.server_version >= _ENDS_TRANSACTIONS:
-            self.execute(f"SET transaction_timeout = {round(seconds * 1000)}".encode())
-
-    def take_long(self) -> None:
-        """Let the transaction that has just begun take as long as it does, if that is meant."""
-        if self.timeout == _LONG_TIMEOUT and self.info.server_version >= _ENDS_TRANSACTIONS:
-            self.execute("SET LOCAL transaction_timeout = 0")
 
 
 class Address(Struct, frozen=True):
@@ -193,7 +188,6 @@ class Address(Struct, frozen=True):
         )
         db = Connection.connect(conninfo, autocommit=True)
         self._check_encoding(db)
-        db.end_transactions(_TIMES_IDLE * idle)
         return db
 
     def _check_encoding(self, db: Connection) -> None:

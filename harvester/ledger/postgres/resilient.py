@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 import psycopg
@@ -183,6 +184,7 @@ class ResilientConnection:
             except psycopg.Error as error:
                 if is_to_repeat(error) and repeats < _MOST_REPEATS:
                     repeats += 1
+                    self._unblock(error)
                     self._policy.pause(_SHORT_PAUSE)
                     continue
                 if isinstance(error, psycopg.errors.CheckViolation) and self._db is not None:
@@ -209,6 +211,12 @@ class ResilientConnection:
                 db.close()
             db.roll_back()
             raise
+
+    def _unblock(self, error: psycopg.Error) -> None:
+        """See that no host which has stopped holds the lock that was waited for in vain."""
+        if isinstance(error, psycopg.errors.LockNotAvailable) and self._db is not None:
+            with suppress(psycopg.Error):
+                self._db.end_stopped()
 
     def _wait(self, error: psycopg.Error, seconds: float) -> None:
         told, self._away = self._away, said_by(error)

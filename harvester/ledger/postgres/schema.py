@@ -313,7 +313,6 @@ def migrate(db: Connection, schema: str) -> None:
         return
     try:
         with db.transaction():
-            db.take_long()
             db.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (schema,))
             version = version_of(db, schema)
             if not db.execute("SELECT to_regnamespace(%s)", (schema,)).fetchall()[0][0]:

@@ -80,7 +80,6 @@ class Transaction:
         begun = self.db.execute("BEGIN; SELECT now_ms()")
         begun.nextset()
         ((now,),) = begun.fetchall()
-        self.db.take_long()
         return int(now)
 
     def later(self, query: str, values: Values = ()) -> Later:
