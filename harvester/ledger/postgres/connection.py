@@ -74,7 +74,8 @@ _AGAIN = ("40001", "40P01", "55P03")
 _END_STOPPED = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE application_name LIKE 'harvester %' AND datname = current_database()
-    AND usename = current_user AND state = 'active' AND wait_event = 'ClientRead'
+    AND usename = current_user AND wait_event = 'ClientRead'
+    AND (state = 'active' OR backend_xid IS NOT NULL)
     AND query NOT LIKE 'COPY %' AND query_start < now() - current_setting('lock_timeout')::interval
 """
 
