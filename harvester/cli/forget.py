@@ -79,10 +79,10 @@ def _check(path: Path, output: Path, wanted: Sequence[str]) -> None:
 
 def _lines(done: Forgotten, wanted: int) -> Iterator[str]:
     links = f", and {count(done.links, 'short link')} that led there" if done.links else ""
+    known = "" if wanted == 1 else f"{done.notes:,} of them known here, "
     yield (
-        f"forgot {count(wanted, 'note')}: {count(done.lines, 'line')} erased{links}; "
-        f"{done.notes:,} of them {'was' if done.notes == 1 else 'were'} known, and none will be "
-        "fetched again"
+        f"forgot {count(wanted, 'note')}, {known}{count(done.lines, 'line')} erased{links}: "
+        f"{'it will not' if wanted == 1 else 'none will'} be fetched again"
     )
     if done.left:
         names = ", ".join(sanitize(path.name) for path in done.left)

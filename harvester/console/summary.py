@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from harvester.config import RunConfig
-from harvester.formatting import TELLING_SECONDS, codes, count, duration, left_out, money, pace
+from harvester.formatting import (
+    TELLING_SECONDS,
+    amount,
+    codes,
+    count,
+    duration,
+    left_out,
+    money,
+    pace,
+)
 from harvester.json_text import camel, told
 from harvester.model import StopReason, Summary
 from harvester.money import Balance
@@ -112,8 +121,11 @@ def summary_lines(summary: Summary, output: Path, price: Decimal | None) -> Iter
         )
     if spending is not None:
         yield spending_text(spending)
+        if price and spending.price and price != spending.price:
+            paid, said = amount(spending.price), amount(price)
+            yield f"a call costs the account {paid}, and not {said} as --price says"
         if isinstance(spending.balances.after, Balance):
-            yield reach_text(spending.balances.after, price)
+            yield reach_text(spending.balances.after, spending.price or price)
     yield from _call_lines(summary)
     yield from _failed_lines(summary)
     yield from bad_line_lines(summary)
@@ -129,11 +141,16 @@ def _call_lines(summary: Summary) -> Iterator[str]:
         )
     if summary.adopted:
         yield f"{count(summary.adopted, 'paid line')} of an earlier run adopted"
-    if summary.unanswered or summary.found_unanswered:
-        yield (
-            f"{count(summary.unanswered, 'call')} of this run and {summary.found_unanswered:,} of "
-            "an earlier one may have been charged without an answer"
+    lost = [
+        f"{count(many, 'call')} of {whose}"
+        for many, whose in (
+            (summary.unanswered, "this run"),
+            (summary.found_unanswered, "an earlier run"),
         )
+        if many
+    ]
+    if lost:
+        yield f"{' and '.join(lost)} may have been charged without an answer"
     if summary.closed:
         yield (
             f"{count(summary.closed, 'call')} met an idle connection that the server had ended: "

@@ -28,7 +28,7 @@ from harvester.engine.open_output import MOST_IN_FLIGHT, begin
 from harvester.engine.ports import BalanceSource, Event, Notice, Observer, Ports, RunBegan, RunEnded
 from harvester.engine.run import QUEUE_LOST, PriorState, Run
 from harvester.errors import HarvesterError, LocalIOError, OutputLockedError
-from harvester.formatting import duration
+from harvester.formatting import count, duration
 from harvester.halt import Halt
 from harvester.ledger.protocol import Ledger
 from harvester.model import Page, StopReason, Summary
@@ -273,15 +273,16 @@ def _notices(opened: OpenOutput, prior: PriorState) -> Iterator[Notice]:
         text += f"; {QUEUE_LOST}" if recovery.is_queue_lost else ""
         yield Notice("rebuilt", text)
     elif recovery.adopted:
-        text = f"adopted {recovery.adopted} paid lines that the last run could not record"
+        text = f"adopted {count(recovery.adopted, 'paid line')} that the last run could not record"
         yield Notice("adopted", text)
     if recovery.cut:
         kept = Side.CUT.of(place).name
         text = f"cut {recovery.cut} bytes of a torn last line; they are kept in {kept}"
         yield Notice("cut", text)
     if recovery.lost:
-        text = f"the power was cut: {recovery.lost} notes of the last second are fetched again"
-        yield Notice("lost", text)
+        lost = count(recovery.lost, "note of the last second is", "notes of the last second are")
+        yield Notice("lost", f"the power was cut: {lost} fetched again")
     if prior.found_unanswered:
-        text = f"{prior.found_unanswered} calls of the last run may have been charged without an "
-        yield Notice("unanswered", f"{text}answer")
+        lost = count(prior.found_unanswered, "call")
+        text = f"{lost} of the last run may have been charged without an answer"
+        yield Notice("unanswered", text)

@@ -40,6 +40,12 @@ def test_the_summary_tells_what_the_account_holds_and_how_far_that_reaches() -> 
         "the account paid 3.00 CNY for 60 calls (0.05 each); the ledger agrees",
         "the balance of 97.00 CNY reaches for about 1,940 calls at 0.05 each",
     ]
+    wrong = list(summary_lines(replace(summary_of(), spending=told), OUT, Decimal("0.06")))
+    assert wrong[2:5] == [
+        lines[2],
+        "a call costs the account 0.05, and not 0.06 as --price says",
+        lines[3],
+    ]
 
 
 def summary_of(reason: StopReason = StopReason.DONE) -> Summary:
@@ -138,7 +144,7 @@ def test_the_summary_tells_what_is_out_of_the_ordinary() -> None:
     assert lines[1].endswith("1,000 calls charged")
     assert lines[2:] == [
         "4 paid lines of an earlier run adopted",
-        "5 calls of this run and 6 of an earlier one may have been charged without an answer",
+        "5 calls of this run and 6 calls of an earlier run may have been charged without an answer",
         "3 notes failed: 1 rejected, 2 exhausted (tried again by the next run)",
     ]
 

@@ -98,8 +98,8 @@ def test_a_forgotten_note_is_nowhere_and_is_not_fetched_again(output: Path) -> N
     args = ["forget", str(output), "--id", f"https://www.xiaohongshu.com/explore/{GONE}"]
     done = CliRunner().invoke(cli, [*args, "--id", ALSO_GONE, "--id", "f" * 24])
     assert done.output == (
-        "forgot 3 notes: 3 lines erased, and 1 short link that led there; 2 of them were known, "
-        "and none will be fetched again\n"
+        "forgot 3 notes, 2 of them known here, 3 lines erased, and 1 short link that led there: "
+        "none will be fetched again\n"
     ), done.exception
     for file in output.parent.iterdir():
         assert SECRET not in file.read_bytes(), file
