@@ -368,22 +368,6 @@ def _check_list(config: RunConfig) -> None:
         raise UsageError("INPUT is what --token-file names: give the list of notes in its place.")
 
 
-class Access(Struct, frozen=True):
-    """How the API is reached, and by which tokens."""
-
-    tokens: tuple[Secret[str], ...]
-    base_url: str
-    proxy: Proxy | None = None
-
-    @classmethod
-    def read(cls, said: Mapping[str, object]) -> Self:
-        """What a run with these options would use; raises UsageError."""
-        names = ("token_file", "region", "proxy")
-        file, region, proxy = read_options(RunConfig, {n: said.get(n) for n in names}).values()
-        base_url = _base_url(revealed(said.get("base_url")), region)
-        return cls(chosen_tokens(None, file), base_url, proxy)
-
-
 class ConsoleOptions(Struct, frozen=True, kw_only=True):
     """What the person at the terminal wants of a run, beside the run itself."""
 

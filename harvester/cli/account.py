@@ -27,9 +27,11 @@ def account(ctx: click.Context, words: tuple[str, ...]) -> int:
     run. The exit code is 0 where all tokens are good, 5 where one is refused, else 6.
     """
     from harvester.cli.accounting import asked
-    from harvester.config import Access
+    from harvester.config import RunConfig
 
     given = parsed_as_run(words, ctx)
+    said = {name: given.params[name] for name in ("token_file", "base_url", "region", "proxy")}
     with telling_names(given):
-        access = Access.read(given.params)
-    return asked(access)
+        # Neither INPUT nor OUTPUT is looked at.
+        config = RunConfig.read(["-"], "notes.jsonl", said)
+    return asked(config)

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from harvester.api.account import AccountPages
 from harvester.cli.telling import say, tell
-from harvester.config import Access
+from harvester.config import RunConfig
 from harvester.formatting import count
 from harvester.model import StopReason
 from harvester.money import Balance, Untold, Why, Word
@@ -51,10 +51,10 @@ class _Told(Struct, frozen=True):
         }
 
 
-def asked(access: Access) -> int:
+def asked(config: RunConfig) -> int:
     """Ask, and print it; gives the exit code."""
     day = f"{datetime.now(VENDORS_DAY):%Y-%m-%d}"
-    told = asyncio.run(_ask(access, day))
+    told = asyncio.run(_ask(config, day))
     for number, one in enumerate(told, 1):
         for line in _lines(one, day):
             say(line if len(told) == 1 else f"token {number} of {len(told)}: {line}")
@@ -64,7 +64,7 @@ def asked(access: Access) -> int:
     return reason[_are_good(told)].exit_code
 
 
-async def _ask(access: Access, day: str) -> list[_Told]:
+async def _ask(config: RunConfig, day: str) -> list[_Told]:
     async def one(pages: AccountPages) -> _Told:
         # One after the other: what refuses a token need not be asked twice at once.
         balance = await pages.balance(_TIMEOUT)
@@ -72,7 +72,7 @@ async def _ask(access: Access, day: str) -> list[_Told]:
             return _Told(balance, balance)
         return _Told(balance, await pages.usage(day, _TIMEOUT))
 
-    pages = [AccountPages(access.base_url, token, access.proxy) for token in access.tokens]
+    pages = [AccountPages(config.base_url, token, config.proxy) for token in config.tokens]
     async with asyncio.TaskGroup() as group:
         asking = [group.create_task(one(each)) for each in pages]
     return [task.result() for task in asking]

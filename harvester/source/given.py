@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from io import BytesIO
-from itertools import chain, groupby, islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from harvester.errors import UsageError
 from harvester.halt import Look, go_on
@@ -42,16 +42,16 @@ def pages_of(
     """
     source = _standard_input() if stdin is None else stdin
     rule = IdRule(options.id_pattern, options.resolve, options.links)
-    items = _items(inputs, rule)
+    paths, texts = _divided(inputs, rule)
     with ExitStack() as undo:
         if options.strict:
-            items = list(_looking(items, look))
-            if any(is_path and item == _STDIN for is_path, item in items):
+            texts = list(_looking(texts, look))
+            if _STDIN in paths:
                 source = undo.enter_context(spool(source, look))
-            check(_sources(items, rule, options, source), look)
+            check(_sources(paths, texts, rule, options, source), look)
             if source.seekable():
                 source.seek(0)
-        sources = _sources(items, rule, options, source)
+        sources = _sources(paths, texts, rule, options, source)
         pages = streamed(sources, look)
         if options.links == "some":
             for each in sources:
@@ -62,8 +62,8 @@ def pages_of(
 
 def is_text(text: str) -> bool:
     """Tell whether a word that was given for an INPUT is a link or an id, and not a file."""
-    (is_path, _), *_ = _items(text, IdRule())
-    return not is_path
+    paths, _ = _divided(text, IdRule())
+    return not paths
 
 
 def _closing(pages: Iterator[Page], held: ExitStack) -> Iterator[Page]:
@@ -72,11 +72,11 @@ def _closing(pages: Iterator[Page], held: ExitStack) -> Iterator[Page]:
         yield from pages
 
 
-def _looking(items: Iterable[tuple[bool, object]], look: Look) -> Iterator[tuple[bool, object]]:
-    for number, item in enumerate(items):
+def _looking(texts: Iterable[object], look: Look) -> Iterator[object]:
+    for number, text in enumerate(texts):
         if number % _MOST_PATHS == 0:
             look()
-        yield item
+        yield text
 
 
 def _standard_input() -> BinaryIO:
@@ -84,17 +84,22 @@ def _standard_input() -> BinaryIO:
     return BytesIO() if sys.stdin is None else sys.stdin.buffer
 
 
-def _items(inputs: Inputs, rule: IdRule) -> Iterable[tuple[bool, object]]:
-    """Each thing that was given, and whether it is a path; a word that is neither is a path."""
+def _divided(inputs: Inputs, rule: IdRule) -> tuple[list[str], Iterable[object]]:
+    """The paths among what was given, and the texts, which may come without end if they are all.
+
+    A word that is neither is a path where there is no text.
+    """
     rest = iter((inputs,) if isinstance(inputs, str | os.PathLike) else inputs)
-    head: list[object] = list(islice(rest, _MOST_PATHS))
-    kinds = [_is_path(item, rule) for item in head]
-    if any(kinds):
-        head += rest
-        kinds += [_is_path(item, rule) for item in head[len(kinds) :]]
-    has_texts = False in kinds
-    told = zip((not has_texts if kind is None else kind for kind in kinds), head, strict=True)
-    return chain(told, ((False, item) for item in rest)) if not any(kinds) else list(told)
+    given: list[Any] = list(islice(rest, _MOST_PATHS))
+    kinds = [_is_path(item, rule) for item in given]
+    if True not in kinds and (False in kinds or len(given) == _MOST_PATHS):
+        return [], chain(given, rest)
+    others = list(rest)
+    given += others
+    kinds += [_is_path(item, rule) for item in others]
+    wanted = (True,) if False in kinds else (True, None)
+    paths = [os.fspath(item) for item, kind in zip(given, kinds, strict=True) if kind in wanted]
+    return paths, [item for item, kind in zip(given, kinds, strict=True) if kind not in wanted]
 
 
 def _is_path(item: object, rule: IdRule) -> bool | None:
@@ -118,9 +123,13 @@ def _exists(text: str) -> bool:
 
 
 def _sources(
-    items: Iterable[tuple[bool, object]], rule: IdRule, options: InputOptions, stdin: BinaryIO
+    paths: Sequence[str],
+    texts: Iterable[object],
+    rule: IdRule,
+    options: InputOptions,
+    stdin: BinaryIO,
 ) -> list[Source]:
-    """What is to be read: a source for each path, and one for texts that stand together.
+    """What is to be read: a source for each path, and one for all texts.
 
     Raises UsageError where `-` comes twice.
     """
@@ -129,23 +138,10 @@ def _sources(
     def form(name: str) -> Form:
         return Form(options.mask(name), rule, fields, extra, options.mask)
 
+    if paths.count(_STDIN) > 1:
+        raise UsageError("standard input (-) can be read only once: give - once")
     sources: list[Source] = []
-    has_stdin = False
-    for is_path, group in groupby(items, key=lambda item: item[0]):
-        if not is_path:
-            # Only the last of the groups can be without end.
-            texts = (text for _, text in group)
-            sources.append(
-                Texts(texts if not isinstance(items, list) else list(texts), form("<ids>"))
-            )
-            if not isinstance(items, list):
-                break
-            continue
-        for _, item in group:
-            path = os.fspath(item)  # type: ignore[call-overload]  # a path, as was told
-            if path == _STDIN and has_stdin:
-                raise UsageError("standard input (-) can be read only once: give - once")
-            has_stdin = has_stdin or path == _STDIN
-            given, name = (stdin, "<stdin>") if path == _STDIN else (None, sanitize(path))
-            sources.append(Input(path, form(name), given, options.kind, options.encoding))
-    return sources
+    for path in paths:
+        given, name = (stdin, "<stdin>") if path == _STDIN else (None, sanitize(path))
+        sources.append(Input(path, form(name), given, options.kind, options.encoding))
+    return [*sources, Texts(texts, form("<ids>"))] if texts != [] else sources

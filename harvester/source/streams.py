@@ -8,7 +8,7 @@ import os
 import stat
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from itertools import chain
 from typing import BinaryIO, Protocol, cast
@@ -82,6 +82,7 @@ _PACKED: dict[bytes, tuple[str, Callable[[], _Unpacker]]] = {
     b"BZh": ("bzip2", bz2.BZ2Decompressor),
     b"\xfd7zXZ\0": ("xz", lambda: lzma.LZMADecompressor(memlimit=_MOST_LZMA)),
 }
+_MARKS = (ZIP, *_PACKED, *(begin for at, begin in _REFUSED if not at))
 
 
 def unpacked(stream: BinaryIO) -> Iterator[bytes]:
@@ -92,7 +93,7 @@ def unpacked(stream: BinaryIO) -> Iterator[bytes]:
     """
     blocks, head = _raw_blocks(stream), b""
     for _ in range(_MOST_LAYERS):
-        head = _head(blocks)
+        head = begun(blocks, _MARKS)
         blocks = chain((head,), blocks)
         mark = next(filter(head.startswith, _PACKED), None)
         if mark is None:
@@ -137,11 +138,15 @@ def _raw_blocks(stream: BinaryIO) -> Iterator[bytes]:
         yield block
 
 
-def _head(blocks: Iterator[bytes]) -> bytes:
-    """Take blocks until it is clear with which mark they begin, if with any at the beginning."""
-    marks = (ZIP, *_PACKED, *(begin for at, begin in _REFUSED if not at))
+def begun(blocks: Iterator[bytes], marks: Iterable[bytes], zeros: int = 0) -> bytes:
+    """Take blocks until it is clear with which mark they begin, if with any.
+
+    Of what holds a zero, at least so many bytes.
+    """
     head = b""
-    while any(len(head) < len(mark) and mark.startswith(head) for mark in marks):
+    while any(len(head) < len(mark) and mark.startswith(head) for mark in marks) or (
+        len(head) < zeros and b"\0" in head
+    ):
         block = next(blocks, b"")
         if not block:
             break

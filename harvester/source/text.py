@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from operator import itemgetter
 
-from harvester.source.streams import BLOCK
+from harvester.source.streams import BLOCK, begun
 
 UTF8, CHINESE = "utf-8", "gb18030"
 
@@ -35,7 +35,7 @@ def text_blocks(
     What is not UTF-8, has no mark and was not named is told with the encoding it is taken for. A
     byte that is no text in any becomes an escape.
     """
-    head = _first(blocks)
+    head = begun(blocks, (*_MARKS, codecs.BOM_UTF8), _LOOKED_AT)
     name = encoding or next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
     name = name or _unmarked_utf16(head, tell)
     decode: Callable[[bytes, bool], str]
@@ -56,20 +56,6 @@ def text_blocks(
             if "\r" in text:
                 text = text.replace("\r\n", "\n").replace("\r", "\n")
             yield text.replace("\0", "") if "\0" in text else text
-
-
-def _first(blocks: Iterator[bytes]) -> bytes:
-    """Enough to tell by."""
-    head = b""
-    marks = (*_MARKS, codecs.BOM_UTF8)
-    while any(len(head) < len(mark) and mark.startswith(head) for mark in marks) or (
-        len(head) < _LOOKED_AT and b"\0" in head
-    ):
-        block = next(blocks, b"")
-        if not block:
-            break
-        head += block
-    return head
 
 
 def _ended(head: bytes, blocks: Iterator[bytes]) -> Iterator[bytes | None]:
