@@ -403,7 +403,7 @@ def test_an_empty_ledger_is_filled_from_output(tool: Tool, simulator: Simulator)
 
 
 def many_lines(path: Path, many: int) -> list[str]:
-    """An OUTPUT as large as it must be for its rebuild to take a moment."""
+    """An OUTPUT that is rebuilt in several pieces."""
     ids = [f"{0x68000000 + n:024x}" for n in range(many)]
     judgement = Judgement(Verdict.SAVE, 0, "saved", data=b'{"n":1}')
     with path.open("wb") as file:
@@ -412,38 +412,40 @@ def many_lines(path: Path, many: int) -> list[str]:
     return ids
 
 
+# Killed by itself once it has adopted the second piece of OUTPUT.
+DIES = """
+import os, signal
+from harvester.engine import mending
+from harvester.ledger.sqlite import adoption
+mending._LINES_AT_ONCE = 1000
+adopt, done = adoption.adopt, []
+def adopt_and_die(*args):
+    adopted = adopt(*args)
+    done.append(adopted)
+    if len(done) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return adopted
+adoption.adopt = adopt_and_die
+from harvester.__main__ import main
+main()
+"""
+
+
 @pytest.mark.parametrize("options", [(), ("--rebuild",)], ids=["lost ledger", "--rebuild"])
 def test_a_kill_in_the_middle_of_a_rebuild_is_made_good_by_the_next_run(
     tool: Tool, options: tuple[str, ...]
 ) -> None:
-    many = 25_000
     simulator = tool.simulate()
-    ids = many_lines(tool.output, many)
-    ledger = ledger_of(tool.output)
+    ids = many_lines(tool.output, 2500)
     if options:
         assert tool.harvest(simulator.url).code == 0
     text = tool.output.read_bytes()
-
-    def told(query: str) -> int:
-        try:
-            with closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as db:
-                return int(db.execute(query).fetchone()[0])
-        except sqlite3.Error:
-            return 0
-
-    log = ledger.with_name(ledger.name + "-wal")
-    begun = "SELECT count(*) FROM meta WHERE key = 'endpoint'"
-    run = tool.start_harvest(simulator.url, *options)
-
-    def has_begun() -> bool:
-        return told(begun) > 0 and log.exists() and log.stat().st_size > 0
-
-    tool.until(lambda: has_begun() or not run.is_running, "the rebuild to begin")
-    assert run.is_running
-    run.signal(signal.SIGKILL)
-    run.finish()
+    killed = tool.harvest(simulator.url, *options, python=("-c", DIES))
+    assert killed.code == -signal.SIGKILL, killed.text
+    with closing(sqlite3.connect(f"file:{ledger_of(tool.output)}?mode=ro", uri=True)) as db:
+        found = db.execute("SELECT length FROM output").fetchall()
     # All of it is done, or nothing.
-    assert told("SELECT length FROM output") == (len(text) if options else 0)
+    assert found == [(len(text) if options else 0,)]
     assert tool.verify().code == (0 if options else 1)
 
     again = tool.harvest(simulator.url, *options)
@@ -457,7 +459,7 @@ def test_a_kill_in_the_middle_of_a_rebuild_is_made_good_by_the_next_run(
 
 def test_verify_gives_no_false_alarm_while_a_run_is_on(tool: Tool) -> None:
     simulator = tool.simulate("--latency", "20ms")
-    run = tool.start_harvest(simulator.url, tool.notes(500), "--rate", "250/s")
+    run = tool.start_harvest(simulator.url, tool.notes(300), "--rate", "250/s")
     tool.until(lambda: simulator.charged > 20, "some charged calls")
     seen = 0
     while run.is_running:
@@ -466,7 +468,7 @@ def test_verify_gives_no_false_alarm_while_a_run_is_on(tool: Tool) -> None:
         seen += run.is_running
     assert seen
     assert run.finish().code == 0
-    assert "good: 500 lines, 500 notes" in tool.verify().out
+    assert "good: 300 lines, 300 notes" in tool.verify().out
 
 
 def test_a_copy_of_both_files_goes_on_by_itself(tool: Tool, simulator: Simulator) -> None:

@@ -17,7 +17,7 @@ for name in ("fdatasync", "posix_fallocate", "sched_getaffinity"):
         delattr(os, name)
 """
 # `make soak` has the others of what is written pass, too.
-TESTS = ("tests/crashes/test_crashes.py", "--seeds=20")
+TESTS = ("tests/crashes/test_crashes.py", "--seeds=6")
 
 
 def without(folder: Path) -> str:

@@ -35,14 +35,16 @@ _SIMULATED = " (simulated)"
 # What a newcomer's machine does, and this one cannot.
 _INSTALLING = ("uv ", "pipx ", "python3 -m venv ", "createuser ", "export ")
 FIRST = "67f32a94000000001d02eb4a"
-# A notebook's cell may await; a script need not.
-AS_A_CELL = """
+# A notebook's cell may await; a script need not. One after another, as a start is what takes long.
+AS_CELLS = """
 import ast, asyncio, inspect, sys
-source = open(sys.argv[1], encoding="utf-8").read()
-code = compile(source, sys.argv[1], "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-told = eval(code, {"__name__": "__main__"})
-if inspect.iscoroutine(told):
-    asyncio.run(told)
+for path in sys.argv[1:]:
+    source = open(path, encoding="utf-8").read()
+    code = compile(source, path, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    told = eval(code, {"__name__": "__main__"})
+    if inspect.iscoroutine(told):
+        asyncio.run(told)
+    print("\f", flush=True)
 """
 
 
@@ -124,11 +126,14 @@ class Shell:
         for setup in commands("README")[1:3]:
             self.run(setup)
 
-    def recipe(self, text: str) -> str:
-        """Run Python as it stands in the manual, a notebook's cell or a script."""
-        (self.folder / "recipe.py").write_text(text, "utf-8")
-        python = f"{shlex.quote(sys.executable)} -c {shlex.quote(AS_A_CELL)}"
-        return self.run(f"JUSTONEAPI_TOKEN=any {python} recipe.py")
+    def recipes(self, texts: list[str]) -> list[str]:
+        """Run Python as it stands in the manual, each a notebook's cell or a script."""
+        names = [f"recipe-{n}.py" for n in range(len(texts))]
+        for name, text in zip(names, texts, strict=True):
+            (self.folder / name).write_text(text, "utf-8")
+        python = f"{shlex.quote(sys.executable)} -c {shlex.quote(AS_CELLS)}"
+        *told, _ = self.run(f"JUSTONEAPI_TOKEN=any {python} {' '.join(names)}").split("\f")
+        return told
 
 
 @pytest.fixture
@@ -196,8 +201,7 @@ def test_the_recipes_read_what_was_harvested(shell: Shell) -> None:
     missing = {name for name in HEAVY if importlib.util.find_spec(name) is None}
     runnable = [text for text in recipes if not any(f"import {name}\n" in text for name in missing)]
     assert len(recipes) - len(runnable) == len(missing)
-    for text in runnable:
-        told = shell.recipe(text)
+    for text, told in zip(runnable, shell.recipes(runnable), strict=True):
         assert any(word in told for word in (FIRST, "done 1 1", "'done': 2, 'left': 0")), text
     if "duckdb" not in missing:
         assert FIRST in (shell.folder / "titles.csv").read_text("utf-8")

@@ -66,6 +66,8 @@ _LOADED = (
 # is longer than a call may take, and a database that is away is waited for by a run that is ending.
 LEASE_MARGIN = "TESTS_LEASE_MARGIN"
 OUTAGE_PATIENCE = "TESTS_OUTAGE_PATIENCE"
+# And where it is to tell at its end by how many KiB its memory grew at the most.
+GROWTH = "TESTS_GROWTH"
 _LENGTH = struct.Struct("!I")
 _STANDARD = 3
 _MOST_FILES = 1024
@@ -191,8 +193,20 @@ def _prepared(asked: Mapping[str, Any], files: Sequence[int]) -> Callable[[], No
         FleetSession.lease_margin = float(asked["env"][LEASE_MARGIN])
     if OUTAGE_PATIENCE in asked["env"]:
         OutagePolicy.patience = float(asked["env"][OUTAGE_PATIENCE])
-
+    if GROWTH in asked["env"]:
+        atexit.register(_tell_growth, Path(asked["env"][GROWTH]), _kibis_of("VmRSS"))
     return main
+
+
+def _kibis_of(name: str) -> int:
+    """What the system says of this process; nothing where it does not."""
+    said = Path("/proc/self/status")
+    lines = said.read_text().splitlines() if said.exists() else []
+    return next((int(line.split()[1]) for line in lines if line.startswith(name)), 0)
+
+
+def _tell_growth(place: Path, before: int) -> None:
+    place.write_text(str(_kibis_of("VmHWM") - before))
 
 
 def _main(file: int) -> None:
