@@ -84,10 +84,9 @@ def below_bar(snap: Snapshot, width: int) -> str:
         (3, f"{snap.charged:,} charged" + ("" if snap.cost is None else f" ({snap.cost:,.2f})")),
         *((2, text) for text in _lost(snap)),
     ]
-    line = _fitting(parts, width)
-    room = width - cell_len(line + _BETWEEN)
-    by_code = _codes_cut(snap.by_code, room) if len(line.split(_BETWEEN)) == len(parts) else ""
-    return line + _BETWEEN + by_code if by_code else line
+    codes = enumerate(snap.by_code.items(), 5)
+    parts += [(rank, f"code {code}: {many:,}") for rank, (code, many) in codes]
+    return _fitting(parts, width)
 
 
 def _fitting(parts: list[tuple[int, str]], width: int) -> str:
@@ -100,17 +99,3 @@ def _fitting(parts: list[tuple[int, str]], width: int) -> str:
 
 def _joined(parts: list[tuple[int, str]]) -> str:
     return _BETWEEN.join(text for _, text in parts)
-
-
-def _codes_cut(by_code: dict[str, int], width: int) -> str:
-    """The answers by code, cut between two of them; nothing where not even one fits."""
-    whole = "codes " + codes(by_code)
-    if cell_len(whole) <= width:
-        return whole
-    kept = dict(by_code)
-    while kept:
-        kept.popitem()
-        cut = f"codes {codes(kept)}, …"
-        if kept and cell_len(cut) <= width:
-            return cut
-    return ""

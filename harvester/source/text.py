@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import io
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import chain
 from operator import itemgetter
 
 from harvester.source.streams import BLOCK, begun
@@ -43,25 +45,13 @@ def text_blocks(
         decode = _Guess(tell, is_utf8=head.startswith(codecs.BOM_UTF8)).decode
     else:
         decode = codecs.getincrementaldecoder(name)("backslashreplace").decode
-    is_first = True
-    was_return = False
-    for block in _ended(head, blocks):
-        text = decode(block or b"", block is None)
+    ends, is_first = io.IncrementalNewlineDecoder(None, translate=True), True
+    for block in chain((head,), blocks, (None,)):
+        text = ends.decode(decode(block or b"", block is None), final=block is None)
         if is_first and text:
             text, is_first = text.removeprefix("\ufeff"), False
-        if text and was_return and text[0] == "\n":
-            text, was_return = text[1:], False
         if text:
-            was_return = text[-1] == "\r"
-            if "\r" in text:
-                text = text.replace("\r\n", "\n").replace("\r", "\n")
             yield text.replace("\0", "") if "\0" in text else text
-
-
-def _ended(head: bytes, blocks: Iterator[bytes]) -> Iterator[bytes | None]:
-    yield head
-    yield from blocks
-    yield None
 
 
 def _unmarked_utf16(head: bytes, tell: Callable[[str], None]) -> str | None:
