@@ -135,22 +135,25 @@ async def done_in_time(
         if working.done():
             return working.result()
     except asyncio.CancelledError:
-        await _left_off(future, working, halt, undo)
+        await _left_off(future, halt, undo)
         raise
-    await _left_off(future, working, halt, undo)
+    await _left_off(future, halt, undo)
     raise HaltedError
 
 
-async def _left_off(
-    future: Future[T], working: asyncio.Future[T], halt: Halt, undo: Callable[[T], None]
-) -> None:
-    def undone(done: Future[T]) -> None:
-        if done.exception() is None:
-            undo(done.result())
+async def _left_off(future: Future[T], halt: Halt, undo: Callable[[T], None]) -> None:
+    undone = Future[None]()
+
+    def undo_it(done: Future[T]) -> None:
+        try:
+            if done.exception() is None:
+                undo(done.result())
+        finally:
+            undone.set_result(None)
 
     halt.ask()
-    future.add_done_callback(undone)
-    await asyncio.wait([working], timeout=_MOMENT)
+    future.add_done_callback(undo_it)
+    await asyncio.wait([asyncio.wrap_future(undone)], timeout=_MOMENT)
 
 
 def _started(call: Callable[[], T]) -> Future[T]:

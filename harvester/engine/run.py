@@ -23,6 +23,7 @@ from harvester.errors import HarvesterError
 from harvester.model import Counts, StopReason, Summary
 from harvester.rules.day import day_began, day_ends, quota_returns
 from harvester.rules.health import RunHealth
+from harvester.source.options import may_wait
 
 # After a stop, input that gives nothing for so many seconds is not waited for.
 _QUIET = 1.0
@@ -176,12 +177,16 @@ class Run:
                 task.cancel()
 
     async def _read_on(self, reading: asyncio.Task[None], hurried: asyncio.Task[None]) -> None:
-        """Read a file to its end, so that the whole list is known, but wait for nobody."""
+        """Read a file to its end, so that the whole list is known, but wait for nobody.
+
+        An iterator may have no end: it is read on for a moment.
+        """
         either, lines = (reading, hurried), -1
         while self._feeder.is_enrolling or lines != self.state.lines:
             lines = self.state.lines
             await asyncio.wait(either, timeout=_QUIET, return_when=asyncio.FIRST_COMPLETED)
-            if reading.done() or hurried.done():
+            is_over = reading.done() or hurried.done()
+            if is_over or may_wait(self._config.inputs):
                 return
 
     def _tell_stopping(self) -> None:

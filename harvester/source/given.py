@@ -20,7 +20,7 @@ from harvester.source.extra_fields import parse_extra_fields
 from harvester.source.forms import ID_FIELDS, Form
 from harvester.source.ids import NO_NOTE, IdRule
 from harvester.source.inputs import Input
-from harvester.source.options import InputOptions, Inputs
+from harvester.source.options import InputOptions, Inputs, may_wait
 from harvester.source.pages import Source, Texts, check, streamed
 from harvester.source.streams import spool
 
@@ -89,11 +89,17 @@ def _divided(inputs: Inputs, rule: IdRule) -> tuple[list[str], Iterable[object]]
 
     A word that is neither is a path where there is no text.
     """
-    rest = iter((inputs,) if isinstance(inputs, str | os.PathLike) else inputs)
-    given: list[Any] = list(islice(rest, _MOST_PATHS))
-    kinds = [_is_path(item, rule) for item in given]
+    whole = (inputs,) if isinstance(inputs, str | os.PathLike) else inputs
+    rest = iter(whole)
+    given: list[Any] = []
+    kinds: list[bool | None] = []
+    for item in islice(rest, _MOST_PATHS):
+        given.append(item)
+        kinds.append(_is_path(item, rule))
+        if kinds[-1] is not None and may_wait(inputs):
+            break
     if True not in kinds and (False in kinds or len(given) == _MOST_PATHS):
-        return [], chain(given, rest)
+        return [], chain(given, rest) if may_wait(inputs) else whole
     others = list(rest)
     given += others
     kinds += [_is_path(item, rule) for item in others]

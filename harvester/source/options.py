@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from typing import Literal
 
 from msgspec import Struct
@@ -13,6 +13,11 @@ FORMS = ("text", "csv", "tsv", "jsonl", "json", "xlsx")
 
 # Paths, or texts that name notes: ids, links, share texts.
 Inputs = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+
+
+def may_wait(inputs: Inputs) -> bool:
+    """Tell whether inputs are an iterator's, which may wait for each one, and never end."""
+    return not isinstance(inputs, Sized | os.PathLike)
 
 
 class InputOptions(Struct, frozen=True):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from time import monotonic
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -17,6 +17,8 @@ from harvester.source.inputs import Input
 
 # In lines: the first call need not wait for a whole page.
 _PAGE, _FIRST_PAGE = 10_000, 1_000
+# Of texts that may wait for the next one, a part of so many may, and those of so many seconds.
+_PART, _SOON = 16, 0.1
 _BAD_LINES_SHOWN = 10
 
 
@@ -33,20 +35,22 @@ class Texts(Struct, frozen=True):
         """Whoever wants to read them twice keeps them in a list."""
 
     def may_wait(self) -> bool:
-        """They are all at hand, or as good as."""
-        return False
+        """Tell whether they are an iterator's, which may wait for each one."""
+        return not isinstance(self.texts, Sized)
 
     def pages(self) -> Iterator[Page]:
-        """Yield what the texts name."""
-        numbered = enumerate(self.texts, 1)
-        while batch := list(islice(numbered, _FIRST_PAGE)):
-            page = Page([])
-            for number, text in batch:
-                named = Named([], "not text")
-                if isinstance(text, str):
-                    named = self.form.rule.read(text)
-                self.form.add(page, number, named, str(text))
-            yield page
+        """Yield what the texts name: a few for each page, and fewer where they come slowly."""
+        page, held, begun = Page([]), 0, monotonic()
+        for number, text in enumerate(self.texts, 1):
+            named = Named([], "not text")
+            if isinstance(text, str):
+                named = self.form.rule.read(text)
+            self.form.add(page, number, named, str(text))
+            held += 1
+            if held >= min(number // _PART, _FIRST_PAGE) or monotonic() - begun > _SOON:
+                yield page
+                page, held, begun = Page([]), 0, monotonic()
+        yield page
 
 
 Source = Input | Texts
@@ -85,16 +89,16 @@ def _streamed(sources: Iterable[Source], look: Look) -> Iterator[Page]:
     """Pages of pieces that are put together until there is enough; what may wait comes at once."""
     held, enough = Page([]), _FIRST_PAGE
     for source in sources:
-        is_live, names_note = source.may_wait(), False
-        if is_live and _tells(held):
+        waits, names_note = source.may_wait(), False
+        if waits and _tells(held):
             yield held
             held = Page([])
         for piece in source.pages():
             look()
             names_note = names_note or bool(piece.ids)
-            if is_live:
+            if waits:
                 if _tells(piece):
-                    yield replace(piece, is_live=True)
+                    yield replace(piece, is_live=isinstance(source, Input))
                 continue
             _add(held, piece)
             if len(held.ids) + len(held.bad) >= enough:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,13 @@ async def trickling(ids: list[str]) -> AsyncIterator[Page]:
     while True:
         await asyncio.sleep(0.1)
         yield Page([], [BadLine("<stdin>", 1, "no note", "x")], is_live=True)
+
+
+async def without_end(_ids: list[str]) -> AsyncIterator[Page]:
+    """An iterator that always has more."""
+    for nth in count():
+        yield Page([f"{nth:024x}"])
+        await asyncio.sleep(0.01)
 
 
 async def slow_file(ids: list[str]) -> AsyncIterator[Page]:

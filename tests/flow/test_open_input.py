@@ -7,7 +7,17 @@ from msgspec.structs import replace
 
 from harvester.model import Answer
 
-from .conftest import CONFIG, Night, Upstream, endless, note_ids, slow_file, trickling, upstream
+from .conftest import (
+    CONFIG,
+    Night,
+    Upstream,
+    endless,
+    note_ids,
+    slow_file,
+    trickling,
+    upstream,
+    without_end,
+)
 
 
 def refusing(code: int) -> Upstream:
@@ -33,6 +43,13 @@ def test_a_pipe_that_stays_open_does_not_keep_a_run_after_a_stop(
     night.pages = endless
     summary = night.run(note_ids(50), refusing(code))
     assert (summary.exit_code, summary.elapsed < 5) == (exit_code, True)
+
+
+def test_an_iterator_without_end_is_read_on_for_a_moment_after_a_limit(night: Night) -> None:
+    night.pages = without_end
+    summary = night.run([], upstream(), replace(CONFIG, max_notes=10, inputs=iter(())))
+    assert (summary.exit_code, summary.done) == (7, 10)
+    assert 50 < summary.queued < 500
 
 
 def test_a_file_is_read_to_its_end_after_a_limit(night: Night) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from harvester import threads
 from harvester.config import RunConfig
 from harvester.engine.held import Environment, OpenOutput
 from harvester.engine.open_output import open_output
@@ -56,6 +58,37 @@ def test_what_was_being_opened_when_it_was_cancelled_holds_nobody_up(tmp_path: P
     slow.gate.set()
     assert slow.is_open.wait(60)
     asyncio.run(opened(slow, 60.0)).close()
+
+
+def test_cancelling_is_told_once_what_was_opened_too_late_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # However slow this machine is.
+    monkeypatch.setattr(threads, "_MOMENT", 60.0)
+    has_begun, may_end, is_undone = threading.Event(), threading.Event(), threading.Event()
+
+    def undo(_: object) -> None:
+        has_begun.set()
+        assert may_end.wait(60)
+        is_undone.set()
+
+    async def main() -> None:
+        gate = threading.Event()
+        waiting = asyncio.create_task(done_in_time(partial(gate.wait, 60), Halt(), None, undo))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.sleep(0)
+        gate.set()
+        await asyncio.to_thread(has_begun.wait)
+        for _ in range(9):
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        may_end.set()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert is_undone.is_set()
+
+    asyncio.run(main())
 
 
 def test_what_is_opened_in_time_is_given(tmp_path: Path) -> None:

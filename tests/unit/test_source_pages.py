@@ -311,8 +311,26 @@ def test_any_iterable_of_ids_will_do() -> None:
         "<ids>:3: names no note: x",
         "<ids>:4: not text: 17",
     ]
-    many = (f"{number:024x}" for number in range(2_500))
-    assert [len(page.ids) for page in pages_of(many, InputOptions())] == [1_000, 1_500]
+    many = [f"{number:024x}" for number in range(2_500)]
+    first, second = pages_of(many, InputOptions())
+    assert first.ids + second.ids == many
+    assert 1_000 <= len(first.ids) < 1_100
+
+
+def test_an_iterators_ids_come_before_it_has_given_all() -> None:
+    asked: list[str] = []
+
+    def waiting() -> Iterator[str]:
+        for number in range(100):
+            asked.append(f"{number:024x}")
+            yield asked[-1]
+
+    reading = pages_of(waiting(), InputOptions())
+    had = [*next(reading).ids]
+    assert had == asked == [f"{0:024x}"]
+    had += [each for page in reading for each in page.ids]
+    assert had == asked
+    assert len(asked) == 100
 
 
 def test_strict_lists_the_first_ten_bad_lines(tmp_path: Path) -> None:
