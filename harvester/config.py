@@ -439,6 +439,9 @@ class ConsoleOptions(Struct, frozen=True, kw_only=True):
         """Raise UsageError where a file that is written is also meant by another name."""
         written = {"--log-file": self.log_file, "--metrics-file": self.metrics_file}
         check_apart(written, read, output=output)
+        # A shell may have them lead anywhere.
+        streams = {"standard output": "/dev/stdout", "standard error": "/dev/stderr"}
+        check_apart({}, streams.items(), output=output)
 
 
 def is_secret(name: str) -> bool:

@@ -71,6 +71,14 @@ def test_where_standard_output_is_full_the_end_is_told_elsewhere(tool: Tool) -> 
     assert "standard output cannot be written" in looked.err
 
 
+def test_a_stream_that_leads_into_output_is_refused(tool: Tool) -> None:
+    tool.write("notes.jsonl", ["as it was"])
+    code, text = practice(tool, shell='exec "$@" >>notes.jsonl')
+    assert code == 2
+    assert "standard output and OUTPUT are the same file" in text
+    assert tool.output.read_text() == "as it was\n"
+
+
 @pytest.mark.parametrize("command", ["run", "status"])
 def test_where_whoever_read_has_gone_it_ends_as_a_pipe_does(tool: Tool, command: str) -> None:
     practice(tool)
