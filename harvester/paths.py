@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from harvester.errors import UsageError
+from harvester.sanitize import sanitize
 from harvester.sides import Side
 
 _PACKED = frozenset({".gz", ".bz2", ".xz", ".zst", ".zip"})
 _STANDARD_INPUT = "-"
+# What is put behind OUTPUT's name has so many bytes at most: where its short links lead to is an
+# OUTPUT, too.
+BESIDE = len(Side.LINKS) + max(map(len, Side))
+_SHOWN = 40
 
 
-def place_of(path: str | os.PathLike[str]) -> Path:
-    """A path as typed, `~` for the home folder; raises UsageError for one that cannot be used."""
+def place_of(path: str | os.PathLike[str], beside: int = 0) -> Path:
+    """A path as typed, `~` for the home folder; raises UsageError for one that cannot be used.
+
+    There is to be room for so many more bytes in its name.
+    """
     try:
         place = Path(path).expanduser()
         # Surrogates are also what good UTF-8 becomes in a locale that knows ASCII alone.
@@ -26,6 +35,12 @@ def place_of(path: str | os.PathLike[str]) -> Path:
         raise UsageError(f"the name {shown} is not UTF-8: rename it, or its folder.") from None
     except (OSError, RuntimeError, ValueError):
         raise UsageError(f"{path} cannot be followed: is it a link to itself?") from None
+    try:
+        os.lstat(f"{place}{'x' * beside}")
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            shown = sanitize(place.name, _SHOWN)
+            raise UsageError(f"the name {shown} is too long: choose a shorter one.") from None
     return place
 
 

@@ -31,7 +31,7 @@ from harvester.config import BASE_URL_VARIABLE, ConsoleOptions, RunConfig
 from harvester.errors import OptionError
 from harvester.option import Option, options_in, shown
 from harvester.parsing import Reader
-from harvester.paths import place_of
+from harvester.paths import BESIDE, place_of
 from harvester.tokens import TOKEN_VARIABLES
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -180,7 +180,12 @@ class Parsed(click.ParamType[Any]):
 
 
 class Place(click.Path):
-    """A file's path: `~` is the home folder, also behind `--output=`."""
+    """A file's path: `~` is the home folder, also behind `--output=`.
+
+    With `beside`, there is room in its name for what is put behind it.
+    """
+
+    beside = 0
 
     def convert(
         self,
@@ -189,10 +194,11 @@ class Place(click.Path):
         ctx: click.Context | None,
     ) -> Any:  # noqa: ANN401 - the same
         """Read the path; fails in plain words for one that no command can use."""
-        return super().convert(place_of(value), param, ctx)
+        return super().convert(place_of(value, self.beside), param, ctx)
 
 
 OUTPUT = Place(dir_okay=False, path_type=Path)
+OUTPUT.beside = BESIDE
 
 
 def _config_option() -> click.Option:

@@ -142,6 +142,7 @@ class EmergencySpool:
         self._let_go()
 
     def remove(self) -> None:
-        """Give the room back."""
+        """Give the room back, as far as its folder allows it."""
         self._let_go()
-        self._disk.remove(self.path)
+        with suppress(OSError):
+            self._disk.remove(self.path)

@@ -6,6 +6,7 @@ import _thread
 import asyncio
 import gzip
 import resource
+import select
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -20,6 +21,7 @@ from harvester.api import client as client_module
 from harvester.api import connections
 from harvester.api.account import AccountPages
 from harvester.api.client import Client, Target, calling
+from harvester.api.deadline import Deadline
 from harvester.api.rooms import Rooms
 from harvester.api.witness import Witness
 from harvester.model import Answer, Fault
@@ -230,8 +232,12 @@ def test_a_name_that_is_not_found_for_want_of_descriptors_is_no_ones_fault_but_o
     assert asyncio.run(faults()) == [Fault.NO_CONNECTION, Fault.NO_DESCRIPTOR]
 
 
-def test_what_arrived_while_the_process_stood_still_is_read_though_it_is_late() -> None:
+def test_what_arrived_while_the_process_stood_still_is_read_though_it_is_late(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     many = 40
+    # So that one look at a socket does not read all that is there.
+    monkeypatch.setattr(connections, "PIECE", 1 << 12)
 
     async def main() -> list[Answer | None]:
         async with talking(timeout=0.6) as (server, client):
@@ -254,6 +260,57 @@ def test_what_arrived_while_the_process_stood_still_is_read_though_it_is_late() 
 
     answers = asyncio.run(main())
     assert [answer and answer.fault for answer in answers] == [None] * many
+
+
+def test_the_connection_that_was_used_last_is_used_first() -> None:
+    async def main() -> tuple[list[socket.socket], socket.socket]:
+        async with talking() as (server, client):
+            calls = [asyncio.create_task(client.fetch(NOTE, at_once)) for _ in range(2)]
+            both = [await server.accept() for _ in calls]
+            for there in both:
+                await asyncio.to_thread(there.recv, 65536)
+            for there in both:
+                there.sendall(WHOLE)
+                await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+                calls = [call for call in calls if not call.done()]
+            third = asyncio.create_task(client.fetch(NOTE, at_once))
+            asked, _, _ = await asyncio.to_thread(select.select, both, [], [], 30)
+            third.cancel()
+            return asked, both[1]
+
+    asked, last = asyncio.run(main())
+    assert asked == [last]
+
+
+@pytest.mark.parametrize("is_said", [True, False], ids=["it says so", "it ends one"])
+def test_how_long_a_connection_may_be_idle_is_learnt_from_the_server(*, is_said: bool) -> None:
+    fit: list[bool] = []
+
+    async def look(is_fit: IsFit) -> bool:
+        fit.append(is_fit())
+        return False
+
+    async def main() -> float:
+        server, now = Server(), asyncio.get_running_loop().time
+        target = Target(f"http://127.0.0.1:{server.port}", "/p", Secret("t"))
+        async with connections.connecting(URL(target.base_url), 60) as kept:
+            client = Client(kept, target, Deadline(60), Rooms())
+            said = b"Keep-Alive: timeout=0\r\nContent-" if is_said else b"Content-"
+            await answered(server, client, WHOLE.replace(b"Content-", said))
+            if is_said:
+                await client.fetch(NOTE, look)
+            else:
+                assert server.last is not None
+                server.last.close()
+            async with asyncio.timeout(30):
+                # It is the network that is waited for.
+                while kept.limit.seconds(now()) == 30:  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+            server.close()
+            return kept.limit.seconds(now())
+
+    assert asyncio.run(main()) < 30
+    assert fit == [False] * is_said
 
 
 def test_a_connection_that_grew_old_under_its_only_call_is_let_go(

@@ -39,6 +39,13 @@ class FullDisk(Disk):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+class LockedFolder(Disk):
+    """Lets no name be taken away."""
+
+    def remove(self, path: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+
 @pytest.fixture
 def output(tmp_path: Path) -> Path:
     return tmp_path / "notes.jsonl"
@@ -81,3 +88,10 @@ def test_what_is_saved_stays_as_it_is_when_longer_lines_come(output: Path) -> No
     assert spool.save([b"{}\n"])
     spool.see(LONG)
     assert list(spool.saved()) == [b"{}\n"]
+
+
+def test_a_folder_that_keeps_the_room_ends_no_run(output: Path) -> None:
+    spool = EmergencySpool(output, LockedFolder())
+    spool.prepare(CALLS)
+    spool.close()
+    assert not EmergencySpool(output, Disk()).is_used

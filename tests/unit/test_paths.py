@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from harvester.config import RunConfig
+from harvester.cli.params import OUTPUT
+from harvester.config import ConsoleOptions, RunConfig
 from harvester.errors import UsageError
-from harvester.paths import check_apart, check_output, place_of
+from harvester.paths import BESIDE, check_apart, check_output, place_of
 from harvester.sides import Side
 
 
@@ -39,6 +40,12 @@ def test_a_file_that_is_written_may_have_no_other_meaning(output: Path) -> None:
             with pytest.raises(UsageError, match="the same file"):
                 check_apart({}, [(read, path)], output=output)
     assert output.read_text() == "paid\n"
+
+
+@pytest.mark.parametrize("name", ["log_file", "metrics_file"])
+def test_what_a_run_writes_beside_its_notes_is_never_output(output: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="and OUTPUT are the same file"):
+        ConsoleOptions.read({name: output}).check_apart([], output)
 
 
 @pytest.mark.parametrize("side", [side for side in Side if side is not Side.LINKS])
@@ -96,3 +103,13 @@ def test_a_name_that_no_command_could_show_or_follow_is_refused(tmp_path: Path) 
     loop.symlink_to(loop)
     with pytest.raises(UsageError, match="link to itself"):
         place_of(loop)
+
+
+def test_a_name_with_no_room_for_those_beside_it_is_refused(tmp_path: Path) -> None:
+    longest = "n" * (255 - BESIDE)
+    ids = [f"{1:024x}"]
+    assert RunConfig.read(ids, tmp_path / longest, {"simulate": True}).output.name == longest
+    with pytest.raises(UsageError, match=r"the name n+… is too long"):
+        RunConfig.read(ids, tmp_path / f"{longest}n", {"simulate": True})
+    with pytest.raises(UsageError, match="is too long"):
+        OUTPUT.convert(f"{longest}n", None, None)
