@@ -282,6 +282,41 @@ def test_the_connection_that_was_used_last_is_used_first() -> None:
     assert asked == [last]
 
 
+@pytest.mark.parametrize("said", [b"", WHOLE], ids=["the end", "something"])
+def test_what_was_said_on_an_idle_connection_is_seen_before_the_loop_has_read_it(
+    said: bytes,
+) -> None:
+    fit: list[bool] = []
+
+    async def main() -> None:
+        async with talking() as (server, client):
+
+            async def look(is_fit: IsFit) -> bool:
+                assert server.last is not None
+                fit.append(is_fit())
+                server.last.sendall(said)
+                server.last.shutdown(socket.SHUT_WR)
+                fit.append(is_fit())
+                return False
+
+            await answered(server, client)
+            await client.fetch(NOTE, look)
+
+    asyncio.run(main())
+    assert fit == [True, False]
+
+
+def test_what_an_answer_says_of_when_to_come_again_is_handed_on() -> None:
+    said = b"Date: now\r\nRetry-After: soon\r\nLocation: /there\r\nContent-"
+
+    async def main() -> Answer:
+        async with talking() as (server, client):
+            return await answered(server, client, WHOLE.replace(b"Content-", said))
+
+    answer = asyncio.run(main())
+    assert (answer.date, answer.retry_after, answer.location) == ("now", "soon", "/there")
+
+
 @pytest.mark.parametrize("is_said", [True, False], ids=["it says so", "it ends one"])
 def test_how_long_a_connection_may_be_idle_is_learnt_from_the_server(*, is_said: bool) -> None:
     fit: list[bool] = []

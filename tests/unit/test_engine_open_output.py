@@ -331,6 +331,9 @@ def test_a_planted_link_is_not_followed(output: Path, tmp_path: Path) -> None:
     Side.CUT.of(output).unlink()
     with closing(opened(output)) as held:
         held.spool.save([line(9)])
+    ledger_path(other := tmp_path / "other.jsonl").symlink_to(prey)
+    with pytest.raises(LocalIOError, match="that it is no link"):
+        opened(other)
     assert prey.read_bytes() == b"mine"
 
 

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import resource
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -194,6 +195,7 @@ def test_a_log_file_is_appended_to(tmp_path: Path) -> None:
         with closing(LogFile(path, silent)) as log:
             say(log, line)
     assert path.read_text(encoding="utf-8") == "春\nb\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_each_line_is_in_the_file_as_soon_as_it_is_written(tmp_path: Path) -> None:

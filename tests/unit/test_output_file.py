@@ -81,3 +81,16 @@ def test_a_file_system_without_locks_is_called_that(
     assert "choose an --output on a local disk" in told
     assert "check the disk" not in told
     assert len(list(FILES.iterdir())) == before
+
+
+def test_where_the_system_has_a_full_sync_it_is_asked_for_with_sync_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    outputs = [OutputFile(tmp_path / name, Disk(), sync=name == "sync") for name in ("sync", "no")]
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(fcntl, "fcntl", lambda _, what: asked.append(what))
+    for output in outputs:
+        output.sync()
+        output.close()
+    assert asked == [51]
