@@ -331,10 +331,11 @@ def test_a_planted_link_is_not_followed(output: Path, tmp_path: Path) -> None:
     Side.CUT.of(output).unlink()
     with closing(opened(output)) as held:
         held.spool.save([line(9)])
-    ledger_path(other := tmp_path / "other.jsonl").symlink_to(prey)
+    ledger_path(other := tmp_path / "other.jsonl").symlink_to(tmp_path / "made")
     with pytest.raises(LocalIOError, match="that it is no link"):
         opened(other)
     assert prey.read_bytes() == b"mine"
+    assert not (tmp_path / "made").exists()
 
 
 # Changed under a run
