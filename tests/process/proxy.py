@@ -35,8 +35,7 @@ class Proxy(Streams):
             return
         method, target, _ = head.split(" ", 2)
         place = target if method == "CONNECT" else urlsplit(target).netloc
-        host, _, port = place.rpartition(":")
-        there = await asyncio.open_connection(host, int(port))
+        there = await asyncio.open_connection("127.0.0.1", int(place.rpartition(":")[2]))
         if method == "CONNECT":
             writer.write(b"HTTP/1.1 200 Go on\r\n\r\n")
         else:

@@ -407,6 +407,7 @@ def test_a_certificate_nobody_vouches_for_is_sent_no_token(tool: Tool, measured:
         server.scheme = "https"
         run = in_a_row(tool, measured, server)
     check_untrusted(tool, run, server, "SSL_CERT_FILE")
+    assert "Install Certificates.command" in run.closing_line
 
 
 def check_untrusted(tool: Tool, run: Finished, server: Hostile, reason: str) -> None:

@@ -71,12 +71,15 @@ def test_a_proxy_of_the_environment_is_not_used_but_named_where_nothing_is_reach
     assert proxy.heads == tool.holding(PASSWORD) == []
 
 
-def test_over_plain_http_the_proxy_passes_calls_on(tool: Tool) -> None:
+def test_over_plain_http_the_proxy_passes_calls_on_and_the_quiet_are_warned(tool: Tool) -> None:
     with Hostile() as server, Proxy() as proxy:
-        run = tool.harvest(server.url, tool.notes(3), "--proxy", f"http://127.0.0.1:{proxy.port}")
+        url = f"http://127.evil.example:{server.port}"
+        way = ("--proxy", f"http://127.0.0.1:{proxy.port}", "-q")
+        run = tool.harvest(url, tool.notes(3), *way)
     assert run.code == 0, run.text
     assert server.calls.total() == 3
-    assert proxy.heads[0].startswith(f"GET {server.url}/")
+    assert proxy.heads[0].startswith(f"GET {url}/")
+    assert run.text.count("is plain HTTP: the token travels unencrypted") == 1
 
 
 def test_over_tls_and_a_long_way_the_server_never_sees_more_than_the_rate(tool: Tool) -> None:
