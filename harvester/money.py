@@ -8,7 +8,9 @@ from enum import Enum
 import msgspec
 from msgspec import Struct
 
-from harvester.formatting import amount
+from harvester.formatting import amount, count
+
+_SHARED = "hosts share the account: `harvester status` tells what it paid once all have ended"
 
 
 class Why(Enum):
@@ -112,3 +114,77 @@ class Spending(Struct, frozen=True):
         """The account's currency, empty where it was not told."""
         held = self.balances.before
         return held.currency if isinstance(held, Balance) else ""
+
+    def __str__(self) -> str:
+        if self.agreement is Agreement.SHARED:
+            return _SHARED
+        if self.spent is None:
+            return _unknown(self)
+        counted, difference = self.counted, self.difference or 0
+        paid = f"{amount(self.spent)} {self.currency}".rstrip()
+        calls = count(counted.charged, "call")
+        ledger = f"the {counted.charged:,} that the ledger counted{_each(self)}"
+        texts = {
+            Agreement.SAME: f"the account paid {paid} for {calls}{_each(self)}; the ledger agrees",
+            Agreement.FEWER: f"the account paid {paid}: {count(-difference, 'call')} fewer than "
+            f"{ledger}{_why_fewer(self)}",
+            Agreement.MORE: f"the account paid {paid}: {count(difference, 'call')} more than "
+            f"{ledger}; the {counted.unanswered:,} unanswered explain{_s(counted.unanswered)} that",
+            Agreement.OTHERS: f"the balance fell by {paid}{_too_many(self)}: {_others(self)}",
+        }
+        if self.spent:
+            return texts[self.agreement]
+        if not counted.charged:
+            return "the account paid nothing; the ledger agrees"
+        return f"the balance did not change, though the ledger counted {calls} as charged"
+
+
+def _s(number: int) -> str:
+    return "s" if number == 1 else ""
+
+
+def _too_many(told: Spending) -> str:
+    """How many calls more were paid for than anything here explains."""
+    if not told.difference:
+        return ""
+    more = f", {count(told.difference, 'call')} more than the ledger counted"
+    if not told.counted.unanswered:
+        return more
+    return f"{more}, of which at most {told.counted.unanswered:,} unanswered are explained"
+
+
+def _each(told: Spending) -> str:
+    return "" if told.price is None else f" ({told.price.normalize():f} each)"
+
+
+def _others(told: Spending) -> str:
+    """What may be why nothing fits."""
+    early = "" if told.difference or not told.balances.early else f"{_under_way(told)}, or "
+    return f"{early}others seem to spend from it, so what these calls cost cannot be told"
+
+
+def _under_way(told: Spending) -> str:
+    calls = "one was" if told.balances.early == 1 else f"{told.balances.early:,} were"
+    return f"{calls} under way when the balance was told"
+
+
+def _why_fewer(told: Spending) -> str:
+    """What may explain calls that were counted and not paid for."""
+    reasons = [_under_way(told)] if told.balances.early else []
+    if told.counted.doubtful:
+        reasons.append(f"{told.counted.doubtful:,} with code 201 may be free")
+    return f"; {' and '.join(reasons)}" if reasons else ""
+
+
+def _unknown(told: Spending) -> str:
+    before, after = told.balances.before, told.balances.after
+    if isinstance(before, Balance) and isinstance(after, Balance):
+        if told.agreement is Agreement.CURRENCY:
+            changed = f"the account changed from {before.currency} to {after.currency}"
+            return f"{changed}: what was spent cannot be told"
+        grew = amount(after.amount - before.amount)
+        text = f"the balance grew by {grew} {after.currency}".rstrip()
+        return f"{text}, as by a top-up: what was spent cannot be told"
+    when, word = ("before", before) if not isinstance(before, Balance) else ("after", after)
+    why = f": {word}" if isinstance(word, Untold) else ""
+    return f"the vendor told no balance {when} the calls{why}"

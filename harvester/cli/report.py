@@ -39,8 +39,8 @@ def report(
     harvest: str | None,
 ) -> None:
     """Write one page of charts and numbers that opens in any browser, offline."""
+    from harvester.report import check_place
     from harvester.report.data import read_report
-    from harvester.report.place import check_place
     from harvester.results import result_into
     from harvester.status.model import StatusQuery
 

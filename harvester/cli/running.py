@@ -34,7 +34,6 @@ from harvester.ledger.fleet import without_password
 from harvester.model import Summary
 from harvester.observe.webhooks import Webhooks
 from harvester.sanitize import sanitize
-from harvester.status.spending_text import spending_text
 from harvester.threads import done_in_time
 from harvester.tokens import doubt_about
 
@@ -112,7 +111,7 @@ def _with_runs_before(config: RunConfig, summary: Summary) -> Iterator[str]:
     with suppress(HarvesterError), reading(ledger_path(config.output.resolve())) as reader:
         told = spent_in_all(reader, config.price)
         if told is not None:
-            yield f"with the runs before, {spending_text(told)}"
+            yield f"with the runs before, {told}"
 
 
 def _command_to_go_on(config: RunConfig) -> str:

@@ -97,7 +97,7 @@ def status(
 
 def _watched(look: Callable[[], Status]) -> int:
     """Draw the status until no run is on, or a signal comes; gives the exit code."""
-    from harvester.console.watching import watch
+    from harvester.console.status_text import watch
 
     if wants_json() or not sys.stdout.isatty():
         raise UsageError("--watch draws on a terminal, for people: leave it out.")

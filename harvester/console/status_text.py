@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
+from typing import TextIO
 from zoneinfo import ZoneInfo
 
 from harvester.console.layout import INDENT, Row, folded, table
@@ -25,6 +26,9 @@ _UNBROKEN = 10_000
 _NARROWEST = 20
 _SLOW, _HUNDRED = 1.0, 100.0
 _MINUTE, _HOUR = 60, 3600
+# Seconds between two drawings of a run that is on.
+_EVERY = 2.0
+_MAY_BE_ON = {"running", "unknown"}
 _STATES = {"running": "going on", "killed": "killed", "unknown": "going on, or killed"}
 _IN_FLIGHT = {
     "finished": "",
@@ -65,6 +69,25 @@ def status_lines(status: Status, width: int | None = None) -> Iterator[str]:
         yield from folded(line, page)
     for title, body in sections.items():
         yield from _section(title, body, page)
+
+
+def watch(look: Callable[[], Status], stream: TextIO, wait: Callable[[float], bool]) -> None:
+    """Draw what `look` finds until no run is on, or `wait` says that it is enough.
+
+    Given seconds, `wait` lets them pass. What was drawn last stays.
+    """
+    from rich.console import Console  # noqa: PLC0415 - only here, and they take long to load
+    from rich.live import Live  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console(file=stream)
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            status = look()
+            lines = status_lines(status, console.width - 1)
+            live.update(Text("\n".join(lines), no_wrap=True), refresh=True)
+            if not any(run.state in _MAY_BE_ON for run in status.runs) or wait(_EVERY):
+                return
 
 
 def _section(title: str, body: Iterable[str], width: int) -> Iterator[str]:

@@ -26,7 +26,6 @@ from harvester.rules.spending import reach_text
 from harvester.sanitize import sanitize
 from harvester.sides import Side
 from harvester.status.runs import summary_fields
-from harvester.status.spending_text import spending_text
 from harvester.status.verdict_text import WHY, WHY_GONE
 
 # A harvest, and how it ended.
@@ -120,7 +119,7 @@ def summary_lines(summary: Summary, output: Path, price: Decimal | None) -> Iter
             "`harvester retry --empty` queues such notes again, and each is paid for again"
         )
     if spending is not None:
-        yield spending_text(spending)
+        yield str(spending)
         if price and spending.price and price != spending.price:
             paid, said = amount(spending.price), amount(price)
             yield f"a call costs the account {paid}, and not {said} as --price says"

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
+from hashlib import blake2b
 from itertools import accumulate
 from json import JSONEncoder
 from types import MappingProxyType
@@ -19,7 +20,6 @@ from msgspec import Struct
 from harvester.model import SIMULATED_PREFIX
 from harvester.simulator import SimulatorSettings
 from harvester.simulator.accounts import SHANGHAI, Account, Charges, ChargesPage
-from harvester.simulator.chance import hex_digits, share
 from harvester.simulator.data import note_data
 
 ENDPOINTS = (
@@ -167,20 +167,20 @@ class SimulatedApi:
 
     def _data(self, path: str, note_id: str) -> object:
         seed = self._settings.seed
-        if share(seed, "empty", note_id) < self._settings.empty:
-            return _EMPTY[int(share(seed, "nothing", note_id) * len(_EMPTY))]
+        if _share(seed, "empty", note_id) < self._settings.empty:
+            return _EMPTY[int(_share(seed, "nothing", note_id) * len(_EMPTY))]
         if path == RESOLVER:
             place = f"https://www.xiaohongshu.com/discovery/item/{note_id}"
-            return {"redirect_url": f"{place}?app_platform=ios&xsec_token={hex_digits(note_id)}="}
+            return {"redirect_url": f"{place}?app_platform=ios&xsec_token={_hex_digits(note_id)}="}
         return note_data(note_id)
 
     def _luck(self, note_id: str, tried: int) -> int:
         seed = self._settings.seed
-        lot = share(seed, "fail", note_id, tried)
+        lot = _share(seed, "fail", note_id, tried)
         for code, up_to in self._failures:
             if lot < up_to:
                 return code
-        return 404 if share(seed, "missing", note_id) < self._settings.missing else 0
+        return 404 if _share(seed, "missing", note_id) < self._settings.missing else 0
 
     def _example(self, path: str, now: float) -> SimulatedReply:
         """What an endpoint answers, shown to whoever asks; no token is needed."""
@@ -206,7 +206,7 @@ class SimulatedApi:
             "code": code,
             "message": _ANSWERS.get(code, _UNKNOWN)[1],
             "recordTime": _said(now),
-            "requestId": SIMULATED_PREFIX + hex_digits(self._settings.seed, "request", turn),
+            "requestId": SIMULATED_PREFIX + _hex_digits(self._settings.seed, "request", turn),
             "data": data,
         }
 
@@ -215,7 +215,7 @@ class SimulatedApi:
         body = _encode(envelope).encode("utf-8", "backslashreplace")
         if self._settings.http_status == "always-200":
             status = 200
-        swing = 2 * share(self._settings.seed, "delay", turn) - 1
+        swing = 2 * _share(self._settings.seed, "delay", turn) - 1
         delay = max(0.0, self._settings.latency + swing * self._settings.jitter)
         return SimulatedReply(status, code, body, _HEADERS, delay)
 
@@ -224,7 +224,7 @@ def _asked_for(path: str, query: Mapping[str, str]) -> str | None:
     """The note that a call asks for, or that a short link leads to; None where it names none."""
     if path == RESOLVER:
         link = query.get("shareUrl", "")
-        return hex_digits("link", link)[:24] if _SHORT_LINK.match(link) else None
+        return _hex_digits("link", link)[:24] if _SHORT_LINK.match(link) else None
     note_id = query.get("noteId", "")
     return note_id.lower() if _NOTE_ID.fullmatch(note_id) else None
 
@@ -235,3 +235,18 @@ def _is_good(query: Mapping[str, str]) -> bool:
 
 def _said(now: float) -> str:
     return f"{datetime.fromtimestamp(now, SHANGHAI):%Y-%m-%d %H:%M:%S}"
+
+
+def _share(*words: object) -> float:
+    """A number in [0, 1) drawn from `words`, evenly spread over different words."""
+    drawn = int.from_bytes(_digest(words, 8), "big")
+    return (drawn >> 11) / (1 << 53)  # as many bits as a float holds, so never rounded up to 1
+
+
+def _hex_digits(*words: object) -> str:
+    """32 lower-case hex digits drawn from `words`."""
+    return _digest(words, 16).hex()
+
+
+def _digest(words: tuple[object, ...], size: int) -> bytes:
+    return blake2b("/".join(map(str, words)).encode(), digest_size=size).digest()

@@ -19,7 +19,6 @@ from harvester.rules.latency import quantile
 from harvester.rules.spending import in_all, last_known, spending, without_gaps
 from harvester.sanitize import sanitize
 from harvester.status.model import AccountStatus, FleetRun, RunStatus
-from harvester.status.spending_text import spending_text
 
 # Of "no content" the vendor's price lists do not agree.
 _DOUBTFUL = 201
@@ -109,7 +108,7 @@ def account_of(told: Spending | None) -> AccountStatus | None:
         told.price,
         told.agreement.value,
         told.difference,
-        spending_text(told),
+        str(told),
     )
 
 

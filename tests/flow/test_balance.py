@@ -21,7 +21,6 @@ from harvester.rules.spending import last_known
 from harvester.sides import Side
 from harvester.simulator import SimulatorSettings
 from harvester.simulator.api import SimulatedApi
-from harvester.status.spending_text import spending_text
 from tests.flow.conftest import CONFIG, MIDNIGHT, PATH, Night, Upstream, note_ids
 
 PRICE = Decimal("0.05")
@@ -107,7 +106,7 @@ def test_calls_sent_before_the_first_answer_are_known_to_be_doubtful(night: Nigh
     api = account()
     _, told = harvested(night, api, Page(api, 0.03, is_late=True))
     assert (told.balances.early, told.agreement, told.difference) == (3, Agreement.FEWER, -3)
-    assert "3 were under way when the balance was told" in spending_text(told)
+    assert "3 were under way when the balance was told" in str(told)
 
 
 @pytest.mark.parametrize(("lag", "asked"), [(2.5, 4), (5.0, 5)])

@@ -24,11 +24,11 @@ from harvester.ledger.sqlite.reading import reading
 from harvester.model import Job, Judgement, Outcome, State, Verdict
 from harvester.money import Balance, Balances
 from harvester.output.lines import make_line
+from harvester.report import MARK, check_place
 from harvester.report import notes as notes_module
 from harvester.report.data import MOST_IDS, ReportData, read_report
 from harvester.report.notes import read_notes
 from harvester.report.page import page_of
-from harvester.report.place import MARK, check_place
 from harvester.results import result_into
 from harvester.status.model import StatusQuery
 

@@ -8,7 +8,6 @@ import pytest
 
 from harvester.money import Agreement, Balance, Balances, Counted, Spending, Untold, Why
 from harvester.rules.spending import calls_left, in_all, is_settled, spending, without_gaps
-from harvester.status.spending_text import spending_text
 
 SAME, FEWER, MORE = Agreement.SAME, Agreement.FEWER, Agreement.MORE
 OTHERS, TOP_UP, CURRENCY = Agreement.OTHERS, Agreement.TOP_UP, Agreement.CURRENCY
@@ -164,7 +163,7 @@ def test_what_a_run_that_died_left_is_what_the_next_one_found() -> None:
 
 
 def text(by: str, counted: Counted, known: str | None = None) -> str:
-    return spending_text(spending(fell(by), counted, None if known is None else Decimal(known)))
+    return str(spending(fell(by), counted, None if known is None else Decimal(known)))
 
 
 def test_each_agreement_has_a_sentence() -> None:
@@ -191,8 +190,8 @@ def test_each_agreement_has_a_sentence() -> None:
 
 def test_a_balance_that_was_not_told_says_when_and_why() -> None:
     refused = Spending(Agreement.UNTOLD, Counted(1), Balances(Untold(Why.NOT_THERE, "code 404")))
-    assert spending_text(refused) == (
+    assert str(refused) == (
         "the vendor told no balance before the calls: there is no such page (code 404)"
     )
     died = Spending(Agreement.UNTOLD, Counted(1), Balances(Balance(Decimal(1))))
-    assert spending_text(died) == "the vendor told no balance after the calls"
+    assert str(died) == "the vendor told no balance after the calls"
