@@ -113,7 +113,9 @@ class RunConfig(Struct, frozen=True, kw_only=True):
         _INPUT, "First have the vendor resolve short links, by a paid call each."
     )
     strict: bool = flag_option(_INPUT, "Refuse input with bad lines, before any call.")
-    rebuild: bool = flag_option(_INPUT, "Take OUTPUT as the truth; mend the ledger.")
+    rebuild: bool = flag_option(
+        _INPUT, "Take OUTPUT as the truth and mend the ledger: what it lacks is paid for again."
+    )
     sync: bool = flag_option(_INPUT, "Make every line durable at once; slower.")
 
     token_file: Path | None = option(

@@ -241,7 +241,8 @@ def shared_option(name: str, kind: click.ParamType[Any] | None = None) -> Callab
 
 def _decorator(name: str, said: Option, kind: Any) -> Callable[[F], F]:  # noqa: ANN401 - click's
     words = (*filter(None, (said.short,)), f"--{name.replace('_', '-')}")
-    more: dict[str, Any] = {} if said.is_flag else {"type": kind, "metavar": said.metavar}
+    metavar = said.metavar or ("FILE" if said.is_file else None)
+    more: dict[str, Any] = {} if said.is_flag else {"type": kind, "metavar": metavar}
     if said.is_many:
         more["multiple"] = True
     elif said.default and not said.is_flag:
