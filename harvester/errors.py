@@ -94,6 +94,14 @@ class NobodyReadsError(HarvesterError):
     exit_code = 141
 
 
+def want_of_extra(extra: str) -> str:
+    """What to do where a library is missing that an extra brings.
+
+    By name, an installer would look for whatever is called harvester on the net.
+    """
+    return f"install harvester from its folder again, with '.[{extra}]' in place of '.'"
+
+
 def is_want_of_memory(error: BaseException) -> bool:
     """Whether the system refused memory, be it for an object or for a thread."""
     while isinstance(error, BaseExceptionGroup):

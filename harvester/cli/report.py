@@ -12,7 +12,7 @@ import click
 from harvester.cli.ledgers import fleet_options, opened_reader, output_or_fleet
 from harvester.cli.params import Command, day_timezone, price, result_option
 from harvester.cli.telling import STANDARD_OUTPUT, json_option, say, tell, tell_aside
-from harvester.errors import UsageError
+from harvester.errors import UsageError, want_of_extra
 from harvester.sanitize import sanitize
 
 _LONGEST_PATH = 4096
@@ -49,7 +49,7 @@ def report(
     except ImportError as error:
         raise UsageError(
             f"`report` needs the library {error.name}, which is not installed: "
-            "pip install 'harvester[report]'"
+            f"{want_of_extra('report')}."
         ) from error
     is_piped = place == STANDARD_OUTPUT
     if is_piped:

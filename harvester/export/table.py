@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from harvester.disk import reason_of
-from harvester.errors import LocalIOError, UsageError
+from harvester.errors import LocalIOError, UsageError, want_of_extra
 from harvester.export.columns import Choice, Column, RowLayout, Seen
 from harvester.export.forms import Write, csv_table, jsonl_table, sqlite_table
 from harvester.export.place import is_table
@@ -51,13 +51,14 @@ class Table(Struct, frozen=True):
 def check_library(form: str) -> None:
     """Raise UsageError where the library for a form is not installed."""
     extra = _EXTRAS.get(form)
+    if extra is None:
+        return
     try:
-        if extra is not None:
-            import_module(f"harvester.export.{extra}")
+        import_module(f"harvester.export.{extra}")
     except ImportError as error:
         raise UsageError(
             f"a {form} file needs the library {error.name}, which is not installed: "
-            f"pip install 'harvester[{extra}]'"
+            f"{want_of_extra(extra)}."
         ) from error
 
 

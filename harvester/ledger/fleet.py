@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
-from harvester.errors import UsageError
+from harvester.errors import UsageError, want_of_extra
 from harvester.rules.budget import Limits
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from harvester.ledger.postgres.membership import Membership
 
 NO_DRIVER = (
-    "--ledger needs the PostgreSQL driver, which is not installed: pip install 'harvester[fleet]'."
+    f"--ledger needs the PostgreSQL driver, which is not installed: {want_of_extra('fleet')}."
 )
 # Where a password may stand: after the user in a URL, as its parameter, or in "key=value ...".
 _PASSWORDS = (

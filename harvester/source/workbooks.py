@@ -13,7 +13,7 @@ from itertools import islice
 from typing import IO, TYPE_CHECKING
 from xml.etree.ElementTree import Element
 
-from harvester.errors import InputError
+from harvester.errors import InputError, want_of_extra
 from harvester.model import Page
 from harvester.source.forms import Form
 from harvester.source.streams import BrokenStreamError
@@ -36,8 +36,7 @@ _ESCAPED = re.compile("_x00([01][0-9A-Fa-f])_")  # XML has no signs such as a li
 # Formats that Chinese Excel knows by number alone.
 _CHINESE_DATES = frozenset({*range(27, 37), *range(50, 59)})
 _MISSING = (
-    "an Excel workbook is read with the extra: pip install 'harvester[excel]'; or save it as CSV "
-    "(UTF-8)"
+    f"an Excel workbook is read with an extra: {want_of_extra('excel')}; or save it as CSV (UTF-8)"
 )
 
 

@@ -636,7 +636,7 @@ def test_a_database_that_cannot_be_used_is_named_without_its_password(hosts: Hos
     runs = [run(str(n), ledger) for n, (ledger, _, _) in enumerate(wrong)]
     for started, (_, code, word) in zip(runs, wrong, strict=True):
         refused(started, code, word)
-    refused(driverless, 2, "pip install 'harvester[fleet]'")
+    refused(driverless, 2, "with '.[fleet]' in place of")
     assert hosts.parts == []
 
 

@@ -50,7 +50,7 @@ def test_without_the_extra_one_line_says_what_to_install(tool: Tool) -> None:
     assert refused.code == 2
     assert refused.err.splitlines()[-1] == (
         "harvester: error: `report` needs the library plotly, which is not installed: "
-        "pip install 'harvester[report]'"
+        "install harvester from its folder again, with '.[report]' in place of '.'."
     )
 
 

@@ -383,7 +383,7 @@ def test_a_library_that_is_not_there_is_named_with_its_extra(
     monkeypatch.delitem(__import__("sys").modules, "harvester.export.parquet", raising=False)
     told = export(night, night.with_name("t.parquet"), code=2)
     assert "needs the library pyarrow" in told
-    assert "pip install 'harvester[parquet]'" in told
+    assert "with '.[parquet]' in place of" in told
 
 
 def test_an_empty_output_is_a_table_without_rows(tmp_path: Path) -> None:
