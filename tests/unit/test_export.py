@@ -174,7 +174,7 @@ def in_csv(name: str, value: object) -> object:
     if value is None or isinstance(value, bool):
         return {True: "true", False: "false", None: ""}[value]
     text = str(value)
-    is_risky = isinstance(value, str) and re.match(r"[=+\-@\t=]|0\d+$|\d{16,}$", text)
+    is_risky = isinstance(value, str) and re.match(r"[=+\-@\t=]|0\d+$|\d{16,}$|\d+e\d+$", text)
     return f"'{text}" if is_risky else text
 
 
