@@ -69,8 +69,10 @@ def export(
 
     A row a note, its newest line; an OUTPUT that a run is writing is taken as it was at the start.
     """
-    from harvester.export.columns import Choice, NoFieldError, Seen, UnseenError
+    from harvester.export.columns import Choice, NoFieldError, columns_of
     from harvester.export.place import check_place
+    from harvester.export.rows import UnseenError
+    from harvester.export.shape import Seen
     from harvester.export.table import Table, check_library, write_table
     from harvester.ledger.latest_lines import latest_line_index
     from harvester.output.merge import Merge, parts_of
@@ -91,7 +93,7 @@ def export(
             rows = rows_of(seen.look_now_and_then, tell_torn)
         except (UnseenError, NoFieldError):
             rows = rows_of(seen.look_at, lambda _path, _size: None)
-    headings_of = [column.heading for column in seen.columns(choice)]
+    headings_of = [column.heading for column in columns_of(seen, choice)]
     what = count(rows, "line" if history and not changes else "note")
     say(f"exported {what}, {count(len(headings_of), 'column')}, into {sanitize(str(place))}")
     tell({"rows": rows, "columns": headings_of, "output": place})

@@ -14,9 +14,9 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from harvester.export.columns import CellKind, Column
+from harvester.export.columns import CellKind, Column, numbered
 from harvester.export.fields import FETCHED_AT
-from harvester.export.flatten import as_json
+from harvester.export.record import as_json
 
 # Takes the cells of one row, and may make others of them in their place.
 Write = Callable[[list[Any]], None]
@@ -35,7 +35,12 @@ _MARK = "'"
 _EMPTY_ROW = '""'
 _UNLIKE_TEXT = {CellKind.TRUTH, CellKind.MOMENT, CellKind.MIXED}
 _CSV_MOMENT = "%04d-%02d-%02d %02d:%02d:%02d"
-_SQL_TYPES = {CellKind.INTEGER: "INTEGER", CellKind.NUMBER: "REAL", CellKind.TRUTH: "BOOLEAN"}
+_SQL_TYPES = {
+    CellKind.INTEGER: "INTEGER",
+    CellKind.NUMBER: "REAL",
+    CellKind.TRUTH: "BOOLEAN",
+    CellKind.MIXED: "",
+}
 _HEADER = re.compile(r'(?:"(?:[^"]|"")*",)*"(?:[^"]|"")*"\r\n')
 
 
@@ -117,11 +122,10 @@ def _moment(cell: object) -> object:
 @contextmanager
 def sqlite_table(file: BinaryIO, columns: Sequence[Column]) -> Iterator[Write]:
     """An SQLite file with one table, `notes`; a name that differs in case alone has a number."""
-    names = _unlike(column.heading for column in columns)
-    said = ", ".join(
-        f"{name} {_SQL_TYPES.get(column.kind, 'TEXT' if column.kind is not CellKind.MIXED else '')}"
-        for name, column in zip(names, columns, strict=True)
-    )
+    # A NUL ends a text of SQL.
+    names = numbered((column.heading.replace("\0", "") for column in columns), str.lower)
+    types = (_SQL_TYPES.get(column.kind, "TEXT") for column in columns)
+    said = ", ".join(map(" ".join, zip(map(_quoted, names), types, strict=True)))
     # Nobody else writes there, and on some systems its locks would meet the one that is held.
     place = f"{Path(file.name).absolute().as_uri()}?nolock=1"
     db = sqlite3.connect(place, isolation_level=None, uri=True)
@@ -142,21 +146,6 @@ def sqlite_table(file: BinaryIO, columns: Sequence[Column]) -> Iterator[Write]:
         raise OSError(str(error)) from error
     finally:
         db.close()
-
-
-def _unlike(headings: Iterator[str]) -> list[str]:
-    """Names quoted for SQL, no two of them alike to SQLite, which knows no case."""
-    used: set[str] = set()
-    names = []
-    for heading in headings:
-        # Which ends a text of SQL.
-        heading = heading.replace("\0", "")  # noqa: PLW2901
-        name, number = heading, 2
-        while name.lower() in used:
-            name, number = f"{heading}_{number}", number + 1
-        used.add(name.lower())
-        names.append('"' + name.replace('"', '""') + '"')
-    return names
 
 
 def text_of(cell: object) -> str | None:

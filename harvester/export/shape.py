@@ -1,109 +1,178 @@
-"""The shape that lines have: learnt from them, so that those which bring nothing new are read fast.
+"""The shape that lines have: learnt from them, and made into a type that they are read as.
 
-A line is then read as an object with a place for each of its members, which costs a third of what
-a dictionary of dictionaries does, and tells by itself whether there is anything new in it.
+To read a line so costs less than to make dictionaries of it, and tells by itself whether there is
+anything in it that was not there before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import reduce
-from itertools import groupby
-from operator import attrgetter, or_
+from operator import or_
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Struct
 
-from harvester.export.flatten import DEEPEST, FROM_INPUT, MOST, OWN, as_json, cell_of, mended
+from harvester.errors import UsageError
+from harvester.export.record import (
+    INPUT_KEY,
+    MOST,
+    OWN,
+    kind_of,
+    mended,
+    read_record,
+    unwrap,
+)
+from harvester.sanitize import sanitize
 
+Path = tuple[str, ...]
+NOTHING = type(None)
+# As many as SQLite takes in a table, and more than anybody reads.
+_MOST_COLUMNS = 2000
 # Where notes go on bringing something new, looking costs less than learning.
 _MOST_LESSONS = 300
+# Members below are JSON text: nobody reads a column whose name is longer than a line.
+_DEEPEST = 10
+# What a few notes in a million have is seen nearly for sure, at a tenth of the time.
+_ALL_OF_FIRST, _EVERY = 1000, 16
 _INT = Annotated[int, msgspec.Meta(ge=-MOST, le=MOST)]
 _TYPES: dict[type, Any] = {int: _INT, float: _INT | float, list: list[Any]}
-_Path = tuple[str, ...]
-# What no note holds.
+# No value is one.
+_NEVER = Annotated[int, msgspec.Meta(gt=0, lt=0)]
+# Where nothing is.
 _NOWHERE = ("", "")
 
 
-class _Member:
-    """What a member has been: types, members of its own, and whether it was left out."""
+class Member:
+    """What a member has been: of which kinds, with which members of its own."""
 
-    def __init__(self, *, is_optional: bool = False) -> None:
-        self.types: set[type] = set()
-        self.members: dict[str, _Member] = {}
-        self.is_optional = is_optional
-        self.was_empty = False
+    def __init__(self, deepest: int, *, is_whole: bool = True) -> None:
+        """Where it is not `is_whole`, only the members that are there already are looked at."""
+        self.kinds: set[type] = set()
+        self.members: dict[str, Member] = {}
+        self.is_whole = is_whole
+        # Whether it was also a list of what it is.
+        self.is_wrapped = False
+        self._deepest = deepest
+
+    def want(self, field: str) -> None:
+        """Have a member looked at, however the dots in its name divide it."""
+        if self.is_whole:
+            return
+        ends = [at for at, sign in enumerate(field) if sign == "."]
+        for end in [len(field), *ends]:
+            key, rest = field[:end], field[end + 1 :]
+            member = self.members.setdefault(key, Member(self._deepest - 1, is_whole=False))
+            if rest:
+                member.want(rest)
+            else:
+                member.is_whole = True
 
     def learn(self, value: object) -> bool:
         """Take in one more value; gives whether it was new."""
-        is_first = dict not in self.types
-        kind = type(cell_of(value))
-        is_new = kind not in self.types
-        self.types.add(kind)
-        if not isinstance(value, dict):
+        kind = kind_of(value)
+        # A whole number is one of any.
+        is_new = kind not in self.kinds and not (kind is int and float in self.kinds)
+        self.kinds.add(kind)
+        if not isinstance(value, dict) or not self._deepest:
             return is_new
-        self.was_empty |= not value
-        for name, member in value.items():
-            if name not in self.members:
-                self.members[name] = _Member(is_optional=not is_first)
-            is_new |= self.members[name].learn(member)
-        for name in self.members.keys() - value.keys():
-            is_new |= not self.members[name].is_optional
-            self.members[name].is_optional = True
+        before = None
+        for key, inner in value.items():
+            if key not in self.members:
+                if not self.is_whole:
+                    continue
+                self._insert(key, before)
+            before = key
+            is_new |= self.members[key].learn(inner)
         return is_new
+
+    def _insert(self, key: str, before: str | None) -> None:
+        """A new member stands beside what it stands beside in the note."""
+        keys = list(self.members)
+        keys.insert(0 if before is None else keys.index(before) + 1, key)
+        self.members[key] = Member(self._deepest - 1)
+        self.members = {key: self.members[key] for key in keys}
 
     def as_type(self) -> Any:  # noqa: ANN401 - a type made here
         """The type of all values so far, and of no other."""
-        types: list[Any] = [_TYPES.get(kind, kind) for kind in self.types - {dict}]
-        if dict in self.types:
-            types.append(self._struct())
-        return reduce(or_, types)
+        types = [_TYPES.get(kind, kind) for kind in self.kinds - {dict}]
+        if dict in self.kinds:
+            types.append(self._struct() if self._deepest else dict[str, Any])
+        kind: Any = reduce(or_, types or [_NEVER])
+        if not self.is_wrapped:
+            return kind
+        return kind | Annotated[list[kind], msgspec.Meta(min_length=1, max_length=1)]
 
     def _struct(self) -> type[Struct]:
-        fields = [
-            (place, member.as_type(), *([None] if member.is_optional else []))
-            for place, member in zip(self.places(), self.members.values(), strict=True)
-        ]
+        places = self.places()
+        fields = [(places[key], member.as_type(), None) for key, member in self.members.items()]
         return msgspec.defstruct(
             "Members",
             fields,
-            rename=dict(zip(self.places(), self.members, strict=True)),
-            forbid_unknown_fields=True,
-            kw_only=True,
+            rename={place: key for key, place in places.items()},
+            forbid_unknown_fields=self.is_whole,
             gc=False,
         )
 
-    def places(self) -> Iterator[str]:
+    def places(self) -> dict[str, str]:
         """What the members are called in the object that a line is read as."""
-        return (f"m{number}" for number in range(len(self.members)))
+        return {key: f"m{number}" for number, key in enumerate(self.members)}
 
-    def walk(self, prefix: str, deepest: int, path: _Path) -> Iterator[tuple[str, _Path, _Member]]:
-        """The columns of all members, as `flatten` names them, with where they are.
-
-        Raises ValueError for those that it takes otherwise than by their places.
-        """
-        for place, (name, member) in zip(self.places(), self.members.items(), strict=True):
-            if "." in name or member.was_empty or (dict in member.types and not deepest):
-                raise ValueError(name)
-            yield prefix + name, (*path, place), member
-            yield from member.walk(f"{prefix}{name}.", deepest - 1, (*path, place))
+    def cells(self) -> Iterator[tuple[Path, Member]]:
+        """All that is a cell by itself, with where it is."""
+        for key, member in self.members.items():
+            # Of what has members, each is one.
+            if not member.members or member.kinds - {dict, NOTHING}:
+                yield (key,), member
+            for path, inner in member.cells():
+                yield (key, *path), inner
 
 
-class Shape:
-    """What lines were like; asked of each before it is looked at in full."""
+class Seen:
+    """What lines that were looked at were like; asked of others before these are looked at."""
 
-    def __init__(self) -> None:
-        self._all = _Member()
-        self._lessons = 0
-        self._decode: Callable[[bytes], object] | None = None
-        self._ids: Callable[[object], tuple[object, object]] | None = None
+    def __init__(self, fields: Sequence[str] = ()) -> None:
+        """Of lines with very many members, those that are wanted are looked at."""
+        self._all = Member(_DEEPEST, is_whole=not fields)
+        self._data = Member(_DEEPEST - 1, is_whole=not fields)
+        inputs = Member(_DEEPEST - 1, is_whole=not fields)
+        own = {} if fields else {name: Member(_DEEPEST - 1) for name in OWN}
+        for member in (inputs, self._data, *own.values()):
+            member.kinds = {NOTHING}
+        self._all.members = {INPUT_KEY: inputs, **own, "data": self._data}
+        for field in fields:
+            for member in (self._all, inputs, self._data):
+                member.want(field)
+        # Of the line's own members, those that `data` has again and otherwise.
+        self._differing: set[str] = set()
+        self._many = self._lessons = 0
+        self._decode: Callable[[bytes], Any] | None = None
+        self._place_of_data = ""
+        self._same: list[tuple[str, str]] = []
 
-    def read(self, line: bytes) -> object | None:
-        """A line as an object; None if there is a member, or a type of one, that is new.
+    @property
+    def is_empty(self) -> bool:
+        """Whether no line was looked at."""
+        return not self._all.kinds
 
-        Or if the vendor's note id is not the line's.
-        """
+    def look_at(self, line: bytes) -> bool:
+        """See what a line holds; gives whether it is JSON. Raises UsageError for too many."""
+        if self.read(line) is None:
+            record = read_record(line)
+            if record is None:
+                return False
+            self.learn(record)
+        return True
+
+    def look_now_and_then(self, line: bytes) -> bool:
+        """Look at some lines; see `look_at`. All are read once more, and what is new is told."""
+        self._many += 1
+        return (self._many > _ALL_OF_FIRST and self._many % _EVERY != 0) or self.look_at(line)
+
+    def read(self, line: bytes) -> Any | None:  # noqa: ANN401 - of a type made here
+        """A line as an object; None where it has to be read as a record."""
         if self._decode is None:
             return None
         try:
@@ -111,93 +180,81 @@ class Shape:
         except (ValueError, RecursionError):
             text = mended(line)
             return self.read(text) if text != line else None
-        if self._ids is None:
-            return found
-        try:
-            one, other = self._ids(found)
-        except AttributeError:
-            # There may be no data.
-            return None
-        return found if one == other else None
+        data = getattr(found, self._place_of_data)
+        if isinstance(data, list) and not data[1:]:
+            if not self._data.is_wrapped:
+                return None
+            (data,) = data
+            setattr(found, self._place_of_data, data)
+        for own, again in self._same if isinstance(data, Struct) else ():
+            if getattr(data, again) not in (None, getattr(found, own)):
+                return None
+        return found
 
-    def learn(self, record: Mapping[str, Any]) -> None:
-        """Take in what a line holds, unless that is to be unwrapped first."""
-        if not isinstance(record.get("data"), dict | None):
+    def learn(self, record: dict[str, Any]) -> bool:
+        """Take in what a line holds, and unwrap it; gives whether there is anything new."""
+        lists = unwrap(record)
+        is_new = self._all.learn(record) or (lists == 1 and not self._data.is_wrapped)
+        self._data.is_wrapped |= lists == 1
+        data = record["data"] if isinstance(record["data"], dict) else {}
+        for name in self._repeated() - self._differing:
+            if data.get(name) not in (None, record.get(name)):
+                self._differing.add(name)
+                is_new = True
+        if is_new:
+            self._check_many()
+            self._make_type()
+        return is_new
+
+    def _repeated(self) -> set[str]:
+        return self._data.members.keys() & OWN
+
+    def _check_many(self) -> None:
+        cells = list(self.cells())
+        if len(cells) > _MOST_COLUMNS:
+            raise UsageError(
+                f"there are more than {_MOST_COLUMNS:,} columns, such as "
+                f"{sanitize(name_of(cells[-1][0]))}: choose some with --fields or --preset."
+            )
+
+    def _make_type(self) -> None:
+        self._lessons += 1
+        self._decode = None
+        if self._lessons > _MOST_LESSONS:
             return
-        if self._lessons < _MOST_LESSONS and self._all.learn(record):
-            self._lessons += 1
-            try:
-                self._decode = msgspec.json.Decoder(self._all.as_type()).decode
-            except (ValueError, RecursionError):
-                # A name with a quote, a backslash or a control character in it, or very deep.
-                self._lessons, self._decode = _MOST_LESSONS, None
-                return
-            places = dict(zip(self._all.members, self._all.places(), strict=True))
-            data = self._all.members.get("data", _Member())
-            inner = dict(zip(data.members, data.places(), strict=True)).get("noteId")
-            own = places.get("noteId")
-            self._ids = attrgetter(own, f"{places['data']}.{inner}") if own and inner else None
+        # Not of a name with a quote, a backslash or a control character in it, nor very deep.
+        with suppress(TypeError, ValueError, RecursionError):
+            self._decode = msgspec.json.Decoder(self._all.as_type()).decode
+        places, inner = self._all.places(), self._data.places()
+        self._place_of_data = places["data"]
+        self._same = [
+            (places[name], inner[name])
+            for name in self._repeated() - self._differing
+            if name in places
+        ]
 
-    def cells(self, names: Sequence[str]) -> Callable[[object], list[Any]] | None:
-        """What makes a row of an object; None where `flatten` has to."""
-        try:
-            places = {name: (path, member) for name, path, member in self._columns()}
-        except ValueError:
-            return None
-        return None if self._lessons == _MOST_LESSONS else _row_of(places, names)
+    def cells(self) -> Iterator[tuple[Path, Member]]:
+        """All that is a cell by itself, with where it is."""
+        hidden: set[Path] = {("data", name) for name in set(OWN) - self._differing}
+        hidden |= {
+            (name,)
+            for name in ("data", INPUT_KEY)
+            if not self._all.members[name].kinds - {dict, NOTHING}
+        }
+        for path, member in self._all.cells():
+            if path not in hidden and member.kinds:
+                yield path, member
 
-    def _columns(self) -> Iterator[tuple[str, _Path, _Member]]:
-        if self._all.types != {dict}:
-            raise ValueError
-        for place, (name, member) in zip(
-            self._all.places(), self._all.members.items(), strict=True
-        ):
-            if name in {"data", "input"}:
-                own = set(OWN) - {"noteId"} if name == "data" else set()
-                if not member.types <= {dict, type(None)} or own & member.members.keys():
-                    raise ValueError(name)
-                prefix = FROM_INPUT if name == "input" else ""
-                for column, path, inner in member.walk(prefix, DEEPEST, (place,)):
-                    if column != "noteId":
-                        yield column, path, inner
-            else:
-                yield name, (place,), member
+    def place_of(self, path: Path) -> Path:
+        """Where a cell is in the object that a line is read as."""
+        place, member = [], self._all
+        for key in path:
+            place.append(member.places()[key])
+            member = member.members[key]
+        return tuple(place) or _NOWHERE
 
 
-def _row_of(
-    places: Mapping[str, tuple[_Path, _Member]], names: Sequence[str]
-) -> Callable[[object], list[Any]]:
-    paths = [places[name][0] if name in places else _NOWHERE for name in names]
-    runs = []
-    for parents, group in groupby(paths, lambda path: path[:-1]):
-        fields = [path[-1] for path in group]
-        runs.append((parents, _all_of(fields), (None,) * len(fields)))
-    odd = [
-        place
-        for place, name in enumerate(names)
-        if name in places and places[name][1].types & {list, dict}
-    ]
-
-    def row_of(found: object) -> list[Any]:
-        cells: list[Any] = []
-        for parents, get, nothing in runs:
-            parent = found
-            for step in parents:
-                parent = getattr(parent, step, None)
-            cells += get(parent) if isinstance(parent, Struct) else nothing
-        for place in odd:
-            if isinstance(cells[place], list):
-                cells[place] = as_json(cells[place])
-            elif isinstance(cells[place], Struct):
-                cells[place] = None
-        return cells
-
-    return row_of
-
-
-def _all_of(fields: list[str]) -> Callable[[object], tuple[Any, ...]]:
-    """What gives these attributes of an object."""
-    if len(fields) == 1:
-        (only,) = fields
-        return lambda found: (getattr(found, only),)
-    return attrgetter(*fields)
+def name_of(path: Path) -> str:
+    """The name of a cell: what `data` holds goes without it, unless the line has it, too."""
+    is_plain = path[0] == "data" and path[1:] and path[1:] not in {(name,) for name in OWN}
+    return ".".join(path[1:] if is_plain else path)

@@ -17,9 +17,11 @@ from msgspec import Struct
 
 from harvester.disk import reason_of
 from harvester.errors import LocalIOError, UsageError, want_of_extra
-from harvester.export.columns import Choice, Column, RowLayout, Seen
+from harvester.export.columns import Choice, Column, columns_of
 from harvester.export.forms import Write, csv_table, jsonl_table, sqlite_table
 from harvester.export.place import is_table
+from harvester.export.rows import RowLayout
+from harvester.export.shape import Seen
 from harvester.halt import Look
 from harvester.output.merge import Merge, Part, changed
 from harvester.results import check_earlier, result_into
@@ -86,10 +88,10 @@ def write_table(table: Table, seen: Seen, work: Merge, places: Places, look: Loo
     """Write a table of what is seen of lines while they are read; gives how many rows it has.
 
     `work` puts the lines into `places`; `look` is called between rows. Raises UsageError,
-    UnforeseenError, LocalIOError; what was there before stays then.
+    UnseenError, LocalIOError; what was there before stays then.
     """
     work.read()
-    columns = seen.columns(table.choice)
+    columns = columns_of(seen, table.choice)
     check_earlier(table.place, "table of this command's", partial(is_table, columns))
     rows = 0
     with result_into(table.place) as file, _opened(table, file, columns) as write:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 
-from harvester.export.flatten import Row, flatten, read_record
+from harvester.export.record import read_record, unwrap, value_at
 from harvester.output.lines import read_head, unreadable
+
+Record = dict[str, Any]
 
 MOST_NOTES = 3000
 MOST_CHANGES = 20
@@ -87,7 +90,8 @@ def _notes_from(output: Path, start: int) -> Iterator[Note]:
         for line in file:
             record = read_record(line) if read_head(line) else None
             if record is not None:
-                yield _note_of(flatten(record))
+                unwrap(record)
+                yield _note_of(record)
 
 
 def _changes(newest: dict[str, Note], before: dict[str, Note]) -> Iterator[Change]:
@@ -97,22 +101,36 @@ def _changes(newest: dict[str, Note], before: dict[str, Note]) -> Iterator[Chang
             yield Change(new, new.likes - old.likes, old.fetched_at)
 
 
-def _note_of(row: Row) -> Note:
-    link = _text(row, _LINK)
+def _note_of(record: Record) -> Note:
+    link = _text(record, _LINK)
     return Note(
-        str(row["noteId"]),
-        _text(row, _TITLE),
-        _text(row, _AUTHOR),
-        _number(row, _LIKES),
-        _number(row, _COMMENTS),
+        str(record["noteId"]),
+        _text(record, _TITLE),
+        _text(record, _AUTHOR),
+        _number(record, _LIKES),
+        _number(record, _COMMENTS),
         link if link.startswith(_WEB) else "",
-        datetime.fromisoformat(row["fetchedAt"]).timestamp(),
+        datetime.fromisoformat(record["fetchedAt"]).timestamp(),
     )
 
 
-def _text(row: Row, names: tuple[str, ...]) -> str:
-    return next((text for name in names if isinstance(text := row.get(name), str) and text), "")
+def _text(record: Record, names: tuple[str, ...]) -> str:
+    return next(
+        (
+            text
+            for name in names
+            if isinstance(text := value_at(name.split("."), record["data"]), str) and text
+        ),
+        "",
+    )
 
 
-def _number(row: Row, names: tuple[str, ...]) -> int | None:
-    return next((value for name in names if type(value := row.get(name)) is int), None)
+def _number(record: Record, names: tuple[str, ...]) -> int | None:
+    return next(
+        (
+            value
+            for name in names
+            if type(value := value_at(name.split("."), record["data"])) is int
+        ),
+        None,
+    )

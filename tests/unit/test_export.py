@@ -13,6 +13,7 @@ from datetime import datetime, timedelta, timezone
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import openpyxl
 import pytest
@@ -21,13 +22,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harvester.cli import cli
-from harvester.export.columns import CellKind, Choice, Column, Seen
+from harvester.export.columns import CellKind, Choice, Column, columns_of
 from harvester.export.excel import excel_table
 from harvester.export.fields import FIELDS
-from harvester.export.flatten import flatten, read_record
 from harvester.export.forms import csv_table
+from harvester.export.record import as_json
+from harvester.export.rows import RowLayout
+from harvester.export.shape import Seen
 from harvester.model import Job, Judgement, Verdict
-from harvester.output.lines import make_line
+from harvester.output.lines import BOM, make_line
 from harvester.simulator.data import note_data
 
 NOW = 1795395723.456
@@ -321,8 +324,8 @@ def test_numbers_too_long_for_a_spreadsheet_are_text_in_every_form(tmp_path: Pat
     export(output, place, "--fields", "id,a,b,c,d,e")
     rows = [json.loads(text) for text in place.read_text("utf-8").splitlines()]
     long = "12345678901234567890123"
-    assert list(rows[0].values()) == [long, 10**15 - 1, 1.5, True, "{}", None, "'"]
-    assert list(rows[1].values()) == [5, None, None, None, None, "[]", None]
+    assert list(rows[0].values()) == [long, 10**15 - 1, 1.5, True, "{}", "'", None]
+    assert list(rows[1].values()) == [5, None, None, None, None, None, "[]"]
     export(output, tmp_path / "t.sqlite", "--fields", "id")
     with closing(sqlite3.connect(tmp_path / "t.sqlite")) as db:
         assert db.execute("SELECT typeof(id) FROM notes").fetchall() == [("text",), ("integer",)]
@@ -449,24 +452,72 @@ RECORDS = st.fixed_dictionaries(
 )
 
 
+def cells_of(record: dict[str, Any]) -> dict[tuple[str, ...], object]:
+    """All that is in a record, told another way than the program does."""
+    data = record["data"]
+    while isinstance(data, list) and len(data) == 1:
+        (data,) = data
+    cells: dict[tuple[str, ...], object] = {}
+
+    def put(path: tuple[str, ...], value: object) -> None:
+        if isinstance(value, dict) and value:
+            for key, inner in value.items():
+                put((*path, key), inner)
+        elif isinstance(value, int) and abs(value) >= 10**15:
+            cells[path] = str(value)
+        else:
+            is_json = isinstance(value, dict | list)
+            value = as_json(halves_mended(value)) if is_json else value
+            cells[path] = halves_mended(value)
+
+    put((), record | {"data": None if data in ([], {}) else data})
+    return {path: cell for path, cell in cells.items() if cell is not None}
+
+
+def halves_mended(value: Any) -> Any:  # noqa: ANN401 - whatever JSON there is
+    text = json.dumps(value, ensure_ascii=False)
+    return json.loads(re.sub("[\ud800-\udfff]", "\ufffd", text))
+
+
 @given(st.lists(RECORDS, min_size=1, max_size=6))
-def test_however_lines_are_read_a_row_is_the_same(records: list[dict[str, Any]]) -> None:
+def test_however_lines_are_read_a_row_is_what_they_hold(records: list[dict[str, Any]]) -> None:
     seen = Seen()
-    lines = [json.dumps(record).encode() for record in records for _ in range(2)]
-    assert all(map(seen.look_at, lines))
-    names = [column.name for column in seen.columns(Choice())]
-    row_of = seen.shape.cells(names)
-    for text in lines:
-        row = flatten(read_record(text) or {})
-        for name, cell in row.items():
-            # A whole number among others is read as they are.
-            alike = {int} if float in seen.types[name] else set()
-            assert type(cell) in seen.types[name] | alike
-        assert not [name for name, cell in row.items() if cell is not None and name not in names]
-        found = seen.shape.read(text)
-        if row_of is not None and found is not None:
-            cells = row_of(found)
-            assert repr(cells) == repr([row.get(name) for name in names])
+    lines = [json.dumps(record).encode() for record in records]
+    assert all(map(seen.look_at, lines * 2))
+    columns = columns_of(seen, Choice())
+    paths = [column.path for column in columns]
+    assert len({column.heading for column in columns}) == len(paths)
+    layout = RowLayout(columns, ZoneInfo("UTC"), seen)
+    for record, text in zip(records, lines, strict=True):
+        cells = layout.cells(text)
+        # What is before it has it read the long way.
+        assert repr(layout.cells(BOM + text)) == repr(cells)
+        told = {path: cell for path, cell in zip(paths, cells, strict=True) if cell is not None}
+        wanted = cells_of(record)
+        for path in wanted.keys() - told.keys():
+            is_again = path[:1] == ("data",) and wanted[path] == wanted.get(path[1:])
+            parents = {("input",), *(p[: len(path)] for p in paths)}
+            is_parent = wanted[path] == "{}" and path in parents
+            assert is_again or is_parent
+        assert told.keys() <= wanted.keys()
+        assert [repr(told[path]) for path in told if path != ("fetchedAt",)] == [
+            repr(wanted[path]) for path in told if path != ("fetchedAt",)
+        ]
+
+
+def test_members_of_one_name_have_a_column_each(tmp_path: Path) -> None:
+    output, place = tmp_path / "n.jsonl", tmp_path / "t.jsonl"
+    data = {"a.b": 1, "a": {"b": 2}, "input": {"sku": 3}, "none": {}, "some": {}}
+    output.write_bytes(line(1, data, carried={"sku": "4"}) + line(2, {"some": {"x": 5}}))
+    export(output, place)
+    row, other = [json.loads(text) for text in place.read_text("utf-8").splitlines()]
+    alike = {"a.b": 1, "a.b_2": 2, "input.sku": "4", "input.sku_2": 3}
+    assert {name: row[name] for name in alike} == alike
+    # An object is its members, wherever one has any.
+    assert row["none"] == "{}"
+    assert (row["some.x"], other["some.x"], "some" in row) == (None, 5, False)
+    export(output, place, "--fields", "a.b")
+    assert json.loads(place.read_text("utf-8").splitlines()[0]) == {"a.b": 1, "a.b_2": 2}
 
 
 def test_notes_that_name_members_by_ids_need_a_choice_of_columns(tmp_path: Path) -> None:

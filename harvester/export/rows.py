@@ -1,0 +1,127 @@
+"""From lines to the cells of a table's rows, in the order of its columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from msgspec import Struct
+
+from harvester.export.columns import CellKind, Column
+from harvester.export.fields import CHANGES
+from harvester.export.record import as_json, kind_of, read_record, value_at
+from harvester.export.shape import Member, Path, Seen
+
+_FIRST, _LAST, _DIFFERENCE = CHANGES
+
+
+class UnseenError(Exception):
+    """A line that brings what those that were looked at did not, or that is no JSON."""
+
+
+class RowLayout:
+    """Makes rows of lines that are like those that were seen; moments are in a time zone."""
+
+    def __init__(self, columns: Sequence[Column], zone: ZoneInfo, seen: Seen) -> None:
+        self._seen = seen
+        self._zone = zone
+        self._which = [column.which for column in columns]
+        self._paths = [column.path for column in columns]
+        self._moments = [
+            place for place, column in enumerate(columns) if column.kind is CellKind.MOMENT
+        ]
+        members = dict(seen.cells())
+        self._members = [members.get(path) for path in self._paths]
+        self._odd = [
+            (place, member)
+            for place, member in enumerate(self._members)
+            if member and member.kinds & {list, dict}
+        ]
+        # Those beside each other in a note are taken at once.
+        self._runs = [
+            (parents, _all_of(names), (None,) * len(names))
+            for parents, names in _runs([seen.place_of(path) for path in self._paths])
+        ]
+
+    def cells(self, line: bytes) -> list[Any]:
+        """The cells of a line; raises UnseenError."""
+        found = self._seen.read(line)
+        cells: list[Any] = self._read_as_record(line) if found is None else []
+        if found is not None:
+            for parents, get, nothing in self._runs:
+                parent = found
+                for step in parents:
+                    parent = getattr(parent, step, None)
+                cells += get(parent) if isinstance(parent, Struct) else nothing
+            for place, member in self._odd:
+                cells[place] = _cell(cells[place], member)
+        for place in self._moments:
+            cells[place] = self._moment(cells[place])
+        return cells
+
+    def _read_as_record(self, line: bytes) -> list[Any]:
+        record = read_record(line)
+        if record is None or self._seen.learn(record):
+            raise UnseenError
+        return [
+            None if member is None else _cell(value_at(path, record), member)
+            for path, member in zip(self._paths, self._members, strict=True)
+        ]
+
+    def changes(self, first: bytes, last: bytes) -> list[object]:
+        """The cells of a note's first line and its newest."""
+        return [
+            _CHANGES[which](old, new)
+            for which, old, new in zip(
+                self._which, self.cells(first), self.cells(last), strict=True
+            )
+        ]
+
+    def _moment(self, value: object) -> datetime | None:
+        try:
+            if isinstance(value, int):
+                return datetime.fromtimestamp(value / 1000, self._zone)
+            return datetime.fromisoformat(str(value)).astimezone(self._zone)
+        except (OverflowError, ValueError, OSError):
+            return None
+
+
+def _cell(value: object, member: Member) -> object:
+    """A value by itself; of an object that has members, each of them is one."""
+    if isinstance(value, dict | Struct):
+        return None if member.members else as_json(value if isinstance(value, dict) else {})
+    if isinstance(value, list):
+        return as_json(value)
+    return value if kind_of(value) is type(value) else str(value)
+
+
+def _runs(places: Sequence[Path]) -> list[tuple[Path, list[str]]]:
+    """Runs of places that stand side by side: where, and what they are called there."""
+    runs = groupby(places, lambda place: place[:-1])
+    return [(parents, [place[-1] for place in run]) for parents, run in runs]
+
+
+def _all_of(names: Sequence[str]) -> Callable[[object], tuple[Any, ...]]:
+    """What gives these attributes of an object."""
+    if len(names) == 1:
+        (only,) = names
+        return lambda found: (getattr(found, only),)
+    return attrgetter(*names)
+
+
+def _difference(old: object, new: object) -> object:
+    if isinstance(old, int | float) and isinstance(new, int | float):
+        return new - old
+    return None
+
+
+_CHANGES: dict[str, Callable[[object, object], object]] = {
+    "": lambda _old, new: new,
+    _FIRST: lambda old, _new: old,
+    _LAST: lambda _old, new: new,
+    _DIFFERENCE: _difference,
+}
