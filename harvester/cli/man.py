@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -12,53 +12,9 @@ import click
 from harvester import __version__
 from harvester.cli import cli
 
-_ENDLESS = 100_000
-
-
-class Roff(click.HelpFormatter):
-    """Lays help out for `man`, which breaks the lines."""
-
-    def __init__(self) -> None:
-        super().__init__(width=_ENDLESS)
-
-    def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:  # noqa: ARG002 - click's own
-        """Write how it is called."""
-        self.write_heading("Synopsis")
-        self.write(f"\\fB{_escaped(prog)}\\fR {_escaped(args)}\n")
-        self.write_heading("Description")
-
-    def write_heading(self, heading: str) -> None:
-        """Write the title of a section."""
-        self.write(f'.SH "{_escaped(heading.upper())}"\n')
-
-    def write_paragraph(self) -> None:
-        """Begin a paragraph."""
-        self.write(".PP\n")
-
-    def write_text(self, text: str) -> None:
-        """Write paragraphs."""
-        paragraphs = (" ".join(piece.split()) for piece in text.split("\n\n"))
-        self.write("\n.PP\n".join(map(_escaped, paragraphs)) + "\n")
-
-    def write_dl(self, rows: Iterable[tuple[str, str]], *_: object, **__: object) -> None:
-        """Write names, each with what is said of it."""
-        for name, text in rows:
-            self.write(f".TP\n\\fB{_escaped(name.strip())}\\fR\n{_escaped(text)}\n")
-
-    def write(self, string: str) -> None:
-        """Write what is laid out already; an example, which is indented, begins a paragraph."""
-        super().write(f".PP\n{_escaped(string.strip())}\n" if string.startswith(" ") else string)
-
-    @contextmanager
-    def section(self, name: str) -> Iterator[None]:
-        """A section of its own."""
-        self.write_heading(name)
-        yield
-
-
-def _escaped(text: str) -> str:
-    text = text.replace("\\", r"\e").replace("-", r"\-").replace("'", r"\(aq")
-    return f"\\&{text}" if text.startswith(".") else text
+# As much as stands beside `man`'s own indent on 80 columns.
+_WIDTH = 72
+_TITLE = re.compile(r"^(\S.*):$", re.MULTILINE)
 
 
 def pages() -> Iterator[tuple[str, str]]:
@@ -70,12 +26,26 @@ def pages() -> Iterator[tuple[str, str]]:
 
 
 def _page(ctx: click.Context) -> tuple[str, str]:
-    name, roff = ctx.command_path.replace(" ", "-"), Roff()
-    roff.write(f'.TH "{name.upper()}" 1 "" "harvester {__version__}" "Harvester"\n.nh\n.ad l\n')
-    roff.write_heading("Name")
-    roff.write(f"{_escaped(name)} \\- {_escaped(ctx.command.get_short_help_str(_ENDLESS))}\n")
-    ctx.command.format_help(ctx, roff)
-    return f"{name}.1", roff.getvalue()
+    """A page: the help as it is laid out, its titles as `man` has them."""
+    name, formatter = ctx.command_path.replace(" ", "-"), click.HelpFormatter(width=_WIDTH)
+    ctx.command.format_help(ctx, formatter)
+    usage, _, told = _escaped(formatter.getvalue()).partition("\n\n")
+    about = f"{name} - {ctx.command.get_short_help_str(_WIDTH)}"
+    return f"{name}.1", (
+        f'.TH "{name.upper()}" 1 "" "harvester {__version__}" "Harvester"\n'
+        f".SH NAME\n{_escaped(about)}\n"
+        f".SH SYNOPSIS\n{usage.removeprefix('Usage: ')}\n"
+        f".SH DESCRIPTION\n.nf\n{_TITLE.sub(_section, told)}"
+    )
+
+
+def _section(title: re.Match[str]) -> str:
+    return f'.SH "{title[1].upper()}"\n.nf'
+
+
+def _escaped(text: str) -> str:
+    text = text.replace("\\", r"\e").replace("-", r"\-").replace("'", r"\(aq")
+    return re.sub(r"^( *)\.", r"\1\\&.", text, flags=re.MULTILINE)
 
 
 if __name__ == "__main__":

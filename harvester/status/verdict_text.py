@@ -32,10 +32,10 @@ WHY = {
 }
 WHY_GONE = "finished, but some notes are gone"
 _FIRST = {
-    StopReason.BALANCE: "Top up, then",
-    StopReason.INPUT: "Mend the input, then",
-    StopReason.LOCAL_IO: "Mend that, then",
-    StopReason.UPSTREAM: "Later",
+    StopReason.BALANCE.value: "Top up, then",
+    StopReason.INPUT.value: "Mend the input, then",
+    StopReason.LOCAL_IO.value: "Mend that, then",
+    StopReason.UPSTREAM.value: "Later",
 }
 
 
@@ -127,11 +127,7 @@ def _when(status: Status, last: RunStatus, at: float | None) -> str:
         zone = ZoneInfo(status.day_timezone)
         place = status.day_timezone.rpartition("/")[2].replace("_", " ")
         return f"After {datetime.fromtimestamp(at, zone):%H:%M} {place}"
-    reason = StopReason(last.reason) if last.reason in _WORDS else None
-    return "Now" if reason is None else _FIRST.get(reason, "Now")
-
-
-_WORDS = frozenset(reason.value for reason in StopReason)
+    return _FIRST.get(last.reason or "", "Now")
 
 
 def command_to_go_on(target: str, meta: Mapping[str, str | int]) -> str:
