@@ -75,7 +75,15 @@ def moved(output: Path) -> None:
     output.rename(output.with_name("notes.jsonl.1"))
 
 
-@pytest.mark.parametrize("change", [sed, Path.unlink, moved], ids=["sed -i", "rm", "mv"])
+def rotated(output: Path) -> None:
+    """As logrotate does with `create`."""
+    moved(output)
+    output.touch()
+
+
+@pytest.mark.parametrize(
+    "change", [sed, Path.unlink, moved, rotated], ids=["sed -i", "rm", "mv", "logrotate"]
+)
 def test_an_output_that_goes_from_under_a_run_stops_it_and_nothing_is_paid_twice(
     tmp_path: Path, change: Callable[[Path], None]
 ) -> None:

@@ -215,6 +215,13 @@ def in_shells() -> list[str]:
     return [line for line in lines if not line.startswith(_INSTALLING)]
 
 
+def test_whoever_installs_it_finds_the_command_on_the_path() -> None:
+    ways = [line for line in blocks("sh", "README")[0].splitlines() if " install " in line]
+    assert len(ways) > 1
+    for way in ways:
+        assert way.startswith(("uv tool ", "pipx ")) or 'export PATH="' in way
+
+
 def test_the_make_targets_are_there() -> None:
     targets = [shlex.split(line, comments=True) for line in in_shells()]
     called = {tuple(words[1:]) for words in targets if words[0] == "make"}

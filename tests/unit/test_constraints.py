@@ -21,6 +21,11 @@ def test_what_the_program_needs_is_pinned_to_a_version_it_takes(asked: str) -> N
     assert requirement.specifier.contains(PINNED[requirement.name])
 
 
+def test_no_version_with_known_flaws_is_taken() -> None:
+    asked = {each.name: each for each in map(Requirement, PROJECT["dependencies"])}
+    assert not asked["aiohttp"].specifier.contains("3.13.2")
+
+
 def test_every_pin_has_hashes() -> None:
     entries = re.split(r"^(?=[a-z0-9-]+==)", PINS, flags=re.MULTILINE)[1:]
     assert len(entries) == len(PINNED)

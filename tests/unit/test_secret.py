@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 import harvester
+from harvester.sides import Side
 
 HOUSE = str(Path(harvester.__file__).parent)
 TOKEN = "s3cret-token-of-mine"  # noqa: S105 - the one that must not be shown
@@ -122,3 +124,10 @@ def test_no_frame_of_a_run_shows_its_token_neither_at_work_nor_when_it_fails(
     }
     found = {**at_work, **shown(frames_of(caught.value))}
     assert not [name for name, text in found.items() if TOKEN in text]
+
+
+def test_what_a_person_harvests_in_a_checkout_and_with_what_is_never_committed() -> None:
+    ignored = (Path(harvester.__file__).parents[1] / ".gitignore").read_text().splitlines()
+    names = ["token.txt", ".env", "notes.jsonl", *(f"notes.jsonl{side}" for side in Side)]
+    for name in names:
+        assert any(fnmatch(name, pattern) for pattern in ignored), name
