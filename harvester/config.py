@@ -440,7 +440,7 @@ class ConsoleOptions(Struct, frozen=True, kw_only=True):
     def check_apart(self, read: Iterable[FileRead], output: Path) -> None:
         """Raise UsageError where a file that is written is also meant by another name."""
         written = {"--log-file": self.log_file, "--metrics-file": self.metrics_file}
-        check_apart(written, read, output=output)
+        check_apart(written, [*read, ("--notify-file", self.notify_file)], output=output)
         # A shell may have them lead anywhere.
         streams = {"standard output": "/dev/stdout", "standard error": "/dev/stderr"}
         check_apart({}, streams.items(), output=output)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from harvester.cli.config_file import KEPT
 from harvester.cli.helping import SETTINGS, option, option_group
 from harvester.cli.params import OUTPUT, Command, F, with_options
 from harvester.cli.telling import json_option
@@ -68,10 +69,12 @@ def run(inputs: tuple[str, ...], output: Path, **said: Any) -> int:  # noqa: ANN
     """
     from harvester.cli.running import estimated, harvested
 
-    console = console_of(click.get_current_context())
+    given = click.get_current_context()
+    console = console_of(given)
 
     # Before all else: also what cannot begin writes its end into the metrics file.
-    console.check_apart(files_read(inputs, said["token_file"]), place_of(output))
+    read_too = ("--config", given.meta.get(KEPT))
+    console.check_apart([*files_read(inputs, said["token_file"]), read_too], place_of(output))
 
     def read() -> RunConfig:
         return RunConfig.read(inputs, output, said_of(RunConfig, said))

@@ -188,7 +188,7 @@ def _checked(given: click.Context, output: Path, inputs: Sequence[Path]) -> RunC
 
     config = RunConfig.read(inputs, output, said_of(RunConfig, params))
     console = console_of(given)
-    console.check_apart(config.files_read(), config.output)
+    console.check_apart([*config.files_read(), ("--config", given.meta.get(KEPT))], config.output)
     pages_of(config.inputs, config.input_options)
     for warning in (*unencrypted(config), *warnings_about(config, console)):
         warn(warning)

@@ -54,6 +54,17 @@ def test_a_run_needs_no_word_where_the_file_says_all(
     assert capsys.readouterr().out.startswith("{")
 
 
+@pytest.mark.parametrize("option", ["--log-file", "--metrics-file", "-o"])
+def test_a_file_that_a_run_is_told_by_is_written_by_none(folder: Path, option: str) -> None:
+    write(folder, 'rate = "1/s"\n')
+    (folder / "urls").write_text("http://127.0.0.1:1/\n")
+    before = [path.read_text() for path in sorted(folder.iterdir())]
+    for path in (NAME, "urls"):
+        said = ("--simulate", "-o", "notes.jsonl", "--notify-file", "urls", option, path)
+        assert "are the same file" in refusal("run", "ids.txt", *said)
+    assert [path.read_text() for path in sorted(folder.iterdir())] == before
+
+
 def test_an_option_goes_before_the_environment_and_that_before_the_file(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
