@@ -7,6 +7,7 @@ import errno
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -133,6 +134,33 @@ def test_an_output_that_is_moved_with_its_folder_is_gone_on_with_from_the_old_pl
     assert (again.reason, again.done) == (StopReason.DONE.value, MANY)
     assert sorted(paid) == note_ids(MANY)
     assert [path.name for path in folder.iterdir()] == ["notes.jsonl"]
+
+
+@pytest.mark.parametrize("is_replaced", [False, True], ids=["rm", "an older copy"])
+def test_a_ledger_that_goes_from_under_a_run_is_put_back_with_all_it_knows(
+    tmp_path: Path, *, is_replaced: bool
+) -> None:
+    ids, copy = note_ids(MANY), tmp_path / "copy"
+    night, api = Night(tmp_path), upstream()
+    # Charged, and on no line: only the ledger knows.
+    api.script = lambda note, _nth, _now: (
+        Answer(200, b'{"code":201}') if note in (ids[0], ids[-1]) else None
+    )
+    ledger = Side.LEDGER.of(night.output)
+
+    async def meddle(_run: Run) -> None:
+        copy.write_bytes(ledger.read_bytes())
+        await asyncio.sleep(0.5)
+        ledger.unlink()
+        if is_replaced:
+            copy.rename(ledger)
+
+    summary = night.run(ids, api, meddle=meddle)
+    again = Night(tmp_path, clock=night.clock + 60).run(ids, api)
+    for told in (summary, again):
+        assert (told.reason, told.done, told.rejected) == ("some failed", MANY - 2, 2)
+    assert len(api.starts) == MANY
+    assert stat.S_IMODE(ledger.stat().st_mode) == 0o600
 
 
 def test_where_no_link_can_lead_to_an_output_that_was_moved_its_price_is_named(

@@ -231,6 +231,7 @@ class SqliteLedger(Store, Ledger):
 
     def close(self) -> None:
         """Fold the write-ahead log in and close."""
+        self.put_back()
         with self.errors():
             self.db.close()
 

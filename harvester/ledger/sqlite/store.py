@@ -6,7 +6,7 @@ import os
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,7 @@ class Store:
         except BaseException:
             self.db.close()
             raise
+        self._place = _place_of(path)
 
     def _prepare(self, *, sync: bool) -> None:
         self.db.execute("PRAGMA journal_mode = WAL")
@@ -143,10 +144,45 @@ class Store:
         with self.transaction() as db:
             db.execute("DELETE FROM meta WHERE key = ?", (key,))
 
+    def put_back(self) -> None:
+        """Give the ledger its name back where it was removed or replaced, as well as can be done.
+
+        What stands in its place is kept. Without what it knows, notes that are charged and have no
+        line would be called for again.
+        """
+        path = self._path
+        (folder, file), now = self._place, _place_of(path)
+        if now[0] != folder or now[1] == file:
+            return
+        fresh = path.with_name(f"{path.name}.new")
+        with suppress(OSError, LocalIOError, sqlite3.Error):
+            _make_private(fresh)
+            self.db.execute("VACUUM INTO ?", (str(fresh),))
+            for log in ("-wal", "-shm"):
+                path.with_name(path.name + log).unlink(missing_ok=True)
+            if now[1] is not None:
+                path.replace(path.with_name(f"{path.name}.replaced"))
+            fresh.replace(path)
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
+
     def last_run(self) -> int:
         """The run that made the lines being adopted: this one, or the last before it."""
         row = self.db.execute("SELECT max(id) FROM run").fetchone()
         return self.run or row[0] or 0
+
+
+def _place_of(path: Path) -> list[tuple[int, int] | None]:
+    """What tells the folder of a file, and the file; None of what is not there."""
+    return [_told(path.parent), _told(path)]
+
+
+def _told(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _make_private(path: Path) -> None:
