@@ -208,6 +208,14 @@ def test_unanswered_calls_are_counted_and_retried_only_so_often(night: Night) ->
     assert (summary.unanswered, summary.exhausted, api.calls[note_ids(1)[0]]) == (3, 1, 3)
 
 
+def test_calls_that_nobody_took_are_counted_apart_and_may_not_be_charged(night: Night) -> None:
+    api = upstream()
+    faults = [Fault.CLOSED, Fault.RESET, Fault.CLOSED]
+    api.script = lambda _note, nth, _now: Answer(fault=faults[nth - 1]) if nth <= 3 else None
+    summary = night.run(note_ids(2), api)
+    assert (summary.done, summary.closed, summary.unanswered, summary.charged) == (2, 6, 0, 2)
+
+
 def test_no_note_has_more_calls_than_max_attempts_whatever_they_fail_for(night: Night) -> None:
     api = upstream()
     lost = Answer(fault=Fault.TIMEOUT, elapsed=90.0)

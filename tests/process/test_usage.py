@@ -204,8 +204,11 @@ def test_a_lost_ledger_is_rebuilt_without_a_call(tool: Tool) -> None:
     text = tool.output.read_bytes()
     for part in tool.folder.glob("notes.jsonl.ledger*"):
         part.unlink()
+    without = tool.harvest(simulator.url)
+    assert "what was still queued is not known: name the INPUT" in without.closing_line
     again = tool.harvest(simulator.url, notes)
     assert again.code == 0, again.text
+    assert "not known" not in again.closing_line
     assert simulator.calls == 10
     assert tool.output.read_bytes() == text
     status = tool.status()

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harvester.api.redaction import Redaction
+from harvester.api.rooms import Rooms
+from harvester.config import RunConfig
+from harvester.engine.clients import open_clients
+from harvester.pace import Throttle
+from harvester.parsing import Rate
 from harvester.secret import Secret
 
 TOKEN = "tok-3f9ac17e55d04b28"  # noqa: S105
@@ -91,3 +99,15 @@ def test_of_two_tokens_one_of_which_holds_the_other_nothing_is_left() -> None:
     redaction = redaction_of(TOKEN, TOKEN + "-more-of-it")
     assert redaction.said(TOKEN + "-more-of-it") == "***"
     assert b"more" not in redaction.line(line_of(TOKEN + "-more-of-it"))
+
+
+def test_each_client_masks_the_tokens_of_all(tmp_path: Path) -> None:
+    tokens = (Secret(TOKEN), Secret(ODD))
+    config = RunConfig(output=tmp_path / "o", tokens=tokens, base_url="http://127.0.0.1:1")
+
+    async def main() -> list[str]:
+        async with AsyncExitStack() as stack:
+            clients = await open_clients(config, stack, lambda _: Throttle(Rate(1, 1)), Rooms())
+            return [client.redaction.said(f"{TOKEN}, {ODD}") for client in clients]
+
+    assert asyncio.run(main()) == ["***, ***"] * 2
