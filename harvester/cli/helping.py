@@ -93,12 +93,21 @@ def write_sections(formatter: click.HelpFormatter, sections: dict[str, Rows]) ->
     """Write sections with rows in two columns; where the terminal is narrow, one over the other."""
     names = [len(name) for rows in sections.values() for name, _ in rows]
     first = max((width for width in names if width <= _WIDEST_NAME), default=0)
-    if formatter.width - first - _BESIDE < _NARROWEST_TEXT:
-        first = 0
+    is_narrow = formatter.width - first - _BESIDE < _NARROWEST_TEXT
     for title, rows in sections.items():
         if rows:
             with formatter.section(title):
-                formatter.write_dl([(f"{name:{first}}", text) for name, text in rows], first)
+                if is_narrow:
+                    _write_stacked(formatter, rows)
+                else:
+                    formatter.write_dl([(f"{name:{first}}", text) for name, text in rows], first)
+
+
+def _write_stacked(formatter: click.HelpFormatter, rows: Rows) -> None:
+    for name, text in rows:
+        formatter.write_text(name)
+        with formatter.indentation():
+            formatter.write_text(text)
 
 
 def broken(command: str, width: int) -> Iterator[str]:
