@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from harvester.errors import UsageError
@@ -26,14 +27,19 @@ def place_of(path: str | os.PathLike[str], beside: int = 0) -> Path:
     There is to be room for so many more bytes in its name.
     """
     try:
-        place = Path(path).expanduser()
+        # As shells do: what stands for nobody's home is a name like others.
+        place = Path(os.path.expanduser(path))  # noqa: PTH111
         # Surrogates are also what good UTF-8 becomes in a locale that knows ASCII alone.
         os.fsencode(place.absolute()).decode()
         place.resolve()
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            place.lstat()
     except UnicodeError:
         shown = ascii(os.fspath(path))
         raise UsageError(f"the name {shown} is not UTF-8: rename it, or its folder.") from None
-    except (OSError, RuntimeError, ValueError):
+    except OSError as error:
+        raise UsageError(f"{path} cannot be a file's name: {error.strerror}.") from None
+    except (RuntimeError, ValueError):
         raise UsageError(f"{path} cannot be followed: is it a link to itself?") from None
     try:
         os.lstat(f"{place}{'x' * beside}")
@@ -53,6 +59,7 @@ def check_output(output: Path) -> None:
     elif output.exists() and not output.is_file():
         what = f"--output {output} is not a regular file"
     else:
+        place_of(max(Side, key=len).of(output))
         return
     raise UsageError(
         f"{what}: OUTPUT is a JSONL file on a disk, to be read again and appended to. Name one, "

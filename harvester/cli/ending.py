@@ -56,6 +56,8 @@ def ending_of(error: BaseException) -> Ending:
         from harvester.threads import died
 
         error = died(error)
+    if isinstance(error, OSError) and isinstance(error.filename, str):
+        error = LocalIOError(f"{error.filename}: {error.strerror}.")
     if isinstance(error, HarvesterError):
         word = next(word for kind, word in _WORDS if isinstance(error, kind))
         return Ending(word, error.exit_code, _line(str(error)))

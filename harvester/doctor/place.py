@@ -34,6 +34,9 @@ def check_place(output: Path) -> Iterator[Check]:
         return
     yield _locks(place.parent)
     ledger = ledger_path(place)
+    for name, path in (("OUTPUT", place), ("ledger", ledger)):
+        if path.exists() and not os.access(path, os.W_OK):
+            yield bad(name, f"{path} cannot be written", "check its permissions")
     if not ledger.exists():
         if place.exists():
             remedy = "put it back; else a run rebuilds it from OUTPUT"

@@ -189,6 +189,8 @@ def test_an_end_before_any_work_has_a_reason_a_code_and_a_line() -> None:
     assert held == Ending("locked", 75, "harvester: error: held")
     assert ending_of(KeyboardInterrupt()).exit_code == 130
     assert ending_of(MemoryError()).reason == "local I/O"
+    refused = ending_of(PermissionError(13, "Permission denied", "notes.jsonl"))
+    assert refused == Ending("local I/O", 74, "harvester: error: notes.jsonl: Permission denied.")
     assert ending_of(ValueError("secret")).message.startswith(
         "harvester: internal error: ValueError. Nothing"
     )

@@ -193,6 +193,17 @@ def test_want_of_room_is_bad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert (check.is_good, check.remedy) == (False, "make room, or move OUTPUT")
 
 
+def test_what_is_there_and_cannot_be_written_is_bad(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "n.jsonl"
+    ledger_of(output, 1)
+    # Root may write whatever there is.
+    monkeypatch.setattr(os, "access", lambda _path, mode: mode != os.W_OK)
+    wrong = [check.name for check in check_place(output) if not check.is_good]
+    assert wrong == ["OUTPUT", "ledger"]
+
+
 def test_a_file_system_without_locks_and_a_folder_that_is_not_there_are_bad(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,20 @@ def test_an_input_that_is_output_is_refused_from_python_too(output: Path) -> Non
 def test_an_output_that_cannot_be_one_is_told_what_it_must_be(name: str) -> None:
     with pytest.raises(UsageError, match="OUTPUT is a JSONL file"):
         check_output(Path(name))
+
+
+def test_a_name_that_no_disk_takes_is_told_also_where_only_a_file_beside_it_has_one() -> None:
+    for name in ("笔" * 86, "/".join(["d" * 200] * 30)):
+        with pytest.raises(UsageError, match="cannot be a file's name: File name too long"):
+            place_of(name)
+    for long, is_good in ((240, True), (241, False)):
+        place_of(output := Path("n" * long))
+        with nullcontext() if is_good else pytest.raises(UsageError, match="too long"):
+            check_output(output)
+
+
+def test_nobodys_home_is_a_name_like_others() -> None:
+    assert place_of("~.jsonl") == Path("~.jsonl")
 
 
 def test_the_home_folder_is_found_also_behind_an_equals_sign(
