@@ -20,6 +20,7 @@ NO_TOKEN = (
     f"  or in the environment: `export {TOKEN_VARIABLES[0]}=...`,\n"
     "  or practise without one: `--simulate`."
 )
+COPY_AGAIN = "copy it again from your account at justoneapi.com"
 # A value of one or more "=" is the end of a token in base64.
 _ASSIGNED = re.compile(r"(?:export\s+)?([A-Za-z_]\w*)\s*=(?!=*$)(.*)", re.ASCII)
 _EMPTY = re.compile(rf"(?:export\s+)?(?:{'|'.join(TOKEN_VARIABLES)})\s*=", re.ASCII)

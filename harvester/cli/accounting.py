@@ -16,6 +16,7 @@ from harvester.config import RunConfig
 from harvester.formatting import count
 from harvester.model import StopReason
 from harvester.money import Balance, Untold, Why, Word
+from harvester.tokens import COPY_AGAIN
 
 # The vendor's days are China's.
 VENDORS_DAY = ZoneInfo("Asia/Shanghai")
@@ -87,10 +88,11 @@ def _lines(told: _Told, day: str) -> Iterator[str]:
     if told.is_good:
         yield "the token is good"
     elif told.is_good is None:
-        yield "whether the token is good cannot be told"
+        yield "whether the token is good cannot be told: `harvester doctor` looks closer"
     if isinstance(told.balance, Balance):
         yield f"balance: {told.balance}"
     else:
-        yield f"balance: not told: {told.problem}"
+        remedy = f": {COPY_AGAIN}" if told.is_good is False else ""
+        yield f"balance: not told: {told.problem}{remedy}"
     if isinstance(told.calls_today, int):
         yield f"today ({day} in Shanghai): {count(told.calls_today, 'call')} by the vendor's count"

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 # How many lines of the summary are told to webhooks: calls and answers, notes and charges.
 _TOLD = 2
+# Names of what a spreadsheet or a database opens, which JSON lines are not.
+_OF_TABLES = frozenset({".csv", ".tsv", ".xls", ".xlsx", ".parquet", ".sqlite"})
 
 
 def estimated(read: Callable[[], RunConfig], console: ConsoleOptions) -> None:
@@ -158,6 +160,11 @@ def warnings_about(config: RunConfig, console: ConsoleOptions) -> Iterator[str]:
             "a password in the command shows in the list of processes: put the address of --ledger "
             "in HARVESTER_LEDGER, or its password in PGPASSWORD or ~/.pgpass; the URL of --proxy "
             "in HARVESTER_RUN_PROXY."
+        )
+    if config.output.suffix.lower() in _OF_TABLES:
+        yield (
+            f"{sanitize(config.output.name)} holds JSON lines, whatever its name says: `harvester "
+            "export` makes tables of an OUTPUT."
         )
     if os.environ.get(LEDGER_VARIABLE) and config.fleet is None:
         yield f"{LEDGER_VARIABLE} is for parts of a fleet: the ledger is the one beside OUTPUT."

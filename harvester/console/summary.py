@@ -39,7 +39,8 @@ _NEXT = {
     "queue them again with `harvester retry {output}`",
     StopReason.QUOTA: "go on when the new day has begun: `{command}`",
     StopReason.BALANCE: "top up the balance, or raise the budget, then go on: `{command}`",
-    StopReason.REFUSED: "check the token, its permissions and --endpoint, then go on: `{command}`",
+    StopReason.REFUSED: "check the token, its permissions, --endpoint and --base-url, then go on: "
+    "`{command}`",
     StopReason.UPSTREAM: "check the network and --base-url, then go on later: `{command}`",
     StopReason.LIMIT: "go on: `{command}`",
     StopReason.INPUT: "mend the input and run the same command again: nothing is paid twice",

@@ -19,6 +19,7 @@ from harvester.formatting import duration
 from harvester.model import Answer, Verdict
 from harvester.money import Balance, Why
 from harvester.rules.verdicts import judge
+from harvester.tokens import COPY_AGAIN
 
 _EXAMPLE = "/status/api-example/detail"
 _TIMEOUT = 20.0
@@ -54,7 +55,7 @@ async def _token(config: RunConfig, number: int) -> Check:
             return bad(name, f"good, but the balance is {told}", "top up")
         return good(name, f"good; the balance is {told}")
     if told.why is Why.REFUSED:
-        return bad(name, str(told), "copy it again from your account at justoneapi.com")
+        return bad(name, str(told), COPY_AGAIN)
     untold = doubt if told.why is Why.NOT_THERE else bad
     return untold(name, f"whether it is good cannot be told: {told}", "see the address")
 

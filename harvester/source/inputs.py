@@ -124,6 +124,8 @@ class Input(Struct, frozen=True):
         try:
             return os.stat(self.path).st_mode  # noqa: PTH116 - as for opening
         except FileNotFoundError:
-            raise InputError(f"{self.form.name}: no such file: check its name") from None
+            raise InputError(
+                f"{self.form.name}: no such file, nor a note's id or link: check it"
+            ) from None
         except (OSError, ValueError) as error:
             raise InputError(f"{self.form.name}: cannot be read: {error}") from None

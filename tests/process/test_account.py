@@ -51,6 +51,7 @@ def test_a_refused_token_and_a_page_that_is_not_there_end_differently(
 ) -> None:
     found = tool.run("account", "--base-url", tool.upstream(account=page).url)
     assert (found.code, word in found.out) == (code, True), found.text
+    assert ("copy it again from your account" in found.out) is (code == 5)
     assert not tool.holding(TOKEN)
 
 

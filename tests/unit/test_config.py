@@ -168,6 +168,13 @@ def test_a_token_is_doubted_also_before_a_server_on_this_machine() -> None:
         assert ("only 5 characters" in " ".join(warnings)) is not simulate
 
 
+@pytest.mark.parametrize("name", ["notes.csv", "notes.XLSX", "notes.jsonl", "notes"])
+def test_whoever_names_output_as_a_table_is_told_how_tables_are_made(name: str) -> None:
+    config = RunConfig.read([ID], name, {"simulate": True})
+    told = "`harvester export` makes tables" in " ".join(warnings_about(config, ConsoleOptions()))
+    assert told is (name in {"notes.csv", "notes.XLSX"})
+
+
 def test_both_of_the_vendors_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUST_ONE_API_TOKEN", "second")
     assert texts_of() == ("second",)

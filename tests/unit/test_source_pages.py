@@ -170,7 +170,7 @@ def test_broken_gzip_is_an_input_error(tmp_path: Path) -> None:
 
 def test_every_file_is_checked_before_anything_is_read(tmp_path: Path) -> None:
     good = written(tmp_path, "good.txt", A)
-    with pytest.raises(InputError, match=r"missing\.txt: no such file"):
+    with pytest.raises(InputError, match=r"missing\.txt: no such file, nor a note's id or link"):
         pages(good, tmp_path / "missing.txt")
     with pytest.raises(InputError, match="this is a folder"):
         pages(good, tmp_path)
