@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib import import_module
 from itertools import chain, groupby
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -22,7 +24,14 @@ settings.register_profile("here", deadline=None, max_examples=50)
 settings.register_profile("soak", max_examples=2000, deadline=None)
 
 
+# Where files are kept in memory, if the system has such a place and room in it: most of what tests
+# wait for is else a disk, that has what they wrote made durable.
+_MEMORY, _ROOM = Path("/dev/shm"), 2 << 30  # noqa: S108 - pytest makes a folder of its own in it
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ROOM:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
     if config.getoption("--hypothesis-profile") is None:
         settings.load_profile("ci" if os.environ.get("CI") else "here")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,11 +12,9 @@ from tests.contract.fleet import Stage
 
 
 @pytest.fixture(scope="session")
-def place() -> Iterator[Path]:
-    """Where stories are played: in memory where the system has such a folder."""
-    memory = Path("/dev/shm")  # noqa: S108 - a fresh folder is made in it
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
-        yield Path(folder)
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where stories are played."""
+    return tmp_path_factory.mktemp("stories")
 
 
 @pytest.fixture(scope="session")

@@ -204,7 +204,7 @@ def test_a_token_file_that_others_can_read_is_warned_of_and_used(tool: Tool) -> 
     args = ("run", tool.notes(1), "--base-url", simulator.url, "--token-file", tokens)
     for mode, warnings in ((0o644, 1), (0o640, 1), (0o600, 0), (0o400, 0)):
         tokens.chmod(mode)
-        ended = tool.run(*args, "-o", f"{mode}.jsonl", env=tool.env)
+        ended = tool.run(*args, "-o", f"{mode}.jsonl", *tool.fast, env=tool.env)
         assert ended.code == 0, ended.text
         told = [line for line in ended.err.splitlines() if "warning" in line]
         assert len(told) == warnings

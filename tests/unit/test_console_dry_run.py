@@ -124,7 +124,8 @@ def test_of_a_long_output_only_the_end_is_copied(tmp_path: Path) -> None:
     output.write_text(json.dumps(line, separators=(",", ":")) + "\n")
     for part in tmp_path.glob("long.jsonl.ledger*"):
         part.unlink()
-    harvest(IDS[:11], output)
+    # Few calls at once: for each, room is kept free for answers so long.
+    harvest(IDS[:11], output, workers=2)
     assert "at least 9 calls" in dry(IDS, output)
 
 
@@ -171,13 +172,13 @@ def test_input_that_names_no_note_is_refused(tmp_path: Path) -> None:
 def test_its_memory_does_not_grow_with_bad_lines(tmp_path: Path) -> None:
     def lines() -> Iterator[str]:
         yield IDS[0]
-        yield from ("no note" for _ in range(100_000))
+        yield from ("no note" for _ in range(25_000))
 
     config = RunConfig.read(lines(), tmp_path / "new.jsonl", options_with({}))
     tracemalloc.start()
     said = "\n".join(estimate_lines(config, estimate(config, None)))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert "100,000 lines of input name no note:" in said
+    assert "25,000 lines of input name no note:" in said
     assert said.count("no note\n") == 10
-    assert peak < 8_000_000
+    assert peak < 2_000_000
