@@ -49,7 +49,7 @@ T = TypeVar("T")
 # In seconds: a beat, and the pause after one that failed.
 _BEAT_EVERY = 0.3
 # In seconds, and in exchanges with the database.
-_AHEAD, _TRIPS = 1.0, 12
+_AHEAD, _TRIPS = 0.5, 12
 # To claim, send and record a batch, and what comes between.
 _TRIPS_A_BATCH = 4
 # What another host was told a moment ago, our own calls of that moment may have been told too.

@@ -725,7 +725,7 @@ def test_a_transaction_that_stands_in_anothers_way_is_done_again(
     assert a.counts().done == 2
 
 
-@pytest.mark.parametrize("begin", [lambda tx: tx.ask("SELECT 1"), lambda tx: tx.now])
+@pytest.mark.parametrize("begin", [lambda tx: tx.ask("SELECT 1"), lambda tx: tx.do("SELECT 1")])
 def test_the_server_ends_a_transaction_whose_host_has_stopped(
     fleet: Database, hosts: Callable[..., PostgresLedger], begin: Callable[[Transaction], object]
 ) -> None:

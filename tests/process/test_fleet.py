@@ -493,7 +493,7 @@ def test_what_the_account_paid_is_told_of_all_hosts_once_they_have_ended(hosts: 
     tool = hosts.tool
     simulator = tool.simulate("--price", "0.05", "--balance", "100")
     notes = tool.notes(60)
-    runs = [hosts.start(name, simulator.url, notes, rate=50) for name in "ab"]
+    runs = [hosts.start(name, simulator.url, notes, rate=30) for name in "ab"]
     tool.until(lambda: all(hosts.written(name) > 5 for name in "ab"), "some calls of each")
     on = json.loads(tool.run("status", "--json", env=hosts.env()).out)
     assert (on["account"], on["balance"] is None) == (None, False)

@@ -48,7 +48,7 @@ ON CONFLICT (seq, part) DO UPDATE SET lines = older.lines + excluded.lines,
 """
 _ADD_DUPLICATES = """
 INSERT INTO duplicate (part, seq, line_end, fetched_at, found_at)
-SELECT %s, seq, line_end, fetched_at, %s
+SELECT %s, seq, line_end, fetched_at, now_ms()
 FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS found (seq, line_end, fetched_at)
 ON CONFLICT DO NOTHING
 """
@@ -164,7 +164,7 @@ def _write(tx: Transaction, reconciled: Sequence[Reconciled], known: dict[str, K
     again = [(seq_of[f.note_id], d.end, moment_of(d)) for f in reconciled for d in f.duplicates]
     if again:
         named = (list(column) for column in zip(*again, strict=True))
-        tx.later(_ADD_DUPLICATES, (tx.part, tx.now, *named))
+        tx.later(_ADD_DUPLICATES, (tx.part, *named))
     found_again = [(seq_of[f.note_id], f.found_again) for f in reconciled if f.found_again]
     if found_again:
         named = (list(column) for column in zip(*found_again, strict=True))
@@ -228,10 +228,10 @@ def _drop(tx: Transaction, which: dict[str, object]) -> int:
     moves[State.QUEUED] += queued
     is_queued = "state = 1" if is_forgetting else "true"
     tx.do(
-        f"UPDATE job SET due = CASE WHEN {is_queued} THEN %(now)s ELSE due END,"
+        f"UPDATE job SET due = CASE WHEN {is_queued} THEN now_ms() ELSE due END,"
         f" state = CASE WHEN {is_queued} THEN 0 ELSE state END,"
         f" part = NULL, line_end = NULL, lines = lines - 1 WHERE {_GONE}",
-        {**which, "now": tx.now},
+        which,
     )
     tx.shift(moves)
     return queued

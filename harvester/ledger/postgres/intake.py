@@ -10,24 +10,23 @@ from harvester.ledger.protocol import Enrolled
 from harvester.ledger.sql import IS_EMPTY, NO_CODE
 from harvester.model import State
 
-_ROOM = (
-    'CREATE TEMP TABLE IF NOT EXISTS named (n bigint, note_id text COLLATE "C", extra_fields text)'
-    " ON COMMIT DELETE ROWS"
+_NAMED = (
+    "unnest(%(ids)s::text[], %(texts)s::text[]) WITH ORDINALITY AS named (note_id, extra_fields, n)"
 )
 _REFRESH = (
-    "UPDATE job SET state = 0, due = %s FROM named WHERE job.note_id = named.note_id"
-    " AND job.state = 1 AND job.fetched_at < %s"
+    f"UPDATE job SET state = 0, due = now_ms() FROM {_NAMED} WHERE job.note_id = named.note_id"
+    " AND job.state = 1 AND job.fetched_at < %(before)s"
 )
 # Only who holds the lock adds jobs, so numbers follow the input, and known ones use none up.
-_ADD = """
+_ADD = f"""
 INSERT INTO job (seq, note_id, extra_fields)
 SELECT last.seq + n, note_id, extra_fields
-FROM named, (SELECT coalesce(max(seq), 0) AS seq FROM job) AS last
+FROM {_NAMED}, (SELECT coalesce(max(seq), 0) AS seq FROM job) AS last
 ORDER BY n ON CONFLICT (note_id) DO NOTHING
 """
 _FILL = (
-    "UPDATE job SET extra_fields = named.extra_fields FROM named WHERE job.note_id = named.note_id"
-    " AND job.state = 0 AND named.extra_fields IS NOT NULL"
+    f"UPDATE job SET extra_fields = named.extra_fields FROM {_NAMED}"
+    " WHERE job.note_id = named.note_id AND job.state = 0 AND named.extra_fields IS NOT NULL"
     " AND job.extra_fields IS DISTINCT FROM named.extra_fields"
 )
 _FILL_OTHERWISE = f"{_FILL} AND job.extra_fields IS NOT NULL"
@@ -35,7 +34,7 @@ _REQUEUE = """
 WITH picked AS MATERIALIZED (
     SELECT seq, state FROM job WHERE {} ORDER BY seq FOR UPDATE
 ), moved AS (
-    UPDATE job SET state = 0, due = %s, run = NULL FROM picked WHERE job.seq = picked.seq
+    UPDATE job SET state = 0, due = now_ms(), run = NULL FROM picked WHERE job.seq = picked.seq
     RETURNING picked.state
 )
 SELECT state, count(*) FROM moved GROUP BY state
@@ -49,23 +48,18 @@ def enrol(
     extra_fields: Mapping[str, str],
 ) -> Enrolled:
     """Add note ids; see `Ledger.enrol`."""
-    refreshed = 0
-    tx.do(_ROOM)
-    with (
-        tx.db.cursor() as cursor,
-        cursor.copy("COPY named (n, note_id, extra_fields) FROM STDIN") as copy,
-    ):
-        for n, note_id in enumerate(ids, 1):
-            text = extra_fields.get(note_id)
-            copy.write_row((n, note_id, None if text is None else text_of(text)))
-    tx.ask(lock("jobs"))
-    if refresh_before is not None:
-        refreshed = tx.do(_REFRESH, (tx.now, round(refresh_before * 1000)))
-    added = tx.do(_ADD)
-    differed = 0
+    values: dict[str, object] = {
+        "ids": list(ids),
+        "texts": [text and text_of(text) for text in map(extra_fields.get, ids)],
+        "before": refresh_before and round(refresh_before * 1000),
+    }
+    _, *done = tx.ask_all(
+        (lock("jobs"), ()),
+        *((query, values) for query in (_REFRESH, _ADD, _FILL_OTHERWISE)),
+    )
+    refreshed, added, differed = (cursor.rowcount for cursor in done)
     if extra_fields:
-        differed = tx.do(_FILL_OTHERWISE)
-        tx.later(_FILL)
+        tx.later(_FILL, values)
     tx.shift(Counter({State.QUEUED: added + refreshed, State.DONE: -refreshed}))
     return Enrolled(added, refreshed, differed)
 
@@ -73,8 +67,8 @@ def enrol(
 def refresh(tx: Transaction, before: float) -> int:
     """Queue again all that is done and older; gives how many."""
     many = tx.do(
-        "UPDATE job SET state = 0, due = %s WHERE state = 1 AND fetched_at < %s",
-        (tx.now, round(before * 1000)),
+        "UPDATE job SET state = 0, due = now_ms() WHERE state = 1 AND fetched_at < %s",
+        (round(before * 1000),),
     )
     tx.shift(Counter({State.QUEUED: many, State.DONE: -many}))
     return many
@@ -101,7 +95,7 @@ def requeue(tx: Transaction, seqs: Sequence[int]) -> int:
 
 
 def _requeue(tx: Transaction, where: str, values: Sequence[object]) -> int:
-    rows = tx.ask(_REQUEUE.format(where), (*values, tx.now))
+    rows = tx.ask(_REQUEUE.format(where), values)
     moves = Counter({State(state): -many for state, many in rows})
     total = -sum(moves.values())
     moves[State.QUEUED] = total

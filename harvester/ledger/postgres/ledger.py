@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
+from msgspec import Struct
 from psycopg.types.json import Jsonb
 
 from harvester.errors import UsageError
@@ -14,7 +15,7 @@ from harvester.halt import Look
 from harvester.ledger.moving import Moving
 from harvester.ledger.postgres import adoption, claims, intake, records, runs
 from harvester.ledger.postgres.claims import Caps, Want
-from harvester.ledger.postgres.connection import Address, Connection
+from harvester.ledger.postgres.connection import Address
 from harvester.ledger.postgres.moving import bring_in
 from harvester.ledger.postgres.reconcile import moment_of
 from harvester.ledger.postgres.resilient import PartIdentity, ReconnectPolicy, ResilientConnection
@@ -40,6 +41,31 @@ T = TypeVar("T")
 _NO_REQUEST = RunRequest()
 _NOTHING_CAPPED = Caps()
 _WAITING_ON = ReconnectPolicy()
+_PART = """
+SELECT length, tail, synced, boot, rebuilding,
+    EXISTS (SELECT FROM forgotten WHERE forgotten.part = part.id),
+    EXISTS (SELECT FROM run WHERE run.part = part.id)
+FROM part WHERE id = %s
+"""
+
+
+class _KnownPart(Struct, frozen=True):
+    length: int
+    tail: bytes
+    synced: int
+    boot: str
+    is_rebuilding: bool
+    has_forgotten: bool
+    has_run: bool
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        return Checkpoint(self.length, self.tail)
+
+    @property
+    def is_anew(self) -> bool:
+        """Whether lines found in the part are read from its beginning."""
+        return self.is_rebuilding or not self.has_run
 
 
 class PostgresLedger(Ledger):
@@ -72,17 +98,15 @@ class PostgresLedger(Ledger):
         self._connection = ResilientConnection(
             Address.parse(url), schema_of(harvest), identity, policy
         )
-        self._is_anew = self._has_not_run()
+        self._known: _KnownPart | None = None
 
-    def _has_not_run(self) -> bool:
-        """Whether lines found in the part are read from its beginning."""
-        return bool(
-            self._one(
-                "SELECT rebuilding OR NOT EXISTS (SELECT FROM run WHERE run.part = part.id)"
-                " FROM part WHERE id = %s",
-                self.part,
-            )
-        )
+    @property
+    def _known_part(self) -> _KnownPart:
+        """What is known of the part, whose only writer we are: asked once until we write."""
+        if self._known is None:
+            rows = self._connection.read(lambda db: db.execute(_PART, (self.part,)).fetchall())
+            self._known = _KnownPart(*rows[0])
+        return self._known
 
     @property
     def is_new(self) -> bool:
@@ -97,7 +121,6 @@ class PostgresLedger(Ledger):
         """Take in what a ledger of the part's own held, once; its lines are to be read anew."""
         if not self._one("SELECT op FROM part WHERE id = %s", self.part):
             self._transact(partial(bring_in, moving=moving), for_long=True)
-        self._is_anew = self._has_not_run()
 
     @property
     def part(self) -> int:
@@ -121,35 +144,29 @@ class PostgresLedger(Ledger):
 
     def _set(self, query: str, *values: object) -> None:
         """Run a statement that may run twice."""
+        self._known = None
         self._connection.read(lambda db: db.execute(query.encode(), values))
 
     # Beginning and end
 
     def identity(self) -> Identity | None:
         """What the harvest holds, or None if it was never told."""
-        endpoint = self._one("SELECT value FROM meta WHERE key = 'endpoint'")
-        if endpoint is None:
-            return None
-        simulated = self._one("SELECT value FROM meta WHERE key = 'simulated'")
-        return Identity(endpoint, bool(simulated))
+        held = self._one(
+            "SELECT jsonb_object_agg(key, value) FROM meta WHERE key IN ('endpoint', 'simulated')"
+        )
+        return Identity(held["endpoint"], bool(held["simulated"])) if held else None
 
     def identify(self, identity: Identity) -> None:
         """Tell the harvest what it holds; raises UsageError where another host told otherwise."""
-
-        def tell(db: Connection) -> None:
-            with db.transaction():
-                for key, value in (
-                    # In this order, so that hosts that tell at once wait for one another.
-                    ("endpoint", identity.endpoint),
-                    ("simulated", int(identity.simulated)),
-                ):
-                    db.execute(
-                        "INSERT INTO meta VALUES (%s, %s) ON CONFLICT DO NOTHING",
-                        (key, Jsonb(value)),
-                    )
-
-        self._connection.read(tell)
         held = self.identity()
+        if held is None:
+            self._set(
+                "INSERT INTO meta VALUES ('endpoint', %s), ('simulated', %s)"
+                " ON CONFLICT DO NOTHING",
+                Jsonb(identity.endpoint),
+                Jsonb(int(identity.simulated)),
+            )
+            held = self.identity()
         if held != identity and held is not None:
             kind = "simulated" if held.simulated else "real"
             raise UsageError(
@@ -159,19 +176,15 @@ class PostgresLedger(Ledger):
 
     def checkpoint(self) -> Checkpoint:
         """How much of the part the ledger vouches for."""
-        query = "SELECT length, tail FROM part WHERE id = %s"
-        row = self._connection.read(lambda db: db.execute(query, (self.part,)).fetchone())
-        return Checkpoint() if row is None else Checkpoint(*row)
+        return self._known_part.checkpoint
 
     def synced(self) -> int:
         """How many bytes of the part were made durable, at least."""
         pending = self._connection.synced
-        if pending is not None:
-            return pending
-        return int(self._one("SELECT synced FROM part WHERE id = %s", self.part))
+        return self._known_part.synced if pending is None else pending
 
     def boot(self) -> str:
-        return str(self._one("SELECT boot FROM part WHERE id = %s", self.part))
+        return self._known_part.boot
 
     def mark_boot(self, boot: str) -> None:
         self._set("UPDATE part SET boot = %s WHERE id = %s", boot, self.part)
@@ -202,7 +215,7 @@ class PostgresLedger(Ledger):
             runs.begin_run, longest_delay=longest_delay, request=request, tokens=self._tokens
         )
         opening = self._transact(begin)
-        self._run, self._claims, self._is_anew = opening.run, 0, False
+        self._run, self._claims = opening.run, 0
         return opening
 
     def as_one(self, _look: Look) -> AbstractContextManager[None]:
@@ -212,20 +225,19 @@ class PostgresLedger(Ledger):
     def forget_lines(self) -> None:
         """Take every job done in this part alone as queued, before the part is read anew."""
         self._transact(adoption.forget_lines, for_long=True)
-        self._is_anew = True
 
     def is_rebuilding(self) -> bool:
-        return bool(self._one("SELECT rebuilding FROM part WHERE id = %s", self.part))
+        return self._known_part.is_rebuilding
 
     def end_reading(self) -> None:
         """Say that the part was read to its end."""
-        self._set(
-            "WITH gone AS (DELETE FROM forgotten WHERE part = %s)"
-            " UPDATE part SET rebuilding = false WHERE id = %s",
-            self.part,
-            self.part,
-        )
-        self._is_anew = self._has_not_run()
+        if self._known_part.is_rebuilding or self._known_part.has_forgotten:
+            self._set(
+                "WITH gone AS (DELETE FROM forgotten WHERE part = %s)"
+                " UPDATE part SET rebuilding = false WHERE id = %s",
+                self.part,
+                self.part,
+            )
 
     def start_rate(self) -> float | None:
         found = self._one("SELECT value FROM meta WHERE key = 'start_rate'")
@@ -255,10 +267,12 @@ class PostgresLedger(Ledger):
         self._connection.close()
 
     def _transact(self, work: Callable[[Transaction], T], *, for_long: bool = False) -> T:
+        self._known = None
         return self._connection.transact(work, self._run, for_long=for_long)
 
     def _repeat(self, work: Callable[[Transaction], T]) -> T:
         """Do a transaction that may be done twice; what it gives later is there."""
+        self._known = None
         return self._connection.transact(work, self._run, repeats=True)
 
     # The run
@@ -340,7 +354,8 @@ class PostgresLedger(Ledger):
 
     def adopt(self, lines: Sequence[FoundLine], checkpoint: Checkpoint) -> int:
         """See `Ledger.adopt`; a note done already was paid for again, and is listed as that."""
-        found = partial(adoption.adopt, lines=lines, checkpoint=checkpoint, is_anew=self._is_anew)
+        is_anew = not self._run and self._known_part.is_anew
+        found = partial(adoption.adopt, lines=lines, checkpoint=checkpoint, is_anew=is_anew)
         adopted, again = self._transact(found)
         self._duplicates += again
         return adopted

@@ -142,14 +142,16 @@ class Membership:
     def join(self, run: int, rates: Mapping[str, str]) -> Beat:
         """Be a member from here on, as the run that the ledger has begun; see `beat`."""
         self._run = run
-        self._do(_RATE, tokens=list(rates), rates=list(rates.values()))
-        return self.beat(rates)
+        return self._beat(rates, _RATE)
 
     def beat(self, rates: Mapping[str, str]) -> Beat:
         """Say that this host is alive and calls with these tokens, each at a rate of this name."""
+        return self._beat(rates)
+
+    def _beat(self, rates: Mapping[str, str], *before: str) -> Beat:
         sent = self._clock()
-        tokens = list(rates)
-        row = self._do(_BE_ALIVE, _READ, tokens=tokens).fetchone()
+        named = {"tokens": list(rates), "rates": list(rates.values())}
+        row = self._do(*before, _BE_ALIVE, _READ, **named).fetchone()
         received = self._clock()
         now, members, stops, paces = row or (0, 0, {}, {})
         return Beat(

@@ -31,6 +31,15 @@ _STOP_ALL = """
 INSERT INTO stop (session, token_fp, reason, detail, at)
 SELECT max(session), '', %s, %s, now_ms() FROM run HAVING count(*) > 0 ON CONFLICT DO NOTHING
 """
+# What is left of our broken connections, or of a killed run's: nobody reads them.
+_END_PREDECESSORS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s
+    AND datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
+"""
+_FIND_PART = """
+INSERT INTO part (uuid, host, path) VALUES (%s, %s, %s) ON CONFLICT (uuid)
+DO UPDATE SET host = excluded.host, path = excluded.path RETURNING id, op, writer, xmax = 0
+"""
 # In seconds.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 _SHORT_PAUSE = 0.01
@@ -112,31 +121,18 @@ class ResilientConnection:
                     migrate(db, self._schema)
             else:
                 check_version(db, self._schema)
-            self._end_predecessors(db, name)
-            self._find_part(db, is_first=is_first)
+            self._find_part(db, name, is_first=is_first)
         except BaseException:
             db.close()
             raise
         return db
 
-    def _end_predecessors(self, db: Connection, name: str) -> None:
-        """End what is left of our broken connections, or of a killed run's: nobody reads them."""
-        db.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s"
-            " AND datname = current_database() AND usename = current_user"
-            " AND pid <> pg_backend_pid()",
-            (name,),
-        )
-
-    def _find_part(self, db: Connection, *, is_first: bool) -> None:
+    def _find_part(self, db: Connection, name: str, *, is_first: bool) -> None:
         """Read how far the part's work has come, once no older transaction of it is on."""
         identity = self._identity
-        found = db.execute(
-            "INSERT INTO part (uuid, host, path) VALUES (%s, %s, %s) ON CONFLICT (uuid)"
-            " DO UPDATE SET host = excluded.host, path = excluded.path"
-            " RETURNING id, op, writer, xmax = 0",
-            (identity.uuid, identity.host, identity.path),
-        )
+        with db.pipeline():
+            db.execute(_END_PREDECESSORS, (name,))
+            found = db.execute(_FIND_PART, (identity.uuid, identity.host, identity.path))
         ((part, op, writer, is_new),) = found.fetchall()
         if is_first:
             self.is_new = is_new

@@ -6,19 +6,26 @@ from collections.abc import Sequence
 
 from harvester.errors import UsageError
 from harvester.ledger.postgres.claims import lose
-from harvester.ledger.postgres.transaction import Transaction, lock
+from harvester.ledger.postgres.transaction import Row, Transaction, lock
 from harvester.ledger.protocol import RunRequest, StartedRun
 
 # A run counts as alive for so long (ms) before its first heartbeat.
 _UNTIL_FIRST_BEAT = 10_000
-
-
 # Who is told to stop drains yet, or waits for the day: who begins now asks anew.
 _SESSION = """
 SELECT session FROM member WHERE NOT EXISTS (SELECT FROM standing
     WHERE standing.session = member.session AND token_fp = ANY(%(tokens)s::text[] || ARRAY[''])
     HAVING bool_or(token_fp = '') OR count(*) = greatest(1, cardinality(%(tokens)s::text[])))
 ORDER BY run DESC LIMIT 1
+"""
+_LEFT = "SELECT value FROM meta WHERE key = 'left'"
+_AT_LATEST = """
+UPDATE job SET due = latest.at FROM (SELECT now_ms() + %(delay)s AS at) AS latest
+WHERE state = 0 AND due > latest.at
+"""
+_BEGIN = """
+INSERT INTO run (started_at, rate, daily_cap, part, session) VALUES (now_ms(), %s, %s, %s, 0)
+RETURNING id
 """
 
 
@@ -29,34 +36,39 @@ def begin_run(
 
     The part's earlier runs are dead, since its file is locked; of others only lapsed leases are.
     """
-    refuse_left(tx)
     mine = lose(
         "SELECT seq, run, sent_at FROM claim WHERE run IN"
         " (SELECT id FROM run WHERE part = %(part)s) ORDER BY seq FOR UPDATE"
     )
-    ((unanswered,),) = tx.ask(mine, {"part": tx.part, "how": "the run ended"})
-    latest = tx.now + round(longest_delay * 1000)
-    tx.do("UPDATE job SET due = %s WHERE state = 0 AND due > %s", (latest, latest))
-    tx.do("DELETE FROM member WHERE part = %s OR alive_until <= %s", (tx.part, tx.now))
-    session = tx.ask(_SESSION, {"tokens": list(tokens)})
-    ((run,),) = tx.ask(
-        "INSERT INTO run (started_at, rate, daily_cap, part, session)"
-        " VALUES (%s, %s, %s, %s, 0) RETURNING id",
-        (tx.now, request.rate, request.daily_cap, tx.part),
+    _, left, lost, _, _, session = tx.ask_all(
+        (lock("session"), ()),
+        (_LEFT, ()),
+        (mine, {"part": tx.part, "how": "the run ended"}),
+        (_AT_LATEST, {"delay": round(longest_delay * 1000)}),
+        ("DELETE FROM member WHERE part = %s OR alive_until <= now_ms()", (tx.part,)),
+        (_SESSION, {"tokens": list(tokens)}),
     )
-    joins = session[0][0] if session else run
-    tx.later("UPDATE run SET session = %s WHERE id = %s", (joins, run))
+    _check_not_left(left.fetchall())
+    ((unanswered,),), joins = lost.fetchall(), session.fetchall()
+    # By itself: its number is used up, whatever becomes of it.
+    ((run,),) = tx.ask(_BEGIN, (request.rate, request.daily_cap, tx.part))
+    number = joins[0][0] if joins else run
+    tx.later("UPDATE run SET session = %s WHERE id = %s", (number, run))
     tx.later(
-        "INSERT INTO member VALUES (%s, %s, %s, %s)",
-        (run, tx.part, joins, tx.now + _UNTIL_FIRST_BEAT),
+        "INSERT INTO member VALUES (%s, %s, %s, now_ms() + %s)",
+        (run, tx.part, number, _UNTIL_FIRST_BEAT),
     )
-    return StartedRun(run, unanswered, bool(session))
+    return StartedRun(run, unanswered, bool(joins))
 
 
 def refuse_left(tx: Transaction) -> None:
     """Raise UsageError for a harvest that goes on elsewhere; holds its runs' lock."""
-    tx.ask(lock("session"))
-    for (place,) in tx.ask("SELECT value FROM meta WHERE key = 'left'"):
+    _, left = tx.ask_all((lock("session"), ()), (_LEFT, ()))
+    _check_not_left(left.fetchall())
+
+
+def _check_not_left(rows: Sequence[Row]) -> None:
+    for (place,) in rows:
         raise UsageError(
             f"this harvest has left the database, and goes on as {place}: run with that --output, "
             "without --ledger; here its notes would be paid for again."

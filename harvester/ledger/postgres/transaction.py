@@ -50,37 +50,25 @@ class Transaction:
         self.part = part
         self.run = run
         self._op = op
-        self._now: int | None = None
+        self._is_begun = False
         self._later: list[Later] = []
         self._checkpoint: Checkpoint | None = None
 
-    @property
-    def now(self) -> int:
-        """The database's time at the beginning, in Unix milliseconds."""
-        if self._now is None:
-            self._now = self._begin()
-        return self._now
+    def ask_all(self, *asked: tuple[str, Values]) -> list[psycopg.Cursor[Row]]:
+        """Run statements at once, one after the other, in one exchange; gives what came of each."""
+        with self.db.pipeline():
+            if not self._is_begun:
+                self.db.execute("BEGIN")
+            self._is_begun = True
+            return [self.db.execute(query.encode(), values) for query, values in asked]
 
     def ask(self, query: str, values: Values = ()) -> list[Row]:
         """Run a query at once; gives its rows."""
-        return self._run(query, values).fetchall()
+        return self.ask_all((query, values))[0].fetchall()
 
     def do(self, query: str, values: Values = ()) -> int:
         """Run a statement at once; gives how many rows it wrote."""
-        return self._run(query, values).rowcount
-
-    def _run(self, query: str, values: Values) -> psycopg.Cursor[Row]:
-        if self._now is None:
-            self._now = self._begin()
-        return self.db.execute(query.encode(), values)
-
-    def _begin(self) -> int:
-        # Not in a pipeline: after one, the server was seen not to end the transaction of a host
-        # that has stopped, whose locks then hold all others up.
-        begun = self.db.execute("BEGIN; SELECT now_ms()")
-        begun.nextset()
-        ((now,),) = begun.fetchall()
-        return int(now)
+        return self.ask_all((query, values))[0].rowcount
 
     def later(self, query: str, values: Values = ()) -> Later:
         """Run a statement with the commit, in one exchange with the server."""
@@ -107,7 +95,7 @@ class Transaction:
         kept = (known and known.length, known and known.tail, self.synced)
         values = (self._op, self._op, *kept, self.writer, self.part)
         with self.db.pipeline():
-            if self._now is None:
+            if not self._is_begun:
                 self.db.execute("BEGIN")
             cursors = [self.db.execute(each.query.encode(), each.values) for each in self._later]
             self.db.execute(_TURN, values)
