@@ -20,12 +20,12 @@ import harvester
 from harvester.errors import HarvesterError, LedgerError, LocalIOError, UsageError
 from harvester.ledger.postgres import connection
 from harvester.ledger.postgres.claims import Caps
-from harvester.ledger.postgres.connection import Address, is_away, refusal
+from harvester.ledger.postgres.connection import Address, Connection, is_away, refusal
 from harvester.ledger.postgres.ledger import PostgresLedger
 from harvester.ledger.postgres.membership import Membership, Stop
 from harvester.ledger.postgres.resilient import PartIdentity, ReconnectPolicy
 from harvester.ledger.postgres.schema import _MIGRATIONS, NEWEST
-from harvester.ledger.postgres.transaction import Transaction
+from harvester.ledger.postgres.transaction import Transaction, lock
 from harvester.ledger.protocol import Checkpoint, Claimed, Enrolled, FoundLine, Identity, RunRequest
 from harvester.ledger.sql import OVERTAKEN
 from harvester.model import Job, Outcome, State
@@ -725,36 +725,37 @@ def test_a_transaction_that_stands_in_anothers_way_is_done_again(
     assert a.counts().done == 2
 
 
-@pytest.mark.parametrize("begin", [lambda tx: tx.ask("SELECT 1"), lambda tx: tx.do("SELECT 1")])
-def test_the_server_ends_a_transaction_whose_host_has_stopped(
-    fleet: Database, hosts: Callable[..., PostgresLedger], begin: Callable[[Transaction], object]
-) -> None:
-    hosts("a")
-    schema = f"harvester_{fleet.harvest}"
-    alive = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'stopped'"
-    with closing(Address.parse(fleet.url).connect(schema, "stopped", idle=0.3)) as db:
-        begin(Transaction(db, 0, 0, 1))
-        assert fleet.one(alive) == 1
-        until(lambda: fleet.one(alive) == 0, "the server to end it", 10)
+def begin_to_send(db: Connection) -> object:
+    """As a commit that is stopped before all of it was sent; what is given is to be kept."""
+    pipeline = db.pipeline()
+    pipeline.__enter__()
+    db.execute("BEGIN")
+    db.execute("SELECT FROM part FOR UPDATE")
+    return pipeline
 
 
-def test_a_host_that_stops_while_it_sends_a_commit_is_ended_by_who_waits_for_it(
-    fleet: Database, hosts: Callable[..., PostgresLedger], monkeypatch: pytest.MonkeyPatch
+def begin_to_ask(db: Connection) -> object:
+    return Transaction(db, 0, 0, 1).ask(lock("jobs"))
+
+
+@pytest.mark.parametrize("begin", [begin_to_send, begin_to_ask])
+def test_a_host_that_has_stopped_within_a_transaction_is_ended_by_who_waits_for_it(
+    fleet: Database,
+    hosts: Callable[..., PostgresLedger],
+    monkeypatch: pytest.MonkeyPatch,
+    begin: Callable[[Connection], object],
 ) -> None:
     monkeypatch.setitem(connection._SETTINGS, "lock_timeout", "200ms")  # noqa: SLF001 - sooner
-    a = hosts("a")
-    name = "harvester stopped"
+    a, name = hosts("a"), "harvester stopped"
     waits = (
         f"SELECT count(*) FROM pg_stat_activity WHERE application_name = '{name}'"
-        " AND (state, wait_event) = ('active', 'ClientRead')"
+        " AND state <> 'idle' AND wait_event = 'ClientRead'"
     )
     with closing(Address.parse(fleet.url).connect(f"harvester_{fleet.harvest}", name)) as db:
-        pipeline = db.pipeline()
-        pipeline.__enter__()
-        db.execute("BEGIN")
-        db.execute("SELECT FROM part FOR UPDATE")
-        until(lambda: fleet.one(waits) == 1, "the server to wait for the rest")
+        held = begin(db)
+        until(lambda: fleet.one(waits) == 1, "the server to wait for more")
         assert a.enrol(["1"], None) == Enrolled(1)
+        del held
     assert a.counts().queued == 1
 
 

@@ -21,8 +21,7 @@ _CONNECT_TIMEOUT = 5
 STATEMENT_TIMEOUT = 15.0
 _LONG_TIMEOUT = 3600.0
 # As start-up options: a pooler that hands one connection to several clients refuses them, where it
-# would let settings of one harvest reach another's. A host that stops within a transaction must not
-# hold the others up.
+# would let settings of one harvest reach another's.
 _SETTINGS = {
     "timezone": "UTC",
     "jit": "off",
@@ -69,13 +68,14 @@ _REFUSALS = {
 }
 _PORTS = re.compile(r"[0-9,]*")
 _AGAIN = ("40001", "40P01", "55P03")
-# A host that stops while it sends what is to be done in one exchange is within a statement to the
-# server, which waits for the rest of it. Whoever waited too long for a lock looks for those.
-_END_STOPPED = """
+# A host that stops within a transaction must not hold the others up. Whoever waited too long for a
+# lock ends those of which the server has waited as long for more; who only reads holds none.
+READING = "harvester reading"
+_END_STOPPED = f"""
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-WHERE application_name LIKE 'harvester %' AND datname = current_database()
-    AND usename = current_user AND wait_event = 'ClientRead'
-    AND (state = 'active' OR backend_xid IS NOT NULL)
+WHERE application_name LIKE 'harvester%' AND application_name <> '{READING}'
+    AND datname = current_database() AND usename = current_user
+    AND state <> 'idle' AND wait_event = 'ClientRead'
     AND query NOT LIKE 'COPY %' AND query_start < now() - current_setting('lock_timeout')::interval
 """
 
@@ -160,22 +160,19 @@ class Address(Struct, frozen=True):
         schema: str,
         name: str,
         *,
-        idle: float = 5.0,
         timeout: int = _CONNECT_TIMEOUT,
         by_keys: bool = True,
     ) -> Connection:
         """Connect, committing by itself; `name` shows in pg_stat_activity.
 
-        The server ends a transaction that does nothing for `idle` seconds (0: never); a connection
-        is waited for `timeout` seconds; with `by_keys`, tables are not read through. Raises
-        psycopg.Error, and UsageError for a database that cannot keep every text.
+        A connection is waited for `timeout` seconds; with `by_keys`, tables are not read through.
+        Raises psycopg.Error, and UsageError for a database that cannot keep every text.
         """
         given = conninfo_to_dict(self.conninfo)
         settings = {
             **_SETTINGS,
             **(_BY_KEYS if by_keys else {}),
             "search_path": f"{schema},pg_temp",
-            "idle_in_transaction_session_timeout": str(round(idle * 1000)),
         }
         options = " ".join(f"-c {name}={value}" for name, value in settings.items())
         wanted = {**_KEEPALIVE, "connect_timeout": timeout}
@@ -203,14 +200,14 @@ class Address(Struct, frozen=True):
 
 @contextmanager
 def session(
-    address: Address, schema: str, name: str, *, idle: float = 5.0, by_keys: bool = True
+    address: Address, schema: str, name: str, *, by_keys: bool = True
 ) -> Iterator[Connection]:
     """A connection from outside any run, for as long as it takes; `connect` tells of the rest.
 
     Raises UsageError, LedgerError, LocalIOError.
     """
     try:
-        db = address.connect(schema, name, idle=idle, by_keys=by_keys)
+        db = address.connect(schema, name, by_keys=by_keys)
     except psycopg.Error as error:
         raise refusal(error, address) from error
     try:

@@ -14,8 +14,8 @@ from harvester.ledger.postgres.transaction import Row, text_of
 
 # In seconds. A member that was not heard of for so long is dead.
 ALIVE_FOR = 0.9
-# A heartbeat that is slower than this is of no use; a host that stops in one holds no other up.
-_TIMEOUT, _IDLE = 1.0, 0.4
+# A heartbeat that is slower than this is of no use.
+_TIMEOUT = 1.0
 _CONNECT_TIMEOUT = 4
 _MOST_DETAIL = 500
 _BE_ALIVE = """
@@ -133,7 +133,7 @@ class Membership:
             raise failure(error, self._address) from error
 
     def _connect(self) -> Connection:
-        db = self._address.connect(self._schema, self._name, idle=_IDLE, timeout=_CONNECT_TIMEOUT)
+        db = self._address.connect(self._schema, self._name, timeout=_CONNECT_TIMEOUT)
         db.timeout = _TIMEOUT
         # What is said here is said again soon; and how long a commit takes, a clock is not to tell.
         db.execute("SET synchronous_commit = off")

@@ -9,7 +9,7 @@ import psycopg
 from psycopg.adapt import Buffer, Loader
 
 from harvester.errors import LedgerError, NoHarvestError
-from harvester.ledger.postgres.connection import Address, Connection, session
+from harvester.ledger.postgres.connection import READING, Address, Connection, session
 from harvester.ledger.postgres.schema import NEWEST, harvests_in, schema_of, version_of
 from harvester.ledger.protocol import Checkpoint
 from harvester.ledger.reader import KNOWN, ExpectedLines, KnownJob, LedgerReader, Row, known_job
@@ -137,8 +137,8 @@ def reading_fleet(url: str, harvest: str, part: str | None = None) -> Iterator[F
 
     The role needs no right but to read.
     """
-    address, schema, name = Address.parse(url), schema_of(harvest), "harvester reading"
-    with session(address, schema, name, idle=0, by_keys=False) as db:
+    address, schema = Address.parse(url), schema_of(harvest)
+    with session(address, schema, READING, by_keys=False) as db:
         _check_version(db, harvest, address)
         yield (FleetReader(db) if part is None else PartReader(db, address, harvest, part))
 
