@@ -294,7 +294,7 @@ class LedgerReader(ABC):
         groups: Counter[tuple[int, int | None, str]] = Counter()
         for state, code, reason, jobs in self.ask(
             "SELECT state, code, coalesce(reason, ''), count(*) FROM job WHERE state >= 2"
-            " GROUP BY state, code, reason"
+            " GROUP BY state, code, reason ORDER BY min(seq)"
         ):
             group = (state, code, kind_of(reason))
             is_full = group not in groups and len(groups) >= most
