@@ -40,6 +40,8 @@ ROOT = Path(harvester.__file__).parents[1]
 NOW = 1_700_000_040.0
 LEASE = 100.0
 LINE = b"{}\n"
+# The connections to a database of this worker: others of the same names are on its server.
+HERE = "pg_stat_activity WHERE datname = current_database()"
 
 
 @pytest.fixture
@@ -710,7 +712,7 @@ def test_a_transaction_that_stands_in_anothers_way_is_done_again(
     jobs = a.claim(2, LEASE).jobs
     locks = f"SELECT FROM harvester_{fleet.harvest}.claim WHERE seq = %s FOR UPDATE".encode()
     waits = (
-        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        f"SELECT count(*) FROM {HERE} AND wait_event_type = 'Lock'"
         " AND application_name = 'harvester a'"
     )
     with ThreadPoolExecutor(1) as thread, closing(psycopg.connect(fleet.url)) as other:
@@ -748,7 +750,7 @@ def test_a_host_that_has_stopped_within_a_transaction_is_ended_by_who_waits_for_
     monkeypatch.setitem(connection._SETTINGS, "lock_timeout", "200ms")  # noqa: SLF001 - sooner
     a, name = hosts("a"), "harvester stopped"
     waits = (
-        f"SELECT count(*) FROM pg_stat_activity WHERE application_name = '{name}'"
+        f"SELECT count(*) FROM {HERE} AND application_name = '{name}'"
         " AND state <> 'idle' AND wait_event = 'ClientRead'"
     )
     with closing(Address.parse(fleet.url).connect(f"harvester_{fleet.harvest}", name)) as db:

@@ -292,7 +292,7 @@ def test_hosts_that_are_killed_stopped_or_cut_off_are_outlived(hosts: Hosts) -> 
 
     tool.until(lambda: unseen() > 0, "lines that the ledger has not seen")
     runs["a"].signal(signal.SIGKILL)
-    ended = runs["d"].finish(30)
+    ended = runs["d"].finish()
     assert ended.code == 74, ended.text
     assert "is away" in ended.err.splitlines()[-1]
     assert "run the same command again" in ended.err.splitlines()[-1]

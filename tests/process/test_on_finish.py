@@ -138,7 +138,7 @@ def test_a_locked_output_and_a_signal_are_told(tool: Tool) -> None:
     waiting = tool.start_harvest(upstream.url, "--wait-for-lock", "10m", "--on-finish", TELL)
     waiting.says("another run holds OUTPUT")
     waiting.signal(signal.SIGTERM)
-    assert waiting.finish(10).code == 143
+    assert waiting.finish().code == 143
     assert told(tool)["REASON"] == "SIGTERM"
     assert not (tool.folder / "mine").exists()
     holder.signal(signal.SIGINT)

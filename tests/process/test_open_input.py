@@ -58,7 +58,7 @@ def test_a_dry_run_that_is_stopped_leaves_nothing_behind(tool: Tool, long_list: 
     dry = tool.start("run", long_list, "-o", tool.output, "--simulate", "--dry-run", env=env)
     tool.until(lambda: any(place.glob("*/*.ledger")), "the copy of the ledger")
     dry.signal(signal.SIGTERM)
-    ended = dry.finish(10)
+    ended = dry.finish()
     assert ended.code == 143, ended.text
     assert "stopped by SIGTERM before the first call" in ended.err
     assert list(place.iterdir()) == []

@@ -80,7 +80,7 @@ def test_the_second_signal_stops_at_once_and_the_ledger_is_right(tool: Tool) -> 
     tool.until(lambda: time.monotonic() > said + 1.1, "another second")
     assert run.is_running
     run.signal(signal.SIGINT)
-    ended = run.finish(20)
+    ended = run.finish()
     assert ended.code == 130, ended.text
     assert "0 done, 5 left" in ended.closing_line
     assert "1 call" in ended.out

@@ -58,7 +58,7 @@ def test_an_output_is_held_by_one_run_at_a_time(tool: Tool) -> None:
     tool.until(lambda: upstream.calls == 2, "two calls")
     second = tool.start_harvest(upstream.url, notes)
     retry = tool.start("retry", tool.output, env=tool.env)
-    for refused in (second.finish(20), retry.finish(20)):
+    for refused in (second.finish(), retry.finish()):
         assert refused.code == 75, refused.text
         assert str(tool.output) in refused.err
     status = tool.status()

@@ -62,7 +62,7 @@ def test_a_signal_ends_the_waiting_at_once(tool: Tool, number: int, code: int, n
     waiting = tool.start_harvest(upstream.url, "--wait-for-lock", "10m")
     waiting.says(WAITS)
     waiting.signal(number)
-    ended = waiting.finish(10)
+    ended = waiting.finish()
     assert ended.code == code, ended.text
     assert name in ended.err
     assert "Traceback" not in ended.err
@@ -81,7 +81,7 @@ def test_an_interrupt_ends_the_waiting_of_a_run_that_a_shell_started_in_the_back
     )
     waiting.says(WAITS)
     waiting.signal(signal.SIGINT)
-    assert waiting.finish(10).code == 130
+    assert waiting.finish().code == 130
     upstream.open()
     assert holder.finish().code == 0
 
@@ -96,7 +96,7 @@ def test_a_signal_ends_the_opening_of_a_ledger_that_another_program_holds(tool: 
         opening = tool.start_harvest(upstream.url)
         tool.until(lambda: is_held(tool.output) is not False, "the lock of OUTPUT")
         opening.signal(signal.SIGTERM)
-        ended = opening.finish(15)
+        ended = opening.finish()
     assert ended.code == 143, ended.text
     assert "stopped by SIGTERM before the first call" in ended.err
     assert tool.verify().code == 0
@@ -112,7 +112,7 @@ def test_a_signal_ends_the_waiting_for_a_token_that_nobody_writes(tool: Tool) ->
     )
     tool.until(log.exists, "the log file")
     waiting.signal(signal.SIGTERM)
-    ended = waiting.finish(15)
+    ended = waiting.finish()
     assert ended.code == 143, ended.text
     assert ended.err == "harvester: stopped by SIGTERM before the first call.\n"
     assert not tool.output.exists()
@@ -127,7 +127,7 @@ def test_the_time_of_a_run_goes_on_while_it_waits(tool: Tool) -> None:
     waiting.says(WAITS)
     upstream.open()
     assert holder.finish().code == 0
-    ended = waiting.finish(30)
+    ended = waiting.finish()
     assert ended.code == 7, ended.text
     assert "--max-runtime is reached" in ended.closing_line
 

@@ -22,9 +22,9 @@ def placed(number: int) -> tuple[int, int]:
 def test_calls_are_done_in_order_on_one_thread() -> None:
     with OneThread() as thread:
         places = [thread.submit(placed, number) for number in range(5)]
-        _, own = thread.submit(placed, 0).result(5)
+        _, own = thread.submit(placed, 0).result(60)
         assert own != threading.get_ident()
-        assert [future.result(5) for future in places] == [(n, own) for n in range(5)]
+        assert [future.result(60) for future in places] == [(n, own) for n in range(5)]
 
 
 def test_what_a_call_raises_is_its_callers_and_always_one_of_ours() -> None:
@@ -55,7 +55,7 @@ def test_a_thread_that_dies_fails_its_calls_and_every_later_one(
     gate = threading.Event()
 
     def die(_self: OneThread) -> bool:
-        gate.wait(5)
+        gate.wait(60)
         raise MemoryError
 
     monkeypatch.setattr(OneThread, "_do_next", die)
@@ -63,7 +63,7 @@ def test_a_thread_that_dies_fails_its_calls_and_every_later_one(
         waiting = thread.submit(int)
         gate.set()
         with pytest.raises(LocalIOError, match="memory"):
-            waiting.result(5)
+            waiting.result(60)
         with pytest.raises(LocalIOError, match="memory"):
             thread.submit(int)
 
