@@ -16,7 +16,7 @@ from harvester.secret import Secret
 TOKEN_VARIABLES = ("JUSTONEAPI_TOKEN", "JUST_ONE_API_TOKEN")
 NO_TOKEN = (
     "no token: sign up at justoneapi.com and copy yours; give it\n"
-    f"  in a file: `--token-file FILE`, or as a variable: `export {TOKEN_VARIABLES[0]}=...`;\n"
+    f"  in a file: `--token-file FILE`, or a variable: `export {TOKEN_VARIABLES[0]}=...`;\n"
     "  or practise without one: `--simulate`."
 )
 COPY_AGAIN = "copy it again from your account at justoneapi.com"
