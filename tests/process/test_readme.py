@@ -150,6 +150,7 @@ def test_the_readme_is_true_from_its_first_command_to_its_last(shell: Shell) -> 
 
 def test_the_chinese_manual_walks_the_same_way_to_the_end() -> None:
     assert blocks("console", "zh") == blocks("console", "README")
+    assert blocks("toml", "zh") == blocks("toml", "reference")
     assert walk("zh") == walk("README")
 
 
