@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from itertools import count
@@ -122,6 +123,7 @@ class Night:
     more_upstreams: tuple[Upstream, ...] = ()
     accounts: tuple[BalanceSource, ...] = ()
     pages: Callable[[list[str]], AsyncIterator[Page]] = one_page
+    descriptors: int = sys.maxsize
 
     def run(
         self,
@@ -182,6 +184,7 @@ class Night:
                 fetcher,
                 alone.throttle(config, start, Secret("t")),
                 mark=mark_of(fetcher.token),
+                most=self.descriptors,
             )
             for number, fetcher in enumerate((upstream, *self.more_upstreams), 1)
         ]

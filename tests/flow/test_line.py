@@ -208,6 +208,15 @@ def test_unanswered_calls_are_counted_and_retried_only_so_often(night: Night) ->
     assert (summary.unanswered, summary.exhausted, api.calls[note_ids(1)[0]]) == (3, 1, 3)
 
 
+def test_no_more_calls_are_in_flight_than_there_are_descriptors_for(night: Night) -> None:
+    api = upstream(latency=1.0)
+    night.descriptors = 3
+    summary = night.run(note_ids(9), api)
+    assert summary.done == 9
+    begun = [now for now, _ in api.starts]
+    assert all(later - earlier >= 1 for earlier, later in zip(begun, begun[3:], strict=False))
+
+
 def test_calls_that_nobody_took_are_counted_apart_and_may_not_be_charged(night: Night) -> None:
     api = upstream()
     faults = [Fault.CLOSED, Fault.RESET, Fault.CLOSED]
