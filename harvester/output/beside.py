@@ -79,9 +79,10 @@ def leave_link(output: Path, place: Path | None) -> bool:
 def keep_whole(fd: int, length: int, output: Path) -> int:
     """Copy an open file that has no name any more beside OUTPUT; gives the copy, open to append.
 
-    Raises OSError; never writes over a copy that is there.
+    Its folder may have gone with it. Raises OSError; never writes over a copy that is there.
     """
     path = Side.KEPT.of(output)
+    path.parent.mkdir(parents=True, exist_ok=True)
     copy = open_beside(path, os.O_RDWR | os.O_APPEND | os.O_EXCL)
     try:
         done = 0

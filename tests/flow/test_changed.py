@@ -7,6 +7,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -83,12 +84,16 @@ def rotated(output: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [sed, Path.unlink, moved, rotated], ids=["sed -i", "rm", "mv", "logrotate"]
+    "change",
+    [sed, Path.unlink, moved, rotated, lambda output: shutil.rmtree(output.parent)],
+    ids=["sed -i", "rm", "mv", "logrotate", "rm -rf"],
 )
 def test_an_output_that_goes_from_under_a_run_stops_it_and_nothing_is_paid_twice(
     tmp_path: Path, change: Callable[[Path], None]
 ) -> None:
-    night, summary, api = changed(tmp_path, change)
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    night, summary, api = changed(folder, change)
     assert summary.reason == StopReason.LOCAL_IO.value
     assert "mv " in summary.detail
     assert summary.calls < MANY
