@@ -15,9 +15,9 @@ from harvester.sides import Side
 
 _PACKED = frozenset({".gz", ".bz2", ".xz", ".zst", ".zip"})
 _STANDARD_INPUT = "-"
-# What is put behind OUTPUT's name has so many bytes at most: where its short links lead to is an
-# OUTPUT, too.
-BESIDE = len(Side.LINKS) + max(map(len, Side))
+# What is put behind OUTPUT's name has so many bytes at most: that of a ledger set aside, as where
+# its short links lead to is an OUTPUT, too.
+BESIDE = len(f"{Side.LINKS}{Side.LEDGER}.damaged9-wal")
 _SHOWN = 40
 
 
