@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -20,11 +19,7 @@ class SuggestingChoice(click.Choice[str]):
         """What to choose from, in one line."""
         return f"Choose from: {', '.join(self.choices)}."
 
-    def get_invalid_choice_message(
-        self,
-        value: Any,  # noqa: ANN401 - click's own
-        ctx: click.Context | None,
-    ) -> str:
+    def get_invalid_choice_message(self, value: object, ctx: click.Context | None) -> str:
         """What is wrong with a name, and what was probably meant."""
         message = super().get_invalid_choice_message(value, ctx)
         near = difflib.get_close_matches(str(value).casefold(), self.choices, n=1)

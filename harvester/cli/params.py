@@ -36,6 +36,7 @@ from harvester.tokens import TOKEN_VARIABLES
 
 F = TypeVar("F", bound=Callable[..., object])
 _INDENT = 2
+_Path = str | os.PathLike[str]
 # Options that say the same, or its contrary, by other names, and variables that do.
 _ALIKE = (
     (("token_file",), TOKEN_VARIABLES),
@@ -166,11 +167,8 @@ class Parsed(click.ParamType[Any]):
         self._reader = reader
 
     def convert(
-        self,
-        value: Any,  # noqa: ANN401 - click's own
-        param: click.Parameter | None,
-        ctx: click.Context | None,  # noqa: ARG002 - the same
-    ) -> Any:  # noqa: ANN401 - the same
+        self, value: object, param: click.Parameter | None, _ctx: click.Context | None
+    ) -> object:
         """Read it; raises OptionError."""
         try:
             return self._reader(value)
@@ -188,11 +186,8 @@ class Place(click.Path):
     beside = 0
 
     def convert(
-        self,
-        value: Any,  # noqa: ANN401 - click's own
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> Any:  # noqa: ANN401 - the same
+        self, value: _Path, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
         """Read the path; fails in plain words for one that no command can use."""
         return super().convert(place_of(value, self.beside), param, ctx)
 

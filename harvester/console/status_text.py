@@ -14,7 +14,7 @@ from harvester.ledger.hosts import HostPart
 from harvester.money import Balance
 from harvester.rules.spending import reach_text
 from harvester.sanitize import sanitize
-from harvester.status.model import Ahead, FleetRun, FleetStatus, RunStatus, Status
+from harvester.status.model import STATES, Ahead, FleetRun, FleetStatus, RunStatus, Status
 
 _MOST_GROUPS = 10
 # What the vendor says is not there any more.
@@ -29,7 +29,6 @@ _MINUTE, _HOUR = 60, 3600
 # Seconds between two drawings of a run that is on.
 _EVERY = 2.0
 _MAY_BE_ON = {"running", "unknown"}
-_STATES = {"running": "going on", "killed": "killed", "unknown": "going on, or killed"}
 _IN_FLIGHT = {
     "finished": "",
     "running": "",
@@ -300,7 +299,7 @@ def _runs(status: Status, zone: ZoneInfo) -> Iterator[str]:
 
 
 def _run_title(run: RunStatus, zone: ZoneInfo) -> str:
-    ended = _STATES.get(run.state) or f"{run.reason} (exit {run.exit_code})"
+    ended = STATES.get(run.state) or f"{run.reason} (exit {run.exit_code})"
     about = "about " if run.state in {"killed", "unknown"} else ""
     took = f"{about}{duration(run.seconds)}"
     host = f", {run.host}" if isinstance(run, FleetRun) else ""

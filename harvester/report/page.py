@@ -20,7 +20,7 @@ from harvester.money import Agreement
 from harvester.report.charts import figures_of
 from harvester.report.data import ReportData
 from harvester.sanitize import sanitize
-from harvester.status.model import FleetRun, RunStatus
+from harvester.status.model import STATES, FleetRun, RunStatus
 
 _MOST_CODES = 6
 _MOST_RUNS = 100
@@ -32,7 +32,6 @@ _FATES = {
 }
 _GONE = ("gone", "end", "not sent again unless put back")
 _CAUSES = [{"name": name, "meta": hue} for name, hue, _ in (*_FATES.values(), _GONE)]
-_STATES = {"running": "still going on", "killed": "killed", "unknown": "going on, or killed"}
 # Columns of words; those of numbers stand to the right.
 _WORDS = ("host", "began", "ended", "other answers")
 
@@ -129,7 +128,7 @@ def _cells(run: RunStatus, zone: ZoneInfo) -> dict[str, str]:
     return host | {
         "began": _clock(run.started_at, zone=zone),
         "took": duration(run.seconds),
-        "ended": _STATES.get(run.state) or sanitize(f"{run.reason} (exit {run.exit_code})"),
+        "ended": STATES.get(run.state) or sanitize(f"{run.reason} (exit {run.exit_code})"),
         "calls": f"{run.calls:,}",
         "charged": f"{run.charged:,}",
         "calls/min": _NONE if run.rate is None else f"{run.rate * 60:,.1f}",

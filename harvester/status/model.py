@@ -14,6 +14,9 @@ from msgspec import Struct
 from harvester.ledger.hosts import Duplicate, HostPart, TokenStop
 from harvester.rules.forecast import Source
 
+# What becomes of a run without an end, as people say it.
+STATES = {"running": "going on", "killed": "killed", "unknown": "going on, or killed"}
+
 
 class StatusQuery(Struct, frozen=True):
     """What is asked of a ledger.
