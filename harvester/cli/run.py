@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from harvester.cli.config_file import KEPT
 from harvester.cli.helping import SETTINGS, option, option_group
 from harvester.cli.params import OUTPUT, Command, F, with_options
-from harvester.cli.telling import json_option
+from harvester.cli.telling import Telling, json_option
 from harvester.config import ConsoleOptions, RunConfig, files_read
 from harvester.errors import UsageError
 from harvester.option import read_options, said_of
@@ -105,7 +105,13 @@ def parsed_as_run(words: Sequence[str], ctx: click.Context) -> click.Context:
     """What `run` makes of the words, its variables and the file; complaints are those of `ctx`."""
     try:
         return run.make_context(
-            "run", [*words], default_map={"output": "-"}, auto_envvar_prefix="HARVESTER_RUN"
+            "run",
+            [*words],
+            # The file may hold what other commands are told; how to tell is the caller's.
+            parent=ctx.parent,
+            obj=Telling(),
+            default_map={"output": "-"},
+            auto_envvar_prefix="HARVESTER_RUN",
         )
     except click.UsageError as error:
         error.ctx = ctx

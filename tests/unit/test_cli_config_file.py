@@ -119,6 +119,15 @@ def test_a_schedule_goes_by_the_files_token_for_the_night_has_no_other(
     assert f"--config {folder / NAME}" in capsys.readouterr().out
 
 
+def test_what_the_file_tells_other_commands_holds_up_none_that_takes_the_options_of_run(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(folder, 'preset = "marketing"\n[run]\nsimulate = true\n[status]\nprice = 0.5\n')
+    assert main("schedule", "notes.jsonl", "ids.txt", "--at", "01:30", "--json") == 0
+    assert capsys.readouterr().out.startswith("{")
+    assert "no token" in refusal("account")
+
+
 def test_paths_are_relative_to_the_file_that_is_named(folder: Path) -> None:
     night = folder / "night"
     night.mkdir()
