@@ -22,7 +22,7 @@ from harvester.sanitize import sanitize
     cls=Command,
     examples=(
         "harvester export notes.jsonl -o notes.xlsx --preset marketing --headings zh",
-        "harvester export notes.jsonl -o likes.csv --changes --fields title,likeNum,cmtNum",
+        "harvester export notes.jsonl -o likes.csv --changes --fields noteId,title,likeNum",
     ),
 )
 @many_outputs(metavar="OUTPUT...")
