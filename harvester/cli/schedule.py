@@ -19,19 +19,19 @@ from harvester.cli.choices import SuggestingChoice
 from harvester.cli.config_file import KEPT
 from harvester.cli.helping import option
 from harvester.cli.ledgers import reading_part
-from harvester.cli.params import Command, telling_names
+from harvester.cli.params import Command, Parsed, telling_names
 from harvester.cli.run import AS_RUN, console_of, parsed_as_run, words_of_run
 from harvester.cli.streams import warn
 from harvester.cli.telling import json_option, tell, wants_json
 from harvester.config import BASE_URL_VARIABLE, RunConfig
 from harvester.console.schedule import Nightly, crontab, service, timer, window
-from harvester.errors import HarvesterError, NoHarvestError, OptionError, UsageError
+from harvester.errors import HarvesterError, NoHarvestError, UsageError
 from harvester.ledger.fleet import FleetAddress, without_password
 from harvester.option import said_of
 from harvester.sanitize import has_unprintable
 from harvester.tokens import TOKEN_VARIABLES
 
-_TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)", re.ASCII)
+_CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)", re.ASCII)
 # As long as the last night's run may take to drain, or a person's `retry` may hold OUTPUT.
 _WAIT_FOR_LOCK = "10m"
 # What --on-finish may take, in seconds.
@@ -58,6 +58,16 @@ _NOT_NIGHTLY = {
 }
 
 
+def _time_of_day(value: object) -> time:
+    match = _CLOCK.fullmatch(str(value).strip())
+    if match is None:
+        raise ValueError("is not a time of day like 01:30 or 22:00.")
+    return time(int(match[1]), int(match[2]))
+
+
+_TIME = Parsed(_time_of_day)
+
+
 @click.command(
     cls=Command,
     context_settings=AS_RUN,
@@ -70,8 +80,8 @@ _NOT_NIGHTLY = {
     "OUTPUT [INPUT]... [OPTION OF RUN]...",
     "The JSONL file to append to, and whatever else `run` takes: see `harvester run --help`.",
 )
-@option("--at", metavar="TIME", required=True, help="When to begin: 01:30.")
-@option("--until", metavar="TIME", help="When to end at the latest: 07:00.")
+@option("--at", metavar="TIME", type=_TIME, required=True, help="When to begin: 01:30.")
+@option("--until", metavar="TIME", type=_TIME, help="When to end at the latest: 07:00.")
 @option(
     "--format",
     "form",
@@ -83,7 +93,7 @@ _NOT_NIGHTLY = {
 @json_option
 @click.pass_context
 def schedule(
-    ctx: click.Context, words: tuple[str, ...], at: str, until: str | None, form: str
+    ctx: click.Context, words: tuple[str, ...], at: time, until: time | None, form: str
 ) -> None:
     """Print a crontab line, and a systemd service with its timer, that run every night.
 
@@ -92,11 +102,10 @@ def schedule(
     waiting ten minutes for another run. An --on-finish command is taken as it is: use absolute
     paths in it.
     """
-    end = None if until is None else _time_of_day("until", until)
     with _without(TOKEN_VARIABLES):
         given = parsed_as_run(words, ctx)
     with telling_names(given):
-        nightly, fleet = _nightly(given, _time_of_day("at", at), end)
+        nightly, fleet = _nightly(given, at, until)
     _check_printable(nightly.command)
     if without_password(given.params["ledger"] or "") != (given.params["ledger"] or ""):
         warn(_LEFT_OUT)
@@ -107,13 +116,6 @@ def schedule(
         # To be copied: no line is broken.
         click.echo("\n".join(texts.values()).rstrip("\n"))
     tell({"unit": nightly.unit, "command": nightly.command, "texts": texts})
-
-
-def _time_of_day(option: str, text: str) -> time:
-    match = _TIME.fullmatch(text.strip())
-    if match is None:
-        raise OptionError(option, "is not a time of day like 01:30 or 22:00.", repr(text))
-    return time(int(match[1]), int(match[2]))
 
 
 def _try(fleet: FleetAddress) -> None:
