@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -127,8 +127,5 @@ def _ledger_of(looked_at: OpenLedger) -> Iterator[_PutBack]:
     from harvester.engine.open_output import open_held
     from harvester.engine.open_run import this_environment
 
-    opened = open_held(looked_at.output, this_environment())
-    try:
+    with closing(open_held(looked_at.output, this_environment())) as opened:
         yield opened.ledger.retry
-    finally:
-        opened.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing
 from decimal import Decimal
 from pathlib import Path
 from typing import BinaryIO
@@ -195,7 +195,10 @@ def _in_fleet(config: RunConfig, pages: Iterator[Page], reader: LedgerReader | N
         counts = reader.counts(now)
         found.queued = counts.queued + counts.exhausted + config.retry_failed * counts.rejected
         found.charged_today = reader.used(day_began(now, config.day_timezone), now)
-    with _scratch() as scratch:
+    with (
+        tempfile.TemporaryDirectory(prefix="harvester-") as folder,
+        closing(SqliteLedger(Path(folder) / "ledger", time.time)) as scratch,
+    ):
         for page in pages:
             found.see(page)
             jobs = {} if reader is None else reader.jobs_of(page.ids)
@@ -214,13 +217,3 @@ def _in_fleet(config: RunConfig, pages: Iterator[Page], reader: LedgerReader | N
 
 def _refresh_before(config: RunConfig) -> float | None:
     return None if config.refresh is None else time.time() - config.refresh
-
-
-@contextmanager
-def _scratch() -> Iterator[SqliteLedger]:
-    with tempfile.TemporaryDirectory(prefix="harvester-") as folder:
-        scratch = SqliteLedger(Path(folder) / "ledger", time.time)
-        try:
-            yield scratch
-        finally:
-            scratch.close()
