@@ -22,8 +22,13 @@ class SuggestingChoice(click.Choice[str]):
     def get_invalid_choice_message(self, value: object, ctx: click.Context | None) -> str:
         """What is wrong with a name, and what was probably meant."""
         message = super().get_invalid_choice_message(value, ctx)
-        near = difflib.get_close_matches(str(value).casefold(), self.choices, n=1)
-        return f"{message} Did you mean {near[0]!r}?" if near else message
+        return message + hint(str(value).casefold(), self.choices, " Did you mean {!r}?")
+
+
+def hint(name: str, known: Iterable[str], form: str = " Did you mean {}?") -> str:
+    """What was probably meant, in words; empty where nothing that is known comes near."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return form.format(near[0]) if near else ""
 
 
 def completing(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from harvester.cli.choices import hint
 from harvester.cli.group import LazyGroup
 from harvester.errors import UsageError
 
@@ -53,9 +53,8 @@ def _values(ctx: click.Context, path: Path) -> Iterator[tuple[str, Any]]:
         if param is not None:
             yield param.name or "", _value(param, value, where, path.parent)
         elif key not in told or key not in (others := _keys_of_all(root, ctx)):
-            near = difflib.get_close_matches(key, params if key not in told else others, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise UsageError(f"{where} is no option.{hint}")
+            near = hint(key, params if key not in told else others)
+            raise UsageError(f"{where} is no option.{near}")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -84,9 +83,8 @@ def _of_command(
         if not isinstance(value, dict):
             yield key, value
         elif key not in names:
-            near = difflib.get_close_matches(key, names, n=1)
-            hint = f" Did you mean [{near[0]}]?" if near else ""
-            raise UsageError(f"{path.name}: [{key}] is no command.{hint}")
+            near = hint(key, names, " Did you mean [{}]?")
+            raise UsageError(f"{path.name}: [{key}] is no command.{near}")
     yield from told.get(name, {}).items()
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from pathlib import Path
 
 import click
 
-from harvester.cli.choices import completing
+from harvester.cli.choices import completing, hint
 from harvester.cli.helping import write_sections
 from harvester.cli.params import Command
 from harvester.errors import UsageError
@@ -37,9 +36,9 @@ def help(ctx: click.Context, topic: str | None) -> None:  # noqa: A001 - what th
             )
     elif topic not in found:
         commands = root.command.list_commands(ctx) if isinstance(root.command, click.Group) else []
-        near = difflib.get_close_matches(topic.casefold(), [*found, *commands], n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(found)}."
-        raise UsageError(f"the manual has no page {topic!r}: {hint}")
+        near = hint(topic.casefold(), [*found, *commands], "did you mean {}?")
+        told = near or f"there are {', '.join(found)}."
+        raise UsageError(f"the manual has no page {topic!r}: {told}")
     elif sys.stdout.isatty():
         click.echo_via_pager(found[topic].read_text("utf-8"))
     else:

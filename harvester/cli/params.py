@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import zoneinfo
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 from harvester.api.endpoints import ENDPOINTS
-from harvester.cli.choices import SuggestingChoice, completing
+from harvester.cli.choices import SuggestingChoice, completing, hint
 from harvester.cli.config_file import KEPT, NAME, key_of, take
 from harvester.cli.helping import (
     Context,
@@ -88,9 +87,8 @@ class Command(click.Command):
         is_asked = ctx.auto_envvar_prefix is not None and not ctx.resilient_parsing
         for name in os.environ if is_asked else ():
             if name.startswith(prefix) and name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f" Did you mean {near[0]}?" if near else ""
-                raise click.UsageError(f"the variable {name} sets no option.{hint}", ctx)
+                told = f"the variable {name} sets no option.{hint(name, known)}"
+                raise click.UsageError(told, ctx)
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own
         """Run the command; a wrong value is told by the name it came under."""
