@@ -70,7 +70,10 @@ def _brought_together(
         held = _with_ledger(output, env, failing, sync=config.sync)
         if config.rebuild:
             _check_whole(output.path)
-        held = replace(held, recovery=_without_forgotten(held, config, env))
+        recovery = _without_forgotten(held, config, env)
+        assert isinstance(held.ledger, SqliteLedger)  # noqa: S101 - an OUTPUT's own
+        is_lost = held.ledger.is_queue_lost()
+        held = replace(held, recovery=replace(recovery, is_queue_lost=is_lost))
         undo.push(failing.pop_all())
     return held
 
@@ -122,7 +125,7 @@ def _open_file(path: Path, env: Environment, undo: ExitStack, *, sync: bool) -> 
 def _with_ledger(
     output: OutputFile, env: Environment, undo: ExitStack, *, sync: bool
 ) -> OpenOutput:
-    """OUTPUT and its ledger; a new one beside an old OUTPUT does not know what was queued."""
+    """OUTPUT and its ledger, which is to be rebuilt where it is new beside an old OUTPUT."""
     path = ledger_path(output.path)
     is_new = not path.exists()
     if is_new:
@@ -132,10 +135,7 @@ def _with_ledger(
     )
     undo.callback(ledger.close)
     keep_marks(output.path, ledger)
-    is_rebuilt = is_new and output.length > 0
-    if is_rebuilt:
-        ledger.lose_queue()
-    recovery = Recovery(is_rebuilt=is_rebuilt, is_queue_lost=ledger.is_queue_lost())
+    recovery = Recovery(is_rebuilt=is_new and output.length > 0)
     spool = EmergencySpool(output.path, env.disk)
     undo.callback(spool.close)
     return OpenOutput(output, ledger, spool, recovery)

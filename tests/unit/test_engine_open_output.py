@@ -226,6 +226,15 @@ def test_that_a_queue_is_lost_is_told_until_an_input_is_named(output: Path) -> N
         assert not held.recovery.is_queue_lost
 
 
+def test_a_line_of_a_note_that_was_never_enrolled_tells_that_a_queue_is_lost(output: Path) -> None:
+    with closing(opened(output)) as held:
+        held.ledger.enrol([json.loads(line(60))["noteId"]], None)
+    for number, is_lost in ((60, False), (50, True)):
+        output.write_bytes(output.read_bytes() + line(number))
+        with closing(opened(output)) as held:
+            assert held.recovery.is_queue_lost is is_lost
+
+
 def test_a_sorted_output_is_told_by_its_lines_and_read_when_told_to(output: Path) -> None:
     output.write_bytes(b"".join(sorted(LINES)))
     with pytest.raises(OutputMismatchError, match=f"all its {MANY} notes are there.*--rebuild"):

@@ -93,6 +93,9 @@ def _adopt_found(store: Store) -> int:
         f" line_end = CASE WHEN {_IS_OLDER} THEN job.line_end ELSE excluded.line_end END,"
         f" fetched_at = CASE WHEN {_IS_OLDER} THEN job.fetched_at ELSE excluded.fetched_at END"
     )
+    if known.total() < notes:
+        # What else was enrolled with them is not known, either: an input that is named tells.
+        store.set_meta("queue_lost", 1)
     moves = Counter({State.DONE: notes})
     moves.subtract(known)
     store.shift(moves)

@@ -93,12 +93,8 @@ class SqliteLedger(Store, Ledger):
     def mark_boot(self, boot: str) -> None:
         self.set_meta("boot", boot)
 
-    def lose_queue(self) -> None:
-        """Say that what was still queued is not known; an input that is named makes up for it."""
-        self.set_meta("queue_lost", 1)
-
     def is_queue_lost(self) -> bool:
-        """Whether that was said, and no input named since."""
+        """Whether lines told of notes that were never enrolled, and no input was named since."""
         return self.get_meta("queue_lost") is not None
 
     def lose_lines(self, checkpoint: Checkpoint) -> int:
