@@ -120,5 +120,9 @@ async def _serve(settings: SimulatorSettings, host: str, port: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
     async with serving(settings, host, port) as server:
-        click.echo(f"simulating the API at {server.url} (Ctrl-C ends it)")
+        click.echo(
+            f"simulating the API at {server.url} (Ctrl-C ends it); in another terminal:\n"
+            "  JUSTONEAPI_TOKEN=practice-token harvester run INPUT -o practice.jsonl "
+            f"--base-url {server.url}"
+        )
         await stopping.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from itertools import chain, islice
 
@@ -199,7 +200,7 @@ def _found(output: OutputFile, start: int, kind: Identity) -> Iterator[FoundLine
         if line is None or not piece.endswith(b"\n"):
             raise OutputMismatchError(
                 f"{output.path} has a line that is broken or not harvester's at {place}: take it "
-                "out, or choose another --output."
+                f"out; `harvester verify {shlex.quote(str(output.path))}` tells how."
             )
         of_kind(piece, kind, f"at {place}", output)
         yield line

@@ -202,7 +202,7 @@ def test_an_output_in_another_encoding_is_no_work_of_a_power_cut(output: Path) -
     text = output.read_bytes().decode().encode("utf-16-be")
     output.write_bytes(text)
     ledger_path(output).unlink()
-    with pytest.raises(OutputMismatchError, match="at line 1: take it out"):
+    with pytest.raises(OutputMismatchError, match="at line 1: take it out; `harvester verify"):
         opened(output)
     assert output.read_bytes() == text
 
