@@ -87,10 +87,6 @@ class KnownJob(Struct, frozen=True):
         """Whether a line that tells this moment is the note's current one."""
         return self.fetched_at is not None and abs(fetched_at - self.fetched_at) <= _SAME_MOMENT
 
-    def is_newer(self, fetched_at: float) -> bool:
-        """Whether the note's current line is newer than one that tells this moment."""
-        return self.fetched_at is not None and self.fetched_at > fetched_at + _SAME_MOMENT
-
 
 # What `known_job` reads of a job.
 KNOWN = "seq, state, line_end, lines, fetched_at, attempts"

@@ -246,9 +246,7 @@ class _Verifier:
             yield Damage(Remedy.REBUILD, "inserted", number, text)
             return
         place = job.line_end
-        if place is None or (
-            job.lines > 1 and (line.end < place + self._shift or job.is_newer(head.fetched_at))
-        ):
+        if place is None or (job.lines > 1 and line.end < place + self._shift):
             self._older += 1
             self._older_sum += job.seq
             if place is not None and job.is_of(head.fetched_at):

@@ -442,7 +442,7 @@ def test_what_is_no_list_of_notes_is_refused_with_the_way_out(
 
 def test_without_what_reads_workbooks_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "openpyxl", None)
-    with pytest.raises(InputError, match=r"pip install 'harvester\[excel\]'"):
+    with pytest.raises(InputError, match=r"with '\.\[excel\]'"):
         Read(workbook({"s": row(1, "noteId")}))
 
 

@@ -13,9 +13,6 @@ from harvester.ledger.sqlite.records import add_activity
 from harvester.ledger.sqlite.store import Store
 from harvester.model import State
 
-# Of a line found: its note has a newer one.
-_IS_OLDER = "lines > 0 AND job.fetched_at > excluded.fetched_at + 1"
-
 
 def adopt(store: Store, lines: Iterable[FoundLine], checkpoint: Checkpoint) -> int:
     """Make the jobs of the lines found done; gives how many were not."""
@@ -46,19 +43,16 @@ def adopt(store: Store, lines: Iterable[FoundLine], checkpoint: Checkpoint) -> i
 def _count_found(store: Store) -> None:
     """Count as charged the calls of the lines found that are not counted yet.
 
-    A line that is there twice was paid for once; what is older than a line known before is a copy,
-    as notes are fetched again later. A claim of a note whose lines were all counted is of a call
-    that none of them answers.
+    A line that is there twice was paid for once. A claim of a note whose lines were all counted
+    is of a call that none of them answers.
     """
     # The ledger's moments are rounded to the millisecond, a line's are cut.
     fresh = store.db.execute(
         "SELECT seq, line.fetched_at / 60000 FROM (SELECT note_id, fetched_at, row_number()"
         " OVER (PARTITION BY note_id ORDER BY min(ends)) AS nth FROM found WHERE NOT EXISTS"
         " (SELECT 1 FROM job WHERE job.note_id = found.note_id AND lines > 0"
-        " AND (job.fetched_at - found.fetched_at IN (0, 1)"
-        " OR job.fetched_at > found.fetched_at AND line_end <= ?)) GROUP BY note_id, fetched_at)"
-        " AS line LEFT JOIN job USING (note_id) WHERE nth > coalesce(forgotten, 0)",
-        (store.read_from,),
+        " AND job.fetched_at - found.fetched_at IN (0, 1)) GROUP BY note_id, fetched_at)"
+        " AS line LEFT JOIN job USING (note_id) WHERE nth > coalesce(forgotten, 0)"
     ).fetchall()
     run = store.last_run()
     minutes = Counter(minute for _, minute in fresh)
@@ -71,7 +65,7 @@ def _count_found(store: Store) -> None:
 
 
 def _adopt_found(store: Store) -> int:
-    """Make the jobs of the lines found done, the newest line current; gives how many were not."""
+    """Make the jobs of the lines found done, in the order of the lines; gives how many."""
     db = store.db
     notes: int = db.execute("SELECT count(DISTINCT note_id) FROM found").fetchone()[0]
     known = Counter(
@@ -87,11 +81,9 @@ def _adopt_found(store: Store) -> int:
         "INSERT INTO job (note_id, state, attempts, fetched_at, line_end, lines, code)"
         " SELECT note_id, 1, attempts, fetched_at, ends, 1, code FROM found WHERE 1"
         " ORDER BY ends ON CONFLICT (note_id) DO UPDATE SET state = 1, due = NULL, run = NULL,"
-        " reason = NULL, attempts = max(attempts, excluded.attempts), lines = lines + 1,"
-        " forgotten = max(0, forgotten - 1),"
-        f" code = CASE WHEN {_IS_OLDER} THEN job.code ELSE excluded.code END,"
-        f" line_end = CASE WHEN {_IS_OLDER} THEN job.line_end ELSE excluded.line_end END,"
-        f" fetched_at = CASE WHEN {_IS_OLDER} THEN job.fetched_at ELSE excluded.fetched_at END"
+        " code = excluded.code, reason = NULL, attempts = max(attempts, excluded.attempts),"
+        " fetched_at = excluded.fetched_at, line_end = excluded.line_end, lines = lines + 1,"
+        " forgotten = max(0, forgotten - 1)"
     )
     if known.total() < notes:
         # What else was enrolled with them is not known, either: an input that is named tells.
@@ -113,7 +105,6 @@ def forget_lines(store: Store) -> None:
         )
         store.shift(Counter({State.DONE: -many, State.QUEUED: many}))
         store.set_checkpoint(Checkpoint())
-        store.read_from = 0
 
 
 def lose_lines(store: Store, checkpoint: Checkpoint) -> int:

@@ -133,7 +133,6 @@ class SqliteLedger(Store, Ledger):
     def as_one(self, look: Look) -> Iterator[None]:
         # What it raises interrupts the statement that is on.
         self.db.set_progress_handler(look, _LOOK_EVERY)
-        self.read_from = self.checkpoint().length
         try:
             with self.transaction():
                 yield

@@ -25,8 +25,7 @@ SEQS = "(SELECT value FROM json_each(?))"
 class Store:
     """One file, used from one thread at a time; `run` is the number of the run that is on, or 0.
 
-    What ends within `read_from` bytes of OUTPUT was known before it was read last. `clock` gives
-    Unix seconds. Another program that holds the file is waited for, but not for ever.
+    `clock` gives Unix seconds. Another program that holds the file is waited for, but not for ever.
     """
 
     def __init__(
@@ -39,7 +38,6 @@ class Store:
     ) -> None:
         self.is_damaged = False
         self.run = 0
-        self.read_from = 0
         self.clock = clock
         self._path = path
         with self.errors():
