@@ -226,7 +226,8 @@ def test_more_hosts_than_calls_a_period_share_the_work_to_its_end(hosts: Hosts) 
     finish_well(*(hosts.start(name, upstream.url, notes, rate=3) for name in "abcd"))
     assert time.monotonic() - begun > 7 / 3
     starts = [start for start, _ in upstream.starts]
-    assert max(sum(begin <= start < begin + 0.9 for start in starts) for begin in starts) <= 3
+    # Two, and one that a busy machine was late with; hosts that shared nothing would make seven.
+    assert max(sum(begin <= start < begin + 0.6 for start in starts) for begin in starts) <= 3
     hosts.has_each_once(tool.note_ids(8))
 
 
@@ -269,13 +270,13 @@ def test_a_killed_host_that_is_started_again_goes_on_at_once(hosts: Hosts) -> No
 def test_hosts_that_are_killed_stopped_or_cut_off_are_outlived(hosts: Hosts) -> None:
     tool = hosts.tool
     simulator = tool.simulate("--latency", "300ms")
-    notes = tool.notes(160)
+    notes = tool.notes(200)
     cuts = {name: hosts.cut() for name in "ad"}
     ways = {name: cut.url for name, cut in cuts.items()}
     soon = {OUTAGE_PATIENCE: "2", LEASE_MARGIN: "2"}
     runs = {
         name: hosts.start(
-            *(name, simulator.url, notes, *SHORT), rate=45, env=hosts.env(ways.get(name)) | soon
+            *(name, simulator.url, notes, *SHORT), rate=40, env=hosts.env(ways.get(name)) | soon
         )
         for name in "abcd"
     }
@@ -299,12 +300,12 @@ def test_hosts_that_are_killed_stopped_or_cut_off_are_outlived(hosts: Hosts) -> 
     finish_well(runs["b"])
     calls = simulator.calls
     runs["c"].signal(signal.SIGCONT)
-    back = hosts.start("a", simulator.url, *SHORT, rate=45)
-    finish_well(runs["c"], back, hosts.start("d", simulator.url, *SHORT, rate=45))
+    back = hosts.start("a", simulator.url, *SHORT, rate=40)
+    finish_well(runs["c"], back, hosts.start("d", simulator.url, *SHORT, rate=40))
     page, lost, again = simulator.charges(), hosts.unanswered, hosts.duplicates
     # What was claimed before is not sent after the lease, and nothing of it is sent by two.
     assert page["calls"] == page["charged"] == calls
-    hosts.has_each_once(tool.note_ids(160))
+    hosts.has_each_once(tool.note_ids(200))
     assert again
     assert "were paid for twice" in back.err
     assert set(page["chargedTwice"]) <= {*lost, *again}
@@ -316,7 +317,7 @@ def test_all_wait_while_the_database_is_away(hosts_to_strand: Hosts, server: Ser
     hosts = hosts_to_strand
     tool = hosts.tool
     upstream = tool.upstream(prompt)
-    notes = tool.notes(120)
+    notes = tool.notes(200)
     runs = [hosts.start(name, upstream.url, notes) for name in "ab"]
     tool.until(lambda: upstream.calls >= 20, "calls")
     server.restart()
@@ -329,9 +330,9 @@ def test_all_wait_while_the_database_is_away(hosts_to_strand: Hosts, server: Ser
     finish_well(*runs)
     for run in runs:
         assert run.err.count("is away") == run.err.count("is back") in (1, 2), run.err
-    assert sorted(note for _, note in upstream.starts) == tool.note_ids(120)
+    assert sorted(note for _, note in upstream.starts) == tool.note_ids(200)
     assert set(hosts.lines.values()) == {1}
-    hosts.has_each_once(tool.note_ids(120))
+    hosts.has_each_once(tool.note_ids(200))
 
 
 def test_a_database_that_is_too_far_for_the_rate_is_told(hosts: Hosts) -> None:
@@ -492,9 +493,10 @@ def test_a_token_is_asked_again_on_the_vendors_next_day_while_hosts_live(hosts: 
 def test_what_the_account_paid_is_told_of_all_hosts_once_they_have_ended(hosts: Hosts) -> None:
     tool = hosts.tool
     simulator = tool.simulate("--price", "0.05", "--balance", "100")
-    notes = tool.notes(60)
-    runs = [hosts.start(name, simulator.url, notes, rate=30) for name in "ab"]
-    tool.until(lambda: all(hosts.written(name) > 5 for name in "ab"), "some calls of each")
+    notes = tool.notes(80)
+    # So slow that there are notes left for the second, however late it comes.
+    runs = [hosts.start(name, simulator.url, notes, rate=20) for name in "ab"]
+    tool.until(lambda: all(hosts.written(name) > 0 for name in "ab"), "a call of each")
     on = json.loads(tool.run("status", "--json", env=hosts.env()).out)
     assert (on["account"], on["balance"] is None) == (None, False)
     for run in runs:
@@ -502,7 +504,7 @@ def test_what_the_account_paid_is_told_of_all_hosts_once_they_have_ended(hosts: 
         assert ended.code == 0, ended.text
         assert "hosts share the account: `harvester status` tells" in ended.out
     told = json.loads(tool.run("status", "--json", env=hosts.env()).out)
-    assert (told["account"]["spent"], told["price"]) == (60 * 0.05, 0.05)
+    assert (told["account"]["spent"], told["price"]) == (80 * 0.05, 0.05)
     assert (told["account"]["agreement"], told["account"]["difference"]) == ("same", 0)
     assert [run["account"] for run in told["runs"]] == [None, None]
 
@@ -679,12 +681,12 @@ def test_the_password_of_the_database_is_told_nowhere(
 ) -> None:
     hosts = hosts_to_strand
     tool, upstream = hosts.tool, hosts.tool.upstream(prompt)
-    notes = tool.notes(200)
+    notes = tool.notes(300)
     typed = {key: text for key, text in hosts.env().items() if key != "HARVESTER_LEDGER"}
     watched = ("-v", "--log-file", tool.folder / "log", "--metrics-file", tool.folder / "metrics")
     first = hosts.start("a", upstream.url, notes, *watched)
     second = hosts.start(
-        "b", upstream.url, notes, "--ledger", hosts.database, "--max-notes", "150", env=typed
+        "b", upstream.url, notes, "--ledger", hosts.database, "--max-notes", "250", env=typed
     )
     tool.until(lambda: upstream.calls >= 10, "calls")
     server.kill()

@@ -2,28 +2,7 @@
 
 from __future__ import annotations
 
-import time
-
-from aiohttp import web
-
-from tests.process.tool import Tool, Upstream
-
-
-def test_800_notes_are_saved_once_each_although_a_tenth_of_the_calls_fail(tool: Tool) -> None:
-    simulator = tool.simulate("--fail", "301=0.1")
-    notes = tool.notes(800)
-    first = tool.harvest(simulator.url, notes)
-    assert first.code == 0, first.text
-    assert sorted(tool.saved()) == sorted(tool.note_ids(800))
-    page = simulator.charges()
-    assert page["chargedTwice"] == []
-    assert page["charged"] == 800
-    assert page["byCode"]["301"] > 40
-
-    again = tool.harvest(simulator.url, notes)
-    assert again.code == 0, again.text
-    assert simulator.charges() == page
-    assert tool.verify().code == 0
+from tests.process.tool import Tool
 
 
 def test_a_daily_quota_stops_the_run_and_a_new_day_goes_on(tool: Tool) -> None:
@@ -56,24 +35,3 @@ def test_a_used_up_balance_stops_the_run_and_a_top_up_goes_on(tool: Tool) -> Non
     assert last.code == 0, last.text
     assert (simulator.charged, simulator.charged_twice) == (160, [])
     assert sorted(tool.saved()) == sorted(tool.note_ids(160))
-
-
-def test_no_call_starts_after_the_first_303(tool: Tool) -> None:
-    workers = 4
-    refused: list[float] = []
-
-    async def answer(upstream: Upstream, note_id: str, nth: int) -> web.StreamResponse:
-        if nth <= 50:
-            return upstream.reply(0, {"noteId": note_id})
-        refused.append(time.monotonic())
-        return upstream.reply(303)
-
-    upstream = tool.upstream(answer)
-    run = tool.harvest(upstream.url, tool.notes(500), "--workers", str(workers))
-    assert run.code == 3, run.text
-    assert len(tool.saved()) == 50
-    # What was on its way when the refusal came: never more than the other workers' calls.
-    late = [when for when, _ in upstream.starts if when > refused[0]]
-    assert len(late) <= workers - 1
-    assert upstream.calls <= 50 + workers
-    assert tool.status()["queued"] == 450
