@@ -243,6 +243,8 @@ def _life(part: HostPart, zone: ZoneInfo) -> str:
     if part.last_heartbeat is None:
         return "has not run yet"
     seen = _local(part.last_heartbeat, zone)
+    if part.resumes_at is not None:
+        return f"waits for the next day, until {_local(part.resumes_at, zone):%Y-%m-%d %H:%M:%S}"
     if part.alive:
         pace = f", lately {_pace(part.rate)}" if part.rate else ""
         return f"alive, heard of at {seen:%H:%M:%S}{pace}"

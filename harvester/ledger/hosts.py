@@ -23,7 +23,8 @@ _LOST = """
 SELECT run.part, count(*) FROM unanswered JOIN run ON run.id = unanswered.run GROUP BY run.part
 """
 _MEMBERS = f"""
-SELECT part, bool_or(alive_until > now_ms()), max(least(alive_until - {ALIVE_FOR}, now_ms()))
+SELECT part, bool_or(alive_until > now_ms()), max(least(alive_until - {ALIVE_FOR}, now_ms())),
+    max(resumes_at) FILTER (WHERE alive_until > now_ms())
 FROM member GROUP BY part
 """
 _LAST_RUNS = """
@@ -57,7 +58,8 @@ class HostPart(Struct, frozen=True):
 
     `notes` are those whose current line is in it, `duplicates` its lines paid for though their
     notes were done, `bytes` what the ledger vouches for. `rate` are the calls a second that it made
-    lately. `last_heartbeat` may be the last sign of a run that is over.
+    lately. `last_heartbeat` may be the last sign of a run that is over; until `resumes_at` one that
+    is alive waits for the next day.
     """
 
     part: str
@@ -65,6 +67,7 @@ class HostPart(Struct, frozen=True):
     path: str
     alive: bool
     last_heartbeat: float | None
+    resumes_at: float | None
     rate: float
     runs: int
     calls: int
@@ -121,7 +124,7 @@ class Hosts:
         lost = dict(ask(_LOST))
         calls = {part: (many, charged) for part, many, charged in ask(_CALLS)}
         runs = {part: (many, seen) for part, many, seen in ask(_LAST_RUNS)}
-        members = {part: (alive, beat) for part, alive, beat in ask(_MEMBERS)}
+        members = {part: rest for part, *rest in ask(_MEMBERS)}
         rates = dict(ask(_RATES))
         found = []
         for number, uuid, host, path, length in ask(
@@ -129,7 +132,7 @@ class Hosts:
         ):
             many, seen = runs.get(number, (0, 0))
             made, charged = calls.get(number, (0, 0))
-            alive, beat = members.get(number, (False, 0))
+            alive, beat, resumes_at = members.get(number, (False, 0, None))
             # Of a run that goes on, only the minute of its last answer is known without a beat.
             last = beat or seen
             found.append(
@@ -139,6 +142,7 @@ class Hosts:
                     sanitize(path),
                     alive=alive,
                     last_heartbeat=last / 1000 if last else None,
+                    resumes_at=resumes_at,
                     rate=round(float(rates.get(number, 0)), 4),
                     runs=many,
                     calls=made,

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, LiteralString
 from urllib.parse import urlsplit
@@ -83,7 +83,7 @@ class Hosts:
         """A network between a host and the database; a host is given its `url`."""
         return self._stack.enter_context(Cut(self.database))
 
-    def end(self) -> None:
+    def close(self) -> None:
         for run in self._runs:
             run.end()
         self._stack.close()
@@ -146,20 +146,14 @@ class Hosts:
 @pytest.fixture
 def hosts_to_strand(tool: Tool, database_to_lose: str) -> Iterator[Hosts]:
     """Hosts on a server that a test may stop."""
-    hosts = Hosts(tool, database_to_lose)
-    try:
+    with closing(Hosts(tool, database_to_lose)) as hosts:
         yield hosts
-    finally:
-        hosts.end()
 
 
 @pytest.fixture
 def hosts(tool: Tool, database: str) -> Iterator[Hosts]:
-    hosts = Hosts(tool, database)
-    try:
+    with closing(Hosts(tool, database)) as hosts:
         yield hosts
-    finally:
-        hosts.end()
 
 
 async def prompt(upstream: Upstream, note_id: str, _nth: int) -> web.StreamResponse:
@@ -455,6 +449,10 @@ def test_who_waits_for_the_next_day_leaves_its_notes_to_who_can_send_them(hosts:
     here, there = tool.upstream(used_up), tool.upstream(prompt)
     waits = hosts.start("a", here.url, "--wait-quota", tool.notes(100))
     waits.says("waiting until")
+    rests = "SELECT count(*) FROM member WHERE resumes_at > 0"
+    tool.until(lambda: hosts.ask(rests) == [(1,)], "the ledger to be told")
+    told = tool.run("status", env=hosts.env())
+    assert "waits for the next day, until" in told.out, told.text
     another = {**hosts.env(), "JUSTONEAPI_TOKEN": "tok-another"}
     finish_well(hosts.start("b", there.url, env=another), waits)
     hosts.has_each_once(tool.note_ids(100))

@@ -382,7 +382,8 @@ class PostgresLedger(Ledger):
         return int(self._one(query, DAY_MS, moment // 60_000, moment, LOST))
 
     def note_wait(self, until: float | None) -> None:
-        """See `Ledger.note_wait`: while a host waits, others may go on."""
+        """See `Ledger.note_wait`: told of this host alone, as others may go on."""
+        self._set("UPDATE member SET resumes_at = %s WHERE run = %s", until, self._run)
 
     def starts(self) -> dict[str, list[float]]:
         """See `Ledger.starts`: a fleet's rate is granted by the database, anew each time."""

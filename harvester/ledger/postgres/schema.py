@@ -231,6 +231,8 @@ _MIGRATIONS = (
     """,
     # From when on each turn of a token's rate is free, in Unix milliseconds.
     "ALTER TABLE pace ADD COLUMN turns float8[] NOT NULL DEFAULT '{}';",
+    # Until when a host waits for the next day, in Unix seconds.
+    "ALTER TABLE member ADD COLUMN resumes_at double precision;",
 )
 NEWEST = len(_MIGRATIONS)
 _NAME = re.compile(r"[a-z0-9_]{1,40}", re.ASCII)
