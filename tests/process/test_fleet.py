@@ -546,8 +546,14 @@ def test_one_host_that_is_refused_slows_all(hosts: Hosts) -> None:
             return await prompt(upstream, note_id, nth)
         return upstream.reply(302)
 
+    async def late(upstream: Upstream, note_id: str, nth: int) -> web.StreamResponse:
+        """Nobody who is to hear of it is done before."""
+        while not has_heard.is_set():
+            await asyncio.sleep(0.01)
+        return await prompt(upstream, note_id, nth)
+
     tool = hosts.tool
-    here, there = tool.upstream(refusing), tool.upstream(prompt)
+    here, there = tool.upstream(refusing), tool.upstream(late)
     notes = tool.notes(80)
     one, other = hosts.start("a", here.url, notes), hosts.start("b", there.url, notes)
     other.says("rate limit, met by another host")
