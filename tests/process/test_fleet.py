@@ -548,8 +548,7 @@ def test_one_host_that_is_refused_slows_all(hosts: Hosts) -> None:
 
     async def late(upstream: Upstream, note_id: str, nth: int) -> web.StreamResponse:
         """Nobody who is to hear of it is done before."""
-        while not has_heard.is_set():
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(has_heard.wait, 60)
         return await prompt(upstream, note_id, nth)
 
     tool = hosts.tool
