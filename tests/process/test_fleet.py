@@ -547,14 +547,15 @@ def test_one_host_that_is_refused_slows_all(hosts: Hosts) -> None:
         return upstream.reply(302)
 
     async def late(upstream: Upstream, note_id: str, nth: int) -> web.StreamResponse:
-        """Nobody who is to hear of it is done before."""
+        """Who is to hear of it is not done before."""
         await asyncio.to_thread(has_heard.wait, 60)
         return await prompt(upstream, note_id, nth)
 
     tool = hosts.tool
     here, there = tool.upstream(refusing), tool.upstream(late)
     notes = tool.notes(80)
-    one, other = hosts.start("a", here.url, notes), hosts.start("b", there.url, notes)
+    one = hosts.start("a", here.url, notes)
+    other = hosts.start("b", there.url, notes, "--workers", "8")
     other.says("rate limit, met by another host")
     has_heard.set()
     finish_well(one, other)
