@@ -406,7 +406,8 @@ def _check_no_ledger(path: Path) -> None:
     if ledger_path(path).exists():
         raise UsageError(
             f"{path} has a ledger of its own, {ledger_path(path).name}: bring it in with "
-            "`harvester join`, choose another --output, or leave --ledger out."
+            "`harvester join`, leave --ledger out, or choose another --output, where its notes are "
+            "paid for again."
         )
 
 
@@ -420,6 +421,7 @@ def part_marker_of(path: Path, harvest: str, env: Environment, undo: ExitStack) 
     if marker.harvest != harvest:
         raise UsageError(
             f"{path} is a part of the harvest {marker.harvest}, not of {harvest}: give "
-            f"--harvest {marker.harvest}, or choose another --output."
+            f"--harvest {marker.harvest}, or choose another --output, where its notes are paid for "
+            "again."
         )
     return marker
