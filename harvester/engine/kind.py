@@ -42,8 +42,8 @@ def check_kind(found: Identity, config: RunConfig) -> None:
     if found.endpoint != config.endpoint:
         raise UsageError(
             f"{config.output} holds notes of the endpoint {found.endpoint}, not of "
-            f"{config.endpoint}: say --endpoint {found.endpoint}, or choose another --output, where "
-            "each note is paid for anew."
+            f"{config.endpoint}: say --endpoint {found.endpoint}, or choose another --output, "
+            "where each note is paid for anew."
         )
 
 
