@@ -99,9 +99,6 @@ class MetricsFile:
             registry=self._registry,
             buckets=_BUCKETS,
         ).labels(self._output)
-        self._begin()
-
-    def _begin(self) -> None:
         for name in ("charged", "unanswered"):
             self._counters[name].labels(self._output)
         self._set("running", 1)

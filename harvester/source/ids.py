@@ -230,11 +230,9 @@ def _found(text: str) -> tuple[list[str], list[str]]:
 def _compiled(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern, re.ASCII)
-    except (re.error, OverflowError, RecursionError) as error:
-        told = f"is not a regular expression: {sanitize(str(error))}."
-        raise OptionError("id_pattern", told, sanitize(repr(pattern))) from None
-    except ValueError as error:  # an inline (?u) contradicts the ASCII flag
-        told = f"cannot be used: {sanitize(str(error))}."
+    except (re.error, OverflowError, RecursionError, ValueError) as error:
+        # The last where an inline (?u) contradicts the ASCII flag.
+        told = f"is not a regular expression that can be used: {sanitize(str(error))}."
         raise OptionError("id_pattern", told, sanitize(repr(pattern))) from None
 
 

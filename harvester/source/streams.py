@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from itertools import chain
-from typing import BinaryIO, Protocol, cast
+from typing import BinaryIO, cast
 
 from harvester.errors import LocalIOError
 from harvester.halt import Look, go_on
@@ -43,18 +43,6 @@ class BrokenStreamError(Exception):
     """Bytes that cannot be read on as text; its message says what is wrong and what to do."""
 
 
-class _Unpacker(Protocol):
-    """One member of compressed data, of any kind."""
-
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    @property
-    def needs_input(self) -> bool: ...
-    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
-
-
 class _Gzip:
     """A gzip member with the face of the other kinds."""
 
@@ -77,6 +65,7 @@ class _Gzip:
         return self._member.decompress(self._member.unconsumed_tail + data, max_length)
 
 
+_Unpacker = _Gzip | bz2.BZ2Decompressor | lzma.LZMADecompressor
 _PACKED: dict[bytes, tuple[str, Callable[[], _Unpacker]]] = {
     b"\x1f\x8b": ("gzip", _Gzip),
     b"BZh": ("bzip2", bz2.BZ2Decompressor),
