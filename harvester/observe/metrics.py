@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from prometheus_client import (
@@ -62,8 +63,8 @@ _LONGEST_PATH = 4096
 class MetricsFile:
     """Keeps a metrics file in step with a run; an observer of it, too.
 
-    `clock` is Unix seconds; `warn` is told the first time that the file cannot be written, which
-    never hurts the run. Nothing is written before the run has begun: until then, another run may
+    `clock` is Unix seconds; `warn` is told once why the file cannot be written, which never
+    hurts the run. Nothing is written before the run has begun: until then, another run may
     hold OUTPUT, and the file may be its.
     """
 
@@ -74,8 +75,7 @@ class MetricsFile:
         _check(path)
         self._path = path
         self._clock = clock
-        self._warn = warn
-        self._has_failed = False
+        self._warn = cache(warn)
         self._is_over = False
         # One that waits is enough: what is written are the latest numbers.
         self._outlet = Outlet[None](lambda _: self._write(), most=1)
@@ -171,12 +171,8 @@ class MetricsFile:
             with replacing(self._path, mode=_FOR_ALL) as file:
                 file.write(generate_latest(self._registry))
         except OSError as error:
-            self._tell_failed(error.strerror or "it cannot be written")
-
-    def _tell_failed(self, reason: str) -> None:
-        if not self._has_failed:
-            self._has_failed = True
             name = sanitize(str(self._path), _LONGEST_PATH)
+            reason = error.strerror or "it cannot be written"
             self._warn(
                 f"--metrics-file {name} cannot be written: {reason}. The run goes on; it is tried "
                 f"again every {_WRITE_EVERY:g} s."
