@@ -689,7 +689,7 @@ def test_a_run_that_stops_waits_no_longer_for_the_database(
 def test_a_network_that_swallows_everything_is_noticed(fleet: Database) -> None:
     away: list[str] = []
     with Cut(fleet.url) as network:
-        policy = ReconnectPolicy(on_away=away.append, pause=lambda _: network.mend(), statement=0.3)
+        policy = ReconnectPolicy(on_away=away.append, pause=lambda _: network.mend(), statement=1.0)
         with closing(fleet.open("a", url=network.url, policy=policy)) as ledger:
             ledger.begin_run(120)
             network.cut()
