@@ -13,12 +13,10 @@ from msgspec.structs import replace
 from harvester.errors import UsageError
 from harvester.export.fields import CHANGES, FETCHED_AT, FIELDS, PRESETS, Field
 from harvester.export.record import INPUT_KEY
-from harvester.export.shape import NOTHING, Member, Path, Seen, name_of
+from harvester.export.shape import NOTHING, Member, Path, Seen
 from harvester.sanitize import sanitize
 
 _FROM_INPUT = f"{INPUT_KEY}."
-# The name of a cell, where it is, and what it has been.
-_Cell = tuple[str, Path, Member]
 _FIRST, _LAST, _ = CHANGES
 
 
@@ -87,33 +85,32 @@ class NoFieldError(UsageError):
 
 def columns_of(seen: Seen, choice: Choice) -> list[Column]:
     """The columns that are wanted of what was seen; raises NoFieldError."""
-    cells = [(name_of(path), path, member) for path, member in seen.cells()]
+    columns = [Column(c.name, "", _kind(c.name, c.member), path=c.path) for c in seen.cells()]
     if choice.fields:
-        cells = list(_chosen(choice.fields, cells, is_empty=seen.is_empty))
-    columns = [
-        column
-        for name, path, member in cells
-        for column in _over_time(
-            Column(name, "", _kind(name, member), path=path), with_changes=choice.with_changes
-        )
-    ]
+        columns = list(_chosen(choice.fields, columns, is_empty=seen.is_empty))
+    if choice.with_changes:
+        columns = [part for column in columns for part in _over_time(column)]
     return _headed(columns, choice.headings)
 
 
-def _chosen(fields: Sequence[str], cells: Sequence[_Cell], *, is_empty: bool) -> Iterator[_Cell]:
+def _chosen(
+    fields: Sequence[str], columns: Sequence[Column], *, is_empty: bool
+) -> Iterator[Column]:
     is_preset = fields in PRESETS.values()
-    told: set[Path] = set()
+    left = list(columns)
     for field in fields:
-        found = [cell for cell in cells if _is_of(cell[0], field)]
+        found = [column for column in columns if _is_of(column.name, field)]
         # Before the first note, or of another endpoint.
         if not found and not is_preset and field not in FIELDS:
-            near = difflib.get_close_matches(field, [*(cell[0] for cell in cells), *FIELDS], n=1)
+            near = difflib.get_close_matches(field, [*(c.name for c in columns), *FIELDS], n=1)
             hint = f": did you mean {sanitize(near[0])}?" if near else "."
             raise NoFieldError(f"--fields: no note holds {sanitize(field)}{hint}")
         if not found and field in FIELDS and (is_empty or not is_preset):
-            yield field, (), Member(0)
-        yield from (cell for cell in found if cell[1] not in told)
-        told.update(cell[1] for cell in found)
+            yield Column(field, "", _kind(field, Member(0)))
+        for column in found:
+            if column in left:
+                left.remove(column)
+                yield column
 
 
 def _kind(name: str, member: Member) -> CellKind:
@@ -137,10 +134,10 @@ def _is_of(name: str, field: str) -> bool:
     return f"{name}.".startswith((f"{field}.", f"{_FROM_INPUT}{field}."))
 
 
-def _over_time(column: Column, *, with_changes: bool) -> Iterator[Column]:
+def _over_time(column: Column) -> Iterator[Column]:
     """The columns of a member: of a number over time three, of others one."""
     is_number = column.kind in {CellKind.INTEGER, CellKind.NUMBER} and column.name != "attempts"
-    if with_changes and (is_number or column.name == FETCHED_AT):
+    if is_number or column.name == FETCHED_AT:
         for which in CHANGES if is_number else (_FIRST, _LAST):
             yield replace(column, which=which)
     else:

@@ -14,9 +14,11 @@ from msgspec import Struct
 from harvester.export.columns import CellKind, Column
 from harvester.export.fields import CHANGES
 from harvester.export.record import as_json, kind_of, read_record, value_at
-from harvester.export.shape import Member, Path, Seen
+from harvester.export.shape import Member, Seen
 
 _FIRST, _LAST, _DIFFERENCE = CHANGES
+# Where nothing is.
+_NOWHERE = ("", "")
 
 
 class UnseenError(Exception):
@@ -30,21 +32,22 @@ class RowLayout:
         self._seen = seen
         self._zone = zone
         self._which = [column.which for column in columns]
-        self._paths = [column.path for column in columns]
         self._moments = [
             place for place, column in enumerate(columns) if column.kind is CellKind.MOMENT
         ]
-        members = dict(seen.cells())
-        self._members = [members.get(path) for path in self._paths]
+        cells = {cell.path: cell for cell in seen.cells()}
+        self._cells = [cells.get(column.path) for column in columns]
         self._odd = [
-            (place, member)
-            for place, member in enumerate(self._members)
-            if member and member.kinds & {list, dict}
+            (place, cell.member)
+            for place, cell in enumerate(self._cells)
+            if cell and cell.member.kinds & {list, dict}
         ]
         # Those beside each other in a note are taken at once.
+        places = [cell.place if cell else _NOWHERE for cell in self._cells]
+        runs = [(parents, list(run)) for parents, run in groupby(places, lambda place: place[:-1])]
         self._runs = [
-            (parents, _all_of(names), (None,) * len(names))
-            for parents, names in _runs([seen.place_of(path) for path in self._paths])
+            (parents, _all_of([place[-1] for place in run]), (None,) * len(run))
+            for parents, run in runs
         ]
 
     def cells(self, line: bytes) -> list[Any]:
@@ -58,7 +61,7 @@ class RowLayout:
                     parent = getattr(parent, step, None)
                 cells += get(parent) if isinstance(parent, Struct) else nothing
             for place, member in self._odd:
-                cells[place] = _cell(cells[place], member)
+                cells[place] = _as_cell(cells[place], member)
         for place in self._moments:
             cells[place] = self._moment(cells[place])
         return cells
@@ -67,10 +70,7 @@ class RowLayout:
         record = read_record(line)
         if record is None or self._seen.learn(record):
             raise UnseenError
-        return [
-            None if member is None else _cell(value_at(path, record), member)
-            for path, member in zip(self._paths, self._members, strict=True)
-        ]
+        return [cell and _as_cell(value_at(cell.path, record), cell.member) for cell in self._cells]
 
     def changes(self, first: bytes, last: bytes) -> list[object]:
         """The cells of a note's first line and its newest."""
@@ -90,19 +90,13 @@ class RowLayout:
             return None
 
 
-def _cell(value: object, member: Member) -> object:
+def _as_cell(value: object, member: Member) -> object:
     """A value by itself; of an object that has members, each of them is one."""
-    if isinstance(value, dict | Struct):
-        return None if member.members else as_json(value if isinstance(value, dict) else {})
     if isinstance(value, list):
         return as_json(value)
+    if isinstance(value, (dict, Struct)):
+        return None if member.members else as_json(value if isinstance(value, dict) else {})
     return value if kind_of(value) is type(value) else str(value)
-
-
-def _runs(places: Sequence[Path]) -> list[tuple[Path, list[str]]]:
-    """Runs of places that stand side by side: where, and what they are called there."""
-    runs = groupby(places, lambda place: place[:-1])
-    return [(parents, [place[-1] for place in run]) for parents, run in runs]
 
 
 def _all_of(names: Sequence[str]) -> Callable[[object], tuple[Any, ...]]:

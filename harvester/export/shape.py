@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import reduce
 from operator import or_
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -24,6 +24,7 @@ from harvester.export.record import (
     mended,
     read_record,
     unwrap,
+    value_at,
 )
 from harvester.sanitize import sanitize
 
@@ -41,8 +42,6 @@ _INT = Annotated[int, msgspec.Meta(ge=-MOST, le=MOST)]
 _TYPES: dict[type, Any] = {int: _INT, float: _INT | float, list: list[Any]}
 # No value is one.
 _NEVER = Annotated[int, msgspec.Meta(gt=0, lt=0)]
-# Where nothing is.
-_NOWHERE = ("", "")
 
 
 class Member:
@@ -106,28 +105,44 @@ class Member:
         return kind | Annotated[list[kind], msgspec.Meta(min_length=1, max_length=1)]
 
     def _struct(self) -> type[Struct]:
-        places = self.places()
-        fields = [(places[key], member.as_type(), None) for key, member in self.members.items()]
+        places = [f"m{number}" for number in range(len(self.members))]
         return msgspec.defstruct(
             "Members",
-            fields,
-            rename={place: key for key, place in places.items()},
+            [
+                (place, m.as_type(), None)
+                for place, m in zip(places, self.members.values(), strict=True)
+            ],
+            rename=dict(zip(places, self.members, strict=True)),
             forbid_unknown_fields=self.is_whole,
             gc=False,
         )
 
-    def places(self) -> dict[str, str]:
-        """What the members are called in the object that a line is read as."""
-        return {key: f"m{number}" for number, key in enumerate(self.members)}
+    def place(self, key: str) -> str:
+        """What a member is called in the object that a line is read as."""
+        return f"m{list(self.members).index(key)}"
 
-    def cells(self) -> Iterator[tuple[Path, Member]]:
-        """All that is a cell by itself, with where it is."""
-        for key, member in self.members.items():
-            # Of what has members, each is one.
+    def cells(self, path: Path = (), place: Path = ()) -> Iterator[Cell]:
+        """All that is a cell by itself; of what has members, each is one."""
+        for number, (key, member) in enumerate(self.members.items()):
+            at = (*path, key), (*place, f"m{number}")
             if not member.members or member.kinds - {dict, NOTHING}:
-                yield (key,), member
-            for path, inner in member.cells():
-                yield (key, *path), inner
+                yield Cell(*at, member)
+            yield from member.cells(*at)
+
+
+class Cell(NamedTuple):
+    """A cell of a row: where it is in a line and in the object that it is read as; what it was."""
+
+    path: Path
+    place: Path
+    member: Member
+
+    @property
+    def name(self) -> str:
+        """What `data` holds goes without it, unless the line has it, too."""
+        path = self.path
+        is_plain = path[0] == "data" and path[1:] and path[1:] not in {(name,) for name in OWN}
+        return ".".join(path[1:] if is_plain else path)
 
 
 class Seen:
@@ -145,12 +160,9 @@ class Seen:
         for field in fields:
             for member in (self._all, inputs, self._data):
                 member.want(field)
-        # Of the line's own members, those that `data` has again and otherwise.
-        self._differing: set[str] = set()
+        self._has_other_id = False
         self._many = self._lessons = 0
         self._decode: Callable[[bytes], Any] | None = None
-        self._place_of_data = ""
-        self._same: list[tuple[str, str]] = []
 
     @property
     def is_empty(self) -> bool:
@@ -180,81 +192,56 @@ class Seen:
         except (ValueError, RecursionError):
             text = mended(line)
             return self.read(text) if text != line else None
-        data = getattr(found, self._place_of_data)
+        data = getattr(found, self._at_data)
         if isinstance(data, list) and not data[1:]:
             if not self._data.is_wrapped:
                 return None
             (data,) = data
-            setattr(found, self._place_of_data, data)
-        for own, again in self._same if isinstance(data, Struct) else ():
-            if getattr(data, again) not in (None, getattr(found, own)):
-                return None
-        return found
+            setattr(found, self._at_data, data)
+        if self._ids is None or not isinstance(data, Struct):
+            return found
+        own, other = self._ids
+        return found if getattr(data, other) in (None, getattr(found, own)) else None
 
     def learn(self, record: dict[str, Any]) -> bool:
         """Take in what a line holds, and unwrap it; gives whether there is anything new."""
-        lists = unwrap(record)
-        is_new = self._all.learn(record) or (lists == 1 and not self._data.is_wrapped)
-        self._data.is_wrapped |= lists == 1
-        data = record["data"] if isinstance(record["data"], dict) else {}
-        for name in self._repeated() - self._differing:
-            if data.get(name) not in (None, record.get(name)):
-                self._differing.add(name)
-                is_new = True
+        is_wrapped = unwrap(record) == 1
+        has_other_id = value_at(("data", "noteId"), record) not in (None, record.get("noteId"))
+        is_new = (
+            self._all.learn(record)
+            or is_wrapped > self._data.is_wrapped
+            or has_other_id > self._has_other_id
+        )
+        self._data.is_wrapped |= is_wrapped
+        self._has_other_id |= has_other_id
         if is_new:
-            self._check_many()
             self._make_type()
         return is_new
 
-    def _repeated(self) -> set[str]:
-        return self._data.members.keys() & OWN
-
-    def _check_many(self) -> None:
+    def _make_type(self) -> None:
         cells = list(self.cells())
         if len(cells) > _MOST_COLUMNS:
             raise UsageError(
                 f"there are more than {_MOST_COLUMNS:,} columns, such as "
-                f"{sanitize(name_of(cells[-1][0]))}: choose some with --fields or --preset."
+                f"{sanitize(cells[-1].name)}: choose some with --fields or --preset."
             )
-
-    def _make_type(self) -> None:
-        self._lessons += 1
         self._decode = None
+        self._lessons += 1
         if self._lessons > _MOST_LESSONS:
             return
         # Not of a name with a quote, a backslash or a control character in it, nor very deep.
         with suppress(TypeError, ValueError, RecursionError):
             self._decode = msgspec.json.Decoder(self._all.as_type()).decode
-        places, inner = self._all.places(), self._data.places()
-        self._place_of_data = places["data"]
-        self._same = [
-            (places[name], inner[name])
-            for name in self._repeated() - self._differing
-            if name in places
-        ]
+        self._at_data = self._all.place("data")
+        self._ids = None
+        if "noteId" in self._data.members and not self._has_other_id:
+            self._ids = self._all.place("noteId"), self._data.place("noteId")
 
-    def cells(self) -> Iterator[tuple[Path, Member]]:
-        """All that is a cell by itself, with where it is."""
-        hidden: set[Path] = {("data", name) for name in set(OWN) - self._differing}
-        hidden |= {
-            (name,)
-            for name in ("data", INPUT_KEY)
-            if not self._all.members[name].kinds - {dict, NOTHING}
-        }
-        for path, member in self._all.cells():
-            if path not in hidden and member.kinds:
-                yield path, member
-
-    def place_of(self, path: Path) -> Path:
-        """Where a cell is in the object that a line is read as."""
-        place, member = [], self._all
-        for key in path:
-            place.append(member.places()[key])
-            member = member.members[key]
-        return tuple(place) or _NOWHERE
-
-
-def name_of(path: Path) -> str:
-    """The name of a cell: what `data` holds goes without it, unless the line has it, too."""
-    is_plain = path[0] == "data" and path[1:] and path[1:] not in {(name,) for name in OWN}
-    return ".".join(path[1:] if is_plain else path)
+    def cells(self) -> Iterator[Cell]:
+        """All that is a cell by itself, in the order of the columns."""
+        for cell in self._all.cells():
+            is_object = cell.path in {("data",), (INPUT_KEY,)}
+            is_again = cell.path == ("data", "noteId") and not self._has_other_id
+            nothing = {dict, NOTHING} if is_object else set()
+            if cell.member.kinds - nothing and not is_again:
+                yield cell

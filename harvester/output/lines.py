@@ -87,7 +87,7 @@ def read_head(line: bytes, end: int = 0) -> Head | None:
     match = _HEAD.match(line)
     if match is None:
         return _read_rewritten(line, end)
-    if not line.rstrip(_BLANK).endswith(b"}"):
+    if not (line.endswith(b"}\n") or line.rstrip(_BLANK).endswith(b"}")):
         return None
     try:
         return Head(

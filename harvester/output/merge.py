@@ -217,7 +217,7 @@ class Merge:
                 unpacked = cast("BinaryIO", gzip.GzipFile(fileobj=file)) if part.is_gzip else file
                 for text, end in lines_of(unpacked):
                     self._look()
-                    line = text[: len(text) - max(0, end - size)]
+                    line = text if end <= size else text[: size - end]
                     if not line.endswith(b"\n") and read_line(line):
                         line += b"\n"
                     if line.endswith(b"\n") or not may_be_torn(line):
@@ -239,7 +239,8 @@ class Merge:
 
 def _holds(line: bytes) -> bool:
     """Whether a line holds anything; a power cut may leave NUL bytes, an editor blank lines."""
-    return bool(line.strip(_NOTHING))
+    # Most begin with a sign, and no copy of them is needed.
+    return line[:1] not in _NOTHING or bool(line.strip(_NOTHING))
 
 
 def _in_words(kind: Identity) -> str:
