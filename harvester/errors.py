@@ -1,4 +1,4 @@
-"""One exception tree: each class holds the exit code its error ends the program with."""
+"""One exception tree: each class holds the exit code and the word that its error ends with."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from typing import ClassVar
 
 
 class HarvesterError(Exception):
-    """Anything harvester refuses or fails at; its text tells what to do next."""
+    """Anything harvester refuses or fails at; its text tells what to do next.
+
+    `reason` is the word for programs: a stop's, or one of its own.
+    """
 
     exit_code: ClassVar[int] = 2
+    reason: ClassVar[str] = "usage"
 
 
 class UsageError(HarvesterError):
@@ -41,6 +45,8 @@ class NoHarvestError(UsageError):
 class InputError(HarvesterError):
     """An INPUT that cannot be read as note ids; names the file and the line (exit 2)."""
 
+    reason = "input"
+
 
 class OutputMismatchError(HarvesterError):
     """OUTPUT and its ledger do not belong together, or OUTPUT lost lines (exit 2)."""
@@ -54,12 +60,14 @@ class DamagedLedgerError(LedgerError):
     """A ledger whose file is broken: it is set aside and rebuilt from OUTPUT (exit 74)."""
 
     exit_code = 74
+    reason = "local I/O"
 
 
 class LocalIOError(HarvesterError):
     """The disk or a file failed: full, read-only, unwritable (exit 74, as sysexits' EX_IOERR)."""
 
     exit_code = 74
+    reason = "local I/O"
 
 
 class UnforeseenError(LocalIOError):
@@ -74,12 +82,14 @@ class OutputLockedError(HarvesterError):
     """Another run holds this OUTPUT (exit 75, as sysexits' EX_TEMPFAIL)."""
 
     exit_code = 75
+    reason = "locked"
 
 
 class HaltedError(HarvesterError):
     """What comes before the first call took longer than the run may last (exit 7)."""
 
     exit_code = 7
+    reason = "limit"
 
     def __init__(self) -> None:
         super().__init__(

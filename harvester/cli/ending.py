@@ -10,29 +10,12 @@ import click
 from msgspec import Struct
 
 from harvester.cli.signals import Stopped
-from harvester.errors import (
-    DamagedLedgerError,
-    HaltedError,
-    HarvesterError,
-    InputError,
-    LocalIOError,
-    OutputLockedError,
-    is_want_of_memory,
-)
+from harvester.errors import HarvesterError, LocalIOError, is_want_of_memory
 from harvester.leaving import stopped_line
 from harvester.model import StopReason
 from harvester.sanitize import sanitize
 
 _LONGEST_LINE = 2000
-# The first that fits is the word.
-_WORDS: tuple[tuple[type[HarvesterError], str], ...] = (
-    (OutputLockedError, "locked"),
-    (LocalIOError, StopReason.LOCAL_IO.value),
-    (DamagedLedgerError, StopReason.LOCAL_IO.value),
-    (InputError, StopReason.INPUT.value),
-    (HaltedError, StopReason.LIMIT.value),
-    (HarvesterError, "usage"),
-)
 
 
 class Ending(Struct, frozen=True):
@@ -59,8 +42,7 @@ def ending_of(error: BaseException) -> Ending:
     if isinstance(error, OSError) and isinstance(error.filename, str):
         error = LocalIOError(f"{error.filename}: {error.strerror}.")
     if isinstance(error, HarvesterError):
-        word = next(word for kind, word in _WORDS if isinstance(error, kind))
-        return Ending(word, error.exit_code, _line(str(error)))
+        return Ending(error.reason, error.exit_code, _line(str(error)))
     return Ending("internal error", os.EX_SOFTWARE, _internal(error))
 
 
