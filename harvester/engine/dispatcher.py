@@ -117,9 +117,13 @@ class Dispatcher:
         return min(room, 1 - busy) if state.health.is_single else room
 
     def _tell_full(self) -> None:
-        """Say once where it is the disk that allows no more calls."""
+        """Say once where it is the disk that allows no more calls; stop where it allows none."""
         calls = self._ports.sink.calls
-        if calls < self._most and self._state.busy >= calls:
+        if not calls:
+            if not self._state.busy:
+                text = "the disk has no room to be sure of for one more answer: make room"
+                self._state.stop(StopReason.LOCAL_IO, text)
+        elif calls < self._most and self._state.busy >= calls:
             text = f"the disk has little room left: {calls} answers could be kept beside OUTPUT, "
             text += "should it take none, so no more calls are in flight at once: make room"
             self._state.emit_once("disk", text)

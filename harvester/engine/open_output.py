@@ -83,7 +83,7 @@ def with_room(held: OpenOutput, config: RunConfig) -> OpenOutput:
     in_flight = (config.workers or MOST_IN_FLIGHT) * len(config.tokens)
     done = held.ledger.counts().done
     average = held.output.length // done if done else 0
-    warning = held.spool.prepare(in_flight, average)
+    warning = held.spool.prepare(in_flight, average, held.output.longest())
     return replace(held, recovery=replace(held.recovery, warning=warning))
 
 

@@ -182,8 +182,8 @@ class MetricsFile:
 def _check(path: Path) -> None:
     """Refuse at the start what could not be written later; leaves what is there."""
     try:
-        if path.is_dir():
-            raise IsADirectoryError(0, "it is a directory")
+        if path.exists() and not path.is_file():
+            raise FileExistsError(0, "it is no plain file, which could be replaced")
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:

@@ -27,6 +27,8 @@ NO_FOLDER = (
 )
 _BUFFER = 1 << 20
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
+# Lines in so many last bytes tell how long the next ones may be.
+_LATELY = 1 << 20
 
 
 class OutputFile:
@@ -53,6 +55,11 @@ class OutputFile:
             os.close(self._fd)
             raise _locked(path)  # just now replaced by who held it
         self.length = os.fstat(self._fd).st_size
+
+    def longest(self) -> int:
+        """How long the longest of the latest lines is, in bytes."""
+        latest = os.pread(self._fd, _LATELY, max(0, self.length - _LATELY))
+        return max(map(len, latest.split(b"\n")))
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -20,7 +20,7 @@ class Sink:
 
     @property
     def calls(self) -> int:
-        """How many answers there is room for beside OUTPUT, should it take none; at least one."""
+        """How many answers there is room for beside OUTPUT, should it take none."""
         return self._spool.calls
 
     async def append(self, lines: Sequence[bytes]) -> tuple[list[int], Checkpoint]:

@@ -33,25 +33,32 @@ class EmergencySpool:
         self._room = 0
         self._wanted = 0
         self._line = _LINE
+        self._longest = 0
+        self._is_short = False
         self._seen = _TAKEN
 
     @property
     def calls(self) -> int:
         """How many calls may be in flight, if all their answers are to find room here.
 
-        At least one, or nothing could ever be fetched.
+        Where the disk is short, each may be as long as any that was seen. At least one, or nothing
+        could ever be fetched; none where there is no room for that.
         """
-        return max(1, self._room // (2 * self._line))
+        longest = self._longest if self._is_short else 0
+        if self._room < longest:
+            return 0
+        return max(1, self._room // max(longest, 2 * self._line))
 
-    def prepare(self, calls: int, average: int = 0) -> str:
-        """Take room for the answers of so many calls, whose lines are so long on average.
+    def prepare(self, calls: int, average: int = 0, longest: int = 0) -> str:
+        """Take room for the answers of so many calls, whose lines are so long on average, or most.
 
         Gives what to say where none could be taken, else nothing.
         """
         self._wanted = calls
+        self._longest = longest
         self._line = max(_LEAST, average) if average else _LINE
         try:
-            self._take(calls * 2 * self._line)
+            self._take(calls * 2 * self._line + longest)
         except OSError as error:
             return f"no room could be kept free beside OUTPUT ({error.strerror})"
         finally:
@@ -64,14 +71,16 @@ class EmergencySpool:
         for line in lines:
             self._seen = min(self._seen + 1, _REMEMBERED)
             self._line = max(_LEAST, self._line + (len(line) - self._line) // self._seen)
+            self._longest = max(self._longest, len(line))
         if self.calls < self._wanted and not self._used:
             # Somewhat more, so that not every line asks for its own.
             with suppress(OSError):
-                self._take(self._wanted * 2 * self._line * 5 // 4)
+                self._take(self._wanted * 2 * self._line * 5 // 4 + self._longest)
 
     def _take(self, size: int) -> None:
         """Take room up to a size in bytes, as far as the disk has it."""
         room = min(size, (self._disk.free(self.path.parent) + self._room) // _PART)
+        self._is_short = room < size
         if self._room and room <= self._room:
             return
         self._disk.allocate(self._opened(), room)

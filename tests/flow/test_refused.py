@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
+import pytest
+from msgspec.structs import replace
+
+from harvester.config import RunConfig
+from harvester.disk import Disk
+from harvester.engine.held import Environment, OpenOutput
 from harvester.model import Answer
 
 from .conftest import Night, note_ids, upstream
@@ -32,6 +38,28 @@ def test_what_others_have_in_flight_is_saved(night: Night, error: Exception, tol
     assert "s3cret" not in summary.detail
     assert summary.done == len(night.lines()) == len(api.starts) - 1
     assert 19 <= summary.done < 100
+
+
+class AlmostFull(Disk):
+    """Has so little left that an answer may find no room."""
+
+    def free(self, folder: Path) -> int:
+        del folder
+        return 1_000
+
+
+class ShortNight(Night):
+    def open(self, host: Environment, config: RunConfig) -> OpenOutput:
+        return super().open(replace(host, disk=AlmostFull()), config)
+
+
+def test_no_answer_is_paid_for_that_may_find_no_room(night: Night) -> None:
+    ids = note_ids(10)
+    assert night.run(ids[:5], upstream()).exit_code == 0
+    api = upstream()
+    summary = ShortNight(night.folder, clock=night.clock).run(ids, api)
+    assert (summary.exit_code, summary.done, summary.queued, api.calls) == (74, 5, 5, {})
+    assert summary.detail == "the disk has no room to be sure of for one more answer: make room"
 
 
 class Unreadable(bytes):

@@ -157,7 +157,7 @@ def test_rubbish_in_its_place_is_no_hindrance(
     assert place.read()["exit_code"] == 2
 
 
-@pytest.mark.parametrize("name", ["", "none/m.prom"])
+@pytest.mark.parametrize("name", ["", "none/m.prom", "/dev/null"])
 def test_a_file_that_cannot_be_written_is_refused_at_the_start(place: Place, name: str) -> None:
     with pytest.raises(LocalIOError, match=r"--metrics-file .* cannot be written: .* Choose a"):
         MetricsFile(place.folder / name, place.output, clock(), silent)

@@ -95,3 +95,18 @@ def test_a_folder_that_keeps_the_room_ends_no_run(output: Path) -> None:
     spool.prepare(CALLS)
     spool.close()
     assert not EmergencySpool(output, Disk()).is_used
+
+
+def test_on_a_short_disk_each_call_has_room_for_the_longest_line_and_without_it_there_is_none(
+    output: Path,
+) -> None:
+    spool = EmergencySpool(output, ShortDisk(1 << 20))
+    spool.prepare(CALLS, 20_000, 60_000)
+    assert spool.calls == (1 << 18) // 60_000
+    spool.see([b"x" * 200_000])
+    assert spool.calls == 1
+    spool.see([b"x" * 300_000])
+    assert spool.calls == 0
+    wide = EmergencySpool(output, Disk())
+    wide.prepare(CALLS, 20_000, 60_000)
+    assert wide.calls >= CALLS
