@@ -15,6 +15,7 @@ from harvester.engine.state import RunState
 from harvester.errors import HarvesterError
 from harvester.model import Answer, Fault, Job, StopReason
 from harvester.rules.backoff import backoff_delay
+from harvester.rules.breaker import MOST_PROBES
 from harvester.rules.budget import DAILY, calls_allowed, is_reached
 from harvester.threads import died
 
@@ -133,7 +134,7 @@ class Dispatcher:
         nth = self._state.health.failed_probes + 1
         delay = backoff_delay(nth, self._ports.config.retry_limits, self._ports.jitter)
         await self._feeder.leave_to_others()
-        self._state.emit(Notice("probe", f"upstream is failing: probing in {delay:.1f} s"))
+        self._state.emit(Notice("probe", f"call {nth} of {MOST_PROBES} in {delay:.1f} s"))
         await asyncio.sleep(delay)
 
     # Sending

@@ -6,7 +6,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from harvester.model import SIMULATED_PREFIX, Answer, Fault, Job, Judgement, StopReason, Verdict
-from harvester.rules.breaker import Breaker, FirstAnswers
+from harvester.rules.breaker import MOST_PROBES, Breaker, FirstAnswers
 from harvester.rules.codes import ACCOUNT_WIDE, ENDPOINT_INVALID
 
 # How the request id of a simulated answer begins, as JSON text.
@@ -139,7 +139,8 @@ class RunHealth:
             return replace(reaction, stop=stop)
         if breaker.is_tripped and not is_probe:
             self._tripped_by = f"the answers of many notes in a row say: {judgement.reason}"
-            return replace(reaction, warning=self._tripped_by)
+            pause = f"the run pauses, tries with one call at a time, and ends if {MOST_PROBES} fail"
+            return replace(reaction, warning=f"{self._tripped_by}: {pause}")
         return reaction
 
     def _stopping(self, reaction: Reaction, judgement: Judgement, stop: StopReason) -> Reaction:

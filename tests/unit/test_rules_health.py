@@ -69,7 +69,9 @@ def test_many_notes_that_fail_in_a_row_bring_probes_and_then_the_end() -> None:
     assert before == [None] * (MOST_PROBES - 1)
     assert last is not None
     assert last[0] is StopReason.UPSTREAM
-    assert told[-1] in last[1]
+    because, _, pause = (told[-1] or "").partition(": the run pauses")
+    assert because in last[1]
+    assert f"ends if {MOST_PROBES} fail" in pause
 
 
 def test_a_connection_that_had_ended_says_nothing_of_the_upstream() -> None:
