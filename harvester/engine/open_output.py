@@ -49,7 +49,7 @@ def open_output(config: RunConfig, env: Environment) -> OpenOutput:
     check_no_part(path)
     _check_not_lost(path, env.disk, rebuild=config.rebuild)
     with ExitStack() as undo:
-        output = _open_file(path, env, undo, sync=config.sync)
+        output = _open_file(path, env, undo, sync=config.sync, link=config.output)
         try:
             held = _brought_together(output, config, env, undo)
         except DamagedLedgerError:
@@ -112,10 +112,12 @@ def _check_whole(path: Path) -> None:
         reader.check()
 
 
-def _open_file(path: Path, env: Environment, undo: ExitStack, *, sync: bool) -> OutputFile:
+def _open_file(
+    path: Path, env: Environment, undo: ExitStack, *, sync: bool, link: Path | None = None
+) -> OutputFile:
     """OUTPUT; `undo` leaves no file behind that was not there."""
     had_output = path.exists()
-    output = OutputFile(path, env.disk, sync=sync, look=env.look)
+    output = OutputFile(path, env.disk, sync=sync, look=env.look, link=link)
     if not had_output:
         undo.callback(env.disk.remove, path)
     undo.callback(output.close)

@@ -37,10 +37,20 @@ class OutputFile:
     The lock is on the file itself: it needs no file of its own, and ends with the process however
     that ends. Raises OutputLockedError, LocalIOError, or UsageError for what is no regular file.
     With `sync` it is made as durable as the system can. Whoever reads its lines looks between them.
+    `link` is what it was named by, if that leads there.
     """
 
-    def __init__(self, path: Path, disk: Disk, *, sync: bool = False, look: Look = go_on) -> None:
+    def __init__(
+        self,
+        path: Path,
+        disk: Disk,
+        *,
+        sync: bool = False,
+        look: Look = go_on,
+        link: Path | None = None,
+    ) -> None:
         self.path = path
+        self._link = link or path
         self._look = look
         self._disk = disk
         self._is_full_sync = sync
@@ -51,7 +61,7 @@ class OutputFile:
         self._is_apart = False
         self._is_elsewhere = False
         self._lock()
-        if not self._is_named(os.fstat(self._fd)):
+        if not _is_at(self._link, os.fstat(self._fd)):
             os.close(self._fd)
             raise _locked(path)  # just now replaced by who held it
         self.length = os.fstat(self._fd).st_size
@@ -125,24 +135,22 @@ class OutputFile:
         What goes on being written to a file that has lost its name is gone when the run ends.
         """
         held = os.fstat(self._fd)
-        if not self._is_apart and not self._is_named(held):
+        if not self._is_apart and not _is_at(self._link, held):
             self._cut_quietly(self.length)
-            raise OutputChangedError(self._part(is_gone=not held.st_nlink))
+            raise OutputChangedError(self._part(held))
         if held.st_size != length:
             raise OutputChangedError(self._told_of_length(is_less=held.st_size < length))
 
-    def _is_named(self, held: os.stat_result) -> bool:
-        try:
-            named = os.stat(self.path)  # noqa: PTH116 - beside the same of a descriptor
-        except OSError:
-            return False
-        return (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino)
-
-    def _part(self, *, is_gone: bool) -> str:
+    def _part(self, held: os.stat_result) -> str:
         """See that the file has a name that can be given back to it; says what to do."""
         path = shlex.quote(str(self.path))
-        if not is_gone:
+        if held.st_nlink:
             self._is_apart = True
+            if _is_at(self.path, held):
+                return (
+                    f"{self._link} does not lead to {path} any more, which this run wrote. What to "
+                    f"do: run again with `-o {path}`, which pays for nothing twice."
+                )
             place = moved_to(self._fd)
             if not any(side.of(self.path).exists() for side in (Side.LEDGER, Side.PART_MARKER)):
                 return self._moved_with_all(place)
@@ -326,6 +334,15 @@ class OutputFile:
         if self._is_elsewhere:
             leave_link(self.path, moved_to(self._fd))
         os.close(self._fd)
+
+
+def _is_at(path: Path, held: os.stat_result) -> bool:
+    """Whether a path leads to a file that is held."""
+    try:
+        named = os.stat(path)  # noqa: PTH116 - beside the same of a descriptor
+    except OSError:
+        return False
+    return (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino)
 
 
 def _locked(path: Path) -> OutputLockedError:

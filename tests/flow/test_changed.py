@@ -141,6 +141,22 @@ def test_an_output_that_is_moved_with_its_folder_is_gone_on_with_from_the_old_pl
     assert [path.name for path in folder.iterdir()] == ["notes.jsonl"]
 
 
+def test_an_output_whose_link_leads_elsewhere_is_told_where_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "link"
+    folder.mkdir()
+    (folder / "notes.jsonl").symlink_to(tmp_path / "notes.jsonl")
+
+    def lead_elsewhere(link: Path) -> None:
+        link.unlink()
+        link.symlink_to(tmp_path / "other.jsonl")
+
+    night, summary, api = changed(folder, lead_elsewhere)
+    assert summary.reason == StopReason.LOCAL_IO.value
+    assert f"run again with `-o {tmp_path / 'notes.jsonl'}`" in summary.detail
+    again = Night(tmp_path, clock=night.clock + 60).run(note_ids(MANY), api)
+    assert (again.done, len(api.starts)) == (MANY, MANY)
+
+
 @pytest.mark.parametrize("is_replaced", [False, True], ids=["rm", "an older copy"])
 def test_a_ledger_that_goes_from_under_a_run_is_put_back_with_all_it_knows(
     tmp_path: Path, *, is_replaced: bool
