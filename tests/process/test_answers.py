@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 from tests.process.tool import Tool, Upstream
-
-
-def noon_zone() -> str:
-    """A time zone where the day is neither about to begin nor to end."""
-    ahead = 12 - datetime.now(UTC).hour
-    return f"Etc/GMT{-ahead:+d}"
 
 
 def test_a_refused_token_stops_the_run(tool: Tool) -> None:
@@ -118,18 +111,6 @@ def test_a_limit_of_its_own_stops_the_run_and_is_never_exceeded(
     assert len(tool.saved()) == page["charged"]
     assert option in run.closing_line
     assert f"{page['charged']} done, {40 - page['charged']} left" in run.closing_line
-
-
-def test_the_daily_limit_holds_over_runs(tool: Tool) -> None:
-    simulator = tool.simulate()
-    notes = tool.notes(40)
-    daily = ("--max-charged-daily", "10", "--day-timezone", noon_zone())
-    assert tool.harvest(simulator.url, notes, "--max-charged", "6").code == 7
-    for _ in range(2):
-        run = tool.harvest(simulator.url, notes, *daily)
-        assert run.code == 7, run.text
-        assert "--max-charged-daily" in run.closing_line
-        assert (simulator.calls, simulator.charged, len(tool.saved())) == (10, 10, 10)
 
 
 def test_the_longest_runtime_stops_the_run_and_saves_what_is_in_flight(tool: Tool) -> None:

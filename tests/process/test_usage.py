@@ -179,24 +179,6 @@ def _stops_before_it_mixes(tool: Tool, url: str, words: str) -> None:
     assert (status["done"], status["queued"]) == (2, 2)
 
 
-def test_a_truncated_output_is_not_paid_for_again_unless_told(tool: Tool) -> None:
-    notes = tool.notes(10)
-    simulator = tool.simulate()
-    assert tool.harvest(simulator.url, notes).code == 0
-    lines = tool.output.read_bytes().splitlines(keepends=True)
-    tool.output.write_bytes(b"".join(lines[:6]))
-    refused = tool.harvest(simulator.url, notes)
-    assert refused.code == 2, refused.text
-    assert "--rebuild" in refused.err
-    assert simulator.calls == 10
-    assert tool.verify().code == 1
-    rebuilt = tool.harvest(simulator.url, notes, "--rebuild")
-    assert rebuilt.code == 0, rebuilt.text
-    assert simulator.calls == 14
-    assert sorted(tool.saved()) == tool.note_ids(10)
-    assert tool.verify().code == 0
-
-
 def test_a_lost_ledger_is_rebuilt_without_a_call(tool: Tool) -> None:
     notes = tool.notes(10)
     simulator = tool.simulate()
@@ -213,22 +195,6 @@ def test_a_lost_ledger_is_rebuilt_without_a_call(tool: Tool) -> None:
     assert tool.output.read_bytes() == text
     status = tool.status()
     assert (status["done"], status["charged"], status["simulated"]) == (10, 10, True)
-
-
-def test_a_torn_last_line_is_cut_and_a_missing_output_is_told(tool: Tool) -> None:
-    notes = tool.notes(5)
-    simulator = tool.simulate()
-    assert tool.harvest(simulator.url, notes).code == 0
-    text = tool.output.read_bytes()
-    tool.output.write_bytes(text + text[:200])
-    assert tool.harvest(simulator.url, notes).code == 0
-    assert tool.output.read_bytes() == text
-    tool.output.unlink()
-    refused = tool.harvest(simulator.url, notes)
-    assert refused.code == 2, refused.text
-    assert "--rebuild" in refused.err
-    assert not tool.output.exists()
-    assert simulator.calls == 5
 
 
 def test_a_file_of_others_is_refused_and_untouched(tool: Tool) -> None:
