@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 from tests.process.tool import Tool, Upstream
+
+
+def noon_zone() -> str:
+    """A time zone where the day is neither about to begin nor to end."""
+    ahead = 12 - datetime.now(UTC).hour
+    return f"Etc/GMT{-ahead:+d}"
 
 
 def test_a_refused_token_stops_the_run(tool: Tool) -> None:
