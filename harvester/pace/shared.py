@@ -31,7 +31,7 @@ _ASK_AGAIN = 0.3
 # many seconds less than a period, so that calls that were late hold up none behind them.
 _CATCH_UP = 0.15
 # So many seconds a call may start late; less where it cannot be told in time how late it did.
-_LATE, _LATE_AFAR = 0.1, 0.007
+_LATE, _LATE_AFAR = 0.25, 0.007
 
 
 class LedgerClock:
