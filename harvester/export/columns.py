@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from harvester.errors import UsageError
 from harvester.export.fields import CHANGES, FETCHED_AT, FIELDS, PRESETS, Field
 from harvester.export.record import INPUT_KEY
-from harvester.export.shape import NOTHING, Member, Path, Seen
+from harvester.export.shape import NOTHING, Cell, Seen
 from harvester.sanitize import sanitize
 
 _FROM_INPUT = f"{INPUT_KEY}."
@@ -38,7 +38,7 @@ class Column(Struct, frozen=True):
     heading: str
     kind: CellKind
     which: str = ""
-    path: Path = ()
+    cell: Cell | None = None
 
     @property
     def is_link(self) -> bool:
@@ -85,19 +85,16 @@ class NoFieldError(UsageError):
 
 def columns_of(seen: Seen, choice: Choice) -> list[Column]:
     """The columns that are wanted of what was seen; raises NoFieldError."""
-    columns = [Column(c.name, "", _kind(c.name, c.member), path=c.path) for c in seen.cells()]
+    columns = [Column(c.name, "", _kind(c.name, c.member.kinds), cell=c) for c in seen.cells()]
     if choice.fields:
-        columns = list(_chosen(choice.fields, columns, is_empty=seen.is_empty))
+        columns = list(dict.fromkeys(_chosen(choice.fields, columns)))
     if choice.with_changes:
         columns = [part for column in columns for part in _over_time(column)]
     return _headed(columns, choice.headings)
 
 
-def _chosen(
-    fields: Sequence[str], columns: Sequence[Column], *, is_empty: bool
-) -> Iterator[Column]:
+def _chosen(fields: Sequence[str], columns: Sequence[Column]) -> Iterator[Column]:
     is_preset = fields in PRESETS.values()
-    left = list(columns)
     for field in fields:
         found = [column for column in columns if _is_of(column.name, field)]
         # Before the first note, or of another endpoint.
@@ -105,16 +102,13 @@ def _chosen(
             near = difflib.get_close_matches(field, [*(c.name for c in columns), *FIELDS], n=1)
             hint = f": did you mean {sanitize(near[0])}?" if near else "."
             raise NoFieldError(f"--fields: no note holds {sanitize(field)}{hint}")
-        if not found and field in FIELDS and (is_empty or not is_preset):
-            yield Column(field, "", _kind(field, Member(0)))
-        for column in found:
-            if column in left:
-                left.remove(column)
-                yield column
+        if not found and field in FIELDS and not (is_preset and columns):
+            yield Column(field, "", _kind(field, set()))
+        yield from found
 
 
-def _kind(name: str, member: Member) -> CellKind:
-    kinds = member.kinds - {NOTHING}
+def _kind(name: str, kinds: set[type]) -> CellKind:
+    kinds = kinds - {NOTHING}
     if name == FETCHED_AT or (name in FIELDS and FIELDS[name].is_moment and kinds <= {int}):
         return CellKind.MOMENT
     match sorted({"str" if kind in {list, dict} else kind.__name__ for kind in kinds}):

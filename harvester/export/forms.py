@@ -32,7 +32,6 @@ _CHANGED = re.compile(
     rf"|[{re.escape(_RUN)}].*",
     re.DOTALL,
 )
-_MARK = "'"
 _EMPTY_ROW = '""'
 _TWO = [f"{number:02}" for number in range(60)]
 _SQL_TYPES = {
@@ -53,7 +52,7 @@ def csv_table(file: BinaryIO, columns: Sequence[Column], *, with_bom: bool) -> I
     if with_bom:
         file.write(BOM_UTF8)
 
-    forms = [_CSV_FORMS[column.kind] for column in columns]
+    forms = [_CSV_FORMS.get(column.kind, _csv_other) for column in columns]
 
     def write(cells: list[Any]) -> None:
         told = ["" if cell is None else form(cell) for form, cell in zip(forms, cells, strict=True)]
@@ -83,23 +82,15 @@ def _csv_moment(at: datetime) -> str:
     return f"{day} {_TWO[at.hour]}:{_TWO[at.minute]}:{_TWO[at.second]}"
 
 
-def _csv_truth(cell: object) -> str:
-    return "true" if cell else "false"
-
-
-def _csv_mixed(cell: object) -> str:
-    if isinstance(cell, bool):
-        return _csv_truth(cell)
-    return _csv_text(cell) if isinstance(cell, str) else str(cell)
+def _csv_other(cell: object) -> str:
+    return _csv_text(cell) if isinstance(cell, str) else str(cell).lower()
 
 
 _CSV_FORMS: dict[CellKind, Callable[[Any], str]] = {
     CellKind.TEXT: _csv_text,
     CellKind.INTEGER: str,
     CellKind.NUMBER: str,
-    CellKind.TRUTH: _csv_truth,
     CellKind.MOMENT: _csv_moment,
-    CellKind.MIXED: _csv_mixed,
 }
 
 
@@ -108,7 +99,7 @@ def _guarded(text: str) -> str:
     letters = text.strip(_OF_NUMBERS)
     if (letters and letters.isascii() and text[:1] not in _RUN) or not _CHANGED.fullmatch(text):
         return text
-    return _MARK + text
+    return f"'{text}"
 
 
 def _quoted(text: str) -> str:

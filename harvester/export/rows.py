@@ -35,8 +35,7 @@ class RowLayout:
         self._moments = [
             place for place, column in enumerate(columns) if column.kind is CellKind.MOMENT
         ]
-        cells = {cell.path: cell for cell in seen.cells()}
-        self._cells = [cells.get(column.path) for column in columns]
+        self._cells = [column.cell for column in columns]
         self._odd = [
             (place, cell.member)
             for place, cell in enumerate(self._cells)
@@ -107,15 +106,9 @@ def _all_of(names: Sequence[str]) -> Callable[[object], tuple[Any, ...]]:
     return attrgetter(*names)
 
 
-def _difference(old: object, new: object) -> object:
-    if isinstance(old, int | float) and isinstance(new, int | float):
-        return new - old
-    return None
-
-
-_CHANGES: dict[str, Callable[[object, object], object]] = {
+_CHANGES: dict[str, Callable[[Any, Any], object]] = {
     "": lambda _old, new: new,
     _FIRST: lambda old, _new: old,
     _LAST: lambda _old, new: new,
-    _DIFFERENCE: _difference,
+    _DIFFERENCE: lambda old, new: None if None in (old, new) else new - old,
 }

@@ -47,14 +47,23 @@ _NEVER = Annotated[int, msgspec.Meta(gt=0, lt=0)]
 class Member:
     """What a member has been: of which kinds, with which members of its own."""
 
-    def __init__(self, deepest: int, *, is_whole: bool = True) -> None:
-        """Where it is not `is_whole`, only the members that are there already are looked at."""
+    def __init__(self, place: str, deepest: int, *, is_whole: bool) -> None:
+        """`place` is what it is called in the object that a line is read as.
+
+        Where it is not `is_whole`, only the members that are there already are looked at.
+        """
+        self.place = place
         self.kinds: set[type] = set()
         self.members: dict[str, Member] = {}
         self.is_whole = is_whole
         # Whether it was also a list of what it is.
         self.is_wrapped = False
         self._deepest = deepest
+
+    def add(self, key: str, *, is_whole: bool = True) -> Member:
+        """The member of that name, a new one if need be."""
+        new = Member(f"m{len(self.members)}", self._deepest - 1, is_whole=is_whole)
+        return self.members.setdefault(key, new)
 
     def want(self, field: str) -> None:
         """Have a member looked at, however the dots in its name divide it."""
@@ -63,7 +72,7 @@ class Member:
         ends = [at for at, sign in enumerate(field) if sign == "."]
         for end in [len(field), *ends]:
             key, rest = field[:end], field[end + 1 :]
-            member = self.members.setdefault(key, Member(self._deepest - 1, is_whole=False))
+            member = self.add(key, is_whole=False)
             if rest:
                 member.want(rest)
             else:
@@ -91,7 +100,7 @@ class Member:
         """A new member stands beside what it stands beside in the note."""
         keys = list(self.members)
         keys.insert(0 if before is None else keys.index(before) + 1, key)
-        self.members[key] = Member(self._deepest - 1)
+        self.add(key)
         self.members = {key: self.members[key] for key in keys}
 
     def as_type(self) -> Any:  # noqa: ANN401 - a type made here
@@ -105,26 +114,18 @@ class Member:
         return kind | Annotated[list[kind], msgspec.Meta(min_length=1, max_length=1)]
 
     def _struct(self) -> type[Struct]:
-        places = [f"m{number}" for number in range(len(self.members))]
         return msgspec.defstruct(
             "Members",
-            [
-                (place, m.as_type(), None)
-                for place, m in zip(places, self.members.values(), strict=True)
-            ],
-            rename=dict(zip(places, self.members, strict=True)),
+            [(member.place, member.as_type(), None) for member in self.members.values()],
+            rename={member.place: key for key, member in self.members.items()},
             forbid_unknown_fields=self.is_whole,
             gc=False,
         )
 
-    def place(self, key: str) -> str:
-        """What a member is called in the object that a line is read as."""
-        return f"m{list(self.members).index(key)}"
-
     def cells(self, path: Path = (), place: Path = ()) -> Iterator[Cell]:
         """All that is a cell by itself; of what has members, each is one."""
-        for number, (key, member) in enumerate(self.members.items()):
-            at = (*path, key), (*place, f"m{number}")
+        for key, member in self.members.items():
+            at = (*path, key), (*place, member.place)
             if not member.members or member.kinds - {dict, NOTHING}:
                 yield Cell(*at, member)
             yield from member.cells(*at)
@@ -150,24 +151,19 @@ class Seen:
 
     def __init__(self, fields: Sequence[str] = ()) -> None:
         """Of lines with very many members, those that are wanted are looked at."""
-        self._all = Member(_DEEPEST, is_whole=not fields)
-        self._data = Member(_DEEPEST - 1, is_whole=not fields)
-        inputs = Member(_DEEPEST - 1, is_whole=not fields)
-        own = {} if fields else {name: Member(_DEEPEST - 1) for name in OWN}
-        for member in (inputs, self._data, *own.values()):
+        self._all = Member("", _DEEPEST, is_whole=not fields)
+        inputs = self._all.add(INPUT_KEY, is_whole=not fields)
+        for name in () if fields else OWN:
+            self._all.add(name)
+        self._data = self._all.add("data", is_whole=not fields)
+        for member in self._all.members.values():
             member.kinds = {NOTHING}
-        self._all.members = {INPUT_KEY: inputs, **own, "data": self._data}
         for field in fields:
             for member in (self._all, inputs, self._data):
                 member.want(field)
         self._has_other_id = False
         self._many = self._lessons = 0
         self._decode: Callable[[bytes], Any] | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no line was looked at."""
-        return not self._all.kinds
 
     def look_at(self, line: bytes) -> bool:
         """See what a line holds; gives whether it is JSON. Raises UsageError for too many."""
@@ -192,12 +188,12 @@ class Seen:
         except (ValueError, RecursionError):
             text = mended(line)
             return self.read(text) if text != line else None
-        data = getattr(found, self._at_data)
+        data = getattr(found, self._data.place)
         if isinstance(data, list) and not data[1:]:
             if not self._data.is_wrapped:
                 return None
             (data,) = data
-            setattr(found, self._at_data, data)
+            setattr(found, self._data.place, data)
         if self._ids is None or not isinstance(data, Struct):
             return found
         own, other = self._ids
@@ -232,10 +228,9 @@ class Seen:
         # Not of a name with a quote, a backslash or a control character in it, nor very deep.
         with suppress(TypeError, ValueError, RecursionError):
             self._decode = msgspec.json.Decoder(self._all.as_type()).decode
-        self._at_data = self._all.place("data")
         self._ids = None
         if "noteId" in self._data.members and not self._has_other_id:
-            self._ids = self._all.place("noteId"), self._data.place("noteId")
+            self._ids = self._all.add("noteId").place, self._data.add("noteId").place
 
     def cells(self) -> Iterator[Cell]:
         """All that is a cell by itself, in the order of the columns."""

@@ -485,7 +485,7 @@ def test_however_lines_are_read_a_row_is_what_they_hold(records: list[dict[str, 
     lines = [json.dumps(record).encode() for record in records]
     assert all(map(seen.look_at, lines * 2))
     columns = columns_of(seen, Choice())
-    paths = [column.path for column in columns]
+    paths = [column.cell.path for column in columns if column.cell]
     assert len({column.heading for column in columns}) == len(paths)
     layout = RowLayout(columns, ZoneInfo("UTC"), seen)
     for record, text in zip(records, lines, strict=True):
