@@ -100,12 +100,17 @@ class Throttle:
         """Take over what the ledger gave."""
 
     def start(self) -> float | None:
-        """Start one more call if the window allows it; else gives the seconds until it may."""
-        now = asyncio.get_running_loop().time()
+        """Start one more call if the window allows it; else gives the seconds until it may.
+
+        It is to be sent before anything else is awaited.
+        """
+        loop = asyncio.get_running_loop()
+        now = loop.time()
         delay = self._window.delay(now)
         if not delay:
             self._window.add(now)
             self._adaptive.start(now)
+            loop.call_soon(lambda: self._window.sent(loop.time()))
         return delay
 
     def share_with(self, hosts: int) -> None:

@@ -27,6 +27,7 @@ class Window:
         self._length = rate.period / parts + margin
         self._allowed = allowed // parts
         self._starts: deque[float] = deque(maxlen=self._allowed)
+        self._unsent = 0
 
     def ages(self, now: float) -> list[float]:
         """How many seconds ago the calls of the window started, the oldest first."""
@@ -45,3 +46,10 @@ class Window:
     def add(self, now: float) -> None:
         """Take note of a call that starts now."""
         self._starts.append(now)
+        self._unsent += 1
+
+    def sent(self, now: float) -> None:
+        """Take note that the calls which were to start are sent: the process may have been held."""
+        for place in range(1, min(self._unsent, len(self._starts)) + 1):
+            self._starts[-place] = now
+        self._unsent = 0

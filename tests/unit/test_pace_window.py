@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from bisect import bisect_left
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harvester.pace import Throttle
 from harvester.pace.window import Window
 from harvester.parsing import Rate
 
@@ -74,3 +77,18 @@ def test_a_call_waits_until_the_oldest_of_the_window_has_left_it() -> None:
     window.add(130)
     assert window.delay(140) == pytest.approx(20, abs=0.1)
     assert window.delay(200) == 0
+
+
+def test_a_process_that_is_held_up_as_it_sends_does_not_bring_its_next_call_nearer() -> None:
+    async def main() -> None:
+        loop, throttle = asyncio.get_running_loop(), Throttle(Rate(1, 0.2))
+        assert throttle.start() == 0
+        # As where a busy machine has no time for us between the turn and the call.
+        time.sleep(0.05)  # noqa: ASYNC251
+        sent = loop.time()
+        await asyncio.sleep(0)
+        delay = throttle.start()
+        assert delay is not None
+        assert loop.time() + delay >= sent + 0.2
+
+    asyncio.run(main())
