@@ -221,8 +221,8 @@ def test_more_hosts_than_calls_a_period_share_the_work_to_its_end(hosts: Hosts) 
     finish_well(*(hosts.start(name, upstream.url, notes, rate=3) for name in "abcd"))
     assert time.monotonic() - begun > 7 / 3
     starts = [start for start, _ in upstream.starts]
-    # Two, and one that a busy machine was late with; hosts that shared nothing would make seven.
-    assert max(sum(begin <= start < begin + 0.6 for start in starts) for begin in starts) <= 3
+    # Two, and one that a busy machine was late with; hosts that shared nothing would make eight.
+    assert max(sum(begin <= start < begin + 0.5 for start in starts) for begin in starts) <= 3
     hosts.has_each_once(tool.note_ids(8))
 
 
