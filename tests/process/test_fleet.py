@@ -231,7 +231,7 @@ def test_a_host_that_cannot_reach_the_api_leaves_notes_and_rate_to_the_others(ho
     nobody = f"http://127.0.0.1:{tool.free_port()}"
     notes = tool.notes(80)
     cut_off = hosts.start("a", nobody, notes, "--max-attempts", "50", "--backoff-cap", "60")
-    cut_off.says("probing")
+    cut_off.says("probe: call")
     finish_well(hosts.start("b", upstream.url, notes, "--max-attempts", "50"))
     cut_off.signal(signal.SIGTERM)
     cut_off.finish()
