@@ -19,8 +19,9 @@ INPUT_KEY = "input"
 OWN = ("noteId", "fetchedAt", "attempts", "endpoint", "recordTime", "requestId")
 # A spreadsheet rounds whatever is longer.
 MOST = 10**15 - 1
-# Of surrogates, a pair is a sign; and a backslash may itself be escaped.
-_ESCAPES = re.compile(rb"(\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]..)|\\u[dD][89a-fA-F]..")
+# Of surrogates, a pair is a sign; and a backslash may itself be escaped. All begin with one
+# byte, so that it is searched in a quarter of the time.
+_ESCAPES = re.compile(rb"\\(?:(\\|u[dD][89abAB]..\\u[dD][c-fC-F]..)|u[dD][89a-fA-F]..)")
 _REPLACEMENT = rb"\ufffd"
 _decode = msgspec.json.Decoder().decode
 
@@ -38,7 +39,7 @@ def read_record(line: bytes) -> dict[str, Any] | None:
 
 def mended(line: bytes) -> bytes:
     """A line without half emoji, which no strict reader takes."""
-    return _ESCAPES.sub(lambda match: match[1] or _REPLACEMENT, line)
+    return _ESCAPES.sub(lambda match: match[0] if match[1] else _REPLACEMENT, line)
 
 
 def unwrap(record: dict[str, Any]) -> int:
