@@ -166,7 +166,8 @@ class Started:
     def says(self, text: str) -> None:
         """Wait until the process has printed a text."""
         until(lambda: text in self.err or text in self.out or not self.is_running, f"{text!r}")
-        assert text in self.err + self.out
+        said = self.err + self.out
+        assert text in said, said
 
     def finish(self, patience: float = PATIENCE) -> Finished:
         """Wait for the end."""
