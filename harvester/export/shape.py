@@ -40,6 +40,7 @@ _DEEPEST = 10
 _ALL_OF_FIRST, _EVERY = 1000, 16
 _INT = Annotated[int, msgspec.Meta(ge=-MOST, le=MOST)]
 _TYPES: dict[type, Any] = {int: _INT, float: _INT | float, list: list[Any]}
+_ONE = msgspec.Meta(min_length=1, max_length=1)
 # No value is one.
 _NEVER = Annotated[int, msgspec.Meta(gt=0, lt=0)]
 
@@ -109,9 +110,7 @@ class Member:
         if dict in self.kinds:
             types.append(self._struct() if self._deepest else dict[str, Any])
         kind: Any = reduce(or_, types or [_NEVER])
-        if not self.is_wrapped:
-            return kind
-        return kind | Annotated[list[kind], msgspec.Meta(min_length=1, max_length=1)]
+        return kind | Annotated[list[kind], _ONE] if self.is_wrapped else kind
 
     def _struct(self) -> type[Struct]:
         return msgspec.defstruct(
@@ -201,15 +200,11 @@ class Seen:
 
     def learn(self, record: dict[str, Any]) -> bool:
         """Take in what a line holds, and unwrap it; gives whether there is anything new."""
-        is_wrapped = unwrap(record) == 1
-        has_other_id = value_at(("data", "noteId"), record) not in (None, record.get("noteId"))
-        is_new = (
-            self._all.learn(record)
-            or is_wrapped > self._data.is_wrapped
-            or has_other_id > self._has_other_id
-        )
-        self._data.is_wrapped |= is_wrapped
-        self._has_other_id |= has_other_id
+        known = self._data.is_wrapped, self._has_other_id
+        self._data.is_wrapped |= unwrap(record) == 1
+        other = value_at(("data", "noteId"), record)
+        self._has_other_id |= other not in (None, record.get("noteId"))
+        is_new = self._all.learn(record) or known != (self._data.is_wrapped, self._has_other_id)
         if is_new:
             self._make_type()
         return is_new

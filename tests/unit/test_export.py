@@ -505,6 +505,16 @@ def test_however_lines_are_read_a_row_is_what_they_hold(records: list[dict[str, 
         ]
 
 
+@pytest.mark.parametrize(
+    "data",
+    [{"noteId": "other"}, [{"a": 1}], {"a": "\ud83d"}, {"a.b": {"c": {}}}, {"a": [{"b": {}}]}],
+)
+def test_a_line_like_one_that_was_seen_is_read_the_short_way(data: object) -> None:
+    seen, text = Seen(), line(1, data)
+    assert seen.look_at(text)
+    assert seen.read(text) is not None
+
+
 def test_members_of_one_name_have_a_column_each(tmp_path: Path) -> None:
     output, place = tmp_path / "n.jsonl", tmp_path / "t.jsonl"
     data = {"a.b": 1, "a": {"b": 2}, "input": {"sku": 3}, "none": {}, "some": {}}
