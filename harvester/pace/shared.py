@@ -152,19 +152,22 @@ class SharedThrottle(Throttle):
 
         None if there is no moment left for it.
         """
-        now = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        now = loop.time()
         while self._turns and self._clock.ours(self._turns[0].moment) + self._turns[0].late < now:
-            self._tell(self._turns[0].moment)
+            late = self._turns.popleft()
+            self._tell(late, late.moment)
         if not self._turns:
             return None
         if (delay := self._clock.ours(self._turns[0].moment) - now) > 0:
             return delay
         wait = super().start()
         if not wait:
-            self._tell(self._clock.theirs(now) + self._period)
+            turn = self._turns.popleft()
+            # Once it is sent: the process may be held up until then.
+            loop.call_soon(lambda: self._tell(turn, self._clock.theirs(loop.time()) + self._period))
         return wait
 
-    def _tell(self, free: float) -> None:
-        """Tell with what is asked next from when on the first turn is free again."""
-        turn = self._turns.popleft()
+    def _tell(self, turn: Turn, free: float) -> None:
+        """Tell with what is asked next from when on a turn is free again."""
         self._used.append(Used(turn.number, turn.moment + self._period + turn.late, free))

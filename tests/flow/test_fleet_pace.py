@@ -168,6 +168,26 @@ def test_calls_that_start_late_lose_no_turn_and_do_not_bunch_with_the_next() -> 
     assert len(together) >= 0.985 * RATE.per_second * together[-1]
 
 
+def test_a_turn_is_busy_for_a_period_from_when_its_call_was_sent() -> None:
+    """A busy machine holds the process up between its look at the clock and then."""
+
+    async def main() -> None:
+        loop = cast("VirtualLoop", asyncio.get_running_loop())
+        ledger = Ledger()
+        pace = Host(ledger, 0.002).pace
+        await pace.turn()
+        await ledger.give(pace, 1, 0.002)
+        while delay := pace.start():  # noqa: ASYNC110 - virtual time
+            await asyncio.sleep(delay)
+        loop.elapse(0.05)
+        sent = loop.time()
+        await asyncio.sleep(0)
+        (used,) = pace.asking().used
+        assert used.free >= sent + AHEAD + RATE.period
+
+    run_virtually(main())
+
+
 def test_a_rate_has_a_turn_for_each_call_of_a_part_of_its_period() -> None:
     for rate in (Rate(1, 1.0), Rate(20, 1.0), Rate(20_000, 86_400.0), Rate(1000, 1.0)):
         calls, period = turns_of(rate)
