@@ -134,7 +134,8 @@ class Dispatcher:
         nth = self._state.health.failed_probes + 1
         delay = backoff_delay(nth, self._ports.config.retry_limits, self._ports.jitter)
         await self._feeder.leave_to_others()
-        self._state.emit(Notice("probe", f"call {nth} of {MOST_PROBES} in {delay:.1f} s"))
+        if nth <= MOST_PROBES:  # else the run is about to end
+            self._state.emit(Notice("probe", f"call {nth} of {MOST_PROBES} in {delay:.1f} s"))
         await asyncio.sleep(delay)
 
     # Sending

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from harvester.engine.ports import Notice
 from harvester.engine.run import Run
 from harvester.model import Answer, Fault, StopReason
 from harvester.parsing import read_rate
@@ -140,6 +141,9 @@ def test_the_breaker_stops_a_run_whose_upstream_is_down(night: Night) -> None:
     assert len(api.starts) <= 60
     assert "internal server error" in summary.detail
     assert "10 probes in a row failed" in summary.detail
+    told = [event.text for event in night.events if isinstance(event, Notice)]
+    probes = [text.partition(" in ")[0] for text in told if text.startswith("call ")]
+    assert probes == [f"call {nth} of 10" for nth in range(1, 11)]
 
 
 def test_redirects_before_any_other_answer_stop_the_run_as_refused(night: Night) -> None:
