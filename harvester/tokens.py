@@ -15,8 +15,8 @@ from harvester.secret import Secret
 # The vendor's names for it; the first that is set counts.
 TOKEN_VARIABLES = ("JUSTONEAPI_TOKEN", "JUST_ONE_API_TOKEN")
 NO_TOKEN = (
-    "no token: sign up at justoneapi.com and copy yours; give it\n"
-    f"  in a file: `--token-file FILE`, or a variable: `export {TOKEN_VARIABLES[0]}=...`;\n"
+    "no token: sign up at justoneapi.com and copy yours, then\n"
+    f"  give it by `--token-file FILE`, or by `export {TOKEN_VARIABLES[0]}=...`;\n"
     "  or practise without one: `--simulate`."
 )
 COPY_AGAIN = "copy it again from your account at justoneapi.com"
