@@ -30,6 +30,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     seeds_of(metafunc, 25)
 
 
+# A kill is played by an error that ends all at once: a worker may be begun among those that end.
+@pytest.mark.filterwarnings("ignore:coroutine 'Dispatcher._work' was never awaited:RuntimeWarning")
 def test_every_promise_holds_whatever_goes_wrong(seeds: range, place: Path) -> None:
     for seed in seeds:
         if problems(story_of(seed), place):
