@@ -114,8 +114,8 @@ def stopped(server: Server, room: Path, many: int) -> Sequence[str]:
     url = server.new_database()
     with serving(0.1, 0.05) as api:
         hosts = hosts_on(url, api, ids, room, many, "--max-runtime", "60s")
-        while len(starts := ask(f"{api}/starts")) < 4 * _RATE:
-            hosts[0].poll()
+        while len(ask(f"{api}/starts")) < 4 * _RATE:
+            assert hosts[0].poll() is None, hosts[0].communicate()[0]
         ask(f"{api}/quota")
         ended(hosts, (3,))
         starts = ask(f"{api}/starts")
@@ -137,6 +137,7 @@ def main() -> None:
             head = ("", "calls", "of --rate", "most in 1 s", "statements a call", "WAL a call")
             show(f"Hosts on one database, --rate {_RATE}/s", [head, *rows(server, room)])
             after = ("", "calls started after it for", "so many")
+            room = Path(tempfile.mkdtemp(dir=folder))
             show("A quota stop met by one host", [after, stopped(server, room, 4)])
     finally:
         server.end()
