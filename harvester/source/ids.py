@@ -27,7 +27,7 @@ _NOT_RESOLVED = "a short link that is not resolved yet, or did not lead to a not
 _ROUND = r"[1-9]\d{14}0{9}"
 _HEX_DIGITS = 24
 _HEX_ID = rf"(?!{_ROUND})[0-9a-fA-F]{{{_HEX_DIGITS}}}"
-_HEX_LINES = re.compile(rf"(?:[0-9a-fA-F]{{{_HEX_DIGITS}}}\n)*+")
+_HEX_LINES = re.compile(rf"(?:[0-9a-fA-F]{{{_HEX_DIGITS}}}\n)*")
 _ROUND_END = "0" * 9 + "\n"
 _PLACE = (
     r"(?:(?:/+|(?<![\w.-]))(?:explore|discovery/item|search_result|user/profile/[\w-]{1,64})/+"
@@ -39,13 +39,15 @@ _GLUED = r"(?=https?://)"  # links that were pasted one behind the other
 _NOTE = rf"{_PLACE}(?:[0-9a-f]{{24}}/+)?({_HEX_ID})(?:{_GLUED}|(?![\w-]))"
 _LETTER = r"[^\s\"'<>,;|\\^`{}\[\]()\x80-\U0010ffff"  # what a URL is written in
 _SITE = r"(?:xiaohongshu|rednote|xhslink)\.(?:com|cn)\b"
+# Nothing stands behind a group that is repeated, so none of it is given back; to say so (`)*+`) is
+# read wrongly by Python before 3.11.5.
 # Of each URL the note that it is of, and no other id in it, unless it only leads to a note's; then
 # ids that stand alone. A path, a name or a longer number around one makes it something else.
 _NAMED = re.compile(
-    rf"{_NOTE}(?:{_LETTER}h?&]++|[?&][\w.-]+=https?://|h(?!ttps?://)|[?&])*+"
+    rf"{_NOTE}(?:{_LETTER}h?&]++|[?&][\w.-]+=https?://|h(?!ttps?://)|[?&])*"
     r"|(?:https?://)?(?:www\.)?(xhslink\.(?:com|cn)/[\w/.-]*\w)"
     rf"|(?:(?<![a-z0-9+.-])[a-z][a-z0-9+.-]{{1,20}}://|(?<![\w.-])(?:[\w-]{{1,30}}\.)?{_SITE})"
-    rf"(?:{_LETTER}/?&]++|(?!{_NOTE})[/?&])*+"
+    rf"(?:{_LETTER}/?&]++|(?!{_NOTE})[/?&])*"
     r"|(?<![0-9a-z@])(?<![0-9a-z][-_])(?:(?<![0-9a-z]/)|(?<=[0-9a-f]{24}/))"
     rf"({_HEX_ID})(?:{_GLUED}|(?![0-9a-z])(?![-_][0-9a-z]))",
     re.ASCII | re.IGNORECASE,
@@ -61,7 +63,7 @@ _OF_ANOTHER = (
 _URL = rf"https?://[\w.-]+/(?:explore|discovery/item|search_result)/({_HEX_ID})(?:\?[\w=&.~+-]*)?"
 _ONE_URL = re.compile(_URL, re.ASCII)
 _URL_LINE = re.compile(rf"{_URL}\n", re.ASCII)
-_URL_LINES = re.compile(rf"(?:{_URL}\n)*+", re.ASCII)
+_URL_LINES = re.compile(rf"(?:{_URL}\n)*", re.ASCII)
 _KEY_BEFORE = re.compile(
     rf"{_OF_ANOTHER}[_-]?(?:id|号)?[\"'”’]?\s*[=:：\s]\s*[\"'“‘]?\Z", re.IGNORECASE
 )
@@ -176,8 +178,8 @@ class IdRule:
         if not self._hex or self._links:
             return None
         if data.startswith("http"):
-            return _URL_LINE.findall(data.lower()) if _URL_LINES.fullmatch(data) else None
-        if _HEX_LINES.fullmatch(data) and _ROUND_END not in data:
+            return _URL_LINE.findall(data.lower()) if _is_all(_URL_LINES, data) else None
+        if _is_all(_HEX_LINES, data) and _ROUND_END not in data:
             return data.lower().split()
         return None
 
@@ -209,6 +211,12 @@ def plain(text: str) -> str:
 def is_of_another(key: str) -> bool:
     """Tell whether what goes by this name is the id of a person, or of something else."""
     return _KEY.fullmatch(plain(key).strip()) is not None
+
+
+def _is_all(lines: re.Pattern[str], data: str) -> bool:
+    """Whether a text is lines of a kind, without going back over those that are."""
+    found = lines.match(data)
+    return found is not None and found.end() == len(data)
 
 
 def _found(text: str) -> tuple[list[str], list[str]]:

@@ -217,6 +217,14 @@ def test_no_module_changes_state_of_its_own() -> None:
         assert not [node for node in nodes_of(module) if isinstance(node, ast.Global)], module
 
 
+def test_what_every_python_from_3_11_on_reads_alike_is_all_that_patterns_say() -> None:
+    """Before 3.11.5 a possessive or atomic group may not match what it ought to."""
+    group = re.compile(r"\)[*+?]\+|\(\?>")
+    for module in MODULES:
+        said = [node.value for node in nodes_of(module) if isinstance(node, ast.Constant)]
+        assert not [text for text in said if isinstance(text, str) and group.search(text)], module
+
+
 def test_the_files_beside_output_are_named_in_one_place() -> None:
     """Also written as they are, so that no path is let through that names one of them."""
     named = {
