@@ -33,14 +33,16 @@ def place_of(path: str | os.PathLike[str], beside: int = 0) -> Path:
         os.fsencode(place.absolute()).decode()
         place.resolve()
         with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
-            place.lstat()
+            place.stat()
     except UnicodeError:
         shown = ascii(os.fspath(path))
         raise UsageError(f"the name {shown} is not UTF-8: rename it, or its folder.") from None
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _endless(path) from None
         raise UsageError(f"{path} cannot be a file's name: {error.strerror}.") from None
     except (RuntimeError, ValueError):
-        raise UsageError(f"{path} cannot be followed: is it a link to itself?") from None
+        raise _endless(path) from None
     try:
         os.lstat(f"{place}{'x' * beside}")
     except OSError as error:
@@ -48,6 +50,11 @@ def place_of(path: str | os.PathLike[str], beside: int = 0) -> Path:
             shown = sanitize(place.name, _SHOWN)
             raise UsageError(f"the name {shown} is too long: choose a shorter one.") from None
     return place
+
+
+def _endless(path: str | os.PathLike[str]) -> UsageError:
+    """Until 3.12, Python finds a loop of links where it resolves them; later, the system does."""
+    return UsageError(f"{path} cannot be followed: is it a link to itself?")
 
 
 def check_output(output: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import suppress
 
 from harvester.daemon import begin_thread
@@ -43,6 +43,10 @@ class _Reader:
             last = error
         except BaseException as error:  # noqa: BLE001 - raised again on the other side
             last = LocalIOError(f"INPUT cannot be read on: {type(error).__name__}")
+        finally:
+            # What they have open is let go of now, not when somebody looks for what is left over.
+            if isinstance(self._pages, Generator):
+                self._pages.close()
         self._give(last)
 
     def _give(self, item: Page | BaseException | None) -> None:

@@ -8,10 +8,10 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from harvester.engine.ports import Notice
 from harvester.errors import LocalIOError
@@ -20,6 +20,8 @@ from harvester.observe.outlet import Outlet
 from harvester.sanitize import sanitize
 
 if TYPE_CHECKING:
+    import threading
+
     from _typeshed import ReadableBuffer
 
 _LONGEST_PATH = 4096
@@ -54,6 +56,16 @@ def _is_torn(path: Path) -> bool:
         return file.read(1) != b"\n"
 
 
+class _NoLock(nullcontext[None]):
+    """What `logging` takes for a lock: it uses one, if by other ways in each version of Python."""
+
+    def acquire(self) -> None:
+        """Have it at once."""
+
+    def release(self) -> None:
+        """Have nothing to give back."""
+
+
 class LogFile(WatchedFileHandler):
     """A file that never hurts a run.
 
@@ -72,7 +84,7 @@ class LogFile(WatchedFileHandler):
 
     def createLock(self) -> None:  # noqa: N802 - logging's own
         """Have none: one thread writes, and nobody waits for it if the disk hangs."""
-        self.lock = None
+        self.lock = cast("threading.RLock", _NoLock())
 
     def _open(self) -> io.TextIOWrapper:
         lines = _WholeLines(self.baseFilename)

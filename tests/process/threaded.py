@@ -61,7 +61,8 @@ class Streams(Threaded):
         await self.ending.wait()
         server.close()
         for writer in self._writers:
-            writer.transport.abort()
+            if not writer.is_closing():
+                writer.transport.abort()
         talks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in talks:
             task.cancel()
