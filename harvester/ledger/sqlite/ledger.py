@@ -255,9 +255,9 @@ class SqliteLedger(Store, Ledger):
             added = self._bulk.add(keys)
             self.shift(Counter({State.QUEUED: added + refreshed, State.DONE: -refreshed}))
             if extra_fields:
-                rows = [(text, to_key(note_id)) for note_id, text in extra_fields.items()]
-                queued = "UPDATE job SET extra_fields = ?1 WHERE note_id = ?2 AND state = 0"
-                differed = db.executemany(f"{queued} AND extra_fields <> ?1", rows).rowcount
+                rows = [{"text": text, "key": to_key(id_)} for id_, text in extra_fields.items()]
+                queued = "UPDATE job SET extra_fields = :text WHERE note_id = :key AND state = 0"
+                differed = db.executemany(f"{queued} AND extra_fields <> :text", rows).rowcount
                 db.executemany(f"{queued} AND extra_fields IS NULL", rows)
             elif refresh_before is None:
                 self._bulk.begin()
