@@ -39,7 +39,7 @@ from harvester.parsing import (
     read_webhooks,
     whole,
 )
-from harvester.paths import BESIDE, check_apart, check_output, is_same, place_of
+from harvester.paths import check_apart, check_output, is_same, output_of
 from harvester.rules.backoff import RetryLimits
 from harvester.rules.budget import Limits
 from harvester.secret import Secret, revealed
@@ -264,7 +264,7 @@ class RunConfig(Struct, frozen=True, kw_only=True):
         name that is no option.
         """
         values = read_options(cls, said)
-        config = cls(output=place_of(output, BESIDE), inputs=inputs, **values)
+        config = cls(output=output_of(output), inputs=inputs, **values)
         check_output(config.output)
         if _is_another_ledger(config):
             config = structs.replace(config, ledger=None)

@@ -113,6 +113,15 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def file_id(place: str | os.PathLike[str] | int) -> tuple[int, int] | None:
+    """What tells the file at a path, or an open one, from all others; None where there is none."""
+    try:
+        found = os.stat(place)  # noqa: PTH116 - of a descriptor, too
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def reason_of(error: OSError) -> str:
     """Why the system refused, in its own words."""
     return os.strerror(error.errno) if error.errno else str(error)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from harvester.disk import file_id
 from harvester.errors import UsageError
 from harvester.sanitize import sanitize
 from harvester.sides import Side
@@ -17,15 +18,16 @@ _PACKED = frozenset({".gz", ".bz2", ".xz", ".zst", ".zip"})
 _STANDARD_INPUT = "-"
 # What is put behind OUTPUT's name has so many bytes at most: that of a ledger set aside, as where
 # its short links lead to is an OUTPUT, too.
-BESIDE = len(f"{Side.LINKS}{Side.LEDGER}.damaged9-wal")
+_BESIDE = len(f"{Side.LINKS}{Side.LEDGER}.damaged9-wal")
 _SHOWN = 40
+_WHAT_IT_IS = (
+    "OUTPUT is a JSONL file on a disk, to be read again and appended to. Name one, such as -o "
+    "notes.jsonl; pack or pipe it afterwards."
+)
 
 
-def place_of(path: str | os.PathLike[str], beside: int = 0) -> Path:
-    """A path as typed, `~` for the home folder; raises UsageError for one that cannot be used.
-
-    There is to be room for so many more bytes in its name.
-    """
+def place_of(path: str | os.PathLike[str]) -> Path:
+    """A path as typed, `~` for the home folder; raises UsageError for one that cannot be used."""
     try:
         # As shells do: what stands for nobody's home is a name like others.
         place = Path(os.path.expanduser(path))  # noqa: PTH111
@@ -43,12 +45,27 @@ def place_of(path: str | os.PathLike[str], beside: int = 0) -> Path:
         raise UsageError(f"{path} cannot be a file's name: {error.strerror}.") from None
     except (RuntimeError, ValueError):
         raise _endless(path) from None
+    return place
+
+
+def output_of(path: str | os.PathLike[str]) -> Path:
+    """The same of an OUTPUT: there is room in its name for what is put behind it.
+
+    A pipe in its place, or in that of a file beside it, would be waited for without end.
+    """
+    place = place_of(path)
     try:
-        os.lstat(f"{place}{'x' * beside}")
+        os.lstat(f"{place}{'x' * _BESIDE}")
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             shown = sanitize(place.name, _SHOWN)
             raise UsageError(f"the name {shown} is too long: choose a shorter one.") from None
+    whole = place.resolve()
+    for file in (whole, *(side.of(whole) for side in Side)):
+        with suppress(OSError):
+            if not stat.S_ISREG(file.stat().st_mode):
+                way_out = _WHAT_IT_IS if file == whole else "move it away, or name another OUTPUT."
+                raise UsageError(f"{file} is not a regular file: {way_out}")
     return place
 
 
@@ -63,15 +80,9 @@ def check_output(output: Path) -> None:
         what = "-o - is no file"
     elif output.suffix.lower() in _PACKED:
         what = f"-o {output} would not be compressed"
-    elif output.exists() and not output.is_file():
-        what = f"--output {output} is not a regular file"
     else:
-        place_of(max(Side, key=len).of(output))
         return
-    raise UsageError(
-        f"{what}: OUTPUT is a JSONL file on a disk, to be read again and appended to. Name one, "
-        "such as -o notes.jsonl; pack or pipe it afterwards."
-    )
+    raise UsageError(f"{what}: {_WHAT_IT_IS}")
 
 
 def check_apart(
@@ -117,20 +128,15 @@ def _all_written(
 def _keys(path: str | os.PathLike[str]) -> Iterator[object]:
     """What tells a file: its path without links and, if it is there, its place on the disk."""
     try:
-        if os.fspath(path) == _STANDARD_INPUT:
-            found = os.fstat(0)
-        else:
-            whole = place_of(path).resolve()
-            if not whole.exists():
-                yield str(whole)
-                return
-            found = whole.stat()
-    except (OSError, UsageError):
+        place = 0 if os.fspath(path) == _STANDARD_INPUT else place_of(path).resolve()
+    except UsageError:
         # What cannot be opened is told by whoever opens it: it may be the token, by mistake.
         return
     # Of pipes and terminals any number may be one.
-    if stat.S_ISREG(found.st_mode):
-        yield found.st_dev, found.st_ino
+    if os.path.isfile(place):  # noqa: PTH113 - of standard input, too
+        yield file_id(place)
+    elif place and not os.path.exists(place):  # noqa: PTH110 - where nobody may look, too
+        yield str(place)
 
 
 def _same(name: str, other: str, path: str | os.PathLike[str]) -> UsageError:

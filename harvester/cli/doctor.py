@@ -17,7 +17,7 @@ from harvester.cli.params import Command, telling_names
 from harvester.cli.run import AS_RUN, parsed_as_run, words_of_run
 from harvester.cli.telling import json_option, say, tell
 from harvester.errors import UsageError
-from harvester.paths import BESIDE, place_of
+from harvester.paths import output_of
 
 if TYPE_CHECKING:
     from harvester.doctor.check import Check
@@ -98,7 +98,7 @@ def _output(given: click.Context) -> Path | None:
     """The OUTPUT, by itself or as `run` is told it."""
     if _source(given, "output") is not None:
         return Path(given.params["output"])
-    return next((place_of(path, BESIDE) for path in given.params["inputs"]), None)
+    return next((output_of(path) for path in given.params["inputs"]), None)
 
 
 def _said(given: click.Context) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harvester.cli.helping import option
-from harvester.cli.params import OUTPUT, Command, existing_output
+from harvester.cli.params import FILE, Command, existing_output
 from harvester.cli.telling import json_option, say, tell
 from harvester.errors import UsageError
 from harvester.formatting import count
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 )
 @existing_output
 @option("--id", "ids", metavar="ID", multiple=True, help="A note, by its id or link; repeatable.")
-@option("--ids-from", "ids_from", metavar="FILE", type=OUTPUT, help="A list of notes, or -.")
+@option("--ids-from", "ids_from", metavar="FILE", type=FILE, help="A list of notes, or -.")
 @json_option
 def forget(output: Path, ids: tuple[str, ...], ids_from: Path | None) -> None:
     """Erase notes from OUTPUT and its ledger, and never fetch them again.

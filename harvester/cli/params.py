@@ -30,7 +30,7 @@ from harvester.config import BASE_URL_VARIABLE, ConsoleOptions, RunConfig
 from harvester.errors import OptionError
 from harvester.option import Option, options_in, shown
 from harvester.parsing import Reader
-from harvester.paths import BESIDE, place_of
+from harvester.paths import output_of, place_of
 from harvester.tokens import TOKEN_VARIABLES
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -176,22 +176,21 @@ class Parsed(click.ParamType[Any]):
 
 
 class Place(click.Path):
-    """A file's path: `~` is the home folder, also behind `--output=`.
+    """A file's path: `~` is the home folder, also behind `--output=`."""
 
-    With `beside`, there is room in its name for what is put behind it.
-    """
-
-    beside = 0
+    def __init__(self, read: Callable[[_Path], Path]) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+        self._read = read
 
     def convert(
         self, value: _Path, param: click.Parameter | None, ctx: click.Context | None
     ) -> str | bytes | os.PathLike[str]:
         """Read the path; fails in plain words for one that no command can use."""
-        return super().convert(place_of(value, self.beside), param, ctx)
+        return super().convert(self._read(value), param, ctx)
 
 
-OUTPUT = Place(dir_okay=False, path_type=Path)
-OUTPUT.beside = BESIDE
+FILE = Place(place_of)
+OUTPUT = Place(output_of)
 
 
 def _config_option() -> click.Option:
@@ -220,7 +219,7 @@ def result_option(metavar: str, what: str) -> Callable[[F], F]:
         "--output",
         "place",
         metavar=metavar,
-        type=OUTPUT,
+        type=FILE,
         required=True,
         help=f"{what}; an earlier one there is replaced.",
     )
@@ -254,7 +253,7 @@ def _type_of(said: Option) -> Any:  # noqa: ANN401 - one of click's types
     if not said.is_file:
         return str
     # Given the token itself by mistake, no message is to show it.
-    return click.Path() if said.is_secret else OUTPUT
+    return click.Path() if said.is_secret else FILE
 
 
 # What may stand without a value, as what it means then: what follows it is none.
@@ -272,7 +271,7 @@ existing_output = click.argument("output", type=OUTPUT, help="The file that `run
 many_outputs = partial(
     click.argument,
     "paths",
-    type=OUTPUT,
+    type=FILE,
     nargs=-1,
     required=True,
     help="Files that `run -o` wrote, also gzipped.",

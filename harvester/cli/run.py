@@ -16,7 +16,6 @@ from harvester.cli.telling import Telling, json_option
 from harvester.config import ConsoleOptions, RunConfig, files_read
 from harvester.errors import UsageError
 from harvester.option import read_options, said_of
-from harvester.paths import place_of
 
 # Of a command that takes the options of `run` and does not know them.
 AS_RUN = {**SETTINGS, "ignore_unknown_options": True}
@@ -74,7 +73,7 @@ def run(inputs: tuple[str, ...], output: Path, **said: Any) -> int:  # noqa: ANN
 
     # Before all else: also what cannot begin writes its end into the metrics file.
     read_too = ("--config", given.meta.get(KEPT))
-    console.check_apart([*files_read(inputs, said["token_file"]), read_too], place_of(output))
+    console.check_apart([*files_read(inputs, said["token_file"]), read_too], output)
 
     def read() -> RunConfig:
         return RunConfig.read(inputs, output, said_of(RunConfig, said))

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from harvester.cli.ledgers import fleet_options
-from harvester.cli.params import Command, many_outputs
+from harvester.cli.params import OUTPUT, Command, many_outputs
 from harvester.cli.telling import json_option
 
 
@@ -20,6 +20,7 @@ from harvester.cli.telling import json_option
 )
 @many_outputs(
     metavar="OUTPUT...",
+    type=OUTPUT,
     help="The file that `run -o` wrote; with --ledger, all parts of the harvest.",
 )
 @fleet_options

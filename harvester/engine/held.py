@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import count
 from pathlib import Path
 
 from msgspec import Struct, field
@@ -13,12 +12,9 @@ from harvester.halt import Look, go_on
 from harvester.ledger.protocol import Ledger
 from harvester.ledger.sqlite.bulk import BULK_AFTER
 from harvester.ledger.sqlite.reading import ledger_path
-from harvester.ledger.sqlite.store import Connection
+from harvester.ledger.sqlite.store import Connection, set_aside
 from harvester.output.file import OutputFile
 from harvester.output.spool import EmergencySpool
-
-# A ledger and SQLite's own files beside it, by what stands behind its name.
-LEDGER_FILES = ("", "-wal", "-shm")
 
 
 class Environment(Struct, frozen=True):
@@ -68,17 +64,6 @@ class OpenOutput(Struct, frozen=True):
         """Let go of all; a ledger found damaged is set aside."""
         self.ledger.close()
         if self.ledger.is_damaged:
-            set_aside(ledger_path(self.output.path))
+            set_aside(ledger_path(self.output.path), "damaged")
         self.spool.close()
         self.output.close()
-
-
-def set_aside(path: Path, why: str = "damaged") -> Path:
-    """Keep a ledger under another name, out of the way."""
-    names = (path.with_name(f"{path.name}.{why}{n or ''}") for n in count())
-    aside = next(name for name in names if not name.exists())
-    for suffix in LEDGER_FILES:
-        part = path.with_name(path.name + suffix)
-        if part.exists():
-            part.rename(aside.with_name(aside.name + suffix))
-    return aside

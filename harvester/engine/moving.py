@@ -10,7 +10,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from harvester.engine.fleet import OutagePolicy, part_marker_of
-from harvester.engine.held import Environment, OpenOutput, set_aside
+from harvester.engine.held import Environment, OpenOutput
 from harvester.engine.kind import identity_of
 from harvester.engine.mending import catch_up
 from harvester.engine.open_output import open_held
@@ -25,6 +25,7 @@ from harvester.ledger.protocol import Identity
 from harvester.ledger.sqlite.ledger import SqliteLedger
 from harvester.ledger.sqlite.moving import fill
 from harvester.ledger.sqlite.reading import ledger_path, reading
+from harvester.ledger.sqlite.store import set_aside
 from harvester.model import Counts
 from harvester.output.file import OutputFile
 from harvester.output.merge import Merge, Part

@@ -19,7 +19,7 @@ from harvester.engine.forgetting import (
     keep_marks,
     left_beside,
 )
-from harvester.engine.held import LEDGER_FILES, Environment, OpenOutput, Recovery, set_aside
+from harvester.engine.held import Environment, OpenOutput, Recovery
 from harvester.engine.kind import kind_of
 from harvester.engine.links import resolved
 from harvester.engine.mending import catch_up, mend
@@ -27,6 +27,7 @@ from harvester.errors import DamagedLedgerError, OutputLockedError, OutputMismat
 from harvester.ledger.protocol import RunRequest, StartedRun
 from harvester.ledger.sqlite.ledger import SqliteLedger
 from harvester.ledger.sqlite.reading import ledger_path, reading
+from harvester.ledger.sqlite.store import LEDGER_FILES, set_aside
 from harvester.model import State
 from harvester.output.file import OutputFile
 from harvester.output.holder import is_held
@@ -54,7 +55,7 @@ def open_output(config: RunConfig, env: Environment) -> OpenOutput:
             held = _brought_together(output, config, env, undo)
         except DamagedLedgerError:
             # Nothing was called for yet, so what OUTPUT holds is all there is to know.
-            aside = set_aside(ledger_path(path))
+            aside = set_aside(ledger_path(path), "damaged")
             held = _brought_together(output, config, env, undo)
             held = replace(held, recovery=replace(held.recovery, set_aside=aside))
         opened = with_room(held, config)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -15,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from harvester.disk import reason_of
+from harvester.disk import file_id, reason_of
 from harvester.errors import LocalIOError, UsageError, want_of_extra
 from harvester.export.columns import Choice, Column, columns_of
 from harvester.export.forms import Write, csv_table, jsonl_table, sqlite_table
@@ -143,8 +142,7 @@ def _open(part: Part) -> BinaryIO:
         file = part.path.open("rb")
     except OSError as error:
         raise LocalIOError(f"cannot read {part.path}: {reason_of(error)}.") from error
-    found = os.fstat(file.fileno())
-    if (found.st_dev, found.st_ino) != part.file:
+    if file_id(file.fileno()) != part.file:
         file.close()
         raise changed(part)
     return file

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from harvester.disk import Disk
+from harvester.disk import Disk, file_id
 from harvester.sides import Side
 
 # What may stand behind the last line: the NUL bytes of a power cut, the ^Z of DOS.
@@ -57,10 +57,9 @@ def moved_to(fd: int) -> Path | None:
     """Where an open file is now that it has another name, where the system tells."""
     try:
         path = Path(f"/proc/self/fd/{fd}").readlink()
-        found, held = path.stat(), os.fstat(fd)
     except OSError:
         return None
-    return path if (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino) else None
+    return path if file_id(path) == file_id(fd) else None
 
 
 def leave_link(output: Path, place: Path | None) -> bool:

@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from itertools import accumulate
 from pathlib import Path
 
-from harvester.disk import Disk, reason_of
-from harvester.errors import LocalIOError, OutputChangedError, OutputLockedError, UsageError
+from harvester.disk import Disk, file_id, reason_of
+from harvester.errors import LocalIOError, OutputChangedError, OutputLockedError
 from harvester.halt import Look, go_on
 from harvester.ledger.protocol import Checkpoint
 from harvester.output.beside import PADDING, keep_cut, keep_whole, leave_link, moved_to
@@ -35,8 +35,8 @@ class OutputFile:
     """OUTPUT, held for this run alone.
 
     The lock is on the file itself: it needs no file of its own, and ends with the process however
-    that ends. Raises OutputLockedError, LocalIOError, or UsageError for what is no regular file.
-    With `sync` it is made as durable as the system can. Whoever reads its lines looks between them.
+    that ends. Raises OutputLockedError, LocalIOError. With `sync` it is made as durable
+    as the system can. Whoever reads its lines looks between them.
     `link` is what it was named by, if that leads there.
     """
 
@@ -54,14 +54,12 @@ class OutputFile:
         self._look = look
         self._disk = disk
         self._is_full_sync = sync
-        if path.exists() and not path.is_file():
-            raise UsageError(f"--output {path} is not a regular file: name a file to append to.")
         with self._errors():
             self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._is_apart = False
         self._is_elsewhere = False
         self._lock()
-        if not _is_at(self._link, os.fstat(self._fd)):
+        if file_id(self._link) != file_id(self._fd):
             os.close(self._fd)
             raise _locked(path)  # just now replaced by who held it
         self.length = os.fstat(self._fd).st_size
@@ -135,7 +133,7 @@ class OutputFile:
         What goes on being written to a file that has lost its name is gone when the run ends.
         """
         held = os.fstat(self._fd)
-        if not self._is_apart and not _is_at(self._link, held):
+        if not self._is_apart and file_id(self._link) != (held.st_dev, held.st_ino):
             self._cut_quietly(self.length)
             raise OutputChangedError(self._part(held))
         if held.st_size != length:
@@ -146,7 +144,7 @@ class OutputFile:
         path = shlex.quote(str(self.path))
         if held.st_nlink:
             self._is_apart = True
-            if _is_at(self.path, held):
+            if file_id(self.path) == file_id(self._fd):
                 return (
                     f"{self._link} does not lead to {path} any more, which this run wrote. What to "
                     f"do: run again with `-o {path}`, which pays for nothing twice."
@@ -334,15 +332,6 @@ class OutputFile:
         if self._is_elsewhere:
             leave_link(self.path, moved_to(self._fd))
         os.close(self._fd)
-
-
-def _is_at(path: Path, held: os.stat_result) -> bool:
-    """Whether a path leads to a file that is held."""
-    try:
-        named = os.stat(path)  # noqa: PTH116 - beside the same of a descriptor
-    except OSError:
-        return False
-    return (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino)
 
 
 def _locked(path: Path) -> OutputLockedError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import stat
 import sys
 import zlib
@@ -14,6 +13,7 @@ from typing import BinaryIO, Protocol, cast
 
 from msgspec import Struct
 
+from harvester.disk import file_id
 from harvester.errors import LocalIOError, UsageError
 from harvester.halt import Look, go_on
 from harvester.ledger.protocol import Identity
@@ -45,7 +45,7 @@ class Part(Struct, frozen=True):
     """A part as it was at the start: what is written to it later is not looked at."""
 
     path: Path
-    file: tuple[int, int]
+    file: tuple[int, int] | None
     size: int
     is_gzip: bool
 
@@ -64,7 +64,7 @@ class Merged(Struct, frozen=True):
 
 def parts_of(paths: Sequence[Path]) -> list[Part]:
     """Look at the files to be merged; raises UsageError, LocalIOError."""
-    parts: dict[tuple[int, int], Part] = {}
+    parts: dict[tuple[int, int] | None, Part] = {}
     for path in paths:
         part = _part_of(path)
         other = parts.setdefault(part.file, part)
@@ -86,12 +86,7 @@ def _part_of(path: Path) -> Part:
         raise UsageError(f"there is no file {path}: name files that `run -o` wrote.") from error
     except OSError as error:
         raise unreadable(path, error) from error
-    return Part(path, _file(found), found.st_size, is_gzip)
-
-
-def _file(found: os.stat_result) -> tuple[int, int]:
-    """What tells a file from every other, whatever its name."""
-    return found.st_dev, found.st_ino
+    return Part(path, file_id(path), found.st_size, is_gzip)
 
 
 def check_place(place: Path, parts: Sequence[Part]) -> None:
@@ -104,7 +99,7 @@ def check_place(place: Path, parts: Sequence[Part]) -> None:
                 "it): name another file with -o."
             )
     check_folder(place)
-    if whole.exists() and _file(whole.stat()) in {part.file for part in parts}:
+    if whole.exists() and file_id(whole) in {part.file for part in parts}:
         raise UsageError(
             f"{place} is one of the parts: name another file with -o, or leave it out of them."
         )
@@ -211,7 +206,7 @@ class Merge:
         end = 0
         try:
             with part.path.open("rb", buffering=_BUFFER) as file:
-                if _file(os.fstat(file.fileno())) != part.file:
+                if file_id(file.fileno()) != part.file:
                     raise changed(part)
                 # What it reads is buffered, and closed with the file beneath it.
                 unpacked = cast("BinaryIO", gzip.GzipFile(fileobj=file)) if part.is_gzip else file

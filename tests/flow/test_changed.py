@@ -182,6 +182,10 @@ def test_a_ledger_that_goes_from_under_a_run_is_put_back_with_all_it_knows(
         assert (told.reason, told.done, told.rejected) == ("some failed", MANY - 2, 2)
     assert len(api.starts) == MANY
     assert stat.S_IMODE(ledger.stat().st_mode) == 0o600
+    if is_replaced:
+        asides = [ledger.with_name(f"{ledger.name}.replaced{n}") for n in ("", 1)]
+        Night(tmp_path, clock=night.clock + 120).run(ids, api, meddle=meddle)
+        assert [aside.stat().st_size > 0 for aside in asides] == [True, True]
 
 
 def test_where_no_link_can_lead_to_an_output_that_was_moved_its_price_is_named(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -10,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from harvester.cli import cli
 from harvester.cli.params import OUTPUT
 from harvester.config import ConsoleOptions, RunConfig
 from harvester.errors import UsageError
-from harvester.paths import BESIDE, check_apart, check_output, place_of
+from harvester.paths import check_apart, check_output, output_of, place_of
 from harvester.sides import Side
 
 
@@ -78,17 +80,33 @@ def test_an_input_that_is_output_is_refused_from_python_too(output: Path) -> Non
 @pytest.mark.parametrize("name", ["-", "notes.jsonl.gz", "notes.ZST", "/dev/null", "."])
 def test_an_output_that_cannot_be_one_is_told_what_it_must_be(name: str) -> None:
     with pytest.raises(UsageError, match="OUTPUT is a JSONL file"):
-        check_output(Path(name))
+        check_output(output_of(name))
+
+
+@pytest.mark.parametrize("beside", ["", *Side])
+def test_a_pipe_in_the_place_of_output_or_of_a_file_beside_it_is_told_and_not_waited_for(
+    beside: str, tmp_path: Path
+) -> None:
+    os.mkfifo(pipe := tmp_path / f"notes.jsonl{beside}")
+    for command in (
+        "run INPUT --simulate -o",
+        "run INPUT --simulate --dry-run -o",
+        "forget --id ID",
+        "report -o page.html",
+        *("status", "failures", "retry", "verify", "doctor"),
+    ):
+        with pytest.raises(UsageError, match=re.escape(f"{pipe} is not a regular file: ")):
+            cli.main([*command.split(), str(tmp_path / "notes.jsonl")], standalone_mode=False)
 
 
 def test_a_name_that_no_disk_takes_is_told_also_where_only_a_file_beside_it_has_one() -> None:
     for name in ("笔" * 86, "/".join(["d" * 200] * 30)):
         with pytest.raises(UsageError, match="cannot be a file's name: File name too long"):
             place_of(name)
-    for long, is_good in ((240, True), (241, False)):
+    for long, is_good in ((223, True), (224, False)):
         place_of(output := Path("n" * long))
         with nullcontext() if is_good else pytest.raises(UsageError, match="too long"):
-            check_output(output)
+            output_of(output)
 
 
 def test_nobodys_home_is_a_name_like_others() -> None:
@@ -121,7 +139,7 @@ def test_a_name_that_no_command_could_show_or_follow_is_refused(tmp_path: Path) 
 
 
 def test_a_name_with_no_room_for_those_beside_it_is_refused(tmp_path: Path) -> None:
-    longest = "n" * (255 - BESIDE)
+    longest = "n" * 223
     ids = [f"{1:024x}"]
     assert RunConfig.read(ids, tmp_path / longest, {"simulate": True}).output.name == longest
     with pytest.raises(UsageError, match=r"the name n+… is too long"):

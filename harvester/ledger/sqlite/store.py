@@ -7,9 +7,11 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+from harvester.disk import file_id
 from harvester.errors import DamagedLedgerError, HaltedError, LocalIOError
 from harvester.ledger.protocol import Checkpoint
 from harvester.ledger.sqlite.schema import migrate
@@ -18,6 +20,8 @@ from harvester.model import State
 Connection = sqlite3.Connection
 # A reader such as `status` may hold the file for a moment; nobody holds it this long.
 _BUSY_SECONDS = 30.0
+# A ledger and SQLite's own files beside it, by what stands behind its name.
+LEDGER_FILES = ("", "-wal", "-shm")
 # The numbers of a JSON list.
 SEQS = "(SELECT value FROM json_each(?))"
 
@@ -55,7 +59,7 @@ class Store:
         except BaseException:
             self.db.close()
             raise
-        self._place = _place_of(path)
+        self._folder, self._file = file_id(path.parent), file_id(path)
 
     def _prepare(self, *, sync: bool) -> None:
         self.db.execute("PRAGMA journal_mode = WAL")
@@ -149,17 +153,16 @@ class Store:
         line would be called for again.
         """
         path = self._path
-        (folder, file), now = self._place, _place_of(path)
-        if now[0] != folder or now[1] == file:
+        if file_id(path.parent) != self._folder or file_id(path) == self._file:
             return
         fresh = path.with_name(f"{path.name}.new")
         with suppress(OSError, LocalIOError, sqlite3.Error):
             _make_private(fresh)
             self.db.execute("VACUUM INTO ?", (str(fresh),))
-            for log in ("-wal", "-shm"):
+            # They are of the ledger that was removed, if of any, and would spoil this one.
+            for log in LEDGER_FILES[1:]:
                 path.with_name(path.name + log).unlink(missing_ok=True)
-            if now[1] is not None:
-                path.replace(path.with_name(f"{path.name}.replaced"))
+            set_aside(path, "replaced")
             fresh.replace(path)
         with suppress(OSError):
             fresh.unlink(missing_ok=True)
@@ -170,17 +173,15 @@ class Store:
         return self.run or row[0] or 0
 
 
-def _place_of(path: Path) -> list[tuple[int, int] | None]:
-    """What tells the folder of a file, and the file; None of what is not there."""
-    return [_told(path.parent), _told(path)]
-
-
-def _told(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+def set_aside(path: Path, why: str) -> Path:
+    """Keep a ledger under another name, out of the way."""
+    names = (path.with_name(f"{path.name}.{why}{n or ''}") for n in count())
+    aside = next(name for name in names if not name.exists())
+    for suffix in LEDGER_FILES:
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + suffix))
+    return aside
 
 
 def _make_private(path: Path) -> None:
