@@ -29,9 +29,9 @@ _DRAWN_LINES = " \t\r\n-+=:|─┌┬┐├┼┤└┴┘"
 _HEAD_ROWS = 20
 _SAMPLED = 50
 MOST = 0.8
-# What may stand beside a URL that a cell is there for: a number, a bullet.
+# What may stand beside a URL that a cell is there for: numbers, bullets, a short word.
 _URL = re.compile(r"\S*/\S*")
-_SHORT = 4
+_SHORT = 4  # letters
 _QUOTES_TOLD = 10
 _LONG_CELL = "a cell is too long"
 _END = "\0end\n"  # no line of an input holds a NUL
@@ -83,7 +83,7 @@ def _listed_in(row: Sequence[str], form: Form) -> set[str]:
     listed: set[str] = set()
     for cell in row:
         named = form.rule.mentioned(cell)
-        is_short = "/" not in cell or len(_URL.sub("", cell).strip()) <= _SHORT
+        is_short = "/" not in cell or sum(map(str.isalpha, _URL.sub("", cell))) <= _SHORT
         if is_short or len(named) > 1 or form.rule.whole(cell):
             listed.update(named)
     return listed

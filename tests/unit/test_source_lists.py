@@ -143,6 +143,7 @@ TEXTS: dict[str, tuple[str | bytes, list[str]]] = {
     "SQL": (f"SELECT * FROM t WHERE id IN ('{A}','{B}');\n", [A, B]),
     "YAML": (f"notes:\n  - {A}\n  - id: {B}\n", [A, B]),
     "several to a line": (f"{A};{B} {C}\n{D}\n", [A, B, C, D]),
+    "numbers and a tab between two": (f"1. {URL}{A} 2. \t{B}\n", [A, B]),
     "a share text": (f"标题 {URL}{A}?a=1\n复制后打开【小红书】查看笔记！\n", [A]),
     "in English": (f"Look! {URL}{A}?a=AB=\nCopy and open rednote to view the note\n", [A]),
     "NUL bytes": (f"{A}\0\n\0{B}\n", [A, B]),
