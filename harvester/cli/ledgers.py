@@ -182,5 +182,5 @@ def reading_part(fleet: FleetAddress, part: str | None = None) -> Iterator[Fleet
     need_driver()
     from harvester.ledger.postgres.reading import reading_fleet
 
-    with reading_fleet(fleet.url, fleet.harvest, part) as reader:
+    with reading_fleet(fleet, part) as reader:
         yield reader

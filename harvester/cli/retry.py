@@ -83,7 +83,7 @@ def _lost(part: str, fleet: FleetAddress | None) -> int:
         raise UsageError("--lost-part is of a harvest that hosts share: give --ledger.")
     from harvester.ledger.postgres.retrying import lose_part_in_fleet
 
-    return lose_part_in_fleet(fleet.url, fleet.harvest, part)
+    return lose_part_in_fleet(fleet, part)
 
 
 def _missed(
@@ -121,7 +121,7 @@ def _ledger_of(looked_at: OpenLedger) -> Iterator[_PutBack]:
     if looked_at.fleet is not None:
         from harvester.ledger.postgres.retrying import retry_in_fleet
 
-        yield partial(retry_in_fleet, looked_at.fleet.url, looked_at.fleet.harvest)
+        yield partial(retry_in_fleet, looked_at.fleet)
     if looked_at.output is None:
         return
     from harvester.engine.open_output import open_held

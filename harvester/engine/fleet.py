@@ -28,7 +28,7 @@ from harvester.engine.ports import Notice
 from harvester.engine.run import Run
 from harvester.engine.state import RunState
 from harvester.errors import HarvesterError, UnforeseenError, UsageError
-from harvester.ledger.fleet import FleetAddress, open_ledger, open_membership
+from harvester.ledger.fleet import FleetAddress, Outage, PartIdentity, need_driver
 from harvester.ledger.sqlite.reading import ledger_path
 from harvester.model import StopReason
 from harvester.output.file import OutputFile
@@ -63,7 +63,7 @@ def fingerprint(harvest: str, token: str) -> str:
     return digest[:_FINGERPRINT_DIGITS]
 
 
-class OutagePolicy:
+class OutagePolicy(Outage):
     """Whether to wait on for a database that is away: a run that is on does, without end.
 
     One that is opening or ending waits for some seconds, counted from when it first had to. Asked
@@ -154,18 +154,16 @@ class FleetSession:
 
     def open(self, config: RunConfig, env: Environment) -> OpenOutput:
         """Open OUTPUT as a part of the harvest; errors as `open_part`'s."""
+        need_driver()
+        from harvester.ledger.postgres.claims import Caps  # noqa: PLC0415 - of an extra
+        from harvester.ledger.postgres.ledger import PostgresLedger  # noqa: PLC0415 - the same
 
-        def ledger_of(part: str) -> PostgresLedger:
-            self._part = part
-            self._ledger = open_ledger(
-                self._address,
-                part,
-                config.output.resolve(),
-                config.limits,
-                lambda: day_began(env.clock(), config.day_timezone),
-                list(self._rates),
-                self._outage,
-            )
+        caps = Caps(config.limits, lambda: day_began(env.clock(), config.day_timezone))
+
+        def ledger_of(name: str) -> PostgresLedger:
+            self._part = name
+            part = PartIdentity.here(name, config.output.resolve(), list(self._rates))
+            self._ledger = PostgresLedger(self._address, part, caps=caps, outage=self._outage)
             return self._ledger
 
         return open_part(config, env, self._address.harvest, ledger_of)
@@ -181,10 +179,12 @@ class FleetSession:
 
         Raises UsageError where other hosts keep to another rate.
         """
+        from harvester.ledger.postgres.membership import Membership  # noqa: PLC0415 - of an extra
+
         self._pool, self._state = run.pool, run.state
         self._clients = dict(zip(self._rates, run.pool, strict=True))
         clock = asyncio.get_running_loop().time
-        self._membership = open_membership(self._address, self._part, clock)
+        self._membership = Membership(self._address, self._part, clock)
         try:
             with OneThread() as self._thread:
                 self._number = number

@@ -15,10 +15,11 @@ from harvester.engine.kind import identity_of
 from harvester.engine.mending import catch_up
 from harvester.engine.open_output import open_held
 from harvester.errors import UsageError
-from harvester.ledger.fleet import FleetAddress, open_ledger
+from harvester.ledger.fleet import FleetAddress, PartIdentity
 from harvester.ledger.hosts import Hosts
 from harvester.ledger.latest_lines import latest_line_index
 from harvester.ledger.moving import Moving, missing
+from harvester.ledger.postgres.ledger import PostgresLedger
 from harvester.ledger.postgres.moving import PROGRESS, leave_fleet, progress_of
 from harvester.ledger.postgres.reading import FleetReader, reading_fleet
 from harvester.ledger.protocol import Identity
@@ -32,7 +33,6 @@ from harvester.output.merge import Merge, Part
 from harvester.output.part import check_no_part, read_part_marker
 from harvester.output.spool import EmergencySpool
 from harvester.results import check_folder, result_into
-from harvester.rules.budget import Limits
 
 
 class Joined(Struct, frozen=True):
@@ -61,9 +61,8 @@ def join(path: Path, fleet: FleetAddress, env: Environment) -> Joined:
         stack.callback(output.close)
         with ExitStack() as failing:
             marker = part_marker_of(path, fleet.harvest, env, failing)
-            ledger = open_ledger(
-                fleet, marker.part, path, Limits(), lambda: 0.0, (), OutagePolicy()
-            )
+            part = PartIdentity.here(marker.part, path)
+            ledger = PostgresLedger(fleet, part, outage=OutagePolicy())
             stack.callback(ledger.close)
             failing.callback(ledger.forget_part)
             if kind is not None:
@@ -116,7 +115,7 @@ def leave(
     """
     place = place.resolve()
     folder = place.with_name(f".{place.name}.leaving")
-    with reading_fleet(fleet.url, fleet.harvest) as reader, ExitStack() as stack:
+    with reading_fleet(fleet) as reader, ExitStack() as stack:
         # Where it was cut short, a ledger may be in its place already.
         is_begun = reader.meta().get("left") == str(place)
         check_no_part(place)
@@ -128,7 +127,7 @@ def leave(
         folder.mkdir(mode=0o700)
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         counts = _made(folder / place.name, parts, reader, env, on_torn)
-        leave_fleet(fleet.url, fleet.harvest, progress, str(place))
+        leave_fleet(fleet, progress, str(place))
         # In this order: an OUTPUT without its ledger would be taken for all there is to know.
         for path in (ledger_path(place), place):
             (folder / path.name).replace(path)

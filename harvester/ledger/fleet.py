@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
 from harvester.errors import UsageError, want_of_extra
-from harvester.rules.budget import Limits
-
-if TYPE_CHECKING:
-    from harvester.ledger.postgres.ledger import PostgresLedger
-    from harvester.ledger.postgres.membership import Membership
 
 NO_DRIVER = (
     f"--ledger needs the PostgreSQL driver, which is not installed: {want_of_extra('fleet')}."
@@ -35,6 +31,14 @@ def without_password(url: str) -> str:
     return url.rstrip("?& ")
 
 
+def need_driver() -> None:
+    """Raise UsageError where the driver of the fleet's ledger is missing."""
+    try:
+        import_module("psycopg")
+    except ImportError:
+        raise UsageError(NO_DRIVER) from None
+
+
 class FleetAddress(Struct, frozen=True):
     """Where the ledger of a fleet is, `postgresql://...`, and which of its harvests is meant.
 
@@ -48,60 +52,42 @@ class FleetAddress(Struct, frozen=True):
         return f"FleetAddress(harvest={self.harvest!r})"
 
 
-class Outage(Protocol):
-    """What to do while the database is away; called from the thread that uses the ledger."""
+class PartIdentity(Struct, frozen=True):
+    """One host's OUTPUT: `uuid` stands beside the file, `host` and `path` are for people.
+
+    `tokens` are fingerprints of the API tokens that this host calls with.
+    """
+
+    uuid: str
+    host: str
+    path: str
+    tokens: tuple[str, ...] = ()
+
+    @classmethod
+    def here(cls, uuid: str, output: Path, tokens: Sequence[str] = ()) -> PartIdentity:
+        """A part on this machine."""
+        return cls(uuid, os.uname().nodename, str(output), tuple(tokens))
+
+
+class Outage:
+    """What to do while the database is away; called from the thread that uses the ledger.
+
+    It is away if it does not answer a statement for `statement` seconds. As it is here, it is
+    waited for without an end and without a word.
+    """
+
+    statement = 15.0
 
     def give_up(self) -> bool:
         """Whether to wait no longer."""
+        return False
+
+    def pause(self, seconds: float) -> None:
+        """Wait before it is tried again."""
+        time.sleep(seconds)
 
     def tell(self, text: str) -> None:
-        """Hear why it is away."""
+        """Hear once why it is away."""
 
     def is_over(self) -> None:
         """Hear that it answers again."""
-
-
-def need_driver() -> None:
-    """Raise UsageError where the driver of the fleet's ledger is missing."""
-    try:
-        import harvester.ledger.postgres.connection  # noqa: F401, PLC0415 - of an extra
-    except ImportError:
-        raise UsageError(NO_DRIVER) from None
-
-
-def open_ledger(
-    address: FleetAddress,
-    part: str,
-    output: Path,
-    limits: Limits,
-    day_began: Callable[[], float],
-    tokens: Sequence[str],
-    outage: Outage,
-) -> PostgresLedger:
-    """The ledger of one part; `limits` hold for the fleet, `tokens` are fingerprints.
-
-    Raises UsageError where the driver is missing, and what PostgresLedger raises.
-    """
-    need_driver()
-    from harvester.ledger.postgres.claims import Caps  # noqa: PLC0415 - an extra
-    from harvester.ledger.postgres.ledger import PostgresLedger  # noqa: PLC0415 - the same
-    from harvester.ledger.postgres.resilient import (  # noqa: PLC0415 - the same
-        PartIdentity,
-        ReconnectPolicy,
-    )
-
-    return PostgresLedger(
-        address.url,
-        address.harvest,
-        PartIdentity(part, os.uname().nodename, str(output), tuple(tokens)),
-        caps=Caps(limits, day_began),
-        policy=ReconnectPolicy(outage.give_up, outage.tell, outage.is_over),
-    )
-
-
-def open_membership(address: FleetAddress, part: str, clock: Callable[[], float]) -> Membership:
-    """The membership of one part's run; raises UsageError where the driver is missing."""
-    need_driver()
-    from harvester.ledger.postgres.membership import Membership  # noqa: PLC0415 - an extra
-
-    return Membership(address.url, address.harvest, part, clock)

@@ -9,8 +9,8 @@ from contextlib import closing
 
 import psycopg
 
+from harvester.ledger.fleet import FleetAddress, PartIdentity
 from harvester.ledger.postgres.ledger import PostgresLedger
-from harvester.ledger.postgres.resilient import PartIdentity
 from harvester.ledger.protocol import Checkpoint
 from harvester.model import Job, Outcome, State
 from tests.postgres import Server
@@ -30,7 +30,9 @@ _DURABLE = {
 
 
 def opened(url: str, harvest: str, part: str) -> PostgresLedger:
-    ledger = PostgresLedger(url, harvest, PartIdentity(f"{harvest}-{part}", "bench", part))
+    ledger = PostgresLedger(
+        FleetAddress(url, harvest), PartIdentity(f"{harvest}-{part}", "bench", part)
+    )
     ledger.begin_run(120)
     return ledger
 

@@ -7,16 +7,15 @@ import select
 import socket
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 import psycopg
 
+from harvester.ledger.fleet import FleetAddress, Outage, PartIdentity
 from harvester.ledger.postgres.ledger import PostgresLedger
-from harvester.ledger.postgres.resilient import PartIdentity
-from harvester.ledger.postgres.schema import schema_of
 
 _CLOCK = """
 CREATE TABLE test_clock (now bigint NOT NULL);
@@ -24,6 +23,25 @@ INSERT INTO test_clock VALUES (0);
 CREATE OR REPLACE FUNCTION now_ms() RETURNS bigint LANGUAGE sql VOLATILE
     AS 'SELECT now FROM test_clock';
 """
+
+
+class Waited(Outage):
+    """An outage that is waited for as a test has it; `told` is why, `over` how often it ended."""
+
+    def __init__(self, pause: Callable[[float], object], statement: float = 15.0) -> None:
+        self._pause = pause
+        self.statement = statement
+        self.told: list[str] = []
+        self.over = 0
+
+    def pause(self, seconds: float) -> None:
+        self._pause(seconds)
+
+    def tell(self, text: str) -> None:
+        self.told.append(text)
+
+    def is_over(self) -> None:
+        self.over += 1
 
 
 class Database:
@@ -34,9 +52,13 @@ class Database:
         self.harvest = harvest or f"t{uuid.uuid4().hex[:20]}"
         self._db: psycopg.Connection[tuple[Any, ...]] = self._connect()
 
+    @property
+    def address(self) -> FleetAddress:
+        return FleetAddress(self.url, self.harvest)
+
     def _connect(self) -> psycopg.Connection[tuple[Any, ...]]:
         db = psycopg.connect(self.url, autocommit=True)
-        db.execute(f"SET search_path = {schema_of(self.harvest)}".encode())
+        db.execute(f"SET search_path = harvester_{self.harvest}".encode())
         return db
 
     def reconnect(self) -> None:
@@ -53,7 +75,7 @@ class Database:
     ) -> PostgresLedger:
         """A host's ledger; a part's name is as good as a UUID."""
         identity = PartIdentity(part, f"host of {part}", f"/out/{part}.jsonl", tuple(tokens))
-        return PostgresLedger(url or self.url, self.harvest, identity, **options)
+        return PostgresLedger(FleetAddress(url or self.url, self.harvest), identity, **options)
 
     def use_clock(self, now: float) -> None:
         """Let time stand; before it can, the schema must have been made."""
@@ -77,7 +99,7 @@ class Database:
     def close(self) -> None:
         """Remove the harvest."""
         with closing(self._db) as db:
-            db.execute(f"DROP SCHEMA IF EXISTS {schema_of(self.harvest)} CASCADE".encode())
+            db.execute(f"DROP SCHEMA IF EXISTS harvester_{self.harvest} CASCADE".encode())
 
 
 class Stage:

@@ -18,12 +18,12 @@ from psycopg.sql import SQL, Identifier
 
 import harvester
 from harvester.errors import HarvesterError, LedgerError, LocalIOError, UsageError
+from harvester.ledger.fleet import FleetAddress, PartIdentity
 from harvester.ledger.postgres import connection
 from harvester.ledger.postgres.claims import Caps
 from harvester.ledger.postgres.connection import Address, Connection, is_away, refusal
 from harvester.ledger.postgres.ledger import PostgresLedger
 from harvester.ledger.postgres.membership import Membership, Stop
-from harvester.ledger.postgres.resilient import PartIdentity, ReconnectPolicy
 from harvester.ledger.postgres.schema import _MIGRATIONS, NEWEST
 from harvester.ledger.postgres.transaction import Transaction, lock
 from harvester.ledger.protocol import Checkpoint, Claimed, Enrolled, FoundLine, Identity, RunRequest
@@ -31,7 +31,7 @@ from harvester.ledger.sql import OVERTAKEN
 from harvester.model import Job, Outcome, State
 from harvester.rules.budget import Limits
 from harvester.rules.turns import Turns
-from tests.contract.fleet import Database, Severed, Stage, drop_connection
+from tests.contract.fleet import Database, Severed, Stage, Waited, drop_connection
 from tests.cut import Cut, Mode
 from tests.postgres import PASSWORD, Server
 from tests.process.tool import until
@@ -380,7 +380,7 @@ def turns(token: str) -> Turns:
 @contextmanager
 def stopped(fleet: Database, a: PostgresLedger, reason: str, detail: str) -> Iterator[Membership]:
     """The membership of a run that has told that its first token is disabled."""
-    with closing(Membership(fleet.url, fleet.harvest, "a")) as told:
+    with closing(Membership(fleet.address, "a")) as told:
         told.join(a.run, {})
         told.tell_stop("t1", reason, detail)
         yield told
@@ -535,8 +535,8 @@ def test_hosts_that_enrol_one_input_at_once_add_each_note_once(
 def test_processes_that_make_the_schema_at_once_make_one(fleet_url: str) -> None:
     opens = (
         "import sys; from harvester.ledger.postgres.ledger import PostgresLedger as L;"
-        "from harvester.ledger.postgres.resilient import PartIdentity as P;"
-        "input(); l = L(sys.argv[1], 'atonce', P(sys.argv[2], 'h', 'p'));"
+        "from harvester.ledger.fleet import FleetAddress as A, PartIdentity as P;"
+        "input(); l = L(A(sys.argv[1], 'atonce'), P(sys.argv[2], 'h', 'p'));"
         "l.enrol([sys.argv[2]], None); l.close()"
     )
     started = [
@@ -631,17 +631,13 @@ def unbroken(stage: Stage) -> dict[str, list[tuple[object, ...]]]:
 def test_each_call_is_done_once_whenever_its_connection_breaks(stage: Stage, at: bytes) -> None:
     """Whether it had come through by then or not, and nobody was told."""
     expected, fleet = unbroken(stage), stage.database
-    away: list[str] = []
-    back: list[bool] = []
-    policy = ReconnectPolicy(
-        on_away=away.append, on_back=lambda: back.append(True), pause=lambda _seconds: None
-    )
+    outage = Waited(lambda _seconds: None)
     with Severed(fleet.url) as network:
-        with closing(fleet.open("a", url=network.url, policy=policy)) as ledger:
+        with closing(fleet.open("a", url=network.url, outage=outage)) as ledger:
             everything(ledger, lambda: network.sever(at))
-        assert network.severed == len(away) == len(back) >= 10
+        assert network.severed == len(outage.told) == outage.over >= 10
     assert told(fleet) == expected
-    assert not any(PASSWORD in said for said in away)
+    assert not any(PASSWORD in said for said in outage.told)
 
 
 def test_calls_wait_for_a_server_that_was_killed_until_it_is_back(
@@ -656,7 +652,7 @@ def test_calls_wait_for_a_server_that_was_killed_until_it_is_back(
         if len(pauses) % 3 == 0:
             server.start()
 
-    with closing(fleet.open("a", policy=ReconnectPolicy(pause=pause))) as ledger:
+    with closing(fleet.open("a", outage=Waited(pause))) as ledger:
         killed = iter([False, True, False, True, False, False, True] + [False] * 9)
         everything(ledger, lambda: server.kill() if next(killed) else None)
     assert pauses[:3] == [0.1, 0.2, 0.4]
@@ -669,32 +665,38 @@ def test_a_run_that_stops_waits_no_longer_for_the_database(
     fleet: Database, hosts: Callable[..., PostgresLedger]
 ) -> None:
     waits: list[float] = []
-    with Cut(fleet.url) as network:
-        policy = ReconnectPolicy(give_up=lambda: len(waits) > 2, pause=waits.append)
-        with closing(fleet.open("a", url=network.url, policy=policy)) as ledger:
-            ledger.begin_run(120)
-            ledger.enrol(["1"], None)
-            (job,) = ledger.claim(1, LEASE).jobs
-            network.cut(Mode.RESET)
-            with pytest.raises(LocalIOError, match="what was paid for is in OUTPUT") as told_why:
-                record(ledger, save(job))
-            assert PASSWORD not in str(told_why.value)
-            with pytest.raises(LocalIOError):
-                ledger.counts()
-            network.mend()
-            waits.clear()
-            assert record(ledger, save(job)) == []
+
+    class Impatient(Waited):
+        def give_up(self) -> bool:
+            return len(waits) > 2
+
+    outage = Impatient(waits.append)
+    with (
+        Cut(fleet.url) as network,
+        closing(fleet.open("a", url=network.url, outage=outage)) as ledger,
+    ):
+        ledger.begin_run(120)
+        ledger.enrol(["1"], None)
+        (job,) = ledger.claim(1, LEASE).jobs
+        network.cut(Mode.RESET)
+        with pytest.raises(LocalIOError, match="what was paid for is in OUTPUT") as told_why:
+            record(ledger, save(job))
+        assert PASSWORD not in str(told_why.value)
+        with pytest.raises(LocalIOError):
+            ledger.counts()
+        network.mend()
+        waits.clear()
+        assert record(ledger, save(job)) == []
 
 
 def test_a_network_that_swallows_everything_is_noticed(fleet: Database) -> None:
-    away: list[str] = []
     with Cut(fleet.url) as network:
-        policy = ReconnectPolicy(on_away=away.append, pause=lambda _: network.mend(), statement=1.0)
-        with closing(fleet.open("a", url=network.url, policy=policy)) as ledger:
+        outage = Waited(lambda _: network.mend(), statement=1.0)
+        with closing(fleet.open("a", url=network.url, outage=outage)) as ledger:
             ledger.begin_run(120)
             network.cut()
             assert ledger.enrol(["1", "2"], None) == Enrolled(2, 0)
-            assert len(away) == 1
+            assert len(outage.told) == 1
             assert ledger.counts().queued == 2
     assert fleet.one("SELECT count(*) FROM job") == 2
 
@@ -753,7 +755,7 @@ def test_a_host_that_has_stopped_within_a_transaction_is_ended_by_who_waits_for_
         f"SELECT count(*) FROM {HERE} AND application_name = '{name}'"
         " AND state <> 'idle' AND wait_event = 'ClientRead'"
     )
-    with closing(Address.parse(fleet.url).connect(f"harvester_{fleet.harvest}", name)) as db:
+    with closing(Address.of(fleet.address).connect(name)) as db:
         held = begin(db)
         until(lambda: fleet.one(waits) == 1, "the server to wait for more")
         assert a.enrol(["1"], None) == Enrolled(1)
@@ -776,7 +778,7 @@ def test_a_transaction_that_arrives_too_late_is_done_by_nobody(fleet: Database) 
 
 def refused(url: str, harvest: str = "wrong") -> HarvesterError:
     with pytest.raises(HarvesterError) as caught:
-        PostgresLedger(url, harvest, PartIdentity("a", "h", "p"))
+        PostgresLedger(FleetAddress(url, harvest), PartIdentity("a", "h", "p"))
     assert PASSWORD not in str(caught.value)
     return caught.value
 
@@ -834,7 +836,7 @@ def test_a_role_that_may_not_create_is_told_the_grant(fleet_url: str) -> None:
         statement = str(error).rpartition("for all harvests: ")[2]
         assert statement == f'GRANT CREATE ON DATABASE "{url.path[1:]}" TO "modest";'
         db.execute(statement.encode())
-        PostgresLedger(modest, "modest", PartIdentity("a", "h", "p")).close()
+        PostgresLedger(FleetAddress(modest, "modest"), PartIdentity("a", "h", "p")).close()
         db.execute("DROP OWNED BY modest CASCADE")
         db.execute("DROP ROLE modest")
 
@@ -923,7 +925,7 @@ def test_a_part_that_the_ledger_never_saw_is_told(fleet: Database) -> None:
     ],
 )
 def test_each_first_failure_has_its_own_name(said: str, told: str) -> None:
-    error = refusal(psycopg.OperationalError(said), Address.parse("postgresql://u@h/x"))
+    error = refusal(psycopg.OperationalError(said), Address.of(FleetAddress("postgresql://u@h/x")))
     assert told in str(error)
 
 
@@ -956,7 +958,7 @@ def test_a_rebuild_that_an_older_harvester_began_counts_no_call_twice(fleet_url:
             "INSERT INTO job (seq, note_id, due, fetched_at) VALUES (1, '1', 0, %s)", (moment,)
         )
         db.execute("UPDATE tally_of_run SET jobs = 1 WHERE state = 0")
-        with closing(PostgresLedger(fleet_url, "older", part)) as ledger:
+        with closing(PostgresLedger(FleetAddress(fleet_url, "older"), part)) as ledger:
             lines = [FoundLine("1", 1, NOW, 3), FoundLine("2", 1, NOW, 6)]
             assert ledger.adopt(lines, Checkpoint(6, LINE)) == 2
             assert ledger.charged_since(0) == 1

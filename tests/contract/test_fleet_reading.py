@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from harvester.errors import UsageError
+from harvester.ledger.fleet import FleetAddress
 from harvester.ledger.history import History
 from harvester.ledger.hosts import Hosts
 from harvester.ledger.postgres.reading import reading_fleet
@@ -112,7 +113,7 @@ def test_both_ledgers_tell_the_same_history_the_same_way(harvest: Database, tmp_
     expected = embedded(tmp_path / "ledger")
     with closing(harvest.open("a")) as ledger:
         tell(ledger, harvest.set_clock)
-        with reading_fleet(harvest.url, harvest.harvest, "a") as reader:
+        with reading_fleet(harvest.address, "a") as reader:
             found = everything(reader)
     for name, told in expected.items():
         assert found[name] == told, name
@@ -122,7 +123,7 @@ def test_both_ledgers_tell_the_same_history_the_same_way(harvest: Database, tmp_
 def test_a_snapshot_sees_one_moment_and_the_next_a_newer_one(harvest: Database) -> None:
     with closing(harvest.open("a")) as ledger:
         ledger.begin_run(120)
-        with reading_fleet(harvest.url, harvest.harvest) as reader:
+        with reading_fleet(harvest.address) as reader:
             with reader.snapshot():
                 assert reader.counts(NOW).queued == 0
                 ledger.enrol(["1"], None)
@@ -135,7 +136,7 @@ def test_failures_are_read_in_pieces_beside_other_queries(harvest: Database) -> 
         ledger.begin_run(120)
         ledger.enrol([f"n{n:06}" for n in range(12_000)], None)
     harvest.do("UPDATE job SET state = 2, reason = 'not found'")
-    with reading_fleet(harvest.url, harvest.harvest) as reader:
+    with reading_fleet(harvest.address) as reader:
         seen = 0
         for job in reader.failures():
             seen += 1
@@ -152,7 +153,7 @@ def test_parts_and_what_was_paid_for_twice_are_told(harvest: Database) -> None:
         a.adopt([FoundLine("1", 1, NOW, 3)], Checkpoint(3, b"{}\n"))
         b.adopt([FoundLine("1", 1, NOW + 1, 3)], Checkpoint(3, b"{}\n"))
 
-        with reading_fleet(harvest.url, harvest.harvest) as reader:
+        with reading_fleet(harvest.address) as reader:
             hosts = Hosts(reader)
             told = [(row.part, row.path, row.notes, row.duplicates) for row in hosts.parts()]
             assert told == [("a", "/out/a.jsonl", 0, 0), ("b", "/out/b.jsonl", 1, 1)]
@@ -168,12 +169,12 @@ def test_a_role_that_may_only_read_can_look(harvest: Database, fleet_url: str) -
     harvest.do(f"GRANT USAGE ON SCHEMA {schema} TO looker")
     harvest.do(f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO looker")
     url = fleet_url.replace(f"postgres:{PASSWORD}", "looker:looks")
-    with reading_fleet(url, harvest.harvest) as reader:
+    with reading_fleet(FleetAddress(url, harvest.harvest)) as reader:
         assert reader.counts(NOW).total == 0
     harvest.do(f"REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM looker")
     with (
         pytest.raises(UsageError, match="permission denied"),
-        reading_fleet(url, harvest.harvest) as reader,
+        reading_fleet(FleetAddress(url, harvest.harvest)) as reader,
     ):
         reader.counts(NOW)
     harvest.do(f"REVOKE ALL ON SCHEMA {schema} FROM looker")
@@ -185,5 +186,5 @@ def test_a_harvest_that_is_not_there_is_told_with_those_there_are(
 ) -> None:
     told = rf"holds no harvest nothing, but (.*, )?{harvest.harvest}"
     missing = pytest.raises(UsageError, match=told)
-    with missing, reading_fleet(fleet_url, "nothing"):
+    with missing, reading_fleet(FleetAddress(fleet_url, "nothing")):
         pass

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harvester.errors import LocalIOError
+from harvester.ledger.fleet import FleetAddress
 from harvester.ledger.postgres.ledger import PostgresLedger
 from harvester.ledger.postgres.membership import ALIVE_FOR, Membership, Slowed, Stop
 from harvester.model import Job
@@ -34,8 +35,8 @@ class Host:
     def __init__(self, fleet: Fleet, part: str, url: str = "") -> None:
         self.ledger: PostgresLedger = fleet.database.open(part)
         run = self.ledger.begin_run(120).run
-        place, harvest = url or fleet.database.url, fleet.database.harvest
-        self.membership = Membership(place, harvest, part, lambda: fleet.now)
+        address = FleetAddress(url or fleet.database.url, fleet.database.harvest)
+        self.membership = Membership(address, part, lambda: fleet.now)
         self.membership.join(run, RATES)
         self.jobs: list[Job] = []
 

@@ -19,10 +19,10 @@ from harvester.engine.open_output import begin
 from harvester.engine.ports import Ports
 from harvester.engine.run import Run
 from harvester.errors import HarvesterError
+from harvester.ledger.fleet import PartIdentity
 from harvester.ledger.postgres import connection
 from harvester.ledger.postgres.ledger import PostgresLedger
 from harvester.ledger.postgres.membership import Membership
-from harvester.ledger.postgres.resilient import PartIdentity, ReconnectPolicy
 from harvester.model import Answer, Fault, Page, Start, StopReason, Summary
 from harvester.output.part import read_part_marker
 from harvester.output.sink import Sink
@@ -30,7 +30,7 @@ from harvester.parsing import Rate
 from harvester.rules.backoff import RetryLimits
 from harvester.rules.turns import name_of
 from harvester.secret import Secret
-from tests.contract.fleet import Stage
+from tests.contract.fleet import Stage, Waited
 from tests.crashes.fleet_promises import Call, Played, broken_promises
 from tests.crashes.fleet_story import WORKERS, Fate, Story
 from tests.crashes.fleet_world import (
@@ -246,14 +246,7 @@ async def _live(worker: Worker, life: Life) -> Summary:
 
     def ledger_of(part: str) -> PostgresLedger:
         identity = PartIdentity(part, f"host {worker.number}", str(worker.output), (_TOKEN,))
-        policy = ReconnectPolicy(pause=world.elapse)
-        return WatchedLedger(
-            life,
-            world.database.url,
-            world.database.harvest,
-            identity,
-            policy=policy,
-        )
+        return WatchedLedger(life, world.database.address, identity, outage=Waited(world.elapse))
 
     opened = open_part(config, host, world.database.harvest, ledger_of)
     runs = "SELECT count(*) FROM run"
@@ -363,10 +356,8 @@ class Coordinator:
     def _tell(self) -> None:
         world = self.life.world
         world.tick()
-        database = world.database
-        with closing(
-            Membership(database.url, database.harvest, self.part, world.loop.time)
-        ) as membership:
+        address = world.database.address
+        with closing(Membership(address, self.part, world.loop.time)) as membership:
             try:
                 membership.join(self.life.run, {})
                 reason, detail = self.untold[0]

@@ -14,11 +14,11 @@ from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from harvester.errors import HarvesterError, LedgerError, LocalIOError, UsageError
+from harvester.ledger.fleet import FleetAddress, Outage
 from harvester.sanitize import sanitize
 
 # In seconds. Only we notice a network that swallows everything: the system acknowledges for it.
 _CONNECT_TIMEOUT = 5
-STATEMENT_TIMEOUT = 15.0
 _LONG_TIMEOUT = 3600.0
 # As start-up options: a pooler that hands one connection to several clients refuses them, where it
 # would let settings of one harvest reach another's.
@@ -67,6 +67,7 @@ _REFUSALS = {
     " written to in --ledger.",
 }
 _PORTS = re.compile(r"[0-9,]*")
+_HARVEST = re.compile(r"[a-z0-9_]{1,40}", re.ASCII)
 _AGAIN = ("40001", "40P01", "55P03")
 # A host that stops within a transaction must not hold the others up. Whoever waited too long for a
 # lock ends those of which the server has waited as long for more; who only reads holds none.
@@ -87,7 +88,7 @@ logging.getLogger("psycopg").addHandler(logging.NullHandler())
 class Connection(psycopg.Connection[tuple[Any, ...]]):
     """A connection on which no statement is waited for longer than `timeout` seconds."""
 
-    timeout: float = STATEMENT_TIMEOUT
+    timeout: float = Outage.statement
 
     def wait(self, gen: PQGen[Any], interval: float = 0.1, timeout: float | None = None) -> Any:  # noqa: ANN401 - as psycopg has it
         """Wait as psycopg does; past the timeout the connection is closed."""
@@ -125,15 +126,20 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
 
 
 class Address(Struct, frozen=True):
-    """Where the fleet's database is; `conninfo` may hold a password, `str` never does."""
+    """Where a harvest's database is; `conninfo` may hold a password, `str` never does."""
 
     conninfo: str
+    harvest: str
 
     @classmethod
-    def parse(cls, url: str) -> Address:
+    def of(cls, fleet: FleetAddress) -> Address:
         """Check `postgresql://...` or "key=value ..."; raises UsageError, which quotes nothing."""
+        if not _HARVEST.fullmatch(fleet.harvest):
+            raise UsageError(
+                f"harvest name {fleet.harvest!r} cannot be used: take up to 40 of a-z, 0-9 and _."
+            )
         try:
-            said = conninfo_to_dict(url)
+            said = conninfo_to_dict(fleet.url)
         except psycopg.Error:
             said = {"host": "@"}
         # A password that is not written as URLs want it would become a part of these.
@@ -143,7 +149,12 @@ class Address(Struct, frozen=True):
                 "--ledger is not a PostgreSQL address: write it as "
                 "postgresql://USER@HOST:5432/DATABASE, the password in PGPASSWORD or ~/.pgpass."
             )
-        return cls(url)
+        return cls(fleet.url, fleet.harvest)
+
+    @property
+    def schema(self) -> str:
+        """The schema that holds the harvest."""
+        return f"harvester_{self.harvest}"
 
     def __repr__(self) -> str:
         return f"Address({self})"
@@ -156,12 +167,7 @@ class Address(Struct, frozen=True):
         return sanitize(f"database {name} at {host}{port}" if name else f"database at {host}{port}")
 
     def connect(
-        self,
-        schema: str,
-        name: str,
-        *,
-        timeout: int = _CONNECT_TIMEOUT,
-        by_keys: bool = True,
+        self, name: str, *, timeout: int = _CONNECT_TIMEOUT, by_keys: bool = True
     ) -> Connection:
         """Connect, committing by itself; `name` shows in pg_stat_activity.
 
@@ -172,7 +178,7 @@ class Address(Struct, frozen=True):
         settings = {
             **_SETTINGS,
             **(_BY_KEYS if by_keys else {}),
-            "search_path": f"{schema},pg_temp",
+            "search_path": f"{self.schema},pg_temp",
         }
         options = " ".join(f"-c {name}={value}" for name, value in settings.items())
         wanted = {**_KEEPALIVE, "connect_timeout": timeout}
@@ -199,15 +205,14 @@ class Address(Struct, frozen=True):
 
 
 @contextmanager
-def session(
-    address: Address, schema: str, name: str, *, by_keys: bool = True
-) -> Iterator[Connection]:
+def session(fleet: FleetAddress, name: str, *, by_keys: bool = True) -> Iterator[Connection]:
     """A connection from outside any run, for as long as it takes; `connect` tells of the rest.
 
     Raises UsageError, LedgerError, LocalIOError.
     """
+    address = Address.of(fleet)
     try:
-        db = address.connect(schema, name, by_keys=by_keys)
+        db = address.connect(name, by_keys=by_keys)
     except psycopg.Error as error:
         raise refusal(error, address) from error
     try:

@@ -12,14 +12,14 @@ from psycopg.types.json import Jsonb
 
 from harvester.errors import UsageError
 from harvester.halt import Look
+from harvester.ledger.fleet import FleetAddress, Outage, PartIdentity
 from harvester.ledger.moving import Moving
 from harvester.ledger.postgres import adoption, claims, intake, records, runs
 from harvester.ledger.postgres.claims import Caps, Want
 from harvester.ledger.postgres.connection import Address
 from harvester.ledger.postgres.moving import bring_in
 from harvester.ledger.postgres.reconcile import moment_of
-from harvester.ledger.postgres.resilient import PartIdentity, ReconnectPolicy, ResilientConnection
-from harvester.ledger.postgres.schema import schema_of
+from harvester.ledger.postgres.resilient import ResilientConnection
 from harvester.ledger.postgres.transaction import Transaction
 from harvester.ledger.protocol import (
     Checkpoint,
@@ -40,7 +40,7 @@ from harvester.rules.turns import Turns
 T = TypeVar("T")
 _NO_REQUEST = RunRequest()
 _NOTHING_CAPPED = Caps()
-_WAITING_ON = ReconnectPolicy()
+_WAITED_FOR = Outage()
 _PART = """
 SELECT length, tail, synced, boot, rebuilding,
     EXISTS (SELECT FROM forgotten WHERE forgotten.part = part.id),
@@ -71,8 +71,8 @@ class _KnownPart(Struct, frozen=True):
 class PostgresLedger(Ledger):
     """One part of a harvest that several hosts share.
 
-    `url` is `postgresql://...`; `caps` hold for the fleet's session. All methods are the `Ledger`
-    protocol's, called directly; while the database is away they wait, as `policy` says.
+    `caps` hold for the fleet's session. All methods are the `Ledger` protocol's, called directly;
+    while the database is away they wait, as `outage` says.
 
     Raises, here and in every method, LocalIOError where the database cannot be reached or fails,
     LedgerError for a schema that cannot be used, UsageError for an address, user or right.
@@ -80,24 +80,21 @@ class PostgresLedger(Ledger):
 
     def __init__(
         self,
-        url: str,
-        harvest: str,
+        fleet: FleetAddress,
         identity: PartIdentity,
         *,
         caps: Caps = _NOTHING_CAPPED,
-        policy: ReconnectPolicy = _WAITING_ON,
+        outage: Outage = _WAITED_FOR,
     ) -> None:
         self.is_damaged = False
-        self._harvest = harvest
+        self._harvest = fleet.harvest
         self._caps = caps
         self._tokens = identity.tokens
         self._run = 0
         self._claims = 0
         self._duplicates = 0
         self._frontier = 0
-        self._connection = ResilientConnection(
-            Address.parse(url), schema_of(harvest), identity, policy
-        )
+        self._connection = ResilientConnection(Address.of(fleet), identity, outage)
         self._known: _KnownPart | None = None
 
     @property

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 import psycopg
 from msgspec import Struct
 
+from harvester.ledger.fleet import FleetAddress
 from harvester.ledger.postgres.connection import Address, Connection, failure, is_away, refusal
-from harvester.ledger.postgres.schema import schema_of
 from harvester.ledger.postgres.transaction import Row, text_of
 
 # In seconds. A member that was not heard of for so long is dead.
@@ -100,10 +100,9 @@ class Membership:
     """
 
     def __init__(
-        self, url: str, harvest: str, uuid: str, clock: Callable[[], float] = time.monotonic
+        self, fleet: FleetAddress, uuid: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._address = Address.parse(url)
-        self._schema = schema_of(harvest)
+        self._address = Address.of(fleet)
         self._name = f"harvester-fleet {uuid}"
         self._clock = clock
         self._run = 0
@@ -133,7 +132,7 @@ class Membership:
             raise failure(error, self._address) from error
 
     def _connect(self) -> Connection:
-        db = self._address.connect(self._schema, self._name, timeout=_CONNECT_TIMEOUT)
+        db = self._address.connect(self._name, timeout=_CONNECT_TIMEOUT)
         db.timeout = _TIMEOUT
         # What is said here is said again soon; and how long a commit takes, a clock is not to tell.
         db.execute("SET synchronous_commit = off")

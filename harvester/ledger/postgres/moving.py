@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 from psycopg.types.json import Jsonb
 
 from harvester.errors import UsageError
+from harvester.ledger.fleet import FleetAddress
 from harvester.ledger.moving import HISTORY, NOTES, Moving
-from harvester.ledger.postgres.connection import Address, session
+from harvester.ledger.postgres.connection import session
 from harvester.ledger.postgres.runs import refuse_left
-from harvester.ledger.postgres.schema import schema_of
 from harvester.ledger.postgres.transaction import Row, Transaction, lock, text_of
 from harvester.ledger.protocol import Checkpoint
 from harvester.model import State
@@ -119,16 +119,15 @@ def progress_of(rows: Iterator[Row], harvest: str) -> Row:
     return tuple(rest)
 
 
-def leave_fleet(url: str, harvest: str, progress: Row, place: str) -> None:
+def leave_fleet(fleet: FleetAddress, progress: Row, place: str) -> None:
     """Let a harvest go on at a place from now on, if it is as it was at `progress`.
 
     Raises UsageError, LedgerError, LocalIOError.
     """
-    address, name = Address.parse(url), "harvester leave"
-    with session(address, schema_of(harvest), name) as db, db.transaction():
+    with session(fleet, "harvester leave") as db, db.transaction():
         db.execute(lock("session").encode())
-        if progress_of(db.execute(PROGRESS.encode()), harvest) != progress:
-            raise UsageError(f"the harvest {harvest} has gone on meanwhile: try again.")
+        if progress_of(db.execute(PROGRESS.encode()), fleet.harvest) != progress:
+            raise UsageError(f"the harvest {fleet.harvest} has gone on meanwhile: try again.")
         db.execute(
             "INSERT INTO meta VALUES ('left', %s) ON CONFLICT (key) DO UPDATE"
             " SET value = excluded.value",

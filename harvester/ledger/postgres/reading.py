@@ -9,8 +9,9 @@ import psycopg
 from psycopg.adapt import Buffer, Loader
 
 from harvester.errors import LedgerError, NoHarvestError
+from harvester.ledger.fleet import FleetAddress
 from harvester.ledger.postgres.connection import READING, Address, Connection, session
-from harvester.ledger.postgres.schema import NEWEST, harvests_in, schema_of, version_of
+from harvester.ledger.postgres.schema import NEWEST, harvests_in, version_of
 from harvester.ledger.protocol import Checkpoint
 from harvester.ledger.reader import KNOWN, ExpectedLines, KnownJob, LedgerReader, Row, known_job
 
@@ -94,9 +95,9 @@ class PartReader(FleetReader):
     A note has only the lines here that this part should hold; those of other parts are not known.
     """
 
-    def __init__(self, db: Connection, address: Address, harvest: str, uuid: str) -> None:
+    def __init__(self, db: Connection, fleet: FleetAddress, uuid: str) -> None:
         super().__init__(db)
-        self._address, self._harvest, self._uuid = address, harvest, uuid
+        self._fleet, self._uuid = fleet, uuid
         query = "SELECT id FROM part WHERE uuid = $1"
         # Numbers begin with 1: of a part that the ledger does not know, it knows no line.
         ((self._part,),) = [*self.ask(query, uuid)] or [(0,)]
@@ -107,7 +108,7 @@ class PartReader(FleetReader):
         return next((Checkpoint(*row) for row in rows), Checkpoint())
 
     def newest_length(self) -> int:
-        with reading_fleet(self._address.conninfo, self._harvest, self._uuid) as reader:
+        with reading_fleet(self._fleet, self._uuid) as reader:
             return reader.checkpoint().length
 
     def jobs_of(self, note_ids: Sequence[str]) -> dict[str, KnownJob]:
@@ -132,19 +133,18 @@ class PartReader(FleetReader):
 
 
 @contextmanager
-def reading_fleet(url: str, harvest: str, part: str | None = None) -> Iterator[FleetReader]:
+def reading_fleet(fleet: FleetAddress, part: str | None = None) -> Iterator[FleetReader]:
     """A reader of a harvest, for a part by its UUID; raises UsageError, LedgerError, LocalIOError.
 
     The role needs no right but to read.
     """
-    address, schema = Address.parse(url), schema_of(harvest)
-    with session(address, schema, READING, by_keys=False) as db:
-        _check_version(db, harvest, address)
-        yield (FleetReader(db) if part is None else PartReader(db, address, harvest, part))
+    with session(fleet, READING, by_keys=False) as db:
+        _check_version(db, Address.of(fleet))
+        yield (FleetReader(db) if part is None else PartReader(db, fleet, part))
 
 
-def _check_version(db: Connection, harvest: str, address: Address) -> None:
-    version = version_of(db, schema_of(harvest))
+def _check_version(db: Connection, address: Address) -> None:
+    version, harvest = version_of(db, address.schema), address.harvest
     if version == 0:
         others = ", ".join(harvests_in(db))
         held = f"but {others}: name one with --harvest" if others else "nor any: check --ledger"

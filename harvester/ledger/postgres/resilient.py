@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Generic, TypeVar
 
 import psycopg
-from msgspec import Struct
 
 from harvester.errors import LocalIOError
+from harvester.ledger.fleet import Outage, PartIdentity
 from harvester.ledger.postgres.connection import (
-    STATEMENT_TIMEOUT,
     Address,
     Connection,
     failure,
@@ -46,33 +44,6 @@ _SHORT_PAUSE = 0.01
 _MOST_REPEATS = 50
 
 
-class PartIdentity(Struct, frozen=True):
-    """One host's OUTPUT: `uuid` stands beside the file, `host` and `path` are for people.
-
-    `tokens` are fingerprints of the API tokens that this host calls with.
-    """
-
-    uuid: str
-    host: str
-    path: str
-    tokens: tuple[str, ...] = ()
-
-
-class ReconnectPolicy(Struct, frozen=True):
-    """What to do while the database is away.
-
-    `give_up` says when to stop waiting for it; `on_away` is told once, with the reason, `on_back`
-    once when it answers again; `pause` waits for some seconds. A database that does not answer a
-    statement for `statement` seconds is away.
-    """
-
-    give_up: Callable[[], bool] = lambda: False
-    on_away: Callable[[str], None] = lambda _said: None
-    on_back: Callable[[], None] = lambda: None
-    pause: Callable[[float], None] = time.sleep
-    statement: float = STATEMENT_TIMEOUT
-
-
 class _Attempted(Generic[T]):
     """A transaction whose commit was sent: its number, and its result if it came through."""
 
@@ -92,13 +63,10 @@ class ResilientConnection:
     LocalIOError, LedgerError, UsageError, here and in every call.
     """
 
-    def __init__(
-        self, address: Address, schema: str, identity: PartIdentity, policy: ReconnectPolicy
-    ) -> None:
+    def __init__(self, address: Address, identity: PartIdentity, outage: Outage) -> None:
         self._address = address
-        self._schema = schema
         self._identity = identity
-        self._policy = policy
+        self._outage = outage
         self._away = ""
         self._op = self._tried = 0
         self._writer = secrets.randbits(63)
@@ -113,14 +81,14 @@ class ResilientConnection:
 
     def _connect(self, *, is_first: bool = False) -> Connection:
         name = f"harvester {self._identity.uuid}"
-        db = self._address.connect(self._schema, name)
-        db.timeout = self._policy.statement
+        db = self._address.connect(name)
+        db.timeout = self._outage.statement
         try:
             if is_first:
                 with db.for_long():
-                    migrate(db, self._schema)
+                    migrate(db, self._address.schema)
             else:
-                check_version(db, self._schema)
+                check_version(db, self._address.schema)
             self._find_part(db, name, is_first=is_first)
         except BaseException:
             db.close()
@@ -181,7 +149,7 @@ class ResilientConnection:
                 if is_to_repeat(error) and repeats < _MOST_REPEATS:
                     repeats += 1
                     self._unblock(error)
-                    self._policy.pause(_SHORT_PAUSE)
+                    self._outage.pause(_SHORT_PAUSE)
                     continue
                 if isinstance(error, psycopg.errors.CheckViolation) and self._db is not None:
                     self._tell_forgotten(self._db, is_behind=False)
@@ -218,11 +186,11 @@ class ResilientConnection:
         told, self._away = self._away, said_by(error)
         self._give_up_or_not(error)
         if not told:
-            self._policy.on_away(f"the {self._address} is away: {self._away}")
-        self._policy.pause(seconds)
+            self._outage.tell(f"the {self._address} is away: {self._away}")
+        self._outage.pause(seconds)
 
     def _give_up_or_not(self, error: psycopg.Error | None = None) -> None:
-        if self._away and self._policy.give_up():
+        if self._away and self._outage.give_up():
             raise LocalIOError(
                 f"the {self._address} is away ({self._away}): what was paid for is in OUTPUT; "
                 "run the same command again when it is back, it goes on from there."
@@ -231,7 +199,7 @@ class ResilientConnection:
     def _came_back(self) -> None:
         if self._away:
             self._away = ""
-            self._policy.on_back()
+            self._outage.is_over()
 
     def transact(
         self,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harvester.errors import UsageError
+from harvester.ledger.fleet import FleetAddress
 from harvester.ledger.postgres import adoption, intake
 from harvester.ledger.postgres.claims import lose
-from harvester.ledger.postgres.connection import Address, session
-from harvester.ledger.postgres.schema import schema_of
+from harvester.ledger.postgres.connection import session
 from harvester.ledger.postgres.transaction import Transaction
 from harvester.model import State
 
@@ -21,8 +21,7 @@ SELECT id, op, uuid, path, host, EXISTS (SELECT FROM member WHERE member.part = 
 
 
 def retry_in_fleet(
-    url: str,
-    harvest: str,
+    fleet: FleetAddress,
     states: Sequence[State],
     codes: Sequence[int] = (),
     ids: Sequence[str] = (),
@@ -31,26 +30,26 @@ def retry_in_fleet(
 
     Raises UsageError, LedgerError, LocalIOError. Where an answer was lost, it may be called again.
     """
-    with session(Address.parse(url), schema_of(harvest), "harvester retry") as db:
+    with session(fleet, "harvester retry") as db:
         tx = Transaction(db, _NOBODY, _NOBODY, _NOBODY)
         many = intake.retry(tx, states, codes, ids)
         tx.commit()
     return many
 
 
-def lose_part_in_fleet(url: str, harvest: str, part: str) -> int:
+def lose_part_in_fleet(fleet: FleetAddress, part: str) -> int:
     """Take a part, by its path or its name, as gone for ever; gives how many notes are queued.
 
     Errors as `retry_in_fleet`'s; UsageError for a part that is not there, or whose host is alive.
     """
-    with session(Address.parse(url), schema_of(harvest), "harvester retry") as db:
+    with session(fleet, "harvester retry") as db:
         rows = db.execute(_PARTS).fetchall()
         found = [row for row in rows if part in (row[2], row[3])]
         if len(found) != 1:
             known = ", ".join(f"{path} on {host} ({uuid})" for _, _, uuid, path, host, _ in rows)
             raise UsageError(
                 f"{part} names {'no part' if not found else 'more than one part'} of the harvest "
-                f"{harvest}; there are: {known}."
+                f"{fleet.harvest}; there are: {known}."
             )
         ((number, op, _, _, host, is_alive),) = found
         if is_alive:

@@ -235,18 +235,8 @@ _MIGRATIONS = (
     "ALTER TABLE member ADD COLUMN resumes_at double precision;",
 )
 NEWEST = len(_MIGRATIONS)
-_NAME = re.compile(r"[a-z0-9_]{1,40}", re.ASCII)
 # Says that a schema is ours, and its version, without a table of another program being read.
 _MARK = re.compile(r"harvester schema (\d+)", re.ASCII)
-
-
-def schema_of(harvest: str) -> str:
-    """The schema that holds a harvest; raises UsageError for a name that cannot be one."""
-    if not _NAME.fullmatch(harvest):
-        raise UsageError(
-            f"harvest name {harvest!r} cannot be used: take up to 40 of a-z, 0-9 and _."
-        )
-    return f"harvester_{harvest}"
 
 
 def version_of(db: psycopg.Connection, schema: str, *, is_written: bool = False) -> int:
