@@ -15,19 +15,43 @@ if TYPE_CHECKING:
 # In milliseconds: a heartbeat says that its member is alive for so long, as membership.py has it.
 ALIVE_FOR = 900
 
-_CALLS = f"""
-SELECT run.part, sum(calls), coalesce(sum(calls) FILTER (WHERE {IS_CHARGED}), 0)
-FROM activity JOIN run ON run.id = activity.run GROUP BY run.part
+# Of a run that goes on, only the minute of its last answer is known without a heartbeat; calls of
+# late are those of the last whole minute, and of what has gone of this one.
+_PARTS = f"""
+WITH calls AS (
+    SELECT run.part, sum(calls) AS calls, sum(calls) FILTER (WHERE {IS_CHARGED}) AS charged,
+        sum(calls) FILTER (WHERE minute >= now_ms() / 60000 - 1 AND run.id IN (
+            SELECT run FROM member WHERE alive_until > now_ms())) AS lately
+    FROM activity JOIN run ON run.id = activity.run GROUP BY run.part
+), lost AS (
+    SELECT run.part, count(*) AS calls FROM unanswered JOIN run ON run.id = unanswered.run
+    GROUP BY run.part
+), beat AS (
+    SELECT part, bool_or(alive_until > now_ms()) AS alive,
+        max(least(alive_until - {ALIVE_FOR}, now_ms())) AS at,
+        max(resumes_at) FILTER (WHERE alive_until > now_ms()) AS resumes_at
+    FROM member GROUP BY part
+), runs AS (
+    SELECT part, count(*) AS runs,
+        max(coalesce(finished_at, greatest(started_at, least(coalesce(seen, 0), now_ms())))) AS seen
+    FROM run LEFT JOIN (
+        SELECT run, (max(minute) + 1) * 60000 AS seen FROM activity GROUP BY run
+    ) AS last ON last.run = run.id GROUP BY part
+), held AS (
+    SELECT part, count(*) AS notes FROM job WHERE lines > 0 GROUP BY part
+), again AS (
+    SELECT part, count(*) AS lines FROM duplicate GROUP BY part
+)
+SELECT uuid, host, path, coalesce(alive, false), coalesce(beat.at, seen) / 1000.0, resumes_at,
+    round(coalesce(lately, 0) / (60 + now_ms() % 60000 / 1000.0), 4), coalesce(runs, 0),
+    coalesce(calls.calls, 0), coalesce(charged, 0), coalesce(lost.calls, 0), coalesce(notes, 0),
+    coalesce(again.lines, 0), length
+FROM part LEFT JOIN calls ON calls.part = id LEFT JOIN lost ON lost.part = id
+    LEFT JOIN beat ON beat.part = id LEFT JOIN runs ON runs.part = id
+    LEFT JOIN held ON held.part = id LEFT JOIN again ON again.part = id
+ORDER BY id
 """
-_LOST = """
-SELECT run.part, count(*) FROM unanswered JOIN run ON run.id = unanswered.run GROUP BY run.part
-"""
-_MEMBERS = f"""
-SELECT part, bool_or(alive_until > now_ms()), max(least(alive_until - {ALIVE_FOR}, now_ms())),
-    max(resumes_at) FILTER (WHERE alive_until > now_ms())
-FROM member GROUP BY part
-"""
-_LAST_RUNS = """
+_RUNS = """
 SELECT part, count(*),
     max(coalesce(finished_at, greatest(started_at, least(coalesce(seen, 0), now_ms()))))
 FROM run LEFT JOIN (
@@ -118,42 +142,10 @@ class Hosts:
 
     def parts(self) -> list[HostPart]:
         """All parts, in the order in which they came."""
-        ask = self._reader.ask
-        notes = dict(ask("SELECT part, count(*) FROM job WHERE lines > 0 GROUP BY part"))
-        again = dict(ask("SELECT part, count(*) FROM duplicate GROUP BY part"))
-        lost = dict(ask(_LOST))
-        calls = {part: (many, charged) for part, many, charged in ask(_CALLS)}
-        runs = {part: (many, seen) for part, many, seen in ask(_LAST_RUNS)}
-        members = {part: rest for part, *rest in ask(_MEMBERS)}
-        rates = dict(ask(_RATES))
-        found = []
-        for number, uuid, host, path, length in ask(
-            "SELECT id, uuid, host, path, length FROM part ORDER BY id"
-        ):
-            many, seen = runs.get(number, (0, 0))
-            made, charged = calls.get(number, (0, 0))
-            alive, beat, resumes_at = members.get(number, (False, 0, None))
-            # Of a run that goes on, only the minute of its last answer is known without a beat.
-            last = beat or seen
-            found.append(
-                HostPart(
-                    uuid,
-                    sanitize(host),
-                    sanitize(path),
-                    alive=alive,
-                    last_heartbeat=last / 1000 if last else None,
-                    resumes_at=resumes_at,
-                    rate=round(float(rates.get(number, 0)), 4),
-                    runs=many,
-                    calls=made,
-                    charged=charged,
-                    unanswered=lost.get(number, 0),
-                    notes=notes.get(number, 0),
-                    duplicates=again.get(number, 0),
-                    bytes=length,
-                )
-            )
-        return found
+        return [
+            HostPart(uuid, sanitize(host), sanitize(path), *rest)
+            for uuid, host, path, *rest in self._reader.ask(_PARTS)
+        ]
 
     def stops(self) -> list[TokenStop]:
         """The tokens disabled in the latest session, in the order in which they stopped."""

@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from harvester.errors import UsageError
 from harvester.ledger.keys import from_key
 from harvester.ledger.protocol import Checkpoint
-from harvester.ledger.sql import DAY_MS, IS_CHARGED, IS_EMPTY, IS_GONE, LOST, NOT_TAKEN
+from harvester.ledger.sql import COUNTS, IS_CHARGED, IS_EMPTY, NOT_TAKEN, USED
 from harvester.model import Counts, State
 from harvester.money import Balances, read_balances
 
@@ -161,12 +161,7 @@ class LedgerReader(ABC):
 
     def counts(self, now: float) -> Counts:
         """Jobs by state; waiting for a moment after `now` (Unix seconds)."""
-        jobs = dict(self.ask("SELECT state, jobs FROM tally"))
-        moment = round(now * 1000)
-        waiting = self.one("SELECT count(*) FROM job WHERE state = 0 AND due > $1", moment)
-        claimed = self.one("SELECT count(*) FROM claim")
-        gone = self.one(f"SELECT count(*) FROM job WHERE {IS_GONE}")
-        return Counts(jobs[0], waiting, claimed, jobs[1], jobs[2], jobs[3], gone)
+        return Counts(*next(self.ask(COUNTS.format(now=round(now * 1000)))))
 
     def next_due(self, now: float) -> float | None:
         """When the next waiting job is due, in Unix seconds."""
@@ -200,19 +195,7 @@ class LedgerReader(ABC):
         Those are the charged ones, and the unanswered ones that may have been. Of those that a
         wrong clock put more than a day ahead, none.
         """
-        first, last = round(since * 1000), round(now * 1000) + DAY_MS
-        charged = self.one(
-            "SELECT coalesce(sum(calls), 0) FROM activity"
-            f" WHERE {IS_CHARGED} AND minute BETWEEN $1 AND $2",
-            first // 60_000,
-            last // 60_000,
-        )
-        return charged + self.one(
-            "SELECT count(*) FROM unanswered WHERE sent_at BETWEEN $1 AND $2 AND how <> $3",
-            first,
-            last,
-            LOST,
-        )
+        return self.one(USED.format(since=round(since * 1000), now=round(now * 1000)))
 
     def sent(self) -> int:
         """Calls that were sent and have no answer yet, or belong to a run that was killed."""

@@ -21,6 +21,20 @@ LOST = "lost in a power cut"
 OVERTAKEN = "its note was done by another call"
 # A day in milliseconds: what lies further ahead was written by a clock that was wrong.
 DAY_MS = 86_400_000
+# The fields of `Counts`, and the calls that count against a daily cap; what is {named} is SQL for
+# milliseconds.
+COUNTS = f"""
+SELECT (SELECT jobs FROM tally WHERE state = 0),
+    (SELECT count(*) FROM job WHERE state = 0 AND due > {{now}}), (SELECT count(*) FROM claim),
+    (SELECT jobs FROM tally WHERE state = 1), (SELECT jobs FROM tally WHERE state = 2),
+    (SELECT jobs FROM tally WHERE state = 3), (SELECT count(*) FROM job WHERE {IS_GONE})
+"""
+USED = f"""
+SELECT (SELECT coalesce(sum(calls), 0) FROM activity WHERE {IS_CHARGED}
+        AND minute BETWEEN {{since}} / 60000 AND ({{now}} + {DAY_MS}) / 60000)
+    + (SELECT count(*) FROM unanswered WHERE how <> '{LOST}'
+        AND sent_at BETWEEN {{since}} AND {{now}} + {DAY_MS})
+"""
 # More runs than these are not looked through for the price of a call.
 BALANCES = "SELECT balances FROM run WHERE balances IS NOT NULL ORDER BY id DESC LIMIT 100"
 

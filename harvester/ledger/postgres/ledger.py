@@ -20,7 +20,7 @@ from harvester.ledger.postgres.connection import Address
 from harvester.ledger.postgres.moving import bring_in
 from harvester.ledger.postgres.reconcile import moment_of
 from harvester.ledger.postgres.resilient import ResilientConnection
-from harvester.ledger.postgres.transaction import Transaction
+from harvester.ledger.postgres.transaction import Row, Transaction
 from harvester.ledger.protocol import (
     Checkpoint,
     Claimed,
@@ -32,7 +32,7 @@ from harvester.ledger.protocol import (
     Sent,
     StartedRun,
 )
-from harvester.ledger.sql import BALANCES, DAY_MS, IS_CHARGED, IS_GONE, LOST
+from harvester.ledger.sql import BALANCES, COUNTS, USED
 from harvester.model import Counts, Job, Outcome, State
 from harvester.money import Balances, read_balances
 from harvester.rules.turns import Turns
@@ -43,36 +43,31 @@ _NOTHING_CAPPED = Caps()
 _WAITED_FOR = Outage()
 _PART = """
 SELECT length, tail, synced, boot, rebuilding,
-    EXISTS (SELECT FROM forgotten WHERE forgotten.part = part.id),
-    EXISTS (SELECT FROM run WHERE run.part = part.id)
+    rebuilding OR EXISTS (SELECT FROM forgotten WHERE forgotten.part = part.id),
+    rebuilding OR NOT EXISTS (SELECT FROM run WHERE run.part = part.id)
 FROM part WHERE id = %s
 """
+_NOW = "(SELECT now_ms())"
 
 
 class _KnownPart(Struct, frozen=True):
+    """With `is_anew`, lines found in the part are read from its beginning."""
+
     length: int
     tail: bytes
     synced: int
     boot: str
     is_rebuilding: bool
-    has_forgotten: bool
-    has_run: bool
-
-    @property
-    def checkpoint(self) -> Checkpoint:
-        return Checkpoint(self.length, self.tail)
-
-    @property
-    def is_anew(self) -> bool:
-        """Whether lines found in the part are read from its beginning."""
-        return self.is_rebuilding or not self.has_run
+    is_reading: bool
+    is_anew: bool
 
 
 class PostgresLedger(Ledger):
     """One part of a harvest that several hosts share.
 
-    `caps` hold for the fleet's session. All methods are the `Ledger` protocol's, called directly;
-    while the database is away they wait, as `outage` says.
+    `run` is the number of the run that is on, or 0; so many `duplicates` are lines adopted here
+    whose notes were paid for already. `caps` hold for the fleet's session. All methods are the
+    `Ledger` protocol's, called directly; while the database is away they wait, as `outage` says.
 
     Raises, here and in every method, LocalIOError where the database cannot be reached or fails,
     LedgerError for a schema that cannot be used, UsageError for an address, user or right.
@@ -90,19 +85,19 @@ class PostgresLedger(Ledger):
         self._harvest = fleet.harvest
         self._caps = caps
         self._tokens = identity.tokens
-        self._run = 0
+        self.run = 0
+        self.duplicates = 0
         self._claims = 0
-        self._duplicates = 0
         self._frontier = 0
         self._connection = ResilientConnection(Address.of(fleet), identity, outage)
+        self._part = self._connection.part
         self._known: _KnownPart | None = None
 
     @property
     def _known_part(self) -> _KnownPart:
         """What is known of the part, whose only writer we are: asked once until we write."""
         if self._known is None:
-            rows = self._connection.read(lambda db: db.execute(_PART, (self.part,)).fetchall())
-            self._known = _KnownPart(*rows[0])
+            self._known = _KnownPart(*self._rows(_PART, self._part)[0])
         return self._known
 
     @property
@@ -112,32 +107,20 @@ class PostgresLedger(Ledger):
 
     def forget_part(self) -> None:
         """Leave no trace of a part that is not to be."""
-        self._set("DELETE FROM part WHERE id = %s AND op = 0", self.part)
+        self._set("DELETE FROM part WHERE id = %s AND op = 0", self._part)
 
     def bring_in(self, moving: Moving) -> None:
         """Take in what a ledger of the part's own held, once; its lines are to be read anew."""
-        if not self._one("SELECT op FROM part WHERE id = %s", self.part):
+        if not self._one("SELECT op FROM part WHERE id = %s", self._part):
             self._transact(partial(bring_in, moving=moving), for_long=True)
 
-    @property
-    def part(self) -> int:
-        """The part's number in the harvest."""
-        return self._connection.part
-
-    @property
-    def duplicates(self) -> int:
-        """How many lines were adopted here whose notes were paid for already."""
-        return self._duplicates
-
-    @property
-    def run(self) -> int:
-        """The run's number, 0 before it has begun."""
-        return self._run
+    def _rows(self, query: str, *values: object) -> list[Row]:
+        return self._connection.read(lambda db: db.execute(query.encode(), values).fetchall())
 
     def _one(self, query: str, *values: object) -> Any:  # noqa: ANN401 - a single value of any type
         """One value, or None without any row."""
-        row = self._connection.read(lambda db: db.execute(query.encode(), values).fetchone())
-        return None if row is None else row[0]
+        rows = self._rows(query, *values)
+        return rows[0][0] if rows else None
 
     def _set(self, query: str, *values: object) -> None:
         """Run a statement that may run twice."""
@@ -147,7 +130,6 @@ class PostgresLedger(Ledger):
     # Beginning and end
 
     def identity(self) -> Identity | None:
-        """What the harvest holds, or None if it was never told."""
         held = self._one(
             "SELECT jsonb_object_agg(key, value) FROM meta WHERE key IN ('endpoint', 'simulated')"
         )
@@ -172,11 +154,9 @@ class PostgresLedger(Ledger):
             )
 
     def checkpoint(self) -> Checkpoint:
-        """How much of the part the ledger vouches for."""
-        return self._known_part.checkpoint
+        return Checkpoint(self._known_part.length, self._known_part.tail)
 
     def synced(self) -> int:
-        """How many bytes of the part were made durable, at least."""
         pending = self._connection.synced
         return self._known_part.synced if pending is None else pending
 
@@ -184,10 +164,9 @@ class PostgresLedger(Ledger):
         return self._known_part.boot
 
     def mark_boot(self, boot: str) -> None:
-        self._set("UPDATE part SET boot = %s WHERE id = %s", boot, self.part)
+        self._set("UPDATE part SET boot = %s WHERE id = %s", boot, self._part)
 
     def lose_lines(self, checkpoint: Checkpoint) -> int:
-        """Queue again the jobs whose only paid lines a power cut took; gives how many."""
         return self._transact(partial(adoption.lose_lines, checkpoint=checkpoint), for_long=True)
 
     def knows(self, line: FoundLine) -> bool:
@@ -203,16 +182,13 @@ class PostgresLedger(Ledger):
         )
 
     def begin_run(self, longest_delay: float, request: RunRequest = _NO_REQUEST) -> StartedRun:
-        """Begin a run: what dead runs of this part had claimed is released.
-
-        What they had sent is unanswered. No requeued job waits longer than `longest_delay` seconds.
-        """
-        self._run = 0
+        """See `Ledger.begin_run`: the dead runs are those of this part."""
+        self.run = 0
         begin = partial(
             runs.begin_run, longest_delay=longest_delay, request=request, tokens=self._tokens
         )
         opening = self._transact(begin)
-        self._run, self._claims = opening.run, 0
+        self.run, self._claims = opening.run, 0
         return opening
 
     def as_one(self, _look: Look) -> AbstractContextManager[None]:
@@ -227,13 +203,12 @@ class PostgresLedger(Ledger):
         return self._known_part.is_rebuilding
 
     def end_reading(self) -> None:
-        """Say that the part was read to its end."""
-        if self._known_part.is_rebuilding or self._known_part.has_forgotten:
+        if self._known_part.is_reading:
             self._set(
                 "WITH gone AS (DELETE FROM forgotten WHERE part = %s)"
                 " UPDATE part SET rebuilding = false WHERE id = %s",
-                self.part,
-                self.part,
+                self._part,
+                self._part,
             )
 
     def start_rate(self) -> float | None:
@@ -248,11 +223,10 @@ class PostgresLedger(Ledger):
         )
 
     def balances(self) -> list[Balances]:
-        rows = self._connection.read(lambda db: db.execute(BALANCES.encode()).fetchall())
-        return [read_balances(text) for (text,) in rows]
+        return [read_balances(text) for (text,) in self._rows(BALANCES)]
 
     def keep_balances(self, balances: Balances) -> None:
-        self._set("UPDATE run SET balances = %s WHERE id = %s", balances.as_text(), self._run)
+        self._set("UPDATE run SET balances = %s WHERE id = %s", balances.as_text(), self.run)
 
     def finish_run(
         self, reason: str, exit_code: int, bad_lines: int = 0, bad_example: str | None = None
@@ -260,17 +234,16 @@ class PostgresLedger(Ledger):
         self._transact(lambda tx: runs.finish_run(tx, reason, exit_code, bad_lines, bad_example))
 
     def close(self) -> None:
-        """Close the connection."""
         self._connection.close()
 
     def _transact(self, work: Callable[[Transaction], T], *, for_long: bool = False) -> T:
         self._known = None
-        return self._connection.transact(work, self._run, for_long=for_long)
+        return self._connection.transact(work, self.run, for_long=for_long)
 
     def _repeat(self, work: Callable[[Transaction], T]) -> T:
         """Do a transaction that may be done twice; what it gives later is there."""
         self._known = None
-        return self._connection.transact(work, self._run, repeats=True)
+        return self._connection.transact(work, self.run, repeats=True)
 
     # The run
 
@@ -310,7 +283,7 @@ class PostgresLedger(Ledger):
     def claim(self, limit: int, lease: float, held: Collection[Job] = ()) -> Claimed:
         """See `Ledger.claim`; within the caps, less what any host has claimed."""
         self._claims += 1
-        claim_id = (self._run << 32) + self._claims
+        claim_id = (self.run << 32) + self._claims
         want = Want(limit, lease, claim_id, held, self._frontier, self._caps)
         took = self._repeat(partial(claims.claim, want=want))
         self._frontier = took.frontier
@@ -351,36 +324,21 @@ class PostgresLedger(Ledger):
 
     def adopt(self, lines: Sequence[FoundLine], checkpoint: Checkpoint) -> int:
         """See `Ledger.adopt`; a note done already was paid for again, and is listed as that."""
-        is_anew = not self._run and self._known_part.is_anew
+        is_anew = not self.run and self._known_part.is_anew
         found = partial(adoption.adopt, lines=lines, checkpoint=checkpoint, is_anew=is_anew)
         adopted, again = self._transact(found)
-        self._duplicates += again
+        self.duplicates += again
         return adopted
 
     def counts(self) -> Counts:
-        query = (
-            "SELECT (SELECT jsonb_object_agg(state, jobs) FROM tally),"
-            " (SELECT count(*) FROM job WHERE state = 0 AND due > (SELECT now_ms())),"
-            f" (SELECT count(*) FROM claim), (SELECT count(*) FROM job WHERE {IS_GONE})"
-        )
-        row = self._connection.read(lambda db: db.execute(query.encode()).fetchone())
-        jobs, waiting, claimed, gone = ({}, 0, 0, 0) if row is None else row
-        queued, done, rejected, exhausted = (jobs[str(int(state))] for state in State)
-        return Counts(queued, waiting, claimed, done, rejected, exhausted, gone)
+        return Counts(*self._rows(COUNTS.format(now=_NOW))[0])
 
     def charged_since(self, since: float) -> int:
-        moment = round(since * 1000)
-        query = (
-            "WITH until AS (SELECT now_ms() + %s AS ms)"
-            f" SELECT (SELECT coalesce(sum(calls), 0) FROM activity, until WHERE {IS_CHARGED}"
-            " AND minute BETWEEN %s AND ms / 60000) + (SELECT count(*) FROM unanswered, until"
-            " WHERE sent_at BETWEEN %s AND ms AND how <> %s)"
-        )
-        return int(self._one(query, DAY_MS, moment // 60_000, moment, LOST))
+        return int(self._one(USED.format(since=round(since * 1000), now=_NOW)))
 
     def note_wait(self, until: float | None) -> None:
         """See `Ledger.note_wait`: told of this host alone, as others may go on."""
-        self._set("UPDATE member SET resumes_at = %s WHERE run = %s", until, self._run)
+        self._set("UPDATE member SET resumes_at = %s WHERE run = %s", until, self.run)
 
     def starts(self) -> dict[str, list[float]]:
         """See `Ledger.starts`: a fleet's rate is granted by the database, anew each time."""
