@@ -256,7 +256,7 @@ class FaultyConnection(Connection):
     def execute(self, query: Any, *args: Any, **how: Any) -> psycopg.Cursor[tuple[Any, ...]]:  # noqa: ANN401 - the same
         if self._life is not None:
             self._life.check_alive()
-            if query == "COMMIT":
+            if query == b"COMMIT":
                 self._before_commit(self._life)
         return super().execute(query, *args, **how)
 

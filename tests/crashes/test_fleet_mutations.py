@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from harvester.ledger.postgres import adoption, claims, records, resilient, runs
+from harvester.ledger.postgres import adoption, claims, records, runs
 from harvester.ledger.postgres.claims import _SEND, lose
 from harvester.ledger.postgres.records import _RECORD
+from harvester.ledger.postgres.resilient import ResilientConnection
 from harvester.ledger.postgres.transaction import Row, Transaction
 from harvester.ledger.protocol import RunRequest, Sent, StartedRun
 from harvester.model import Job
@@ -78,12 +79,12 @@ def a_beginning_run_loses_the_claims_of_all(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_lost_answer_to_a_commit_means_once_more(patch: pytest.MonkeyPatch) -> None:
-    tried = resilient._Attempted  # noqa: SLF001 - what is mutated
+    transact = ResilientConnection.transact
 
-    def untried(_op: int, result: Any) -> Any:  # noqa: ANN401 - of any transaction
-        return tried(-1, result)
+    def untried(self: ResilientConnection, *args: Any, **how: Any) -> Any:  # noqa: ANN401 - its own
+        return transact(self, *args, **{**how, "repeats": True})
 
-    patch.setattr(resilient, "_Attempted", untried)
+    patch.setattr(ResilientConnection, "transact", untried)
 
 
 def what_is_not_sent_is_not_given_back(patch: pytest.MonkeyPatch) -> None:

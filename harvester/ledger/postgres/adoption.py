@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 from harvester.ledger.postgres.reconcile import Known, Reconciled, moment_of, reconcile
-from harvester.ledger.postgres.records import add_activity
 from harvester.ledger.postgres.transaction import Transaction, lock
 from harvester.ledger.protocol import Checkpoint, FoundLine
 from harvester.ledger.sql import LOST
@@ -26,11 +25,9 @@ _KNOWN = (
     " coalesce(code = 0, false) FROM job WHERE note_id = ANY(%s) ORDER BY seq FOR UPDATE"
 )
 _WRITE = """
-INSERT INTO job (seq, note_id, state, attempts, fetched_at, part, line_end, lines, code)
-SELECT seq, note_id, 1, attempts, fetched_at, part, line_end, lines, code
-FROM unnest(%s::bigint[], %s::text[], %s::int[], %s::bigint[], %s::bigint[], %s::bigint[],
-    %s::int[], %s::int[])
-AS found (seq, note_id, attempts, fetched_at, part, line_end, lines, code)
+INSERT INTO job (state, seq, note_id, attempts, part, fetched_at, line_end, lines, code)
+SELECT 1, * FROM unnest(%s::bigint[], %s::text[], %s::int[], %s::bigint[], %s::bigint[],
+    %s::bigint[], %s::int[], %s::int[])
 ON CONFLICT (note_id) DO UPDATE SET state = 1, due = NULL, run = NULL, reason = NULL,
     code = excluded.code, attempts = excluded.attempts, fetched_at = excluded.fetched_at,
     part = excluded.part, line_end = excluded.line_end, lines = job.lines + excluded.lines
@@ -54,8 +51,13 @@ ON CONFLICT DO NOTHING
 """
 _FIND_AGAIN = """
 UPDATE forgotten SET lines = forgotten.lines - found.lines
-FROM unnest(%s::bigint[], %s::int[]) AS found (seq, lines)
-WHERE forgotten.part = %s AND forgotten.seq = found.seq
+FROM (SELECT %s::bigint AS part) AS mine, unnest(%s::bigint[], %s::int[]) AS found (seq, lines)
+WHERE forgotten.part = mine.part AND forgotten.seq = found.seq
+"""
+_COUNT = """
+INSERT INTO activity SELECT %s, minute, 0, calls, 0
+FROM unnest(%s::bigint[], %s::bigint[]) AS paid (minute, calls)
+ON CONFLICT (run, minute, code) DO UPDATE SET calls = activity.calls + excluded.calls
 """
 # Calls that were taken for unanswered have been answered after all.
 _ANSWER = f"""
@@ -150,25 +152,17 @@ def _write(tx: Transaction, reconciled: Sequence[Reconciled], known: dict[str, K
     new = (note.note_id for note in reconciled if note.note_id not in known)
     seq_of = {note_id: last + n for n, note_id in enumerate(new, 1)}
     seq_of |= {note_id: job.seq for note_id, job in known.items()}
-    columns = (
-        (
-            *(seq_of[f.note_id], f.note_id, f.attempts, f.fetched_at, f.part, f.line_end, f.lines),
-            0 if f.is_empty else None,
-        )
-        for f in reconciled
+    named = [(seq_of[note.note_id], note) for note in reconciled]
+    written = (
+        (seq, f.note_id, f.attempts, *(f.current or ()), f.lines, 0 if f.is_empty else None)
+        for seq, f in named
     )
-    tx.later(_WRITE, [list(column) for column in zip(*columns, strict=True)])
-    older = [(seq_of[f.note_id], *line) for f in reconciled for line in f.older]
-    if older:
-        tx.later(_ADD_OLDER, [list(column) for column in zip(*older, strict=True)])
-    again = [(seq_of[f.note_id], d.end, moment_of(d)) for f in reconciled for d in f.duplicates]
-    if again:
-        named = (list(column) for column in zip(*again, strict=True))
-        tx.later(_ADD_DUPLICATES, (tx.part, *named))
-    found_again = [(seq_of[f.note_id], f.found_again) for f in reconciled if f.found_again]
-    if found_again:
-        named = (list(column) for column in zip(*found_again, strict=True))
-        tx.later(_FIND_AGAIN, (*named, tx.part))
+    again = ((seq, line.end, moment_of(line)) for seq, f in named for line in f.duplicates)
+    tx.later_rows(_WRITE, written)
+    tx.later_rows(_ADD_OLDER, ((seq, *line) for seq, f in named for line in f.older))
+    tx.later_rows(_ADD_DUPLICATES, again, tx.part)
+    found = ((seq, f.found_again) for seq, f in named if f.found_again)
+    tx.later_rows(_FIND_AGAIN, found, tx.part)
     moves = Counter({State.DONE: len(reconciled)})
     moves.subtract(job.state for job in known.values())
     tx.shift(moves)
@@ -177,7 +171,7 @@ def _write(tx: Transaction, reconciled: Sequence[Reconciled], known: dict[str, K
 def _pay(tx: Transaction, reconciled: Sequence[Reconciled], late: Sequence[int]) -> None:
     """Count as charged what is not known as charged; `late` answers came after all, by job."""
     minutes = Counter(int(line.fetched_at) // 60 for note in reconciled for line in note.paid)
-    add_activity(tx, tx.last_run(), [(minute, 0, n, 0) for minute, n in minutes.items()])
+    tx.later_rows(_COUNT, minutes.items(), tx.last_run())
     if late:
         tx.later(_ANSWER, (tx.part, list(late), list(late)))
 

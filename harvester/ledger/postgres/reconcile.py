@@ -12,6 +12,9 @@ from msgspec import Struct, field
 from harvester.ledger.protocol import FoundLine
 from harvester.model import State
 
+# Its part, its moment in Unix milliseconds, and where it ends, if that is known.
+Line = tuple[int, int, int | None]
+
 
 class Known(Struct, frozen=True):
     """What the ledger knows of a note; times are Unix milliseconds.
@@ -34,23 +37,21 @@ class Known(Struct, frozen=True):
 class Reconciled(Struct):
     """What becomes of a note.
 
-    `lines` are to be added, `older` are (part, fetched_at, line_end) of lines that are not current,
-    `duplicates` are the lines paid for again, `paid` those not counted as charged before, and
+    `current` is its line, `older` are those that are not current. So many `lines` are new,
+    `duplicates` are those paid for again, `paid` those not counted as charged before, and
     `found_again` how many there are that were.
     """
 
     note_id: str
-    fetched_at: int
-    part: int
-    line_end: int | None
+    current: Line | None
     attempts: int
+    is_new: bool
+    is_empty: bool
     lines: int = 0
-    older: list[tuple[int, int, int | None]] = field(default_factory=list)
+    older: list[Line] = field(default_factory=list)
     duplicates: list[FoundLine] = field(default_factory=list)
     paid: list[FoundLine] = field(default_factory=list)
     found_again: int = 0
-    is_new: bool = True
-    is_empty: bool = False
 
 
 def moment_of(line: FoundLine) -> int:
@@ -67,47 +68,34 @@ def reconcile(
     then its older lines are those of refreshes. A line with the very moment of the current one is
     that line.
     """
-    first = lines[0]
-    reconciled = Reconciled(first.note_id, moment_of(first), part, first.end, first.attempts)
-    reconciled.is_empty = first.is_empty
-    rest = lines
-    if known is None or not known.lines or known.part is None or known.fetched_at is None:
-        reconciled.lines, reconciled.paid, rest = 1, [first], lines[1:]
-        reconciled.is_new = known is None or known.state is not State.DONE
-    else:
-        reconciled.fetched_at, reconciled.part, reconciled.line_end = (
-            known.fetched_at,
-            known.part,
-            known.line_end,
-        )
-        reconciled.is_new, reconciled.is_empty = known.state is not State.DONE, known.is_empty
-    is_done = not reconciled.is_new or rest is not lines
-    if known is not None:
-        reconciled.attempts = max(reconciled.attempts, known.attempts)
-    for line in rest:
-        _add(reconciled, line, part, is_duplicate=is_done and not is_anew)
+    if known is None:
+        known = Known(0, State.QUEUED, None, None, None, 0, 0)
+    current: Line | None = None
+    if known.lines and known.part is not None and known.fetched_at is not None:
+        current = known.part, known.fetched_at, known.line_end
+    is_done = known.state is State.DONE
+    note = Reconciled(lines[0].note_id, current, known.attempts, not is_done, known.is_empty)
+    for line in lines:
+        _add(note, line, part, is_again=is_done and not is_anew)
         is_done = True
-    if known is not None:
-        reconciled.found_again = min(known.forgotten, len(reconciled.paid))
-        del reconciled.paid[: known.forgotten]
-    return reconciled
+    note.found_again = min(known.forgotten, len(note.paid))
+    del note.paid[: known.forgotten]
+    return note
 
 
-def _add(reconciled: Reconciled, line: FoundLine, part: int, *, is_duplicate: bool) -> None:
-    moment = moment_of(line)
-    reconciled.attempts = max(reconciled.attempts, line.attempts)
+def _add(note: Reconciled, line: FoundLine, part: int, *, is_again: bool) -> None:
+    note.attempts = max(note.attempts, line.attempts)
+    before, found = note.current, (part, moment_of(line), line.end)
     # Earlier versions cut moments in lines and rounded them in the ledger.
-    if reconciled.fetched_at - moment in (0, 1):
-        reconciled.part, reconciled.line_end = part, line.end
-        reconciled.is_empty = line.is_empty
+    if before is not None and before[1] - found[1] in (0, 1):
+        note.current, note.is_empty = (part, before[1], line.end), line.is_empty
         return
-    reconciled.lines += 1
-    reconciled.paid.append(line)
-    if is_duplicate:
-        reconciled.duplicates.append(line)
-    if moment > reconciled.fetched_at:
-        reconciled.older.append((reconciled.part, reconciled.fetched_at, reconciled.line_end))
-        reconciled.fetched_at, reconciled.part, reconciled.line_end = moment, part, line.end
-        reconciled.is_empty = line.is_empty
-    else:
-        reconciled.older.append((part, moment, line.end))
+    note.lines += 1
+    note.paid.append(line)
+    if before is not None and is_again:
+        note.duplicates.append(line)
+    older: Line | None = found
+    if before is None or found[1] > before[1]:
+        note.current, note.is_empty, older = found, line.is_empty, before
+    if older is not None:
+        note.older.append(older)

@@ -114,15 +114,3 @@ def record(
     return tx.later(
         _RECORD, {**columns, **known, "run": tx.run, "part": tx.part, "is_again": tx.is_again}
     )
-
-
-def add_activity(tx: Transaction, run: int, rows: Sequence[tuple[int, int, int, int]]) -> None:
-    """Count calls: minute, code, how many, and how long they took in milliseconds."""
-    if rows:
-        tx.later(
-            "INSERT INTO activity SELECT %s, * FROM unnest(%s::bigint[], %s::int[], %s::bigint[],"
-            " %s::bigint[]) ON CONFLICT (run, minute, code) DO UPDATE SET"
-            " calls = activity.calls + excluded.calls,"
-            " elapsed_ms = activity.elapsed_ms + excluded.elapsed_ms",
-            (run, *map(list, zip(*rows, strict=True))),
-        )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Generic, TypeVar
+from contextlib import nullcontext, suppress
+from typing import TypeVar
 
 import psycopg
 
@@ -42,14 +42,6 @@ DO UPDATE SET host = excluded.host, path = excluded.path RETURNING id, op, write
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 _SHORT_PAUSE = 0.01
 _MOST_REPEATS = 50
-
-
-class _Attempted(Generic[T]):
-    """A transaction whose commit was sent: its number, and its result if it came through."""
-
-    def __init__(self, op: int, result: T) -> None:
-        self.op = op
-        self.result = result
 
 
 class ResilientConnection:
@@ -166,9 +158,7 @@ class ResilientConnection:
             self._db = self._connect()
         db = self._db
         try:
-            if not for_long:
-                return call(db)
-            with db.for_long():
+            with db.for_long() if for_long else nullcontext():
                 return call(db)
         except BaseException as error:
             if isinstance(error, psycopg.Error) and is_away(error):
@@ -215,21 +205,20 @@ class ResilientConnection:
         whether it came through; if not, `work` is done again. One that `repeats` may be done twice,
         and is, as what it gives would be lost.
         """
-        tried: _Attempted[T] | None = None
+        # A number whose commit was sent, and what the transaction gave.
+        tried: tuple[int, T] | None = None
 
         def attempt(db: Connection) -> T:
             nonlocal tried
-            if not repeats and tried is not None and self._op == tried.op:
-                return tried.result
-            op = self._op + 1
-            transaction = Transaction(db, self.part, run, op)
+            if not repeats and tried is not None and self._op == tried[0]:
+                return tried[1]
+            self._tried = self._op + 1
+            transaction = Transaction(db, self.part, run, self._tried)
             transaction.synced, transaction.is_again = self.synced, tried is not None
             transaction.writer = self._writer
-            self._tried = op
-            result = work(transaction)
-            tried = _Attempted(op, result)
+            tried = self._tried, work(transaction)
             transaction.commit()
-            self._op = op
-            return result
+            self._op = self._tried
+            return tried[1]
 
         return self.read(attempt, for_long=for_long)

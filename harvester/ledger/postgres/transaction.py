@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -17,8 +17,7 @@ Row = tuple[Any, ...]
 Values = Sequence[object] | Mapping[str, object]
 _TURN = (
     "UPDATE part SET in_turn = (op = %s - 1), op = %s,"
-    " length = coalesce(%s, length), tail = coalesce(%s, tail), synced = coalesce(%s, synced),"
-    " writer = %s WHERE id = %s"
+    " synced = coalesce(%s, synced), writer = %s WHERE id = %s"
 )
 _UNKEPT = re.compile("[\0\ud800-\udfff]")
 
@@ -52,7 +51,6 @@ class Transaction:
         self._op = op
         self._is_begun = False
         self._later: list[Later] = []
-        self._checkpoint: Checkpoint | None = None
 
     def ask_all(self, *asked: tuple[str, Values]) -> list[psycopg.Cursor[Row]]:
         """Run statements at once, one after the other, in one exchange; gives what came of each."""
@@ -75,32 +73,32 @@ class Transaction:
         self._later.append(Later(query, values))
         return self._later[-1]
 
+    def later_rows(self, query: str, rows: Iterable[Row], *before: object) -> None:
+        """Run a statement with the commit that takes rows as columns, if there are any."""
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        if columns:
+            self.later(query, (*before, *columns))
+
     def shift(self, moves: Counter[State]) -> None:
         """Keep the tally in step with the jobs."""
-        rows = [(int(state), many) for state, many in sorted(moves.items()) if many]
-        if rows:
-            self.later(
-                "INSERT INTO tally_of_run SELECT %s, * FROM unnest(%s::smallint[], %s::bigint[])"
-                " ON CONFLICT (run, state) DO UPDATE SET jobs = tally_of_run.jobs + excluded.jobs",
-                (self.run, [row[0] for row in rows], [row[1] for row in rows]),
-            )
+        self.later_rows(
+            "INSERT INTO tally_of_run SELECT %s, * FROM unnest(%s::smallint[], %s::bigint[])"
+            " ON CONFLICT (run, state) DO UPDATE SET jobs = tally_of_run.jobs + excluded.jobs",
+            [(int(state), many) for state, many in sorted(moves.items()) if many],
+            self.run,
+        )
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
         """Vouch for so much of the part's file."""
-        self._checkpoint = checkpoint
+        update = "UPDATE part SET length = %s, tail = %s WHERE id = %s"
+        self.later(update, (checkpoint.length, checkpoint.tail, self.part))
 
     def commit(self) -> None:
         """Write what was to be written later, take the turn, and commit."""
-        known = self._checkpoint
-        kept = (known and known.length, known and known.tail, self.synced)
-        values = (self._op, self._op, *kept, self.writer, self.part)
-        with self.db.pipeline():
-            if not self._is_begun:
-                self.db.execute("BEGIN")
-            cursors = [self.db.execute(each.query.encode(), each.values) for each in self._later]
-            self.db.execute(_TURN, values)
-            self.db.execute("COMMIT")
-        for later, cursor in zip(self._later, cursors, strict=True):
+        turn = _TURN, (self._op, self._op, self.synced, self.writer, self.part)
+        given = ((later.query, later.values) for later in self._later)
+        *done, _, _ = self.ask_all(*given, turn, ("COMMIT", ()))
+        for later, cursor in zip(self._later, done, strict=True):
             later.rows = cursor.fetchall() if cursor.description else []
 
     def last_run(self) -> int:
