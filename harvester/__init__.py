@@ -38,28 +38,20 @@ __all__ = [
     "harvest",
 ]
 
-# Where each name comes from, and is loaded from when somebody asks for it: a command that only
-# looks at a ledger, or tells its version, need not wait for the engine.
+# Where a name is loaded from, if not from `engine.ports`, when somebody asks for it: a command that
+# only looks at a ledger, or tells its version, need not wait for the engine.
 _PLACES = {
-    "CallFinished": "engine.ports",
-    "Event": "engine.ports",
     "HarvestOptions": "face",
     "HarvesterError": "errors",
-    "LineLeftOut": "engine.ports",
-    "Notice": "engine.ports",
-    "Observer": "engine.ports",
-    "RunBegan": "engine.ports",
-    "RunEnded": "engine.ports",
-    "Stopping": "engine.ports",
     "Summary": "model",
     "harvest": "face",
 }
 
 
 def __getattr__(name: str) -> object:
-    if name not in _PLACES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_PLACES.get(name, 'engine.ports')}"), name)
 
 
 def __dir__() -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum, IntEnum
+from typing import Self
 
 from msgspec import Struct, field
 
@@ -58,41 +59,29 @@ class Fault(Enum):
 
 
 class StopReason(Enum):
-    """Why a run ended; the value is the word shown, `exit_code` the code the program exits with."""
+    """Why a run ended; the value is the word shown, `exit_code` the contract's for it."""
 
-    DONE = "done"
-    FAILED = "some failed"
-    QUOTA = "quota"
-    BALANCE = "balance"
-    REFUSED = "refused"
-    UPSTREAM = "upstream"
-    LIMIT = "limit"
-    INPUT = "input"
-    LOCAL_IO = "local I/O"
-    SIGINT = "SIGINT"
-    SIGTERM = "SIGTERM"
-    CANCELLED = "cancelled"
+    DONE = "done", 0
+    FAILED = "some failed", 1
+    INPUT = "input", 2
+    QUOTA = "quota", 3
+    BALANCE = "balance", 4
+    REFUSED = "refused", 5
+    UPSTREAM = "upstream", 6
+    LIMIT = "limit", 7
+    LOCAL_IO = "local I/O", 74
+    SIGINT = "SIGINT", 130
+    CANCELLED = "cancelled", 130
+    SIGTERM = "SIGTERM", 143
 
-    @property
-    def exit_code(self) -> int:
-        """The program's exit code for this reason, as the contract lists them."""
-        return _EXIT_CODES[self]
+    _value_: str
+    exit_code: int
 
-
-_EXIT_CODES = {
-    StopReason.DONE: 0,
-    StopReason.FAILED: 1,
-    StopReason.INPUT: 2,
-    StopReason.QUOTA: 3,
-    StopReason.BALANCE: 4,
-    StopReason.REFUSED: 5,
-    StopReason.UPSTREAM: 6,
-    StopReason.LIMIT: 7,
-    StopReason.LOCAL_IO: 74,
-    StopReason.SIGINT: 130,
-    StopReason.CANCELLED: 130,
-    StopReason.SIGTERM: 143,
-}
+    def __new__(cls, word: str, exit_code: int = 0) -> Self:
+        """Take the word alone for the value."""
+        reason = object.__new__(cls)
+        reason._value_, reason.exit_code = word, exit_code
+        return reason
 
 
 class Job(Struct, frozen=True):

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from harvester.formatting import amount, count
 
+_EXPLAIN = "unanswered explains", "unanswered explain"
 _SHARED = "hosts share the account: `harvester status` tells what it paid once all have ended"
 
 
@@ -129,7 +130,7 @@ class Spending(Struct, frozen=True):
             Agreement.FEWER: f"the account paid {paid}: {count(-difference, 'call')} fewer than "
             f"{ledger}{_why_fewer(self)}",
             Agreement.MORE: f"the account paid {paid}: {count(difference, 'call')} more than "
-            f"{ledger}; the {counted.unanswered:,} unanswered explain{_s(counted.unanswered)} that",
+            f"{ledger}; the {count(counted.unanswered, *_EXPLAIN)} that",
             Agreement.OTHERS: f"the balance fell by {paid}{_too_many(self)}: {_others(self)}",
         }
         if self.spent:
@@ -137,10 +138,6 @@ class Spending(Struct, frozen=True):
         if not counted.charged:
             return "the account paid nothing; the ledger agrees"
         return f"the balance did not change, though the ledger counted {calls} as charged"
-
-
-def _s(number: int) -> str:
-    return "s" if number == 1 else ""
 
 
 def _too_many(told: Spending) -> str:

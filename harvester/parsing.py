@@ -8,7 +8,6 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -171,15 +170,6 @@ def whole(least: int, most: int = _MOST) -> Reader:
     return read_whole
 
 
-def read_number(value: object) -> float:
-    """Read a number of 0 or more."""
-    found = _bare_number(value)
-    # Written so that NaN fails too.
-    if found is None or not 0 <= found < float("inf"):
-        raise ValueError("is not a number of 0 or more.")
-    return found
-
-
 def read_amount(value: object) -> Decimal:
     """Read an amount of money of 0 or more, exactly as it is written."""
     match = _AMOUNT.fullmatch(str(value).strip())
@@ -190,10 +180,11 @@ def read_amount(value: object) -> Decimal:
 
 def read_share(value: object) -> float:
     """Read a number from 0 to 1."""
-    with suppress(ValueError):
-        if (found := read_number(value)) <= 1:
-            return found
-    raise ValueError("is not a number from 0 to 1.")
+    share = _bare_number(value)
+    # Written so that NaN fails, too.
+    if share is None or not 0 <= share <= 1:
+        raise ValueError("is not a number from 0 to 1.")
+    return share
 
 
 def one_of(names: Collection[str]) -> Reader:

@@ -29,12 +29,7 @@ _MINUTE, _HOUR = 60, 3600
 # Seconds between two drawings of a run that is on.
 _EVERY = 2.0
 _MAY_BE_ON = {"running", "unknown"}
-_IN_FLIGHT = {
-    "finished": "",
-    "running": "",
-    "killed": "the next run counts them as unanswered",
-    "unknown": "",
-}
+_KILLED_IN_FLIGHT = "the next run counts them as unanswered"
 _FROM = {
     "option": "as --rate says",
     "asked": "the rate asked for",
@@ -117,8 +112,8 @@ def _notes(status: Status, zone: ZoneInfo) -> Iterator[Row]:
     if status.waiting:
         yield "· waiting", f"{status.waiting:,}", f"next due {_due(status, zone)}"
     if status.in_flight:
-        last = "running" if isinstance(status, FleetStatus) else status.runs[-1].state
-        yield "· in flight", f"{status.in_flight:,}", _IN_FLIGHT[last]
+        is_killed = not isinstance(status, FleetStatus) and status.runs[-1].state == "killed"
+        yield "· in flight", f"{status.in_flight:,}", _KILLED_IN_FLIGHT if is_killed else ""
     yield "rejected", f"{status.rejected - status.gone:,}", ""
     if status.gone:
         yield "gone", f"{status.gone:,}", "not called for again"

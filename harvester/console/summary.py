@@ -33,6 +33,7 @@ Ran = tuple[RunConfig, Summary]
 
 # Longer than any path or command line that people type, so that nothing to copy is cut.
 _LONGEST = 8192
+_GO_ON = "go on: `{command}`"
 _NEXT = {
     StopReason.DONE: "nothing is left to do",
     StopReason.FAILED: "see why with `harvester failures {output}`, "
@@ -42,12 +43,8 @@ _NEXT = {
     StopReason.REFUSED: "check the token, its permissions, --endpoint and --base-url, then go on: "
     "`{command}`",
     StopReason.UPSTREAM: "check the network and --base-url, then go on later: `{command}`",
-    StopReason.LIMIT: "go on: `{command}`",
     StopReason.INPUT: "mend the input and run the same command again: nothing is paid twice",
     StopReason.LOCAL_IO: "mend that, then go on: `{command}`",
-    StopReason.SIGINT: "go on: `{command}`",
-    StopReason.SIGTERM: "go on: `{command}`",
-    StopReason.CANCELLED: "go on: `{command}`",
 }
 # Where the queue was lost, what is done is not all there was.
 _WHY_LOST = "nothing that is known is left to do"
@@ -62,7 +59,9 @@ def closing_line(summary: Summary, output: Path, command: str) -> str:
     detail = f" ({sanitize(summary.detail, 600)})" if summary.detail else ""
     shown = sanitize(shlex.quote(str(output)), _LONGEST)
     is_lost = summary.is_queue_lost and reason is StopReason.DONE
-    why, following = (_WHY_LOST, _NEXT_LOST) if is_lost else (WHY[reason], _NEXT[reason])
+    why, following = (
+        (_WHY_LOST, _NEXT_LOST) if is_lost else (WHY[reason], _NEXT.get(reason, _GO_ON))
+    )
     if reason is StopReason.FAILED and 0 < summary.failed == summary.gone:
         why, following = WHY_GONE, _NEXT[StopReason.DONE]
     if reason is StopReason.FAILED and not summary.failed:

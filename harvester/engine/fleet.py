@@ -24,7 +24,7 @@ from harvester.engine.dispatcher import LARGEST_BATCH
 from harvester.engine.held import Environment, OpenOutput
 from harvester.engine.kind import check_kind, identity_asked, identity_of
 from harvester.engine.open_output import bring_together, with_room
-from harvester.engine.ports import Notice
+from harvester.engine.ports import Coordinator, Notice
 from harvester.engine.run import Run
 from harvester.engine.state import RunState
 from harvester.errors import HarvesterError, UnforeseenError, UsageError
@@ -110,7 +110,7 @@ class OutagePolicy(Outage):
             loop.call_soon_threadsafe(state.emit, Notice("ledger", text))
 
 
-class FleetSession:
+class FleetSession(Coordinator):
     """The `Coordinator` of a host in a fleet; to be opened, then joined, then kept.
 
     Each client calls at `top_rate` at most together with those of all hosts that use its token.

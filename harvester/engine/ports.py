@@ -98,20 +98,21 @@ Event = RunBegan | CallFinished | LineLeftOut | Notice | Stopping | RunEnded
 Observer = Callable[[Event], None]
 
 
-class Coordinator(Protocol):
-    """How this host gets on with the others of its harvest; alone there are none.
+class Coordinator:
+    """How this host gets on with the others of its harvest; as it stands here, there are none.
 
     A lease outlives the longest call by `lease_margin`, and what can be sent in `ahead_seconds` is
     claimed ahead. What is written is committed together each `commit_every` seconds, if there is
     that much. A `client` goes by its name.
     """
 
-    lease_margin: float
-    commit_every: float
+    lease_margin = 60.0
+    commit_every = 0.05
 
     @property
     def ahead_seconds(self) -> float:
         """Seconds, as above."""
+        return 10.0
 
     def disabled(
         self, client: str, reason: StopReason, detail: str, *, is_shared: bool = False

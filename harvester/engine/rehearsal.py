@@ -15,7 +15,7 @@ from harvester.config import RunConfig
 from harvester.engine.held import Environment
 from harvester.engine.open_output import begin, open_output
 from harvester.engine.open_run import this_environment
-from harvester.errors import DamagedLedgerError, HarvesterError, LocalIOError, UsageError
+from harvester.errors import DamagedLedgerError, HarvesterError, LocalIOError
 from harvester.halt import Look
 from harvester.ledger.sqlite.ledger import SqliteLedger
 from harvester.ledger.sqlite.reading import ledger_path, reading
@@ -36,7 +36,8 @@ def rehearsed(config: RunConfig, look: Look) -> Iterator[SqliteLedger]:
     env = replace(this_environment(), look=look)
     output = config.output.resolve()
     check_no_part(output)
-    _check_place(output)
+    if not output.parent.is_dir():
+        raise LocalIOError(f"cannot write {output}: {NO_FOLDER}, then run again.")
     with tempfile.TemporaryDirectory(prefix="harvester-") as folder:
         copy = Path(folder).resolve() / output.name
         try:
@@ -52,13 +53,6 @@ def rehearsed(config: RunConfig, look: Look) -> Iterator[SqliteLedger]:
             yield opened.ledger
         finally:
             opened.close()
-
-
-def _check_place(output: Path) -> None:
-    if output.exists() and not output.is_file():
-        raise UsageError(f"--output {output} is not a regular file: name a file to append to.")
-    if not output.parent.is_dir():
-        raise LocalIOError(f"cannot write {output}: {NO_FOLDER}, then run again.")
 
 
 def _copy(output: Path, copy: Path, env: Environment, *, is_whole: bool) -> None:

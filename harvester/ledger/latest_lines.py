@@ -16,7 +16,7 @@ _NOT_NEWEST = """
 SELECT line FROM (
     SELECT line, row_number() OVER (PARTITION BY note_id ORDER BY fetched_at DESC, line DESC) AS age
     FROM found
-) WHERE age > 1
+) WHERE age > 1 ORDER BY line
 """
 _OLDEST_FIRST = "SELECT place, place FROM found ORDER BY fetched_at, line"
 _FIRST_AND_NEWEST = """
@@ -57,9 +57,7 @@ class LatestLineIndex:
 
         Of those fetched at the same moment, the last one counts as the newest.
         """
-        self._db.execute(f"INSERT INTO older {_NOT_NEWEST}")
-        rows = self._db.execute("SELECT line FROM older ORDER BY line")
-        return (line for (line,) in rows)
+        return (line for (line,) in self._db.execute(_NOT_NEWEST))
 
     def oldest_first(self) -> Iterator[tuple[int, int]]:
         """The place of each line, twice, in the order in which they were fetched."""
@@ -78,7 +76,6 @@ def latest_line_index() -> Iterator[LatestLineIndex]:
         db.execute("PRAGMA journal_mode = OFF")
         db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         db.execute("CREATE TABLE found (line INTEGER PRIMARY KEY, note_id, fetched_at, place)")
-        db.execute("CREATE TABLE older (line INTEGER PRIMARY KEY)")
         db.execute("BEGIN")
         yield LatestLineIndex(db)
     except sqlite3.Error as error:

@@ -6,11 +6,11 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from harvester.disk import Disk, reason_of
 from harvester.errors import LocalIOError
+from harvester.formatting import iso_utc
 from harvester.model import Answer, Job, Judgement
 from harvester.output.beside import append_beside
 from harvester.sides import Side
@@ -33,7 +33,7 @@ def make_unread(job: Job, answer: Answer, judgement: Judgement, moment: float) -
         said = {"base64": b64encode(kept).decode()}
     members = {
         "noteId": job.note_id,
-        "moment": datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")[:23] + "Z",
+        "moment": iso_utc(moment),
         "status": answer.status,
         "why": judgement.reason,
         "bytes": len(body),

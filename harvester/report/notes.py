@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Struct
 
 from harvester.export.record import read_record, unwrap, value_at
 from harvester.output.lines import read_head, unreadable
 
+T = TypeVar("T")
 Record = dict[str, Any]
 
 MOST_NOTES = 3000
@@ -102,35 +103,19 @@ def _changes(newest: dict[str, Note], before: dict[str, Note]) -> Iterator[Chang
 
 
 def _note_of(record: Record) -> Note:
-    link = _text(record, _LINK)
+    link = _first(record, _LINK, str) or ""
     return Note(
         str(record["noteId"]),
-        _text(record, _TITLE),
-        _text(record, _AUTHOR),
-        _number(record, _LIKES),
-        _number(record, _COMMENTS),
+        _first(record, _TITLE, str) or "",
+        _first(record, _AUTHOR, str) or "",
+        _first(record, _LIKES, int),
+        _first(record, _COMMENTS, int),
         link if link.startswith(_WEB) else "",
         datetime.fromisoformat(record["fetchedAt"]).timestamp(),
     )
 
 
-def _text(record: Record, names: tuple[str, ...]) -> str:
-    return next(
-        (
-            text
-            for name in names
-            if isinstance(text := value_at(name.split("."), record["data"]), str) and text
-        ),
-        "",
-    )
-
-
-def _number(record: Record, names: tuple[str, ...]) -> int | None:
-    return next(
-        (
-            value
-            for name in names
-            if type(value := value_at(name.split("."), record["data"])) is int
-        ),
-        None,
-    )
+def _first(record: Record, names: tuple[str, ...], kind: type[T]) -> T | None:
+    """What stands under the first of the names where something of its kind does."""
+    found = (value_at(name.split("."), record["data"]) for name in names)
+    return next((value for value in found if type(value) is kind and value != ""), None)

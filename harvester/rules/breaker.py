@@ -5,9 +5,11 @@ from __future__ import annotations
 from harvester.model import Judgement, Verdict
 from harvester.rules.codes import COLLECTION_FAILED
 
-# The contract: 30 different notes in a row all retry; 10 failed probes in a row end the run.
+# The contract: 30 different notes in a row all retry; 10 failed probes in a row end the run; the
+# first 20 answers tell whether the request is wrong.
 TRIP_AFTER = 30
 MOST_PROBES = 10
+_FIRST = 20
 # The vendor's "Invalid Parameters" and "Not Found", which is also said of an endpoint.
 _INVALID = frozenset({400, 404})
 _WRONG = "say 400 or 404: the request itself is wrong, or the endpoint is gone"
@@ -19,9 +21,7 @@ class Breaker:
     `is_tripped` while only probes may be sent; `is_spent` when the probes have failed too.
     """
 
-    def __init__(self, trip_after: int = TRIP_AFTER, most_probes: int = MOST_PROBES) -> None:
-        self._trip_after = trip_after
-        self._most_probes = most_probes
+    def __init__(self) -> None:
         self._failing: set[int] = set()
         self.is_tripped = False
         self.failed_probes = 0
@@ -29,7 +29,7 @@ class Breaker:
     @property
     def is_spent(self) -> bool:
         """Whether so many probes failed in a row that the run should stop."""
-        return self.failed_probes >= self._most_probes
+        return self.failed_probes >= MOST_PROBES
 
     def see(self, seq: int, verdict: Verdict, *, probe: bool = False, again: bool = False) -> None:
         """Take note of one answer; `probe` tells whether its call was one.
@@ -45,19 +45,18 @@ class Breaker:
             self.failed_probes += probe
         elif not again:
             self._failing.add(seq)
-            self.is_tripped = len(self._failing) >= self._trip_after
+            self.is_tripped = len(self._failing) >= TRIP_AFTER
 
 
 class FirstAnswers:
     """Watches the first answers of a run: where all say the same, the request itself is wrong.
 
-    The contract: the first 20 answers. `is_watching` while all were of one kind so far.
+    `is_watching` while all were of one kind so far.
     `is_deprecated` tells whether the endpoint is known to give only 301 one day.
     """
 
-    def __init__(self, *, is_deprecated: bool = False, many: int = 20) -> None:
+    def __init__(self, *, is_deprecated: bool = False) -> None:
         self._is_deprecated = is_deprecated
-        self._many = many
         self._seen = 0
         self._kind = ""
         self.is_watching = True
@@ -65,11 +64,11 @@ class FirstAnswers:
     @property
     def complaint(self) -> str:
         """What is wrong with the request, once the first answers have told, else nothing."""
-        return f"the first {self._many} answers all {self._kind}" if self._is_enough else ""
+        return f"the first {_FIRST} answers all {self._kind}" if self._is_enough else ""
 
     @property
     def _is_enough(self) -> bool:
-        return self._seen >= self._many
+        return self._seen >= _FIRST
 
     def see(self, judgement: Judgement) -> None:
         """Take note of one answer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -13,13 +14,6 @@ from harvester.rules.day import day_ends
 _HORIZON = 3660
 
 Source = Literal["option", "asked", "reached"]
-
-
-class ExpectedRate(Struct, frozen=True):
-    """A rate to expect, in calls a second, and where it was taken from."""
-
-    per_second: float
-    source: Source
 
 
 class Experience(Struct, frozen=True):
@@ -63,13 +57,16 @@ class Forecast(Struct, frozen=True):
 
 def rate_to_expect(
     option: float | None, asked: float | None, reached: float | None
-) -> ExpectedRate | None:
-    """The pace told, else the slower of what was asked for and what was reached; calls a second."""
+) -> tuple[float | None, Source | None]:
+    """The pace told, else the slower of what was asked for and what was reached; and which it is.
+
+    All are calls a second.
+    """
     if option is not None:
-        return ExpectedRate(option, "option")
+        return option, "option"
     if reached is not None and (asked is None or reached < asked):
-        return ExpectedRate(reached, "reached")
-    return None if asked is None else ExpectedRate(asked, "asked")
+        return reached, "reached"
+    return asked, None if asked is None else "asked"
 
 
 def forecast(
@@ -88,7 +85,8 @@ def forecast(
     known = past if past.saves else Experience(1, 1)
     settled = known.saves + known.rejects
     calls = queued * known.calls / settled
-    counts = Forecast(_up(calls), round(queued * known.saves / settled))
+    # Up to whole calls; what only rounding added does not count.
+    counts = Forecast(math.ceil(round(calls, 6)), round(queued * known.saves / settled))
     if pace is None or pace <= 0:
         return counts
     a_day = None if cap is None else cap.charged * known.calls / known.saves
@@ -123,8 +121,3 @@ def _end(
         calls -= possible
         at, allowed = midnight, a_day
     return None
-
-
-def _up(calls: float) -> int:
-    """Up to whole calls; what only rounding added does not count."""
-    return -int(-round(calls, 6) // 1)

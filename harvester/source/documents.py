@@ -88,7 +88,8 @@ class _Document:
                 continue
             if sign == "[":
                 self._at += 1
-                yield from ((line, value, top) for line, value, top in self._array() if _may(value))
+                # Of what else it holds, only this may be notes.
+                yield from (found for found in self._array() if isinstance(found[1], dict | str))
             elif sign == "{":
                 self._at += 1
                 yield from self._object()
@@ -181,8 +182,3 @@ def _cells(row: object) -> list[str]:
         "" if cell is None else cell if isinstance(cell, str) else json.dumps(cell)
         for cell in cells
     ]
-
-
-def _may(value: object) -> bool:
-    """Tell whether a value may be a note, rather than one of other things in a long object."""
-    return isinstance(value, dict | str)

@@ -143,7 +143,7 @@ class Form(Struct, frozen=True):
 
     def _read_field(self, key: str, value: object) -> Named:
         """What a field names, and what is wrong with it."""
-        texts = [_as_text(each) for each in _flat(value)]
+        texts = [_as_text(each) for each in (value if isinstance(value, list) else [value])]
         named = [self.rule.read(text) for text in texts if text and text.strip()]
         reason = f"{key} is not text" if None in texts else "" if named else f"empty {key}"
         return Named(
@@ -315,13 +315,6 @@ def _as_text(value: object) -> str | None:
         return value
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return str(value) if is_number else None
-
-
-def _flat(value: object) -> Iterator[object]:
-    if isinstance(value, list):
-        yield from value
-    else:
-        yield value
 
 
 def _dotted(value: object, path: list[str]) -> Iterator[object]:

@@ -11,7 +11,7 @@ from harvester.ledger.history import verdict_of
 from harvester.ledger.reader import LedgerReader, RunRow
 from harvester.model import StopReason, Verdict
 from harvester.rules.day import day_began, day_ends
-from harvester.rules.forecast import DailyCap, ExpectedRate, Experience, forecast, rate_to_expect
+from harvester.rules.forecast import DailyCap, Experience, Source, forecast, rate_to_expect
 from harvester.status.model import Ahead, RunStatus, StatusQuery
 
 # A run that was shorter, or made fewer calls, says little about the pace of the next one.
@@ -40,8 +40,8 @@ class Runs(Struct, frozen=True):
 
 def look_ahead(reader: LedgerReader, query: StatusQuery, runs: Runs, queued: int) -> Ahead:
     """Returns the forecast for so many notes that are queued."""
-    past, expected = _experience(runs.rows), _rate(runs.told, query.rate)
-    rate, source = (None, None) if expected is None else (expected.per_second, expected.source)
+    past = _experience(runs.rows)
+    rate, source = _rate(runs.told, query.rate)
     quota = _quota_met(reader, query, runs)
     starts_at = None if quota is None else quota.until
     daily = _daily_cap(reader, query, runs.rows, quota)
@@ -105,14 +105,12 @@ def _experience(rows: Sequence[RunRow]) -> Experience:
     return Experience(by_code.total(), by_code[0], rejects)
 
 
-def _rate(runs: Sequence[RunStatus], option: float | None) -> ExpectedRate | None:
+def _rate(runs: Sequence[RunStatus], option: float | None) -> tuple[float | None, Source | None]:
     """The rate to expect after these runs: as the last one tells, else the last telling one."""
     asked = runs[-1].asked_rate if runs else None
-    telling = [run for run in runs if _is_telling(run)]
+    telling = [
+        run for run in runs if run.seconds >= _TELLING_SECONDS and run.calls >= _TELLING_CALLS
+    ]
     is_of_last = bool(telling) and telling[-1] is runs[-1]
     reached = telling[-1].rate if telling and (is_of_last or asked is None) else None
     return rate_to_expect(option, asked, reached)
-
-
-def _is_telling(run: RunStatus) -> bool:
-    return run.seconds >= _TELLING_SECONDS and run.calls >= _TELLING_CALLS

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from harvester.config import RunConfig
+from harvester.engine import ports
 from harvester.engine.clients import TokenClient, TokenPool
 from harvester.engine.fleet import FleetSession, open_part
 from harvester.engine.held import Environment
@@ -296,7 +297,7 @@ async def _pages(many: int) -> AsyncIterator[Page]:
 
 
 @dataclass
-class Coordinator:
+class Coordinator(ports.Coordinator):
     """What keeps a worker in its fleet, and what others say of a stop."""
 
     life: Life

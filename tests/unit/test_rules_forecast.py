@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from harvester.rules.forecast import (
     DailyCap,
-    ExpectedRate,
     Experience,
     Forecast,
+    Source,
     forecast,
     rate_to_expect,
 )
@@ -131,17 +131,17 @@ def test_nothing_left_is_done_now() -> None:
 @pytest.mark.parametrize(
     ("told", "pace"),
     [
-        ((9.0, 5.0, 3.0), ExpectedRate(9.0, "option")),
-        ((None, 5.0, 3.0), ExpectedRate(3.0, "reached")),
-        ((None, 5.0, 5.0), ExpectedRate(5.0, "asked")),
-        ((None, 5.0, 7.0), ExpectedRate(5.0, "asked")),
-        ((None, 5.0, None), ExpectedRate(5.0, "asked")),
-        ((None, None, 3.0), ExpectedRate(3.0, "reached")),
-        ((None, None, None), None),
+        ((9.0, 5.0, 3.0), (9.0, "option")),
+        ((None, 5.0, 3.0), (3.0, "reached")),
+        ((None, 5.0, 5.0), (5.0, "asked")),
+        ((None, 5.0, 7.0), (5.0, "asked")),
+        ((None, 5.0, None), (5.0, "asked")),
+        ((None, None, 3.0), (3.0, "reached")),
+        ((None, None, None), (None, None)),
     ],
 )
 def test_the_rate_to_expect_is_the_slower_one_unless_it_is_told(
-    told: tuple[float | None, float | None, float | None], pace: ExpectedRate | None
+    told: tuple[float | None, float | None, float | None], pace: tuple[float | None, Source | None]
 ) -> None:
     assert rate_to_expect(*told) == pace
 
