@@ -23,7 +23,7 @@ from harvester.engine.clients import TokenClient, TokenPool
 from harvester.engine.dispatcher import LARGEST_BATCH
 from harvester.engine.held import Environment, OpenOutput
 from harvester.engine.kind import check_kind, identity_asked, identity_of
-from harvester.engine.open_output import bring_together, with_room
+from harvester.engine.open_output import bring_together, open_file, with_room
 from harvester.engine.ports import Coordinator, Notice
 from harvester.engine.run import Run
 from harvester.engine.state import RunState
@@ -31,7 +31,6 @@ from harvester.errors import HarvesterError, UnforeseenError, UsageError
 from harvester.ledger.fleet import FleetAddress, Outage, PartIdentity, need_driver
 from harvester.ledger.sqlite.reading import ledger_path
 from harvester.model import StopReason
-from harvester.output.file import OutputFile
 from harvester.output.part import PartMarker, read_part_marker, write_part_marker
 from harvester.output.spool import EmergencySpool
 from harvester.pace import LedgerClock, SharedThrottle, Throttle
@@ -121,7 +120,6 @@ class FleetSession(Coordinator):
     commit_every = 0.2
 
     _part: str
-    _number: int
     _state: RunState
     _pool: TokenPool
     _membership: Membership
@@ -130,7 +128,8 @@ class FleetSession(Coordinator):
     def __init__(self, address: FleetAddress, config: RunConfig) -> None:
         self._address = address
         tokens = [fingerprint(address.harvest, token.reveal()) for token in config.tokens]
-        self._rates = dict.fromkeys(tokens, name_of(config.top_rate))
+        self._tokens = tuple(dict.fromkeys(tokens))
+        self._rate = name_of(config.top_rate)
         self._clock = LedgerClock()
         self._clients: dict[str, TokenClient] = {}
         self._ledger: PostgresLedger | None = None
@@ -162,7 +161,7 @@ class FleetSession(Coordinator):
 
         def ledger_of(name: str) -> PostgresLedger:
             self._part = name
-            part = PartIdentity.here(name, config.output.resolve(), list(self._rates))
+            part = PartIdentity.here(name, config.output.resolve(), self._tokens)
             self._ledger = PostgresLedger(self._address, part, caps=caps, outage=self._outage)
             return self._ledger
 
@@ -182,12 +181,11 @@ class FleetSession(Coordinator):
         from harvester.ledger.postgres.membership import Membership  # noqa: PLC0415 - of an extra
 
         self._pool, self._state = run.pool, run.state
-        self._clients = dict(zip(self._rates, run.pool, strict=True))
+        self._clients = dict(zip(self._tokens, run.pool, strict=True))
         clock = asyncio.get_running_loop().time
-        self._membership = Membership(self._address, self._part, clock)
+        self._membership = Membership(self._address, self._part, self._tokens, self._rate, clock)
         try:
             with OneThread() as self._thread:
-                self._number = number
                 await self._join(number)
                 self._outage.watch(run.state)
                 yield
@@ -197,7 +195,7 @@ class FleetSession(Coordinator):
             self._membership.close()
 
     async def _join(self, number: int) -> None:
-        beat = await self._do(self._membership.join, number, self._rates)
+        beat = await self._do(self._membership.join, number)
         if said := self._other_rate(beat):
             with suppress(HarvesterError):
                 await self._do(self._membership.leave)
@@ -207,12 +205,10 @@ class FleetSession(Coordinator):
 
     def _other_rate(self, beat: Beat) -> str:
         """What to say of another rate that hosts which are alive keep to with one of our tokens."""
-        others = (rate for token, rate in beat.rates.items() if rate != self._rates[token])
-        rate = next(others, None)
-        if rate is None:
+        if beat.other_rate is None:
             return ""
-        own = next(iter(self._rates.values()))
-        return f"another host of this harvest calls with the same token at {rate}, not {own}"
+        rates = f"{beat.other_rate}, not {self._rate}"
+        return f"another host of this harvest calls with the same token at {rates}"
 
     async def keep(self) -> None:
         """Beat and listen until cancelled, then leave; tell what was found paid for twice."""
@@ -231,10 +227,7 @@ class FleetSession(Coordinator):
     async def _turn(self) -> None:
         try:
             await self._send()
-            # Whoever stood still may come back to a rate that others have agreed on meanwhile.
-            call = self._membership.join if self._is_aside else self._membership.beat
-            args = (self._number, self._rates) if self._is_aside else (self._rates,)
-            self._heed(await self._do(call, *args))
+            self._heed(await self._do(self._membership.beat))
         except UnforeseenError as error:
             self._state.stop(StopReason.LOCAL_IO, str(error))
         except HarvesterError:
@@ -274,6 +267,7 @@ class FleetSession(Coordinator):
         for token, slowed in beat.slowed.items():
             self._slow_down(token, slowed)
         self._tell_far()
+        # Whoever stood still may come back to a rate that others have agreed on meanwhile.
         said = self._other_rate(beat)
         if said and not self._is_aside:
             self._emit("fleet", f"nothing is sent from here: {said}")
@@ -362,11 +356,7 @@ def open_part(
     path = config.output.resolve()
     _check_no_ledger(path)
     with ExitStack() as undo:
-        had_output = path.exists()
-        output = OutputFile(path, env.disk, look=env.look)
-        if not had_output:
-            undo.callback(env.disk.remove, path)
-        undo.callback(output.close)
+        output = open_file(path, env, undo)
         had_marker = read_part_marker(path) is not None
         marker = part_marker_of(path, harvest, env, undo)
         # What the fleet's ledger holds says nothing of a file that it does not know yet.

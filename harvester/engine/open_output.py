@@ -50,7 +50,7 @@ def open_output(config: RunConfig, env: Environment) -> OpenOutput:
     check_no_part(path)
     _check_not_lost(path, env.disk, rebuild=config.rebuild)
     with ExitStack() as undo:
-        output = _open_file(path, env, undo, sync=config.sync, link=config.output)
+        output = open_file(path, env, undo, sync=config.sync, link=config.output)
         try:
             held = _brought_together(output, config, env, undo)
         except DamagedLedgerError:
@@ -113,8 +113,8 @@ def _check_whole(path: Path) -> None:
         reader.check()
 
 
-def _open_file(
-    path: Path, env: Environment, undo: ExitStack, *, sync: bool, link: Path | None = None
+def open_file(
+    path: Path, env: Environment, undo: ExitStack, *, sync: bool = False, link: Path | None = None
 ) -> OutputFile:
     """OUTPUT; `undo` leaves no file behind that was not there."""
     had_output = path.exists()
@@ -180,7 +180,7 @@ def open_held(path: Path, env: Environment) -> OpenOutput:
     _check_not_lost(path, env.disk, rebuild=False)
     _check_whole(path)
     with ExitStack() as undo:
-        held = _with_ledger(_open_file(path, env, undo, sync=False), env, undo, sync=False)
+        held = _with_ledger(open_file(path, env, undo), env, undo, sync=False)
         undo.pop_all()
     return held
 

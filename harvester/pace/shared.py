@@ -79,6 +79,7 @@ class SharedThrottle(Throttle):
         self._clock = clock
         self._calls, self._period = turns_of(rate)
         self._turns: deque[Turn] = deque()
+        self._unsent: list[Turn] = []
         self._used: list[Used] = []
         self._batch = 0
         self._cycle = self._others = 0.0
@@ -163,10 +164,15 @@ class SharedThrottle(Throttle):
             return delay
         wait = super().start()
         if not wait:
-            turn = self._turns.popleft()
-            # Once it is sent: the process may be held up until then.
-            loop.call_soon(lambda: self._tell(turn, self._clock.theirs(loop.time()) + self._period))
+            self._unsent.append(self._turns.popleft())
         return wait
+
+    def _sent(self) -> None:
+        super()._sent()
+        free = self._clock.theirs(asyncio.get_running_loop().time()) + self._period
+        for turn in self._unsent:
+            self._tell(turn, free)
+        self._unsent.clear()
 
     def _tell(self, turn: Turn, free: float) -> None:
         """Tell with what is asked next from when on a turn is free again."""

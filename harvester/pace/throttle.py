@@ -110,8 +110,12 @@ class Throttle:
         if not delay:
             self._window.add(now)
             self._adaptive.start(now)
-            loop.call_soon(lambda: self._window.sent(loop.time()))
+            loop.call_soon(self._sent)
         return delay
+
+    def _sent(self) -> None:
+        """Take note that the calls which were to start are sent: it may have taken a while."""
+        self._window.sent(asyncio.get_running_loop().time())
 
     def share_with(self, hosts: int) -> None:
         """Take note how many hosts call with this token, this one included."""

@@ -381,7 +381,7 @@ def turns(token: str) -> Turns:
 def stopped(fleet: Database, a: PostgresLedger, reason: str, detail: str) -> Iterator[Membership]:
     """The membership of a run that has told that its first token is disabled."""
     with closing(Membership(fleet.address, "a")) as told:
-        told.join(a.run, {})
+        told.join(a.run)
         told.tell_stop("t1", reason, detail)
         yield told
 
@@ -444,21 +444,21 @@ def test_a_used_up_quota_is_over_with_the_vendors_day(
     a = hosts("a", tokens=["t1"])
     a.enrol(["1"], None)
     with stopped(fleet, a, "quota", "used up") as told:
-        assert told.beat({}).stops
+        assert told.beat().stops
         assert a.mark_sent(a.claim(1, LEASE).jobs, LEASE).jobs == []
         fleet.set_clock(NOW + 86_400)
-        assert not told.beat({}).stops
+        assert not told.beat().stops
         assert len(a.mark_sent(a.claim(1, LEASE).jobs, LEASE).jobs) == 1
         told.tell_stop("t1", "quota", "again")
-        assert told.beat({}).stops == {"t1": Stop("quota", "again")}
+        assert told.beat().stops == {"t1": Stop("quota", "again")}
         midnight = 1_700_064_000
         fleet.set_clock(midnight + 86_400 + 100)
         told.tell_stop("t1", "quota", "early", shared=True)
         fleet.set_clock(midnight + 86_400 + 159)
-        assert told.beat({}).stops == {"t1": Stop("quota", "early", shared=True)}
+        assert told.beat().stops == {"t1": Stop("quota", "early", shared=True)}
         # The server's day may begin a bit later.
         fleet.set_clock(midnight + 86_400 + 160)
-        assert not told.beat({}).stops
+        assert not told.beat().stops
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,6 @@ START = 1_700_000_000.0
 TOKEN = "0123456789abcdef"  # noqa: S105 - a fingerprint
 OTHER = "fedcba9876543210"
 RATE = "10 calls/s"
-RATES = {TOKEN: RATE}
 LATE = 0.05
 LEASE = 100.0
 
@@ -32,12 +31,12 @@ LEASE = 100.0
 class Host:
     """A host that has joined, with jobs in hand for whatever it is allowed to send."""
 
-    def __init__(self, fleet: Fleet, part: str, url: str = "") -> None:
+    def __init__(self, fleet: Fleet, part: str, url: str = "", rate: str = RATE) -> None:
         self.ledger: PostgresLedger = fleet.database.open(part)
         run = self.ledger.begin_run(120).run
         address = FleetAddress(url or fleet.database.url, fleet.database.harvest)
-        self.membership = Membership(address, part, lambda: fleet.now)
-        self.membership.join(run, RATES)
+        self.membership = Membership(address, part, [TOKEN], rate, lambda: fleet.now)
+        self.membership.join(run)
         self.jobs: list[Job] = []
 
     def ask(
@@ -73,8 +72,8 @@ class Fleet:
         self.now = round(self.now + seconds, 3)
         self.database.set_clock(self.now)
 
-    def join(self, url: str = "") -> Host:
-        self.hosts.append(Host(self, f"part{len(self.hosts)}", url))
+    def join(self, url: str = "", rate: str = RATE) -> Host:
+        self.hosts.append(Host(self, f"part{len(self.hosts)}", url, rate))
         return self.hosts[-1]
 
     def close(self) -> None:
@@ -142,13 +141,13 @@ def test_time_in_which_nobody_called_is_not_made_up_for(fleet: Fleet) -> None:
 
 
 def test_no_turn_is_given_where_hosts_that_live_keep_to_another_rate(fleet: Fleet) -> None:
-    a, b = fleet.join(), fleet.join()
-    changed = b.membership.join(b.ledger.run, {TOKEN: "2 calls/s"})
-    assert changed.rates == {TOKEN: RATE}
+    a, b = fleet.join(), fleet.join(rate="2 calls/s")
+    assert b.membership.beat().other_rate == RATE
+    assert a.membership.beat().other_rate is None
     fleet.advance(ALIVE_FOR)
-    assert b.membership.join(b.ledger.run, {TOKEN: "2 calls/s"}).rates == {TOKEN: "2 calls/s"}
+    assert b.membership.beat().other_rate is None
     assert a.ask(1) == Allotted([], None)
-    assert a.membership.beat(RATES).rates == {TOKEN: "2 calls/s"}
+    assert a.membership.beat().other_rate == "2 calls/s"
 
 
 @given(
@@ -179,14 +178,14 @@ test_whoever_asks_whenever_no_two_moments_are_closer_than_the_rate_allows = sett
 
 def test_a_host_that_is_not_heard_of_is_dead(fleet: Fleet) -> None:
     a, b = fleet.join(), fleet.join()
-    beat = a.membership.beat(RATES)
+    beat = a.membership.beat()
     assert (beat.members, beat.stops, beat.now) == (2, {}, START)
     fleet.advance(ALIVE_FOR)
-    assert b.membership.beat(RATES).members == 1
-    a.membership.beat(RATES)
-    assert b.membership.beat(RATES).members == 2
+    assert b.membership.beat().members == 1
+    a.membership.beat()
+    assert b.membership.beat().members == 2
     a.membership.leave()
-    assert b.membership.beat(RATES).members == 1
+    assert b.membership.beat().members == 1
 
 
 def test_a_stop_reaches_every_other_member_and_the_first_reason_stays(fleet: Fleet) -> None:
@@ -194,7 +193,7 @@ def test_a_stop_reaches_every_other_member_and_the_first_reason_stays(fleet: Fle
     a.membership.tell_stop(TOKEN, "quota", "daily quota used up\0" + "x" * 9000)
     b.membership.tell_stop(TOKEN, "balance", "second")
     for host in (b, c):
-        stop = host.membership.beat(RATES).stops[TOKEN]
+        stop = host.membership.beat().stops[TOKEN]
         assert stop.reason == "quota"
         assert stop.detail.startswith("daily quota used up")
 
@@ -205,8 +204,8 @@ def test_a_slow_down_reaches_all_and_no_turn_is_before_its_end(
 ) -> None:
     a, b = fleet.join(), fleet.join()
     a.membership.tell_slow_down(TOKEN, 2.5, wait)
-    assert a.membership.beat(RATES).slowed == {TOKEN: Slowed(1, by_us=True, wait=wait)}
-    assert b.membership.beat(RATES).slowed == {TOKEN: Slowed(1, by_us=False, wait=wait)}
+    assert a.membership.beat().slowed == {TOKEN: Slowed(1, by_us=True, wait=wait)}
+    assert b.membership.beat().slowed == {TOKEN: Slowed(1, by_us=False, wait=wait)}
     none = b.ask(1)
     assert none.turns == []
     assert [none.free_at] == after_start(2.5)
@@ -215,7 +214,7 @@ def test_a_slow_down_reaches_all_and_no_turn_is_before_its_end(
 def test_no_notice_of_another_program_reaches_a_run(fleet: Fleet) -> None:
     a = fleet.join()
     fleet.database.do(f"NOTIFY harvester_{fleet.database.harvest}, 'garbage'")
-    assert a.membership.beat(RATES).stops == {}
+    assert a.membership.beat().stops == {}
 
 
 @contextmanager
@@ -230,7 +229,7 @@ def test_a_member_that_lost_its_database_goes_on_when_it_is_back(fleet: Fleet) -
         network.cut(Mode.RESET)
         calls: list[Callable[[], object]] = [
             lambda: cut.tell_stop(TOKEN, "quota", "used up"),
-            lambda: cut.beat(RATES),
+            cut.beat,
             lambda: cut.tell_slow_down(TOKEN, 1.0, None),
             cut.leave,
         ]
@@ -239,13 +238,13 @@ def test_a_member_that_lost_its_database_goes_on_when_it_is_back(fleet: Fleet) -
                 call()
         network.mend()
         cut.tell_stop(TOKEN, "quota", "used up")
-    assert b.membership.beat(RATES).stops == {TOKEN: Stop("quota", "used up")}
+    assert b.membership.beat().stops == {TOKEN: Stop("quota", "used up")}
 
 
 def test_a_network_that_swallows_heartbeats_is_noticed(fleet: Fleet) -> None:
     with cut_off(fleet) as (network, cut):
         network.cut()
         with pytest.raises(LocalIOError):
-            cut.beat(RATES)
+            cut.beat()
         network.mend()
-        assert cut.beat(RATES).rates == RATES
+        assert cut.beat().members == 1

@@ -358,9 +358,9 @@ class Coordinator(ports.Coordinator):
         world = self.life.world
         world.tick()
         address = world.database.address
-        with closing(Membership(address, self.part, world.loop.time)) as membership:
+        with closing(Membership(address, self.part, clock=world.loop.time)) as membership:
             try:
-                membership.join(self.life.run, {})
+                membership.join(self.life.run)
                 reason, detail = self.untold[0]
                 membership.tell_stop(_TOKEN, reason.value, detail)
             except HarvesterError:

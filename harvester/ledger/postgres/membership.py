@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import psycopg
 from msgspec import Struct
@@ -23,12 +23,14 @@ INSERT INTO member (run, part, session, alive_until, tokens)
 SELECT id, part, session, now_ms() + %(alive)s, %(tokens)s FROM run WHERE id = %(run)s
 ON CONFLICT (run) DO UPDATE SET alive_until = excluded.alive_until, tokens = excluded.tokens
 """
-# The rate of a token is that of the hosts that live, and of whoever comes when none does.
+# The rate of a token is that of the hosts that live, and of whoever comes when none does. No row is
+# locked where it is ours.
 _RATE = """
 INSERT INTO pace (token_fp, rate)
-SELECT token, rate FROM unnest(%(tokens)s::text[], %(rates)s::text[]) AS named (token, rate)
+SELECT token, %(rate)s FROM unnest(%(tokens)s::text[]) AS named (token)
+WHERE NOT EXISTS (SELECT FROM pace WHERE token_fp = token AND rate = %(rate)s)
 ORDER BY token ON CONFLICT (token_fp) DO UPDATE SET rate = excluded.rate
-WHERE pace.rate <> excluded.rate AND NOT EXISTS (SELECT FROM member
+WHERE NOT EXISTS (SELECT FROM member
     WHERE alive_until > now_ms() AND run <> %(run)s AND pace.token_fp = ANY(tokens))
 """
 _READ = """
@@ -36,8 +38,9 @@ SELECT now_ms(),
     (SELECT count(*) FROM member WHERE alive_until > now_ms() AND session = mine.session),
     (SELECT coalesce(jsonb_object_agg(token_fp, jsonb_build_array(reason, detail, shared)), '{}')
         FROM standing WHERE session = mine.session),
-    (SELECT coalesce(jsonb_object_agg(token_fp, jsonb_build_array(rate, slowed, slowed_by, wait)),
-        '{}') FROM pace WHERE token_fp = ANY(%(tokens)s))
+    (SELECT coalesce(jsonb_object_agg(token_fp, jsonb_build_array(slowed, slowed_by = id, wait)),
+        '{}') FROM pace WHERE token_fp = ANY(%(tokens)s)),
+    (SELECT min(rate) FROM pace WHERE token_fp = ANY(%(tokens)s) AND rate <> %(rate)s)
 FROM run AS mine WHERE id = %(run)s
 """
 _STOP = """
@@ -78,8 +81,9 @@ class Beat(Struct, frozen=True):
     """What a heartbeat brings.
 
     Asked at `sent` and told by `received`, in seconds of the clock given, it was `now` (Unix
-    seconds) at the ledger. `stops` are by token fingerprint, "" for all tokens;
-    `rates` and `slowed` are of the tokens asked for, `members` the hosts alive, this one included.
+    seconds) at the ledger. `members` are the hosts alive, this one included; `stops` are by token
+    fingerprint, "" for all tokens, `slowed` of ours; hosts that are alive may call with one of
+    them at an `other_rate`.
     """
 
     sent: float
@@ -87,23 +91,30 @@ class Beat(Struct, frozen=True):
     now: float
     members: int
     stops: Mapping[str, Stop]
-    rates: Mapping[str, str]
     slowed: Mapping[str, Slowed]
+    other_rate: str | None
 
 
 class Membership:
     """One run in its fleet, on a connection of its own; used from one thread.
 
-    The order: `join`, then `beat` again and again; `leave` at the end. `clock` is monotonic
-    seconds, `uuid` the part's. Every method raises LocalIOError while the database is away: the
-    next call connects anew.
+    The order: `join`, then `beat` again and again; `leave` at the end. `uuid` is the part's,
+    `tokens` are fingerprints of those that it calls with, each at a `rate` of this name together
+    with whoever else does, and `clock` is monotonic seconds. Every method raises LocalIOError while
+    the database is away: the next call connects anew.
     """
 
     def __init__(
-        self, fleet: FleetAddress, uuid: str, clock: Callable[[], float] = time.monotonic
+        self,
+        fleet: FleetAddress,
+        uuid: str,
+        tokens: Sequence[str] = (),
+        rate: str = "",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._address = Address.of(fleet)
         self._name = f"harvester-fleet {uuid}"
+        self._named = {"tokens": list(tokens), "rate": rate, "alive": round(ALIVE_FOR * 1000)}
         self._clock = clock
         self._run = 0
         self._db: Connection | None = None
@@ -121,7 +132,7 @@ class Membership:
         except psycopg.Error as error:
             raise refusal(error, self._address) from error
         db = self._db
-        named = {**values, "run": self._run, "alive": round(ALIVE_FOR * 1000)}
+        named = {**self._named, **values, "run": self._run}
         try:
             with db.pipeline():
                 return [db.execute(query.encode(), named) for query in queries][-1]
@@ -138,29 +149,25 @@ class Membership:
         db.execute("SET synchronous_commit = off")
         return db
 
-    def join(self, run: int, rates: Mapping[str, str]) -> Beat:
+    def join(self, run: int) -> Beat:
         """Be a member from here on, as the run that the ledger has begun; see `beat`."""
         self._run = run
-        return self._beat(rates, _RATE)
+        return self.beat()
 
-    def beat(self, rates: Mapping[str, str]) -> Beat:
-        """Say that this host is alive and calls with these tokens, each at a rate of this name."""
-        return self._beat(rates)
-
-    def _beat(self, rates: Mapping[str, str], *before: str) -> Beat:
+    def beat(self) -> Beat:
+        """Say that this host is alive, and hear what there is to know."""
         sent = self._clock()
-        named = {"tokens": list(rates), "rates": list(rates.values())}
-        row = self._do(*before, _BE_ALIVE, _READ, **named).fetchone()
+        row = self._do(_RATE, _BE_ALIVE, _READ).fetchone()
         received = self._clock()
-        now, members, stops, paces = row or (0, 0, {}, {})
+        now, members, stops, slowed, other_rate = row or (0, 0, {}, {}, None)
         return Beat(
             sent,
             received,
             now / 1000,
             members,
             {token: Stop(*stop) for token, stop in stops.items()},
-            {token: pace[0] for token, pace in paces.items()},
-            {token: Slowed(n, by == self._run, w) for token, (_, n, by, w) in paces.items()},
+            {token: Slowed(*each) for token, each in slowed.items()},
+            other_rate,
         )
 
     def leave(self) -> None:
