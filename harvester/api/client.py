@@ -6,7 +6,6 @@ import asyncio
 import errno
 import os
 import re
-import socket
 import ssl
 import time
 from collections.abc import AsyncIterator
@@ -14,13 +13,14 @@ from contextlib import asynccontextmanager
 from functools import cached_property, partial
 from urllib.parse import quote, urlsplit
 
+import aiohttp
 from msgspec import Struct
 from msgspec.structs import replace
+from yarl import URL
 
 from harvester.api.connections import Connections, UnaskedError, connecting
 from harvester.api.deadline import Deadline
 from harvester.api.decoding import decoded
-from harvester.api.dialing import ProxyError
 from harvester.api.proxy import Proxy, unused_proxy
 from harvester.api.reply import MOST_BYTES, Reply
 from harvester.api.rooms import Hold, Rooms
@@ -106,7 +106,7 @@ class Client:
         while True:
             try:
                 wire = await self._connections.take()
-            except (OSError, ValueError) as error:
+            except (aiohttp.ClientError, OSError, ValueError) as error:
                 return _unreached(error, self._target)
             try:
                 # Its server may hang up while the turn is waited for.
@@ -210,22 +210,23 @@ def _fault_of(wire: Wire, reply: Reply, end: End) -> tuple[Fault | None, str]:
 
 def _unreached(error: BaseException, target: Target) -> Answer:
     """An answer that says why nothing could be sent."""
+    number = getattr(getattr(error, "os_error", error), "errno", None)
     # Who looks names up, and has no descriptor for it, says that there is no such name.
-    is_short = isinstance(error, socket.gaierror) and has_none_for_a_name()
-    if is_short or getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
+    is_short = isinstance(error, aiohttp.ClientConnectorDNSError) and has_none_for_a_name()
+    if is_short or number in (errno.EMFILE, errno.ENFILE):
         return Answer(fault=Fault.NO_DESCRIPTOR, detail=os.strerror(errno.EMFILE))
     proxy = target.proxy
     place = target.host if proxy is None else f"the proxy {proxy.place}"
     match error:
-        case ProxyError(status=407):
+        case aiohttp.ClientHttpProxyError(status=407):
             return Answer(407, b"")
-        case ProxyError():
+        case aiohttp.ClientHttpProxyError():
             detail = f"{place} answers HTTP {error.status}"
         case UnaskedError():
             detail = f"{target.host} spoke before it was asked"
-        case TimeoutError():
+        case aiohttp.ConnectionTimeoutError() | TimeoutError():
             detail = f"connecting to {place} took too long"
-        case ssl.SSLError():
+        case aiohttp.ClientSSLError() | ssl.SSLError():
             detail = f"{target.host}: {_plain_reason(error)}"
         case _:
             detail = f"{place}: {_plain_reason(error)}"
@@ -236,15 +237,18 @@ def _unreached(error: BaseException, target: Target) -> Answer:
 
 def _plain_reason(error: BaseException) -> str:
     """An error in words of our own, whatever the library says."""
-    if isinstance(error, ssl.SSLCertVerificationError):
+    cause = getattr(error, "os_error", None) or error
+    if isinstance(cause, ssl.SSLCertVerificationError | ssl.CertificateError) or isinstance(
+        error, aiohttp.ClientConnectorCertificateError
+    ):
         return _UNTRUSTED
-    if isinstance(error, ssl.SSLError):
+    if isinstance(cause, ssl.SSLError):
         return "TLS failed"
-    if isinstance(error, socket.gaierror):
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "the host name cannot be resolved"
-    if isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno)
-    return type(error).__name__
+    if isinstance(cause, OSError) and cause.errno:
+        return os.strerror(cause.errno)
+    return type(cause).__name__
 
 
 @asynccontextmanager
@@ -254,5 +258,5 @@ async def calling(
     rooms: Rooms,
 ) -> AsyncIterator[Client]:
     """A client with its connections; `timeout` in seconds bounds each call as a whole."""
-    async with connecting(target.base_url, timeout, target.proxy) as connections:
+    async with connecting(URL(target.base_url), timeout, target.proxy) as connections:
         yield Client(connections, target, Deadline(timeout), rooms)

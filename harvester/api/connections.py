@@ -4,38 +4,38 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Protocol, TypeVar
+from typing import Any
 
-from harvester.api.dialing import Dialer
+import aiohttp
+from yarl import URL
+
 from harvester.api.proxy import Proxy
 from harvester.api.wire import PIECE, Wire
 from harvester.rules.idle import IdleLimit
 
-P = TypeVar("P", bound=asyncio.BaseProtocol)
-
 # Reaching the server takes no longer than this, in seconds, or it cannot be reached.
 _CONNECT_TIMEOUT = 30.0
+# A host name that moves is followed: its address, and connections, are used for so many seconds.
+_ADDRESS_HOLDS = 60
 _LONGEST_LIFE = 300.0
 
 
-class UnaskedError(OSError):
+class UnaskedError(aiohttp.ClientConnectionError):
     """The server said something before it was asked, so it would be taken for the answer."""
 
 
-class Dial(Protocol):
-    """What reaches the server: see `Dialer.dial`."""
-
-    async def __call__(self, make: Callable[[], P]) -> P:
-        """A protocol of what `make` gives, connected."""
-
-
 class Connections:
-    """A stack of idle connections to an origin."""
+    """A stack of idle connections to an origin, perhaps through a proxy."""
 
-    def __init__(self, dial: Dial) -> None:
-        self._dial = dial
+    def __init__(
+        self, connector: aiohttp.TCPConnector, origin: URL, timeout: float, proxy: Proxy | None
+    ) -> None:
+        self._connector = connector
+        self._origin = origin
+        self._proxy = proxy
+        self._timeout = aiohttp.ClientTimeout(sock_connect=min(timeout, _CONNECT_TIMEOUT))
         self._loop = asyncio.get_running_loop()
         self._view = memoryview(bytearray(PIECE))
         self._idle: deque[Wire] = deque()
@@ -44,7 +44,7 @@ class Connections:
     async def take(self) -> Wire:
         """The connection that was used last, which may not be fit any more; else a new one.
 
-        Raises OSError or ValueError where there is none to be had.
+        Raises aiohttp.ClientError or OSError where there is none to be had.
         """
         return self._idle.pop() if self._idle else await self._connect()
 
@@ -71,15 +71,24 @@ class Connections:
         return is_fresh and now - wire.born <= _LONGEST_LIFE
 
     async def _connect(self) -> Wire:
-        wire = await self._dial(lambda: Wire(self._view, self._died))
-        if not wire.is_open:
+        # The token is in no part of this: it cannot be in an error of the library.
+        request = aiohttp.ClientRequest("GET", self._origin, loop=self._loop, **self._by_proxy())
+        try:
+            connection = await self._connector.connect(request, [], self._timeout)
+        except (aiohttp.ClientError, OSError):
+            self._connector.clear_dns_cache()
+            raise
+        if connection.protocol is None or connection.protocol.should_close:
+            connection.close()
             raise UnaskedError
-        return wire
+        return Wire(connection, self._view, self._died)
 
-    def close(self) -> None:
-        """End those that are idle."""
-        for wire in self._idle:
-            wire.close()
+    def _by_proxy(self) -> dict[str, Any]:
+        if self._proxy is None:
+            return {}
+        told = self._proxy.authorization
+        headers = None if told is None else {"Proxy-Authorization": told.reveal()}
+        return {"proxy": URL(f"http://{self._proxy.place}"), "proxy_headers": headers}
 
     def _died(self, wire: Wire) -> None:
         """A server ended a connection that was idle: that is how long it keeps one."""
@@ -88,13 +97,11 @@ class Connections:
 
 @asynccontextmanager
 async def connecting(
-    origin: str,
+    origin: URL,
     timeout: float,  # noqa: ASYNC109 - bounds each connecting, not this
     proxy: Proxy | None = None,
 ) -> AsyncIterator[Connections]:
     """The connections to an origin; `timeout` in seconds bounds the making of each."""
-    kept = Connections(Dialer(origin, min(timeout, _CONNECT_TIMEOUT), proxy).dial)
-    try:
-        yield kept
-    finally:
-        kept.close()
+    connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=_ADDRESS_HOLDS, force_close=True)
+    async with connector:
+        yield Connections(connector, origin, timeout, proxy)

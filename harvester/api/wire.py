@@ -6,7 +6,8 @@ import asyncio
 import select
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import cast
+
+from aiohttp.connector import Connection
 
 from harvester.api.reply import Reply
 from harvester.api.rooms import SIZES
@@ -37,13 +38,21 @@ class Wire(asyncio.BufferedProtocol):
     connection's beginning, `is_used` whether anything was ever answered on it.
     """
 
-    _transport: asyncio.Transport
-
-    def __init__(self, view: memoryview, on_death: Callable[[Wire], None]) -> None:
+    def __init__(
+        self, connection: Connection, view: memoryview, on_death: Callable[[Wire], None]
+    ) -> None:
+        handler, transport = connection.protocol, connection.transport
+        if handler is None or transport is None:
+            raise ConnectionResetError
+        self._connection = connection
+        self._handler = handler
+        self._transport = transport
         self._view = view
         self._on_death = on_death
         self._loop = asyncio.get_running_loop()
+        self._socket = transport.get_extra_info("socket")
         self._looking = select.poll()
+        self._looking.register(self._socket.fileno(), select.POLLIN)
         self.born = self.idle_since = self._loop.time()
         self.is_used = False
         self.is_open = True
@@ -58,6 +67,7 @@ class Wire(asyncio.BufferedProtocol):
         self._moment: asyncio.TimerHandle | None = None
         self._moments = 0
         self._seen = 0
+        transport.set_protocol(self)
 
     @property
     def idle(self) -> float:
@@ -115,14 +125,9 @@ class Wire(asyncio.BufferedProtocol):
         self._forget()
         self.is_open = False
         self._transport.abort()
+        self._connection.close()
 
     # What the transport says
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
-        self._transport = cast("asyncio.Transport", transport)
-        self._socket = transport.get_extra_info("socket")
-        self._looking.register(self._socket.fileno(), select.POLLIN)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - as asyncio has it
         """Where to read into: one place for all, since each piece is taken at once."""
@@ -161,6 +166,8 @@ class Wire(asyncio.BufferedProtocol):
         """Take note of the end."""
         was_idle = self.is_open and not self._is_asked
         self.is_open = False
+        self._handler.connection_lost(exc)
+        self._connection.close()
         if was_idle and self.is_used:
             self._on_death(self)
         if self._witness is not None:

@@ -9,9 +9,11 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TYPE_CHECKING, cast
 
+import aiohttp
 from msgspec.structs import replace
+from yarl import URL
 
 from harvester.api.client import Client, Target
 from harvester.api.connections import Connections
@@ -23,7 +25,9 @@ from tests.crashes.story import Story
 from tests.crashes.world import World
 from tests.virtual import InlineExecutor
 
-P = TypeVar("P", bound=asyncio.BaseProtocol)
+if TYPE_CHECKING:
+    from aiohttp.client_proto import ResponseHandler
+
 URL_OF_STORY = "http://api.story"
 # Where the answer got lost on its way, the call was charged, or not: here it always is.
 CHARGED = ("lost", "broken")
@@ -54,6 +58,22 @@ class Call:
     at: float
     answer: str
     landed: bool = False
+
+
+class _Pairs(aiohttp.BaseConnector):
+    """Connects by pairs of sockets: what one end has sent is there at once at the other."""
+
+    def __init__(self, accept: Callable[[socket.socket], None]) -> None:
+        super().__init__(limit=0, force_close=True)
+        self._accept = accept
+
+    async def _create_connection(self, *_args: object) -> ResponseHandler:
+        ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            end.settimeout(0)
+        self._accept(theirs)
+        _, protocol = await self._loop.create_connection(self._factory, sock=ours)
+        return protocol
 
 
 @dataclass
@@ -88,26 +108,20 @@ class Server:
     @asynccontextmanager
     async def reached(self, timeout: float) -> AsyncIterator[None]:  # noqa: ASYNC109 - of each call
         """Take the calls of one run, each of them given so many seconds."""
-        connections = Connections(self._dial)
+        connector = _Pairs(self._peers.append)
+        connections = Connections(
+            cast("aiohttp.TCPConnector", connector), URL(URL_OF_STORY), timeout, None
+        )
         target = Target(URL_OF_STORY, "/notes", Secret("token"))
         self._client = Client(connections, target, Deadline(timeout), Rooms(InlineExecutor()))
         try:
-            yield
+            async with connector:
+                yield
         finally:
-            connections.close()
             for peer in self._peers:
                 peer.close()
             self._peers.clear()
             self._asked.clear()
-
-    async def _dial(self, make: Callable[[], P]) -> P:
-        """Connect by a pair of sockets: what one end has sent is there at once at the other."""
-        ours, theirs = socket.socketpair()
-        for end in (ours, theirs):
-            end.settimeout(0)
-        self._peers.append(theirs)
-        _, protocol = await asyncio.get_running_loop().create_connection(make, sock=ours)
-        return protocol
 
     async def fetch(self, wanted: str, start: Start) -> Answer | None:
         assert self.world is not None

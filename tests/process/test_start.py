@@ -11,7 +11,6 @@ import click
 import pytest
 
 from harvester.cli import cli
-from tests.process.hostile import Hostile
 from tests.process.tool import Tool
 
 # Runs each command in a fork of an interpreter that has loaded nothing yet; says what it loaded.
@@ -131,13 +130,6 @@ def test_a_run_loads_what_it_uses(tool: Tool) -> None:
     assert {"harvester.simulator.server", "aiohttp.web"} <= practice
     assert not practice & {"prometheus_client", "psycopg", "plotly", "rich.console"}
     assert not dry & {"aiohttp.web", "harvester.simulator.server"}
-
-
-def test_a_run_calls_without_loading_what_practice_is_served_with(tool: Tool) -> None:
-    with Hostile() as server:
-        run = ["run", str(tool.notes(2)), "-o", "o.jsonl", "-q", "--base-url", server.url]
-        (names,) = loaded(tool, [run], JUSTONEAPI_TOKEN=tool.token)
-    assert not names & {"aiohttp", "yarl", "multidict"}
 
 
 @pytest.mark.parametrize("name", cli.commands)

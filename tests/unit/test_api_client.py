@@ -14,7 +14,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from typing import Any
 
+import aiohttp
 import pytest
+from yarl import URL
 
 from harvester.api import client as client_module
 from harvester.api import connections
@@ -325,7 +327,7 @@ def test_how_long_a_connection_may_be_idle_is_learnt_from_the_server(*, is_said:
     async def main() -> float:
         server, now = Server(), asyncio.get_running_loop().time
         target = Target(f"http://127.0.0.1:{server.port}", "/p", Secret("t"))
-        async with connections.connecting(target.base_url, 60) as kept:
+        async with connections.connecting(URL(target.base_url), 60) as kept:
             client = Client(kept, target, Deadline(60), Rooms())
             said = b"Keep-Alive: timeout=0\r\nContent-" if is_said else b"Content-"
             await answered(server, client, WHOLE.replace(b"Content-", said))
@@ -355,6 +357,27 @@ def test_a_connection_that_grew_old_under_its_only_call_is_let_go(
             return await answered(server, client)
 
     assert asyncio.run(main()).body == BODY
+
+
+def test_what_is_used_of_the_connector_of_aiohttp_is_there() -> None:
+    """Much of it is not promised: a release that lacks it is to fail here, by name."""
+
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            url = URL(f"http://127.0.0.1:{listener.getsockname()[1]}")
+            connector = aiohttp.TCPConnector(limit=0, force_close=True)
+            async with connector:
+                request = aiohttp.ClientRequest("GET", url, loop=asyncio.get_running_loop())
+                connection = await connector.connect(request, [], aiohttp.ClientTimeout())
+                assert connection.protocol is not None
+                assert connection.transport is not None
+                assert connection.protocol.should_close is False
+                assert callable(connection.protocol.connection_lost)
+                assert connection.transport.get_extra_info("socket") is not None
+                connector.clear_dns_cache()
+                connection.close()
+
+    asyncio.run(main())
 
 
 def test_a_long_answer_is_read_once_nothing_of_the_one_before_is_in_memory() -> None:

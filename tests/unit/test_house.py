@@ -151,11 +151,28 @@ def test_the_lowest_rooms_do_no_input_or_output() -> None:
         assert not {name.split(".")[0] for name in imports_of(module)} & forbidden, module
 
 
+def test_aiohttp_has_one_door_for_calling_and_one_for_serving() -> None:
+    for module, names in importers_of("aiohttp").items():
+        assert room_of(module) in {"api", "simulator"}
+        if room_of(module) == "simulator":
+            assert names == {"aiohttp"}
+            assert aiohttp_names(module) == {"web"}
+    assert {room_of(module) for module in importers_of("yarl")} <= {"api", "simulator"}
+
+
+def aiohttp_names(module: str) -> set[str]:
+    """What a module takes from aiohttp by name."""
+    return {
+        alias.name
+        for node in nodes_of(module)
+        if isinstance(node, ast.ImportFrom) and node.module == "aiohttp"
+        for alias in node.names
+    }
+
+
 @pytest.mark.parametrize(
     ("library", "rooms"),
     [
-        ("aiohappyeyeballs", {"api"}),
-        ("aiohttp", {"simulator"}),
         ("aiolimiter", {"pace"}),
         ("sqlite3", {"ledger", "export"}),
         ("xlsxwriter", {"export"}),
