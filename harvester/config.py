@@ -60,6 +60,8 @@ LEDGER_VARIABLE = "HARVESTER_LEDGER"
 FASTEST = Rate(1000, 1.0)
 SIMULATED_TOKEN = "simulated"  # noqa: S105 - any word will do there
 
+# Where no number is named, workers are as many as rate and latency want, up to these.
+_MOST_WORKERS = 1024
 # More names than these are note ids, not files.
 _MOST_PATHS = 10_000
 # What a file that is read is, as a person knows it, and its path.
@@ -296,6 +298,11 @@ class RunConfig(Struct, frozen=True, kw_only=True):
     def top_rate(self) -> Rate:
         """The rate that is never exceeded."""
         return self.rate or FASTEST
+
+    @property
+    def most_workers(self) -> int:
+        """Calls in flight with each token, at most."""
+        return self.workers or _MOST_WORKERS
 
     @property
     def is_local(self) -> bool:

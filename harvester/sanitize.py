@@ -9,6 +9,8 @@ import re
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
+# A path is cut off no sooner than the system would refuse it.
+LONGEST_PATH = 4096
 _UNCLEAN = re.compile(rf"(?![\t\n]){_UNPRINTABLE.pattern}")
 
 

@@ -124,7 +124,9 @@ async def done_in_time(
     come to its end; after that it is left to itself, and what it gives is undone. Raises
     HaltedError, at the earliest after that moment, and what `call` raises.
     """
-    future = _started(call)
+    thread = OneThread()
+    future = thread.submit(call)
+    thread.shutdown(wait=False)
     working = asyncio.wrap_future(future)
     # Nobody may be left who asks.
     working.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -154,20 +156,6 @@ async def _left_off(future: Future[T], halt: Halt, undo: Callable[[T], None]) ->
     halt.ask()
     future.add_done_callback(undo_it)
     await asyncio.wait([asyncio.wrap_future(undone)], timeout=_MOMENT)
-
-
-def _started(call: Callable[[], T]) -> Future[T]:
-    future = Future[T]()
-    future.set_running_or_notify_cancel()
-
-    def work() -> None:
-        try:
-            future.set_result(call())
-        except BaseException as error:  # noqa: BLE001 - raised again on the other side
-            future.set_exception(error)
-
-    begin_thread(work)
-    return future
 
 
 def died(error: BaseException) -> UnforeseenError:

@@ -13,9 +13,8 @@ from harvester.cli.ledgers import fleet_options, opened_reader, output_or_fleet
 from harvester.cli.params import Command, day_timezone, price, result_option
 from harvester.cli.telling import STANDARD_OUTPUT, json_option, say, tell, tell_aside
 from harvester.errors import UsageError, want_of_extra
-from harvester.sanitize import sanitize
+from harvester.sanitize import LONGEST_PATH, sanitize
 
-_LONGEST_PATH = 4096
 # A page may be for others, if the user's mask lets them.
 _FOR_ALL = 0o666
 
@@ -66,5 +65,5 @@ def report(
     else:
         with result_into(place, _FOR_ALL) as file:
             file.write(html.encode())
-        say(f"wrote {sanitize(str(place), _LONGEST_PATH)}: open it in a browser")
+        say(f"wrote {sanitize(str(place), LONGEST_PATH)}: open it in a browser")
     tell({"page": place})

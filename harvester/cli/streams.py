@@ -19,21 +19,11 @@ if TYPE_CHECKING:
 OUTPUT, ERROR = 1, 2
 
 
-class _Door(io.RawIOBase):
+class _Door(io.FileIO):
     """A standard stream's file; it is never closed, since it is not ours."""
 
     def __init__(self, file: int) -> None:
-        super().__init__()
-        self._file = file
-
-    def fileno(self) -> int:
-        return self._file
-
-    def isatty(self) -> bool:
-        return os.isatty(self._file)
-
-    def writable(self) -> bool:
-        return True
+        super().__init__(file, "wb", closefd=False)
 
     def close(self) -> None:
         """Stay open."""
@@ -52,7 +42,7 @@ class _Direct(_Door):
         size = len(left)
         try:
             while left and not self._has_failed:
-                left = left[os.write(self._file, left) :]
+                left = left[os.write(self.fileno(), left) :]
         except BrokenPipeError:
             self._has_failed = True
             raise NobodyReadsError from None
@@ -79,7 +69,7 @@ class _Aside(_Door):
     def _write_all(self, pieces: Sequence[bytes]) -> None:
         left = memoryview(b"".join(pieces))
         while left:
-            left = left[os.write(self._file, left) :]
+            left = left[os.write(self.fileno(), left) :]
 
 
 def _left_out(many: int) -> bytes:

@@ -11,7 +11,6 @@ from pathlib import Path
 from harvester.config import RunConfig
 from harvester.descriptors import raise_limit
 from harvester.doctor.check import Check, bad, doubt, good
-from harvester.engine.open_output import MOST_IN_FLIGHT
 from harvester.formatting import count
 from harvester.rules.day import day_ends
 
@@ -20,7 +19,7 @@ _LINGERING = Path("/var/lib/systemd/linger")
 
 def check_files(config: RunConfig) -> Check:
     """The limit of open files against the calls that may be in flight."""
-    wanted = int(min(config.workers or MOST_IN_FLIGHT, config.top_rate.per_second * config.timeout))
+    wanted = int(min(config.most_workers, config.top_rate.per_second * config.timeout))
     most = raise_limit() // max(1, len(config.tokens))
     text = f"enough for {count(most, 'call')} at once"
     if most >= wanted:

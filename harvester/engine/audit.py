@@ -13,6 +13,7 @@ from harvester.engine.ports import BalanceSource, Notice, Ports
 from harvester.engine.state import RunState
 from harvester.errors import HarvesterError
 from harvester.money import Agreement, Balance, Balances, Counted, Spending, Untold, Why, Word
+from harvester.rules.codes import NO_CONTENT
 from harvester.rules.spending import is_settled, last_known, reach_text, spending
 
 # In seconds: what an answer may take, and after how long the balance is asked for again at the end,
@@ -23,8 +24,6 @@ _AGAIN_IN_FLEET = (0.0, 1.0)
 _LONGEST_END, _HURRIED_END = 10.0, 2.0
 # Asked again, these would say the same.
 _FINAL = (Why.NOT_THERE, Why.REFUSED)
-# Of "no content" the vendor's price lists do not agree.
-_DOUBTFUL = "201"
 
 
 class Audit:
@@ -119,7 +118,7 @@ class Audit:
 
     def _counted(self) -> Counted:
         spent = self._state.spent
-        doubtful = self._state.by_code.get(_DOUBTFUL, 0)
+        doubtful = self._state.by_code.get(str(NO_CONTENT), 0)
         return Counted(spent.charged, spent.unanswered, doubtful)
 
     async def _keep(self) -> None:

@@ -19,8 +19,6 @@ from harvester.rules.breaker import MOST_PROBES
 from harvester.rules.budget import DAILY, calls_allowed, is_reached
 from harvester.threads import died
 
-# In flight at most, where the user names no number: rate times latency, up to this.
-_MOST_WORKERS = 1024
 LARGEST_BATCH = 64
 # With all workers busy, those free within so many seconds go out again together: recording
 # one call as sent costs as much as recording twenty.
@@ -47,7 +45,7 @@ class Dispatcher:
         self._feeder = feeder
         self._answers = answers
         self._limits = ports.config.limits
-        self._most_workers = ports.config.workers or _MOST_WORKERS
+        self._most_workers = ports.config.most_workers
         self._sent: asyncio.Queue[Job | None] = asyncio.Queue()
         self._workers = 0
         self._gate = asyncio.Lock()

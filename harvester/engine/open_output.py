@@ -35,9 +35,6 @@ from harvester.output.part import check_no_part
 from harvester.output.spool import EmergencySpool
 from harvester.sides import Side
 
-# As many calls are in flight as a run has workers, and at most these.
-MOST_IN_FLIGHT = 1024
-
 
 def open_output(config: RunConfig, env: Environment) -> OpenOutput:
     """Open OUTPUT for a run; its links are followed.
@@ -81,7 +78,7 @@ def _brought_together(
 
 def with_room(held: OpenOutput, config: RunConfig) -> OpenOutput:
     """The same with room kept free for the answers of all calls that may be in flight."""
-    in_flight = (config.workers or MOST_IN_FLIGHT) * len(config.tokens)
+    in_flight = config.most_workers * len(config.tokens)
     done = held.ledger.counts().done
     average = held.output.length // done if done else 0
     warning = held.spool.prepare(in_flight, average, held.output.longest())

@@ -24,7 +24,7 @@ from harvester.engine.fleet import FleetSession
 from harvester.engine.held import Environment, OpenOutput
 from harvester.engine.input_thread import pages_from
 from harvester.engine.kind import identity_of
-from harvester.engine.open_output import MOST_IN_FLIGHT, begin
+from harvester.engine.open_output import begin
 from harvester.engine.ports import BalanceSource, Event, Notice, Observer, Ports, RunBegan, RunEnded
 from harvester.engine.run import QUEUE_LOST, PriorState, Run
 from harvester.errors import HarvesterError, LocalIOError, OutputLockedError
@@ -252,7 +252,7 @@ def _emit_began(run: Run, opened: OpenOutput, config: RunConfig) -> None:
 
 def _emit_few(run: Run, config: RunConfig) -> None:
     """Say where there are fewer descriptors than calls that may be in flight."""
-    wanted = min(config.workers or MOST_IN_FLIGHT, config.top_rate.per_second * config.timeout)
+    wanted = min(config.most_workers, config.top_rate.per_second * config.timeout)
     if run.pool.most < wanted:
         run.state.emit(Notice("few descriptors", few_descriptors(run.pool.most)))
 

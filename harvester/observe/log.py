@@ -22,11 +22,10 @@ from harvester.engine.ports import (
 from harvester.formatting import codes, iso_utc
 from harvester.json_text import camel, to_json
 from harvester.model import Summary
-from harvester.sanitize import sanitize
+from harvester.sanitize import LONGEST_PATH, sanitize
 from harvester.status.runs import summary_fields
 
 _LONGEST = 600
-_LONGEST_PATH = 4096
 _KINDS = {
     CallFinished: "call",
     LineLeftOut: "left out",
@@ -54,7 +53,7 @@ def as_text(event: Event) -> str:
         case RunBegan():
             endpoint = sanitize(event.endpoint) + (" simulated" if event.simulated else "")
             return (
-                f"begin: {sanitize(event.output, _LONGEST_PATH)} {endpoint} "
+                f"begin: {sanitize(event.output, LONGEST_PATH)} {endpoint} "
                 f"done={event.done} queued={event.queued} failed={event.failed}"
             )
         case Stopping():
@@ -92,7 +91,7 @@ def as_json(event: Event, run_id: str, at: float) -> bytes:
 def _fit(name: str, value: object) -> object:
     """A text no longer than is fit to be kept."""
     if isinstance(value, str):
-        return sanitize(value, _LONGEST_PATH if name in {"output", "file"} else _LONGEST)
+        return sanitize(value, LONGEST_PATH if name in {"output", "file"} else _LONGEST)
     return value
 
 

@@ -17,14 +17,12 @@ from harvester.engine.ports import Notice
 from harvester.errors import LocalIOError
 from harvester.observe.log import record_of
 from harvester.observe.outlet import Outlet
-from harvester.sanitize import sanitize
+from harvester.sanitize import LONGEST_PATH, sanitize
 
 if TYPE_CHECKING:
     import threading
 
     from _typeshed import ReadableBuffer
-
-_LONGEST_PATH = 4096
 
 
 class _WholeLines(io.FileIO):
@@ -109,7 +107,7 @@ class LogFile(WatchedFileHandler):
         error = sys.exc_info()[1]
         if not self._has_failed:
             self._has_failed = True
-            name = sanitize(str(self._path), _LONGEST_PATH)
+            name = sanitize(str(self._path), LONGEST_PATH)
             reason = error.strerror if isinstance(error, OSError) else type(error).__name__
             self._warn(
                 f"--log-file {name} takes no more lines: {reason}. The run goes on; lines are "

@@ -26,7 +26,7 @@ from harvester.errors import LocalIOError
 from harvester.model import StopReason, Summary
 from harvester.observe.outlet import Outlet
 from harvester.observe.sampler import ProgressSampler
-from harvester.sanitize import sanitize
+from harvester.sanitize import LONGEST_PATH, sanitize
 
 # Seconds between two writes; Prometheus itself looks no more often than every ten or so.
 _WRITE_EVERY = 5.0
@@ -57,7 +57,6 @@ _GAUGES = (
 _REASONS = (*(reason.value for reason in StopReason), "usage", "internal error")
 # Others read it: node_exporter, if the user's mask lets it.
 _FOR_ALL = 0o666
-_LONGEST_PATH = 4096
 
 
 class MetricsFile:
@@ -80,7 +79,7 @@ class MetricsFile:
         # One that waits is enough: what is written are the latest numbers.
         self._outlet = Outlet[None](lambda _: self._write(), most=1)
         # Resolved as the run does it, so that the label names one OUTPUT by one name.
-        self._output = sanitize(str(output.resolve()), _LONGEST_PATH)
+        self._output = sanitize(str(output.resolve()), LONGEST_PATH)
         self._registry = CollectorRegistry()
         # When a series began is when the run did.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library types it so
@@ -171,7 +170,7 @@ class MetricsFile:
             with replacing(self._path, mode=_FOR_ALL) as file:
                 file.write(generate_latest(self._registry))
         except OSError as error:
-            name = sanitize(str(self._path), _LONGEST_PATH)
+            name = sanitize(str(self._path), LONGEST_PATH)
             reason = error.strerror or "it cannot be written"
             self._warn(
                 f"--metrics-file {name} cannot be written: {reason}. The run goes on; it is tried "

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from harvester.disk import Disk
-from harvester.output.beside import open_beside
-from harvester.output.unread import is_unread, keep_unread
+from harvester.disk import Disk, reason_of
+from harvester.errors import LocalIOError
+from harvester.output.beside import append_beside, open_beside
+from harvester.output.unread import is_unread
 from harvester.sides import Side
 
 # Never more than this part of what is free.
@@ -141,8 +142,12 @@ class EmergencySpool:
             self.keep_unread([line])
 
     def keep_unread(self, lines: Sequence[bytes]) -> None:
-        """Keep answers that could not be read beside OUTPUT; raises LocalIOError."""
-        keep_unread(self._output, self._disk, lines)
+        """Keep answers that could not be read beside OUTPUT, all or none; raises LocalIOError."""
+        path = Side.UNREAD.of(self._output)
+        try:
+            append_beside(path, self._disk, b"".join(lines))
+        except OSError as error:
+            raise LocalIOError(f"cannot write {path}: {reason_of(error)}.") from error
 
     def close(self) -> None:
         """Give the room back, unless something waits in it."""

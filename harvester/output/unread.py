@@ -1,19 +1,13 @@
-"""The file beside OUTPUT for answers that arrived, may be paid for, and cannot be read."""
+"""Answers that arrived, may be paid for, and cannot be read: a line for each, beside OUTPUT."""
 
 from __future__ import annotations
 
 import json
 import re
 from base64 import b64encode
-from collections.abc import Sequence
-from pathlib import Path
 
-from harvester.disk import Disk, reason_of
-from harvester.errors import LocalIOError
 from harvester.formatting import iso_utc
 from harvester.model import Answer, Job, Judgement
-from harvester.output.beside import append_beside
-from harvester.sides import Side
 
 # A real answer is about 3 KB; of what is longer, so much is kept.
 _MOST_BYTES = 256 << 10
@@ -45,12 +39,3 @@ def make_unread(job: Job, answer: Answer, judgement: Judgement, moment: float) -
 def is_unread(line: bytes) -> bool:
     """Whether a line is one of these, and none of OUTPUT."""
     return _HEAD.match(line) is not None
-
-
-def keep_unread(output: Path, disk: Disk, lines: Sequence[bytes]) -> None:
-    """Append lines, all or none, for their owner alone, through no link; raises LocalIOError."""
-    path = Side.UNREAD.of(output)
-    try:
-        append_beside(path, disk, b"".join(lines))
-    except OSError as error:
-        raise LocalIOError(f"cannot write {path}: {reason_of(error)}.") from error

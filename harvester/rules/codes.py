@@ -15,16 +15,17 @@ _STOPS = {
     601: StopReason.BALANCE,
     602: StopReason.BALANCE,
 }
-# Older price lists of the vendor's charge for "no content", too.
-CHARGED = frozenset({0, 201})
+# Older price lists of the vendor's charge for this, too; newer ones do not name it.
+NO_CONTENT = 201
+CHARGED = frozenset({0, NO_CONTENT})
 # What holds for a whole account, whichever of its tokens was told.
 ACCOUNT_WIDE = frozenset({303, 601})
-_REJECTS = frozenset({201, 202, 400, 404})
+_REJECTS = frozenset({NO_CONTENT, 202, 400, 404})
 MEANINGS = {
     0: "success",
     100: "invalid or inactive token",
     101: "token refused",
-    201: "no content",
+    NO_CONTENT: "no content",
     202: "not supported",
     300: "endpoint invalid",
     301: "collection failed",

@@ -14,14 +14,11 @@ from harvester.ledger.hosts import RunPlace
 from harvester.ledger.reader import LedgerReader, RunRow
 from harvester.model import Summary
 from harvester.money import Balance, Balances, Counted, Spending
-from harvester.rules.codes import CHARGED
+from harvester.rules.codes import CHARGED, NO_CONTENT
 from harvester.rules.latency import quantile
 from harvester.rules.spending import in_all, last_known, spending, without_gaps
 from harvester.sanitize import sanitize
 from harvester.status.model import AccountStatus, FleetRun, RunStatus
-
-# Of "no content" the vendor's price lists do not agree.
-_DOUBTFUL = 201
 
 
 def run_of(row: RunRow, until: float, state: str) -> RunStatus:
@@ -37,7 +34,7 @@ def run_of(row: RunRow, until: float, state: str) -> RunStatus:
         reason=row.reason,
         exit_code=row.exit_code,
         calls=calls,
-        charged=sum(row.by_code.get(code, 0) for code in CHARGED),
+        charged=_charged(row),
         unanswered=row.unanswered,
         closed=row.closed,
         bad_lines=row.bad_lines,
@@ -71,7 +68,7 @@ def spending_of(row: RunRow) -> Spending | None:
     """What the balance tells of a run, None where it was not asked for."""
     if row.balances.before is None:
         return None
-    counted = Counted(_charged(row), row.unanswered, row.by_code.get(_DOUBTFUL, 0))
+    counted = Counted(_charged(row), row.unanswered, row.by_code.get(NO_CONTENT, 0))
     return spending(row.balances, counted, row.balances.price)
 
 

@@ -12,7 +12,8 @@ import pytest
 from harvester.disk import Disk
 from harvester.errors import LocalIOError
 from harvester.model import Answer, Job
-from harvester.output.unread import keep_unread, make_unread
+from harvester.output.spool import EmergencySpool
+from harvester.output.unread import make_unread
 from harvester.rules.verdicts import judge
 from harvester.sides import Side
 
@@ -48,8 +49,8 @@ def test_a_line_is_bounded_and_says_how_long_the_answer_was() -> None:
 
 def test_lines_are_appended_for_their_owner_alone(tmp_path: Path) -> None:
     output = tmp_path / "notes.jsonl"
-    keep_unread(output, Disk(), [b"a\n"])
-    keep_unread(output, Disk(), [b"b\n", b"c\n"])
+    EmergencySpool(output, Disk()).keep_unread([b"a\n"])
+    EmergencySpool(output, Disk()).keep_unread([b"b\n", b"c\n"])
     path = Side.UNREAD.of(output)
     assert path.name == "notes.jsonl.unread.jsonl"
     assert path.read_bytes() == b"a\nb\nc\n"
@@ -61,7 +62,7 @@ def test_no_planted_link_is_followed(tmp_path: Path) -> None:
     victim.write_bytes(b"mine")
     Side.UNREAD.of(output).symlink_to(victim)
     with pytest.raises(LocalIOError, match="unread"):
-        keep_unread(output, Disk(), [b"a\n"])
+        EmergencySpool(output, Disk()).keep_unread([b"a\n"])
     assert victim.read_bytes() == b"mine"
 
 
@@ -69,4 +70,4 @@ def test_a_planted_pipe_holds_nobody_up(tmp_path: Path) -> None:
     output = tmp_path / "notes.jsonl"
     os.mkfifo(Side.UNREAD.of(output))
     with pytest.raises(LocalIOError, match="unread"):
-        keep_unread(output, Disk(), [b"a\n"])
+        EmergencySpool(output, Disk()).keep_unread([b"a\n"])
