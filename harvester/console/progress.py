@@ -63,14 +63,10 @@ async def show_lines(run: Run, stream: TextIO, form: Callable[[Snapshot], str]) 
 def beside_bar(snap: Snapshot, width: int) -> str:
     """What stands beside the bar, at most `width` cells of it, the most important first to stay."""
     total = f"{snap.total:,}" + ("" if snap.is_read else "+")
-    parts = [(0, f"{snap.done:,}/{total}"), (2, f"{_percent(snap)} %")]
+    parts = [(0, f"{snap.done:,}/{total}"), (2, f"{snap.done * 100 // (snap.total or 1)} %")]
     if snap.eta is not None:
         parts.append((1, f"{duration(snap.eta)} left"))
     return _fitting(parts, width)
-
-
-def _percent(snap: Snapshot) -> int:
-    return snap.done * 100 // snap.total if snap.total else 0
 
 
 def below_bar(snap: Snapshot, width: int) -> str:

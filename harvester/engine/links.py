@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,7 +23,7 @@ from harvester.model import StopReason, Summary
 from harvester.rules.day import day_began
 from harvester.sides import Side
 from harvester.source.forms import Form, parsed
-from harvester.source.given import pages_of
+from harvester.source.given import pages_of, standard_input
 from harvester.source.ids import IdRule
 from harvester.source.streams import spool
 from harvester.threads import done_in_time
@@ -138,8 +136,7 @@ def kept(config: RunConfig, stack: ExitStack, look: Look) -> tuple[RunConfig, Bi
         config = replace(config, inputs=inputs)
     if inputs != "-" and (isinstance(inputs, str | os.PathLike) or "-" not in inputs):
         return config, None
-    source = BytesIO() if sys.stdin is None else sys.stdin.buffer
-    return config, stack.enter_context(spool(source, look))
+    return config, stack.enter_context(spool(standard_input(), look))
 
 
 def again(stdin: BinaryIO | None) -> BinaryIO | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -13,7 +14,7 @@ from harvester.api.endpoints import DEPRECATED, endpoint_advice
 from harvester.engine.answers import AnswerHandler
 from harvester.engine.audit import Audit
 from harvester.engine.clients import TokenClient, TokenPool
-from harvester.engine.day_wait import DayWait
+from harvester.engine.day_wait import wait_for_days
 from harvester.engine.dispatcher import Dispatcher
 from harvester.engine.feeder import Feeder
 from harvester.engine.ports import Ports, Stopping
@@ -162,9 +163,9 @@ class Run:
             sending = [group.create_task(each.send(workers)) for each in self._dispatchers]
             timing = [
                 group.create_task(self._end_in_time()),
-                group.create_task(self._follow_day()),
-                group.create_task(self._follow_quota()),
-                group.create_task(DayWait(self._ports, self.state, self.pool).run()),
+                group.create_task(self._follow(day_ends, self.state.begin_day)),
+                group.create_task(self._follow(quota_returns, self._wake)),
+                group.create_task(wait_for_days(self._ports, self.state, self.pool)),
             ]
             stopped = group.create_task(self.state.stopped())
             hurried = group.create_task(self.state.hurried())
@@ -217,24 +218,20 @@ class Run:
         except HarvesterError as error:
             self.state.stop(StopReason.LOCAL_IO, str(error))
 
-    async def _follow_day(self) -> None:
-        """Count the day's charges anew when the calendar day changes."""
-        if self._config.max_charged_daily is None:
-            return
+    async def _follow(
+        self, next_of: Callable[[float, ZoneInfo], float], act: Callable[[], None]
+    ) -> None:
+        """Act whenever such a moment of the calendar day comes, until cancelled."""
         clock, zone = self._ports.clock, self._config.day_timezone
         while True:
             now = clock()
-            await asyncio.sleep(max(0.001, day_ends(now, zone) - now))
-            self.state.begin_day()
+            await asyncio.sleep(max(0.001, next_of(now, zone) - now))
+            act()
 
-    async def _follow_quota(self) -> None:
-        """Ask tokens again on the next day whose quota was used up, while others go on."""
-        clock, zone = self._ports.clock, self._config.day_timezone
-        while True:
-            now = clock()
-            await asyncio.sleep(max(0.001, quota_returns(now, zone) - now))
-            if self.state.resumes_at is None:
-                self.pool.wake()
+    def _wake(self) -> None:
+        """Ask tokens again whose quota was used up, while others go on."""
+        if self.state.resumes_at is None:
+            self.pool.wake()
 
     async def _summary(self, elapsed: float) -> Summary:
         counts = await self._ports.thread.run(self._ports.ledger.counts)

@@ -40,7 +40,7 @@ def pages_of(
 
     Raises UsageError, InputError, and what `look` raises, also while the pages are read.
     """
-    source = _standard_input() if stdin is None else stdin
+    source = standard_input() if stdin is None else stdin
     rule = IdRule(options.id_pattern, options.resolve, options.links)
     paths, texts = _divided(inputs, rule)
     with ExitStack() as undo:
@@ -79,7 +79,7 @@ def _looking(texts: Iterable[object], look: Look) -> Iterator[object]:
         yield text
 
 
-def _standard_input() -> BinaryIO:
+def standard_input() -> BinaryIO:
     """Standard input; empty where it was closed, as some schedulers do."""
     return BytesIO() if sys.stdin is None else sys.stdin.buffer
 

@@ -18,10 +18,9 @@ import trustme
 from aiohttp import web
 
 from harvester.config import RunConfig
-from harvester.doctor import machine, place
+from harvester.doctor import examination, place
 from harvester.doctor.check import Check
-from harvester.doctor.examination import examine
-from harvester.doctor.machine import check_day, check_files, check_schedule
+from harvester.doctor.examination import check_day, check_files, check_schedule, examine
 from harvester.doctor.place import check_place
 from harvester.doctor.vendor import check_vendor
 from harvester.ledger.protocol import Checkpoint
@@ -230,7 +229,7 @@ def test_few_open_files_are_bad_where_more_calls_may_be_in_flight(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert check_files(config()).is_good is True
-    monkeypatch.setattr(machine, "raise_limit", lambda: 3)
+    monkeypatch.setattr(examination, "raise_limit", lambda: 3)
     check = check_files(config(workers=10))
     assert (check.is_good, "--workers 3" in check.remedy) == (False, True)
 
