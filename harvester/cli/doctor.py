@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from harvester.cli.config_file import KEPT, key_of
 from harvester.cli.helping import columns
 from harvester.cli.params import Command, telling_names
-from harvester.cli.run import AS_RUN, parsed_as_run, words_of_run
+from harvester.cli.run import AS_RUN, console_of, parsed_as_run, words_of_run
 from harvester.cli.telling import json_option, say, tell
 from harvester.errors import UsageError
 from harvester.paths import output_of
@@ -53,19 +53,20 @@ def doctor(ctx: click.Context, words: tuple[str, ...]) -> int:
     from harvester.option import said_of
 
     given = parsed_as_run(words, ctx)
-    output = _output(given)
+    output, inputs = _places(given)
     config = None
     try:
         with telling_names(given):
             # Whether there is anything to go on with is for the checks of OUTPUT to say.
             place = output or Path("notes.jsonl")
-            config = RunConfig.read(["-"], place, said_of(RunConfig, given.params))
+            config = RunConfig.read(inputs or ["-"], place, said_of(RunConfig, given.params))
+            console_of(given)
     except UsageError as error:
         text, _, remedy = str(error).partition("\n")
         configured = bad("configuration", text, " ".join(remedy.split()))
     else:
         configured = good("configuration", ", ".join(_said(given)) or "all as by default")
-    checks = [configured, *asyncio.run(examine(config, output))]
+    checks = [configured, *asyncio.run(examine(config, output, _written(given)))]
     for check in checks:
         for line in _lines(check):
             say(line)
@@ -94,11 +95,18 @@ def _told(check: Check) -> dict[str, object]:
     return {"name": check.name, "good": check.is_good, "text": check.text, "remedy": remedy}
 
 
-def _output(given: click.Context) -> Path | None:
-    """The OUTPUT, by itself or as `run` is told it."""
+def _places(given: click.Context) -> tuple[Path | None, list[str]]:
+    """The OUTPUT, by itself or as `run` is told it, and the inputs."""
+    inputs = [*given.params["inputs"]]
     if _source(given, "output") is not None:
-        return Path(given.params["output"])
-    return next((output_of(path) for path in given.params["inputs"]), None)
+        return Path(given.params["output"]), inputs
+    return (output_of(inputs[0]), inputs[1:]) if inputs else (None, [])
+
+
+def _written(given: click.Context) -> dict[str, Path]:
+    """What else a run would write, by its options."""
+    named = {name: given.params[name] for name in ("log_file", "metrics_file")}
+    return {f"--{name.replace('_', '-')}": path for name, path in named.items() if path}
 
 
 def _said(given: click.Context) -> Iterator[str]:

@@ -5,29 +5,44 @@ from __future__ import annotations
 import getpass
 import shutil
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 
 from harvester.config import RunConfig
 from harvester.descriptors import raise_limit
 from harvester.doctor.check import Check, bad, doubt, good
-from harvester.doctor.place import check_place
+from harvester.doctor.place import check_place, check_run, check_written
 from harvester.doctor.vendor import check_vendor
 from harvester.formatting import count
 from harvester.rules.day import day_ends
 
 _LINGERING = Path("/var/lib/systemd/linger")
+_NOTHING: Mapping[str, Path] = MappingProxyType({})
 
 
-async def examine(config: RunConfig | None, output: Path | None) -> list[Check]:
-    """Make all checks; what one finds, or cannot be asked, keeps none of the others from it."""
+async def examine(
+    config: RunConfig | None, output: Path | None, written: Mapping[str, Path] = _NOTHING
+) -> list[Check]:
+    """Make all checks; what one finds, or cannot be asked, keeps none of the others from it.
+
+    `written` are the other files that a run would write, by their options.
+    """
     checks: list[Check] = []
     if config is not None:
         simulated = [good("address", "the embedded simulator, which wants no token")]
         checks += simulated if config.simulate else await check_vendor(config)
         checks += [check_day(config), check_files(config)]
+    for name, path in written.items():
+        checks += check_written(name, path)
     if output is not None:
-        checks += check_place(output)
+        place = [*check_place(output)]
+        checks += place
+        # What is bad already need not be told twice.
+        if config and config.fleet is None and all(check.is_good is not False for check in place):
+            checks.append(check_run(config))
     else:
         checks.append(doubt("OUTPUT", "none was named", "harvester doctor OUTPUT"))
     return [*checks, check_schedule()]
@@ -59,6 +74,8 @@ def check_schedule(lingering: Path = _LINGERING) -> Check:
     if not shutil.which("systemctl"):
         remedy = "install cron, or start each night by hand"
         return doubt("schedule", "there is neither cron nor systemd", remedy)
-    if (lingering / getpass.getuser()).exists():
-        return good("schedule", "systemd is there, and lingering is on")
+    # A user may have a number alone, as in containers.
+    with suppress(KeyError, OSError):
+        if (lingering / getpass.getuser()).exists():
+            return good("schedule", "systemd is there, and lingering is on")
     return doubt("schedule", "systemd is there, lingering is off", "loginctl enable-linger")

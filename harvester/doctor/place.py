@@ -10,13 +10,19 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from msgspec.structs import replace
+
+from harvester.config import RunConfig
 from harvester.doctor.check import Check, bad, doubt, good
+from harvester.engine.rehearsal import rehearsed
 from harvester.errors import HarvesterError
 from harvester.formatting import count
+from harvester.halt import go_on
 from harvester.ledger.protocol import Checkpoint
 from harvester.ledger.reader import LedgerReader
 from harvester.ledger.sqlite.reading import ledger_path, reading
 from harvester.output.ending import holds
+from harvester.source.given import pages_of
 
 # Beside a line's bytes, the ledger and its log take so much of them; and a little is always wanted.
 _WITH_LEDGER = 1.3
@@ -52,6 +58,25 @@ def check_place(output: Path) -> Iterator[Check]:
     except HarvesterError as error:
         text, _, remedy = str(error).partition(": ")
         yield bad("ledger", text, remedy)
+
+
+def check_run(config: RunConfig) -> Check:
+    """Whether a run would begin that is told the same: all but its calls is tried on a copy."""
+    try:
+        # Nobody may be there to write to standard input.
+        is_strict = config.strict and ("INPUT", "-") not in config.files_read()
+        pages_of(config.inputs, replace(config.input_options, strict=is_strict))
+        with rehearsed(config, go_on):
+            return good("run", "it would begin")
+    except HarvesterError as error:
+        text, _, remedy = str(error).partition(": ")
+        return bad("run", text, remedy)
+
+
+def check_written(name: str, path: Path) -> Iterator[Check]:
+    """Whether another file of a run can be written: nothing is said where it can."""
+    if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        yield bad(name, f"{path} cannot be written", "choose another place")
 
 
 def _checked(place: Path, reader: LedgerReader) -> Iterator[Check]:

@@ -48,6 +48,11 @@ def rehearsed(config: RunConfig, look: Look) -> Iterator[SqliteLedger]:
             # What is to be mended is where the copy was made from.
             error.args = (str(error).replace(str(copy), str(output)),)
             raise
+        except OSError as error:
+            raise LocalIOError(
+                f"{output} cannot be copied to be looked at ({error.strerror}): check the file, "
+                f"and for room in {folder}, or set TMPDIR."
+            ) from None
         try:
             assert isinstance(opened.ledger, SqliteLedger)  # noqa: S101 - an OUTPUT's own
             yield opened.ledger

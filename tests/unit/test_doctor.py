@@ -16,12 +16,13 @@ from typing import Any
 import pytest
 import trustme
 from aiohttp import web
+from msgspec.structs import replace
 
 from harvester.config import RunConfig
 from harvester.doctor import examination, place
 from harvester.doctor.check import Check
 from harvester.doctor.examination import check_day, check_files, check_schedule, examine
-from harvester.doctor.place import check_place
+from harvester.doctor.place import check_place, check_run
 from harvester.doctor.vendor import check_vendor
 from harvester.ledger.protocol import Checkpoint
 from harvester.ledger.sqlite.ledger import SqliteLedger
@@ -36,7 +37,8 @@ Page = Callable[[web.Request], web.StreamResponse]
 
 
 def config(base_url: str = "http://127.0.0.1:1", **more: Any) -> RunConfig:  # noqa: ANN401 - its own
-    return RunConfig(output=Path("n.jsonl"), tokens=(Secret(TOKEN),), base_url=base_url, **more)
+    more = {"output": Path("n.jsonl"), "tokens": (Secret(TOKEN),), **more}
+    return RunConfig(base_url=base_url, **more)
 
 
 def by_name(checks: list[Check]) -> dict[str, Check]:
@@ -257,3 +259,57 @@ def test_of_practice_no_vendor_is_asked() -> None:
     found = by_name(run(examine(config("", simulate=True), None)))
     assert "token" not in found
     assert found["address"].is_good is True
+
+
+def test_what_a_run_would_refuse_is_bad(tmp_path: Path) -> None:
+    output = tmp_path / "n.jsonl"
+    ledger_of(output, 1)
+    (tmp_path / "ids.txt").write_text("67f32a94000000001d02eb4a\n")
+
+    def told(**more: Any) -> Check:  # noqa: ANN401 - a config's own
+        return check_run(replace(config(output=output), **{"inputs": ("-",), **more}))
+
+    output.write_bytes(b"")
+    good = told(output=tmp_path / "new.jsonl", strict=True)
+    assert (good.is_good, good.text) == (True, "it would begin")
+    assert "ledger knows" in told().text
+    output.unlink()
+    Side.LEDGER.of(output).unlink()
+    output.write_bytes(b"never a note\n")
+    assert "line 1" in told().text
+    output.write_bytes(
+        b'{"noteId":"67f32a94000000001d02eb4a","fetchedAt":"2026-11-23T01:02:03.456Z","attempts":1,'
+        b'"endpoint":"xiaohongshu-pgy/note-detail/v1","recordTime":null,"requestId":null,'
+        b'"data":{}}\n'
+    )
+    assert told().is_good is True
+    assert "endpoint" in told(endpoint="xiaohongshu-pgy/solar-note-detail/v1").text
+    assert told(inputs=(str(tmp_path / "ids.txt"),)).is_good is True
+    assert "no such file" in told(inputs=(str(tmp_path / "gone.txt"),)).remedy
+    # Nothing is left of it.
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ids.txt", "n.jsonl"]
+
+
+def test_an_output_that_cannot_be_read_on_is_bad(tmp_path: Path) -> None:
+    check = check_run(config(output=tmp_path / "n.jsonl"))
+    assert check.is_good is True
+    (tmp_path / "n.jsonl").symlink_to("/proc/self/mem")
+    check = check_run(config(output=tmp_path / "n.jsonl"))
+    assert (check.is_good, "Input/output error" in check.text) == (False, True)
+
+
+def test_other_files_of_a_run_are_to_be_writable(tmp_path: Path) -> None:
+    places = {"--log-file": tmp_path / "a.log", "--metrics-file": tmp_path / "no" / "m.prom"}
+    found = by_name(run(examine(None, None, places)))
+    assert "--log-file" not in found
+    assert found["--metrics-file"].is_good is False
+
+
+def test_a_user_may_have_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "systemctl").write_text("")
+    (tmp_path / "systemctl").chmod(0o755)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    assert check_schedule(tmp_path).remedy == "loginctl enable-linger"
