@@ -115,7 +115,10 @@ def leave(
     """
     place = place.resolve()
     folder = place.with_name(f".{place.name}.leaving")
-    with reading_fleet(fleet) as reader, ExitStack() as stack:
+    with ExitStack() as stack:
+        # Also one that was killed may have left it, whatever comes of this.
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        reader = stack.enter_context(reading_fleet(fleet))
         # Where it was cut short, a ledger may be in its place already.
         is_begun = reader.meta().get("left") == str(place)
         check_no_part(place)
@@ -125,7 +128,6 @@ def leave(
         progress = progress_of(reader.ask(PROGRESS), fleet.harvest)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700)
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
         counts = _made(folder / place.name, parts, reader, env, on_torn)
         leave_fleet(fleet, progress, str(place))
         # In this order: an OUTPUT without its ledger would be taken for all there is to know.

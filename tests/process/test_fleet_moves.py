@@ -166,7 +166,10 @@ def test_leaving_goes_on_where_it_was_killed_before_all_was_in_place(moves: Move
     assert tool.run("run", "-o", whole, "--base-url", moves.simulator.url).code == 2
     assert moves.look("leave", tool.output, "-o", whole).code == 0
     assert told(tool.status(whole)) == before
+    # As if killed when only the folder that it was made in was left.
+    tool.folder.joinpath(".whole.jsonl.leaving").mkdir()
     assert moves.look("leave", tool.output, "-o", whole).code == 2
+    assert not list(tool.folder.glob(".whole*"))
     assert tool.run("run", "-o", whole, "--base-url", moves.simulator.url, *tool.fast).code < 2
     assert moves.simulator.charged_twice == []
 
