@@ -951,6 +951,9 @@ def test_a_rebuild_that_an_older_harvester_began_counts_no_call_twice(fleet_url:
         db.execute("CREATE SCHEMA harvester_older")
         db.execute("SET search_path = harvester_older")
         db.execute("".join(_MIGRATIONS[:2]).encode())
+        # What a new schema never has.
+        db.execute("CREATE TABLE share (); CREATE TABLE freeing ()")
+        db.execute("CREATE INDEX activity_charged ON activity (minute) WHERE code = 0")
         db.execute("COMMENT ON SCHEMA harvester_older IS 'harvester schema 2'")
         db.execute("INSERT INTO part (uuid, host, path, rebuilding) VALUES ('a', 'h', 'p', true)")
         moment = round(NOW * 1000)

@@ -68,11 +68,12 @@ _REFUSALS = {
 }
 _PORTS = re.compile(r"[0-9,]*")
 _HARVEST = re.compile(r"[a-z0-9_]{1,40}", re.ASCII)
-_AGAIN = ("40001", "40P01", "55P03")
+# Others were in a transaction's way: it may succeed at once.
+AGAIN = ("40001", "40P01", "55P03")
 # A host that stops within a transaction must not hold the others up. Whoever waited too long for a
 # lock ends those of which the server has waited as long for more; who only reads holds none.
 READING = "harvester reading"
-_END_STOPPED = f"""
+END_STOPPED = f"""
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE application_name LIKE 'harvester%' AND application_name <> '{READING}'
     AND datname = current_database() AND usename = current_user
@@ -110,10 +111,6 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
                 self.rollback()
         except psycopg.Error:
             self.close()
-
-    def end_stopped(self) -> None:
-        """End what other hosts have begun, and stopped amid."""
-        self.execute(_END_STOPPED)
 
     @contextmanager
     def for_long(self) -> Iterator[None]:
@@ -166,35 +163,26 @@ class Address(Struct, frozen=True):
         name = said.get("dbname")
         return sanitize(f"database {name} at {host}{port}" if name else f"database at {host}{port}")
 
-    def connect(
-        self, name: str, *, timeout: int = _CONNECT_TIMEOUT, by_keys: bool = True
-    ) -> Connection:
-        """Connect, committing by itself; `name` shows in pg_stat_activity.
+    def connect(self, name: str, *, timeout: int = _CONNECT_TIMEOUT) -> Connection:
+        """Connect, committing by itself, as `name`; only who is `READING` reads tables through.
 
-        A connection is waited for `timeout` seconds; with `by_keys`, tables are not read through.
-        Raises psycopg.Error, and UsageError for a database that cannot keep every text.
+        A connection is waited for `timeout` seconds. Raises psycopg.Error, and UsageError for a
+        database that cannot keep every text.
         """
         given = conninfo_to_dict(self.conninfo)
         settings = {
             **_SETTINGS,
-            **(_BY_KEYS if by_keys else {}),
+            **({} if name == READING else _BY_KEYS),
             "search_path": f"{self.schema},pg_temp",
         }
         options = " ".join(f"-c {name}={value}" for name, value in settings.items())
-        wanted = {**_KEEPALIVE, "connect_timeout": timeout}
-        kept = {key: value for key, value in wanted.items() if key not in given}
-        conninfo = make_conninfo(
-            self.conninfo,
-            application_name=name,
-            client_encoding="UTF8",
-            options=f"{given.get('options') or ''} {options}".strip(),
-            **kept,
-        )
-        db = Connection.connect(conninfo, autocommit=True)
-        self._check_encoding(db)
-        return db
-
-    def _check_encoding(self, db: Connection) -> None:
+        ours = {
+            "application_name": name,
+            "client_encoding": "UTF8",
+            "options": f"{given.get('options') or ''} {options}".strip(),
+        }
+        told = {**_KEEPALIVE, "connect_timeout": timeout, **given, **ours}
+        db = Connection.connect(make_conninfo("", **told), autocommit=True)
         encoding = db.info.parameter_status("server_encoding")
         if encoding != "UTF8":
             db.close()
@@ -202,17 +190,18 @@ class Address(Struct, frozen=True):
                 f"the {self} keeps text as {encoding}, which cannot hold every note: make one with "
                 "`createdb -E UTF8 -T template0 NAME`."
             )
+        return db
 
 
 @contextmanager
-def session(fleet: FleetAddress, name: str, *, by_keys: bool = True) -> Iterator[Connection]:
+def session(fleet: FleetAddress, name: str) -> Iterator[Connection]:
     """A connection from outside any run, for as long as it takes; `connect` tells of the rest.
 
     Raises UsageError, LedgerError, LocalIOError.
     """
     address = Address.of(fleet)
     try:
-        db = address.connect(name, by_keys=by_keys)
+        db = address.connect(name)
     except psycopg.Error as error:
         raise refusal(error, address) from error
     try:
@@ -229,11 +218,6 @@ def is_away(error: psycopg.Error) -> bool:
     return isinstance(error, psycopg.OperationalError | psycopg.InternalError) and (
         error.sqlstate is None or error.sqlstate.startswith(_AWAY)
     )
-
-
-def is_to_repeat(error: psycopg.Error) -> bool:
-    """Whether the same transaction may succeed at once: others were in its way."""
-    return error.sqlstate in _AGAIN
 
 
 def refusal(error: psycopg.Error, address: Address) -> HarvesterError:

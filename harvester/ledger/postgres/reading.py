@@ -138,7 +138,7 @@ def reading_fleet(fleet: FleetAddress, part: str | None = None) -> Iterator[Flee
 
     The role needs no right but to read.
     """
-    with session(fleet, READING, by_keys=False) as db:
+    with session(fleet, READING) as db:
         _check_version(db, Address.of(fleet))
         yield (FleetReader(db) if part is None else PartReader(db, fleet, part))
 

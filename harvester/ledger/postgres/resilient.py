@@ -12,11 +12,12 @@ import psycopg
 from harvester.errors import LocalIOError
 from harvester.ledger.fleet import Outage, PartIdentity
 from harvester.ledger.postgres.connection import (
+    AGAIN,
+    END_STOPPED,
     Address,
     Connection,
     failure,
     is_away,
-    is_to_repeat,
     refusal,
     said_by,
 )
@@ -138,7 +139,7 @@ class ResilientConnection:
             try:
                 result = self._try(call, for_long=for_long)
             except psycopg.Error as error:
-                if is_to_repeat(error) and repeats < _MOST_REPEATS:
+                if error.sqlstate in AGAIN and repeats < _MOST_REPEATS:
                     repeats += 1
                     self._unblock(error)
                     self._outage.pause(_SHORT_PAUSE)
@@ -170,7 +171,7 @@ class ResilientConnection:
         """See that no host which has stopped holds the lock that was waited for in vain."""
         if isinstance(error, psycopg.errors.LockNotAvailable) and self._db is not None:
             with suppress(psycopg.Error):
-                self._db.end_stopped()
+                self._db.execute(END_STOPPED)
 
     def _wait(self, error: psycopg.Error, seconds: float) -> None:
         told, self._away = self._away, said_by(error)

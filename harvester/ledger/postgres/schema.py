@@ -15,7 +15,8 @@ from harvester.ledger.sql import IS_CHARGED, IS_EMPTY
 # "Now" is the database's, through one function. A job's current line is in `part`; the lines of
 # it that are not current are counted in `older`, by part, with the moment and the place of the
 # newest of them. `forgotten` lines are told by part, too. Only its own host writes a run's tally,
-# so no two wait for each other's. `in_turn` fails a transaction that comes a second time.
+# so no two wait for each other's. `in_turn` fails a transaction that comes a second time. What a
+# later migration takes away again, a new schema never has.
 _MIGRATIONS = (
     """
     CREATE FUNCTION now_ms() RETURNS bigint LANGUAGE sql VOLATILE
@@ -73,8 +74,6 @@ _MIGRATIONS = (
         op bigint NOT NULL DEFAULT 0,
         in_turn boolean NOT NULL DEFAULT true CHECK (in_turn)
     ) WITH (fillfactor = 50);
-    CREATE VIEW output AS SELECT length, synced, tail FROM part
-        WHERE id = nullif(current_setting('harvester.part', true), '')::bigint;
     CREATE TABLE run (
         id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
         started_at bigint NOT NULL,
@@ -96,7 +95,6 @@ _MIGRATIONS = (
         elapsed_ms bigint NOT NULL,
         PRIMARY KEY (run, minute, code)
     );
-    CREATE INDEX activity_charged ON activity (minute) WHERE code = 0;
     CREATE TABLE latency (
         run bigint NOT NULL,
         minute bigint NOT NULL,
@@ -144,21 +142,6 @@ _MIGRATIONS = (
         session bigint NOT NULL,
         alive_until bigint NOT NULL
     ) WITH (fillfactor = 50);
-    -- Whole calls a period that a member of a token may start, by the rate that it was told.
-    CREATE TABLE share (
-        token_fp text NOT NULL,
-        run bigint NOT NULL,
-        calls integer NOT NULL,
-        alive_until bigint NOT NULL,
-        rate_calls integer NOT NULL,
-        rate_period double precision NOT NULL,
-        PRIMARY KEY (token_fp, run)
-    ) WITH (fillfactor = 50);
-    CREATE TABLE freeing (
-        token_fp text NOT NULL,
-        calls integer NOT NULL,
-        until bigint NOT NULL
-    );
     CREATE TABLE stop (
         session bigint NOT NULL,
         token_fp text NOT NULL,
@@ -180,14 +163,14 @@ _MIGRATIONS = (
         WHERE rebuilding AND lines = 0 AND fetched_at IS NOT NULL;
     """,
     f"""
-    DROP INDEX activity_charged;
+    DROP INDEX IF EXISTS activity_charged;
     CREATE INDEX activity_charged ON activity (minute) WHERE {IS_CHARGED};
     CREATE INDEX job_empty ON job (seq) WHERE {IS_EMPTY};
     """,
     # From `next`, in Unix milliseconds, on a call with the token may start. How often it was slowed
     # down, by which run and for how many milliseconds the last time, all members read.
     """
-    DROP TABLE share, freeing;
+    DROP TABLE IF EXISTS share, freeing;
     CREATE TABLE pace (
         token_fp text PRIMARY KEY,
         rate text NOT NULL,
@@ -204,13 +187,8 @@ _MIGRATIONS = (
     "ALTER TABLE run ADD COLUMN bad_example text;",
     # Which process has taken the part's last turn.
     "ALTER TABLE part ADD COLUMN writer bigint NOT NULL DEFAULT 0;",
-    # A used up quota is over with the vendor's day.
-    """
-    CREATE VIEW standing AS SELECT * FROM stop WHERE reason <> 'quota'
-        OR to_timestamp(at / 1000.0) >= date_trunc('day',
-            to_timestamp((SELECT now_ms()) / 1000.0) AT TIME ZONE 'Asia/Shanghai')
-            AT TIME ZONE 'Asia/Shanghai';
-    """,
+    # What stood here is done anew below.
+    "",
     # Standard words.
     """
     ALTER TABLE job RENAME COLUMN carried TO extra_fields;
