@@ -707,7 +707,7 @@ def test_a_transaction_that_stands_in_anothers_way_is_done_again(
     # The ledger looks for a deadlock once the other waits too, and the other never does.
     with psycopg.connect(fleet.url, autocommit=True) as db:
         name = Identifier(db.info.dbname)
-        db.execute(SQL("ALTER DATABASE {} SET deadlock_timeout = '3s'").format(name))
+        db.execute(SQL("ALTER DATABASE {} SET deadlock_timeout = '1s'").format(name))
         a = hosts("a")
         db.execute(SQL("ALTER DATABASE {} RESET deadlock_timeout").format(name))
     a.enrol(["1", "2"], None)
