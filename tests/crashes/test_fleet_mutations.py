@@ -104,7 +104,7 @@ MUTATIONS: dict[Mutation, int] = {
     mark_heeds_no_stop: 21,
     lapsed_claims_forget_that_they_were_sent: 17,
     a_dead_run_forgets_what_it_sent: 1,
-    a_beginning_run_loses_the_claims_of_all: 1,
+    a_beginning_run_loses_the_claims_of_all: 21,
     a_lost_answer_to_a_commit_means_once_more: 5,
     what_is_not_sent_is_not_given_back: 27,
 }

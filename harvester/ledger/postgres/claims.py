@@ -39,16 +39,18 @@ FROM calls, lost
 """
 # A call in flight may yet be charged: it counts as rules/budget.py has it.
 _ROOM = f"""
-SELECT greatest(0, least(%(limit)s, %(max_notes)s::bigint - charged - outstanding,
+SELECT charged, calls, lost, today, greatest(0, least(%(limit)s,
+    %(max_notes)s::bigint - charged - outstanding,
     %(max_calls)s::bigint - calls - outstanding,
     %(max_charged)s::bigint - charged - lost - outstanding,
-    %(max_charged_daily)s::bigint - today - outstanding))
+    %(max_charged_daily)s::bigint - today - outstanding)) AS jobs
 FROM ({_USED}) AS used
 """
+_NO_CAPS = "SELECT NULL, NULL, NULL, NULL, %(limit)s::bigint AS jobs"
 # What another host claimed and committed while jobs were looked for is found by the conflict. Where
 # the answer of an earlier try was lost, what that one took is given, too.
 _TAKE = f"""
-WITH room AS MATERIALIZED (SELECT ({{room}}) AS jobs), before AS MATERIALIZED (
+WITH room AS MATERIALIZED ({{room}}), before AS MATERIALIZED (
     SELECT {_COLUMNS} FROM claim JOIN job USING (seq) WHERE claim.claim_id = %(claim_id)s
 ), wanted AS MATERIALIZED (
     SELECT greatest(0, jobs - (SELECT count(*) FROM before)) AS jobs FROM room
@@ -66,10 +68,10 @@ WITH room AS MATERIALIZED (SELECT ({{room}}) AS jobs), before AS MATERIALIZED (
     FROM (SELECT seq FROM due UNION ALL SELECT seq FROM new) AS found
     ON CONFLICT (seq) DO NOTHING RETURNING seq
 )
-SELECT (SELECT jobs FROM room), found.* FROM (
+SELECT room.*, found.* FROM (
     SELECT due.* FROM due JOIN taken USING (seq) UNION ALL
     SELECT new.* FROM new JOIN taken USING (seq) UNION ALL SELECT * FROM before
-) AS found RIGHT JOIN (SELECT) AS always ON true ORDER BY due NULLS LAST, seq
+) AS found RIGHT JOIN room ON true ORDER BY due NULLS LAST, seq
 """
 _NEXT = f"""
 SELECT now_ms(), (SELECT due FROM job WHERE state = 0 AND due IS NOT NULL AND {_IS_FREE}
@@ -184,7 +186,6 @@ class Took(Struct, frozen=True):
 
     want: Want
     run: int
-    used: Later | None
     taken: Later
     next: Later
 
@@ -192,8 +193,8 @@ class Took(Struct, frozen=True):
     def claimed(self) -> Claimed:
         """The jobs, when to ask again, and the name of a cap that is used up."""
         reached = None
-        if self.used is not None:
-            ((_, charged, calls, lost, today),) = self.used.rows
+        if self.want.caps.is_set:
+            charged, calls, lost, today, *_ = self.taken.rows[0]
             spent = Spent(charged, calls, charged, lost, today)
             reached = is_reached(self.want.caps.limits, spent)
         jobs = [job_of(row[:-1], self.want.claim_id, self.run) for row in self._rows]
@@ -201,7 +202,7 @@ class Took(Struct, frozen=True):
 
     @property
     def _rows(self) -> list[Row]:
-        return [row[1:] for row in self.taken.rows if row[1] is not None]
+        return [row[5:] for row in self.taken.rows if row[5] is not None]
 
     @property
     def frontier(self) -> int:
@@ -214,7 +215,7 @@ class Took(Struct, frozen=True):
         """When to ask again, in seconds; None if nothing is queued but what this run holds."""
         if taken >= self.want.limit:
             return 0.0
-        if taken >= self.taken.rows[0][0]:
+        if taken >= self.taken.rows[0][4]:
             return _ASK_AGAIN
         ((now, due, others_claim, new),) = self.next.rows
         delays = [_ASK_AGAIN] * others_claim + [_SOON] * new
@@ -231,16 +232,14 @@ def claim(tx: Transaction, want: Want) -> Took:
     values |= {"run": tx.run, "minute": moment // 60_000, "moment": moment, "limit": want.limit}
     values |= {"frontier": want.frontier, "claim_id": want.claim_id}
     values |= {name: getattr(limits, name) for name in limits.__struct_fields__}
-    used, room = None, "%(limit)s::bigint"
     if want.caps.is_set:
         tx.later(lock("caps"))
     if want.held:
         tx.later(f"{_EXTEND} AND until <= (SELECT now_ms())", values)
     tx.later(lose(_LAPSED), values)
-    if want.caps.is_set:
-        used, room = tx.later(_USED, values), _ROOM
+    room = _ROOM if want.caps.is_set else _NO_CAPS
     taken = tx.later(_TAKE.format(room=room), values)
-    return Took(want, tx.run, used, taken, tx.later(_NEXT, (tx.run,)))
+    return Took(want, tx.run, taken, tx.later(_NEXT, (tx.run,)))
 
 
 def extend(tx: Transaction, jobs: Sequence[Job], lease: float) -> None:

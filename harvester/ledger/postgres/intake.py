@@ -24,12 +24,18 @@ SELECT last.seq + n, note_id, extra_fields
 FROM {_NAMED}, (SELECT coalesce(max(seq), 0) AS seq FROM job) AS last
 ORDER BY n ON CONFLICT (note_id) DO NOTHING
 """
-_FILL = (
-    f"UPDATE job SET extra_fields = named.extra_fields FROM {_NAMED}"
-    " WHERE job.note_id = named.note_id AND job.state = 0 AND named.extra_fields IS NOT NULL"
-    " AND job.extra_fields IS DISTINCT FROM named.extra_fields"
+# Gives how many were queued with others.
+_FILL = f"""
+WITH filled AS MATERIALIZED (
+    SELECT seq, job.extra_fields AS before, named.extra_fields
+    FROM job JOIN {_NAMED} USING (note_id)
+    WHERE state = 0 AND job.extra_fields IS DISTINCT FROM named.extra_fields
+    AND named.extra_fields IS NOT NULL ORDER BY seq FOR UPDATE OF job
+), written AS (
+    UPDATE job SET extra_fields = filled.extra_fields FROM filled WHERE job.seq = filled.seq
 )
-_FILL_OTHERWISE = f"{_FILL} AND job.extra_fields IS NOT NULL"
+SELECT count(before) FROM filled
+"""
 _REQUEUE = """
 WITH picked AS MATERIALIZED (
     SELECT seq, state FROM job WHERE {} ORDER BY seq FOR UPDATE
@@ -53,15 +59,11 @@ def enrol(
         "texts": [text and text_of(text) for text in map(extra_fields.get, ids)],
         "before": refresh_before and round(refresh_before * 1000),
     }
-    _, *done = tx.ask_all(
-        (lock("jobs"), ()),
-        *((query, values) for query in (_REFRESH, _ADD, _FILL_OTHERWISE)),
-    )
-    refreshed, added, differed = (cursor.rowcount for cursor in done)
-    if extra_fields:
-        tx.later(_FILL, values)
-    tx.shift(Counter({State.QUEUED: added + refreshed, State.DONE: -refreshed}))
-    return Enrolled(added, refreshed, differed)
+    steps = ((query, values) for query in (_REFRESH, _ADD, _FILL))
+    _, refreshed, added, filled = tx.ask_all((lock("jobs"), ()), *steps)
+    moves = {State.QUEUED: added.rowcount + refreshed.rowcount, State.DONE: -refreshed.rowcount}
+    tx.shift(Counter(moves))
+    return Enrolled(added.rowcount, refreshed.rowcount, filled.fetchall()[0][0])
 
 
 def refresh(tx: Transaction, before: float) -> int:

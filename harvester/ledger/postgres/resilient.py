@@ -151,7 +151,9 @@ class ResilientConnection:
                 self._wait(error, pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
-                self._came_back()
+                if self._away:
+                    self._away = ""
+                    self._outage.is_over()
                 return result
 
     def _try(self, call: Callable[[Connection], T], *, for_long: bool) -> T:
@@ -186,11 +188,6 @@ class ResilientConnection:
                 f"the {self._address} is away ({self._away}): what was paid for is in OUTPUT; "
                 "run the same command again when it is back, it goes on from there."
             ) from error
-
-    def _came_back(self) -> None:
-        if self._away:
-            self._away = ""
-            self._outage.is_over()
 
     def transact(
         self,
