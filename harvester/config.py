@@ -9,7 +9,7 @@ from decimal import Decimal
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -277,17 +277,11 @@ class RunConfig(Struct, frozen=True, kw_only=True):
         if not config.has_input and config.fleet is None:
             _check_begun(config.output)
         if config.simulate:
-            more: dict[str, Any] = {
-                "tokens": (Secret(SIMULATED_TOKEN),),
-                "base_url": "",
-                "proxy": None,
-            }
-        else:
-            more = {
-                "tokens": chosen_tokens(token, config.token_file),
-                "base_url": _base_url(revealed(said.get("base_url")), config.region),
-            }
-        return structs.replace(config, **more)
+            practice = (Secret(SIMULATED_TOKEN),)
+            return structs.replace(config, tokens=practice, base_url="", proxy=None)
+        tokens = chosen_tokens(token, config.token_file)
+        base_url = _base_url(revealed(said.get("base_url")), config.region)
+        return structs.replace(config, tokens=tokens, base_url=base_url)
 
     @property
     def has_input(self) -> bool:

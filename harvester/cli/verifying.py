@@ -185,12 +185,12 @@ def _of_whole(hosts: Hosts, named: Iterable[str]) -> Iterable[Damage]:
     """What no part can show alone: parts that were not named, notes that are in none."""
     for row in hosts.parts():
         if row.part not in named and row.bytes:
-            held = "note has its" if row.notes == 1 else "notes have their"
-            text = f"{row.host}:{row.path}: {row.notes:,} {held} current line there"
+            held = count(row.notes, "note has its", "notes have their")
+            text = f"{row.host}:{row.path}: {held} current line there"
             yield Damage(Remedy.NAME_PARTS, "part missing", 0, text)
     nowhere, first = hosts.unplaced(_NAMED)
     if nowhere:
         names = ", ".join(map(sanitize, first)) + (", …" if nowhere > len(first) else "")
-        has = "note has" if nowhere == 1 else "notes have"
-        text = f"{nowhere:,} done {has} no line in any part: {names}"
+        has = count(nowhere, "done note has", "done notes have")
+        text = f"{has} no line in any part: {names}"
         yield Damage(Remedy.REBUILD_EACH, "nowhere", 0, text)

@@ -12,7 +12,6 @@ from harvester.ledger.protocol import Identity
 from harvester.output.beside import kept_lines
 from harvester.output.file import OutputFile
 from harvester.output.lines import read_head
-from harvester.sanitize import sanitize
 
 
 def kind_of(held: OpenOutput, config: RunConfig) -> Identity:
@@ -62,9 +61,8 @@ def of_kind(line: bytes, kind: Identity, place: str, output: OutputFile) -> byte
     """A line of the kind that OUTPUT holds; raises OutputMismatchError for another."""
     head = read_head(line)
     if head is not None and head.of != kind:
-        what, among = ("simulated" if one.simulated else "real" for one in (head.of, kind))
         raise OutputMismatchError(
-            f"{output.path} has a {what} note of {sanitize(head.of.endpoint)} {place}, but holds "
-            f"{among} ones of {kind.endpoint}: move it to a file of its own."
+            f"{output.path} has one of the {head.of} {place}, but holds {kind}: move it to a file "
+            "of its own."
         )
     return line

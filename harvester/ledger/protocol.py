@@ -12,6 +12,7 @@ from harvester.halt import Look
 from harvester.model import Counts, Job, Outcome, State
 from harvester.money import Balances
 from harvester.rules.turns import Allotted, Turns
+from harvester.sanitize import sanitize
 
 # Under this mark stand starts that any token may have made: they count for those with none known.
 ANY_MARK = ""
@@ -24,6 +25,9 @@ class Identity(Struct, frozen=True):
 
     endpoint: str
     simulated: bool
+
+    def __str__(self) -> str:
+        return f"{'simulated' if self.simulated else 'real'} notes of {sanitize(self.endpoint)}"
 
 
 class Checkpoint(Struct, frozen=True):

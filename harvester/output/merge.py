@@ -168,8 +168,8 @@ class Merge:
             first, path = self._kind = self._kind or (head.of, part.path)
             if head.of != first:
                 raise UsageError(
-                    f"{part.path}:{number} holds {_in_words(head.of)}, but {path} holds "
-                    f"{_in_words(first)}: they must not mix; take those of each kind by themselves."
+                    f"{part.path}:{number} holds {head.of}, but {path} holds {first}: they must "
+                    "not mix; take those of each kind by themselves."
                 )
             yield head.note_id, round(head.fetched_at * 1000), begin
 
@@ -236,10 +236,6 @@ def _holds(line: bytes) -> bool:
     """Whether a line holds anything; a power cut may leave NUL bytes, an editor blank lines."""
     # Most begin with a sign, and no copy of them is needed.
     return line[:1] not in _NOTHING or bool(line.strip(_NOTHING))
-
-
-def _in_words(kind: Identity) -> str:
-    return f"{'simulated' if kind.simulated else 'real'} notes of {sanitize(kind.endpoint)}"
 
 
 def changed(part: Part) -> LocalIOError:

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from msgspec import Struct
 
+from harvester.formatting import count
 from harvester.ledger.protocol import Checkpoint, Identity
 from harvester.ledger.reader import KnownJob, LedgerReader
 from harvester.output.beside import PADDING
@@ -226,11 +227,7 @@ class _Verifier:
         self._identity = self._identity or Identity(str(self._endpoint), held.simulated)
         if held == self._identity:
             return None
-        of, other = (
-            f"{kind.endpoint} ({'simulated' if kind.simulated else 'real'})"
-            for kind in (held, self._identity)
-        )
-        text = f"is of {sanitize(of)}, the ledger's are of {other}"
+        text = f"is one of the {held}, the ledger's are {self._identity}"
         return Damage(Remedy.TAKE_OUT, "mixed", line.number, text)
 
     def _of_place(
@@ -318,7 +315,7 @@ class _Verifier:
         placed = self._reader.placed_lines()
         unseen = (sanitize(note_id) for seq, note_id in placed if seq not in self._seen)
         names = ", ".join(islice(unseen, _NAMED)) + (", …" if many > _NAMED else "")
-        return f"{many} done {'note has' if many == 1 else 'notes have'} no good line: {names}"
+        return f"{count(many, 'done note has', 'done notes have')} no good line: {names}"
 
 
 def _duplicate(line: _Line, head: Head, job: KnownJob, other: str) -> Damage:
