@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from msgspec import Struct
@@ -150,13 +150,10 @@ def _made(
         work.copy(file)
     SqliteLedger(ledger_path(output), env.clock, sync=True).close()
     fill(ledger_path(output), Moving(reader))
-    held = open_held(output, env)
-    try:
+    with closing(open_held(output, env)) as held:
         catch_up(held, env)
         held.ledger.settle(held.output.sync())
         counts = held.ledger.counts()
-    finally:
-        held.close()
     with reading(ledger_path(output)) as made:
         lacking = missing(made)
     if lacking:

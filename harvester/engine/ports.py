@@ -1,4 +1,7 @@
-"""What the line needs from outside, as small protocols: a fetcher, pages, events."""
+"""What the line needs from outside, as small protocols: a fetcher, pages, events.
+
+The tag of an event is what the log calls it.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ class BalanceSource(Protocol):
         """Ask for the balance, for so many seconds at most; never raises for what came of it."""
 
 
-class RunBegan(Struct, frozen=True):
+class RunBegan(Struct, frozen=True, tag="begin"):
     """An event: OUTPUT and its ledger are open; `done`, `queued` and `failed` are of the ledger."""
 
     output: str
@@ -43,7 +46,7 @@ class RunBegan(Struct, frozen=True):
     failed: int
 
 
-class CallFinished(Struct, frozen=True):
+class CallFinished(Struct, frozen=True, tag="call"):
     """An event: a call's outcome.
 
     `verdict` is the verdict's word, `code` the business code (None where no answer arrived),
@@ -61,7 +64,7 @@ class CallFinished(Struct, frozen=True):
     unanswered: bool = False
 
 
-class LineLeftOut(Struct, frozen=True):
+class LineLeftOut(Struct, frozen=True, tag="left out"):
     """An event: a line of input names no note."""
 
     bad: BadLine
@@ -73,14 +76,14 @@ INPUT = "input"
 NEXT_DAY = "next day"
 
 
-class Notice(Struct, frozen=True):
+class Notice(Struct, frozen=True, tag="notice"):
     """An event worth a line: `kind` is a fixed word, `text` plain words for people."""
 
     kind: str
     text: str
 
 
-class Stopping(Struct, frozen=True):
+class Stopping(Struct, frozen=True, tag="stopping"):
     """An event: nothing new is sent; `in_flight` calls are awaited. `reason` is a stop's word."""
 
     reason: str
@@ -88,7 +91,7 @@ class Stopping(Struct, frozen=True):
     in_flight: int
 
 
-class RunEnded(Struct, frozen=True):
+class RunEnded(Struct, frozen=True, tag="end"):
     """An event, the last one: how the run ended."""
 
     summary: Summary

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -53,11 +53,9 @@ def rehearsed(config: RunConfig, look: Look) -> Iterator[SqliteLedger]:
                 f"{output} cannot be copied to be looked at ({error.strerror}): check the file, "
                 f"and for room in {folder}, or set TMPDIR."
             ) from None
-        try:
+        with closing(opened):
             assert isinstance(opened.ledger, SqliteLedger)  # noqa: S101 - an OUTPUT's own
             yield opened.ledger
-        finally:
-            opened.close()
 
 
 def _copy(output: Path, copy: Path, env: Environment, *, is_whole: bool) -> None:
@@ -65,38 +63,28 @@ def _copy(output: Path, copy: Path, env: Environment, *, is_whole: bool) -> None
     for side in _BESIDE:
         with suppress(OSError):
             shutil.copyfile(side.of(output), side.of(copy))
-    known = 0 if is_whole else _known_length(output, copy, env)
-    if is_whole:
-        _copy_ledger(output, copy)
+    is_known = _copy_ledger(output, copy)
     if output.is_file():
+        known = _known_length(output, copy, env) if is_known and not is_whole else 0
         _copy_lines(output, copy, max(0, known - _MARGIN), env.look)
 
 
 def _copy_ledger(output: Path, copy: Path) -> bool:
-    if not ledger_path(output).exists():
-        return False
-    place = ledger_path(output)
-    with suppress(DamagedLedgerError), reading(place, allow_older=True, is_brief=True) as reader:
-        reader.copy_to(ledger_path(copy))
-        return True
-    # A run would set it aside and go on without.
-    ledger_path(copy).unlink(missing_ok=True)
+    if (place := ledger_path(output)).exists():
+        with suppress(DamagedLedgerError), reading(place, allow_older=True, is_brief=True) as known:
+            known.copy_to(ledger_path(copy))
+            return True
+        # A run would set it aside and go on without.
+        ledger_path(copy).unlink(missing_ok=True)
     return False
 
 
 def _known_length(output: Path, copy: Path, env: Environment) -> int:
     """How much of OUTPUT is as the ledger knows it, in bytes, less its last line."""
-    if not _copy_ledger(output, copy):
-        return 0
-    ledger = SqliteLedger(ledger_path(copy), env.clock)
-    try:
+    with closing(SqliteLedger(ledger_path(copy), env.clock)) as ledger:
         if ledger.is_forgetting():
             return 0
         known, synced = ledger.checkpoint(), ledger.synced()
-    finally:
-        ledger.close()
-    if not output.is_file():
-        return 0
     with output.open("rb") as file:
         if not holds(file.fileno(), known):
             return 0

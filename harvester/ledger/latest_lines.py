@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import count
 
 from harvester.errors import LocalIOError
@@ -71,17 +71,15 @@ class LatestLineIndex:
 @contextmanager
 def latest_line_index() -> Iterator[LatestLineIndex]:
     """A place to put lines in; raises LocalIOError where the disk fails."""
-    db = sqlite3.connect("", isolation_level=None)
     try:
-        db.execute("PRAGMA journal_mode = OFF")
-        db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        db.execute("CREATE TABLE found (line INTEGER PRIMARY KEY, note_id, fetched_at, place)")
-        db.execute("BEGIN")
-        yield LatestLineIndex(db)
+        with closing(sqlite3.connect("", isolation_level=None)) as db:
+            db.execute("PRAGMA journal_mode = OFF")
+            db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+            db.execute("CREATE TABLE found (line INTEGER PRIMARY KEY, note_id, fetched_at, place)")
+            db.execute("BEGIN")
+            yield LatestLineIndex(db)
     except sqlite3.Error as error:
         raise LocalIOError(
             f"no index of the lines can be kept in the folder for temporary files ({error}): make "
             "room there, or name another one in the environment variable TMPDIR, then try again."
         ) from error
-    finally:
-        db.close()

@@ -26,14 +26,6 @@ from harvester.sanitize import LONGEST_PATH, sanitize
 from harvester.status.runs import summary_fields
 
 _LONGEST = 600
-_KINDS = {
-    CallFinished: "call",
-    LineLeftOut: "left out",
-    Notice: "notice",
-    RunBegan: "begin",
-    Stopping: "stopping",
-    RunEnded: "end",
-}
 
 
 def as_text(event: Event) -> str:
@@ -84,7 +76,7 @@ def as_json(event: Event, run_id: str, at: float) -> bytes:
         case _:
             fields = asdict(event)
     told = {camel(name): _fit(name, value) for name, value in fields.items()}
-    begin = {"at": at, "run": run_id, "event": _KINDS[type(event)]}
+    begin = {"at": at, "run": run_id, "event": event.__struct_config__.tag}
     return to_json({key: value for key, value in begin.items() if value != ""} | told)
 
 

@@ -13,7 +13,6 @@ from decimal import Decimal
 from hashlib import blake2b
 from itertools import accumulate
 from json import JSONEncoder
-from types import MappingProxyType
 
 from msgspec import Struct
 
@@ -33,28 +32,26 @@ RESOLVER = "/api/xiaohongshu/share-url-transfer/v1"
 """The path that tells what a short link leads to."""
 
 # The HTTP status and the message of each code.
-_ANSWERS = MappingProxyType(
-    {
-        0: (200, "Success"),
-        100: (401, "Invalid or Inactive Token"),
-        101: (401, "Invalid or Inactive Token"),
-        201: (200, "No Content"),
-        202: (400, "Not Supported"),
-        300: (403, "API Invalid"),
-        301: (503, "COLLECT FAILED, SEND REQUEST AGAIN"),
-        302: (429, "Rate Limit Exceeded"),
-        303: (429, "Daily Quota Exceeded"),
-        400: (400, "Invalid Parameters"),
-        404: (400, "Not Found"),
-        500: (500, "Internal Server Error"),
-        503: (503, "Service Temporarily Unavailable"),
-        600: (403, "Permission Denied"),
-        601: (403, "Insufficient Balance"),
-        602: (403, "Token Budget Exceeded"),
-    }
-)
+_ANSWERS = {
+    0: (200, "Success"),
+    100: (401, "Invalid or Inactive Token"),
+    101: (401, "Invalid or Inactive Token"),
+    201: (200, "No Content"),
+    202: (400, "Not Supported"),
+    300: (403, "API Invalid"),
+    301: (503, "COLLECT FAILED, SEND REQUEST AGAIN"),
+    302: (429, "Rate Limit Exceeded"),
+    303: (429, "Daily Quota Exceeded"),
+    400: (400, "Invalid Parameters"),
+    404: (400, "Not Found"),
+    500: (500, "Internal Server Error"),
+    503: (503, "Service Temporarily Unavailable"),
+    600: (403, "Permission Denied"),
+    601: (403, "Insufficient Balance"),
+    602: (403, "Token Budget Exceeded"),
+}
 _UNKNOWN = (500, "Unknown Error")
-_HEADERS = MappingProxyType({"Content-Type": "application/json"})
+_HEADERS = {"Content-Type": "application/json"}
 _BALANCE, _USAGE, _EXAMPLE = (
     "/user/get-balance",
     "/user/get-usage-summary",
