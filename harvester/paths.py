@@ -39,12 +39,12 @@ def place_of(path: str | os.PathLike[str]) -> Path:
     except UnicodeError:
         shown = ascii(os.fspath(path))
         raise UsageError(f"the name {shown} is not UTF-8: rename it, or its folder.") from None
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise _endless(path) from None
-        raise UsageError(f"{path} cannot be a file's name: {error.strerror}.") from None
-    except (RuntimeError, ValueError):
-        raise _endless(path) from None
+    except (OSError, RuntimeError, ValueError) as error:
+        # Until 3.12, Python finds a loop of links where it resolves them; later, the system does.
+        told = "followed: is it a link to itself?"
+        if isinstance(error, OSError) and error.errno != errno.ELOOP:
+            told = f"a file's name: {error.strerror}."
+        raise UsageError(f"{path} cannot be {told}") from None
     return place
 
 
@@ -67,11 +67,6 @@ def output_of(path: str | os.PathLike[str]) -> Path:
                 way_out = _WHAT_IT_IS if file == whole else "move it away, or name another OUTPUT."
                 raise UsageError(f"{file} is not a regular file: {way_out}")
     return place
-
-
-def _endless(path: str | os.PathLike[str]) -> UsageError:
-    """Until 3.12, Python finds a loop of links where it resolves them; later, the system does."""
-    return UsageError(f"{path} cannot be followed: is it a link to itself?")
 
 
 def check_output(output: Path) -> None:

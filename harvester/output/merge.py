@@ -112,60 +112,51 @@ def _holds_notes(place: Path) -> bool:
     return read_head(first) is not None
 
 
-class Merge:
+class Merge(Struct):
     """Two passes over the parts: `read` finds the newest lines, `copy` writes them.
+
+    `on_torn` is told the part and the length in bytes of a last line left out as torn; `check` says
+    of each line whether it is JSON, for whoever wants to see them all.
 
     Memory does not grow with the parts. Both raise UsageError for what is no line of ours, or of
     another kind than the rest; LocalIOError where reading fails or a part changed in between.
     """
 
-    def __init__(
-        self,
-        parts: Sequence[Part],
-        newest: NewestLines,
-        on_torn: Callable[[Path, int], None],
-        look: Look = go_on,
-        check: Callable[[bytes], bool] = is_json,
-    ) -> None:
-        """`on_torn` is told the part and the length in bytes of a last line left out as torn.
-
-        `check` tells of each line whether it is JSON, for whoever wants to see them all.
-        """
-        self._parts = parts
-        self._check = check
-        self._newest = newest
-        self._on_torn = on_torn
-        self._look = look
-        self._kind: tuple[Identity, Path] | None = None
-        self._lines: list[int] = []
+    parts: Sequence[Part]
+    index: NewestLines
+    on_torn: Callable[[Path, int], None]
+    look: Look = go_on
+    check: Callable[[bytes], bool] = is_json
+    kind: tuple[Identity, Path] | None = None
+    lines: list[int] = []
 
     def read(self) -> None:
         """Check all lines, and find each note's newest."""
         before = 0
-        for part in self._parts:
+        for part in self.parts:
             heads = self._heads(part, before)
             many = 0
             while batch := list(islice(heads, _LINES_AT_ONCE)):
-                self._newest.add(batch)
+                self.index.add(batch)
                 many += len(batch)
-            self._lines.append(many)
+            self.lines.append(many)
             before += part.size
 
     def _heads(self, part: Part, before: int) -> Iterator[tuple[str, int, int]]:
         """What tells of each line; its place is where it begins, counted through all parts."""
         place = before
-        for number, line in enumerate(self._lines_of(part, self._on_torn), 1):
+        for number, line in enumerate(self._lines_of(part, self.on_torn), 1):
             begin, place = place, place + len(line)
             if not _holds(line):
                 continue
             head = read_head(line)
-            if head is None or not self._check(line):
+            if head is None or not self.check(line):
                 raise UsageError(
                     f"{part.path}:{number} is not a good line of harvester's: "
                     f"{shown(line)}: is it a file that `run -o` wrote? `harvester "
                     "verify` tells what is wrong with one and what mends it."
                 )
-            first, path = self._kind = self._kind or (head.of, part.path)
+            first, path = self.kind = self.kind or (head.of, part.path)
             if head.of != first:
                 raise UsageError(
                     f"{part.path}:{number} holds {head.of}, but {path} holds {first}: they must "
@@ -179,15 +170,15 @@ class Merge:
         for line in self.newest():
             target.write(line)
             notes += 1
-        lines = sum(self._lines)
+        lines = sum(self.lines)
         return Merged(lines, lines - notes)
 
     def newest(self) -> Iterator[bytes]:
         """The newest line of each note, in the order of the parts and their lines."""
-        older = self._newest.older()
+        older = self.index.older()
         skipped = next(older, None)
         number = 0
-        for part, expected in zip(self._parts, self._lines, strict=True):
+        for part, expected in zip(self.parts, self.lines, strict=True):
             begin = number
             for line in filter(_holds, self._lines_of(part)):
                 if number == skipped:
@@ -211,7 +202,7 @@ class Merge:
                 # What it reads is buffered, and closed with the file beneath it.
                 unpacked = cast("BinaryIO", gzip.GzipFile(fileobj=file)) if part.is_gzip else file
                 for text, end in lines_of(unpacked):
-                    self._look()
+                    self.look()
                     line = text if end <= size else text[: size - end]
                     if not line.endswith(b"\n") and read_line(line):
                         line += b"\n"

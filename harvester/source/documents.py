@@ -142,7 +142,8 @@ class _Document:
             except RecursionError:
                 told = "it is nested too deep"
             else:
-                if end < len(self._text) or not self._more_behind():
+                # A number may go on in the next block.
+                if end < len(self._text) or self._is_over or not self._more():
                     self._line += self._text.count("\n", self._at, end)
                     self._at = end
                     return value
@@ -160,10 +161,6 @@ class _Document:
             raise
         except ValueError:
             return _lenient.raw_decode(self._text, self._at)
-
-    def _more_behind(self) -> bool:
-        """A number may go on in the next block."""
-        return not self._is_over and self._more()
 
     def _broken(self, told: str) -> InputError:
         return InputError(f"{self._name}: line {self._line}: this is not JSON from here on: {told}")
