@@ -1,4 +1,4 @@
-"""The file that a command makes: where it may be put, and put there whole or not at all."""
+"""Files that are made: where one may be put, put there whole or not at all, or said why not."""
 
 from __future__ import annotations
 
@@ -40,11 +40,16 @@ def check_earlier(place: Path, what: str, is_ours: Callable[[Path], bool]) -> No
 @contextmanager
 def result_into(place: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
     """A file that takes its place whole at the end, or not at all; raises LocalIOError."""
+    advice = "make room, check the permissions of its folder, or name another file with -o"
+    with writing(place, advice), replacing(place.resolve(), mode) as file:
+        yield file
+
+
+@contextmanager
+def writing(place: Path, advice: str = "make room, then try again") -> Iterator[None]:
+    """Raise LocalIOError for whatever keeps a file from being written."""
     try:
-        with replacing(place.resolve(), mode) as file:
-            yield file
+        yield
     except OSError as error:
-        raise LocalIOError(
-            f"{place} cannot be written ({reason_of(error)}): make room, check the permissions of "
-            "its folder, or name another file with -o."
-        ) from error
+        text = f"{place} cannot be written ({reason_of(error)}): {advice}."
+        raise LocalIOError(text) from error

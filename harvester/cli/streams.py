@@ -83,18 +83,15 @@ class Clean(io.TextIOWrapper):
     """
 
     def __init__(self, door: _Door, encoding: str) -> None:
-        super().__init__(*_wrapping(door, encoding))
-        self.bare: TextIO = io.TextIOWrapper(*_wrapping(door, encoding))
+        # Errors, newline, line buffering.
+        form: Any = (door, encoding, "backslashreplace", "\n", True)
+        super().__init__(*form)
+        self.bare: TextIO = io.TextIOWrapper(*form)
 
     def write(self, text: str, /) -> int:
         """Write text that may be from outside."""
         super().write(cleaned(text))
         return len(text)
-
-
-def _wrapping(door: _Door, encoding: str) -> tuple[Any, str, str, str, bool]:
-    """Buffer, encoding, errors, newline and line buffering of a text stream."""
-    return door, encoding, "backslashreplace", "\n", True
 
 
 def open_streams() -> None:

@@ -17,13 +17,13 @@ from typing import BinaryIO
 import orjson
 from msgspec import Struct
 
-from harvester.disk import reason_of, replacing
-from harvester.errors import LocalIOError
+from harvester.disk import replacing
 from harvester.ledger.keys import MARK_BYTES
 from harvester.ledger.protocol import Ledger
 from harvester.ledger.sqlite.ledger import SqliteLedger
 from harvester.output.file import OutputFile
 from harvester.output.lines import lines_of, read_head
+from harvester.results import writing
 from harvester.sides import Side
 
 
@@ -52,15 +52,13 @@ def keep_marks(output: Path, ledger: SqliteLedger) -> None:
     Raises LocalIOError.
     """
     place = Side.FORGOTTEN.of(output)
-    try:
+    with writing(place):
         kept = marks_in(place)
         if lost := kept - ledger.marks():
             ledger.remember_marks(lost)
         if ledger.marks() - kept:
             with replacing(place) as file:
                 file.writelines(b"%s\n" % mark.hex().encode() for mark in sorted(ledger.marks()))
-    except OSError as error:
-        raise _unwritable(place, error) from error
 
 
 def marks_in(place: Path) -> set[bytes]:
@@ -121,7 +119,7 @@ def _whole_lines(file: BinaryIO) -> Iterator[bytes]:
 
 def _erase_beside(path: Path, is_gone: Callable[[bytes], bool]) -> None:
     """Erase lines of a side file; what stands behind its last line is room, and goes."""
-    try:
+    with writing(path):
         if path.is_symlink() or not path.is_file():
             return
         with path.open("rb") as file:
@@ -130,11 +128,3 @@ def _erase_beside(path: Path, is_gone: Callable[[bytes], bool]) -> None:
             file.seek(0)
             with replacing(path) as fresh:
                 fresh.writelines(line for line in _whole_lines(file) if not is_gone(line))
-    except OSError as error:
-        raise _unwritable(path, error) from error
-
-
-def _unwritable(path: Path, error: OSError) -> LocalIOError:
-    return LocalIOError(
-        f"{path} cannot be written ({reason_of(error)}): make room, then try again."
-    )

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from harvester.disk import replacing
 from harvester.errors import LocalIOError, OutputMismatchError, UsageError
+from harvester.results import writing
 from harvester.sides import Side
 
 
@@ -63,10 +64,5 @@ def check_no_part(output: Path) -> None:
 def write_part_marker(output: Path, marker: PartMarker) -> None:
     """Write the marker of an OUTPUT, whole or not at all; raises LocalIOError."""
     path = Side.PART_MARKER.of(output)
-    try:
-        with replacing(path) as file:
-            file.write(msgspec.json.encode(marker) + b"\n")
-    except OSError as error:
-        raise LocalIOError(
-            f"{path} cannot be written ({error.strerror}): make room, or choose another --output."
-        ) from error
+    with writing(path, "make room, or choose another --output"), replacing(path) as file:
+        file.write(msgspec.json.encode(marker) + b"\n")

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from harvester.disk import Disk, reason_of
-from harvester.errors import LocalIOError
+from harvester.disk import Disk
 from harvester.output.beside import append_beside, open_beside
 from harvester.output.unread import is_unread
+from harvester.results import writing
 from harvester.sides import Side
 
 # Never more than this part of what is free.
@@ -144,10 +144,8 @@ class EmergencySpool:
     def keep_unread(self, lines: Sequence[bytes]) -> None:
         """Keep answers that could not be read beside OUTPUT, all or none; raises LocalIOError."""
         path = Side.UNREAD.of(self._output)
-        try:
+        with writing(path):
             append_beside(path, self._disk, b"".join(lines))
-        except OSError as error:
-            raise LocalIOError(f"cannot write {path}: {reason_of(error)}.") from error
 
     def close(self) -> None:
         """Give the room back, unless something waits in it."""
