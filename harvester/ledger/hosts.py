@@ -20,7 +20,7 @@ ALIVE_FOR = 900
 _PARTS = f"""
 WITH calls AS (
     SELECT run.part, sum(calls) AS calls, sum(calls) FILTER (WHERE {IS_CHARGED}) AS charged,
-        sum(calls) FILTER (WHERE minute >= now_ms() / 60000 - 1 AND run.id IN (
+        sum(calls) FILTER (WHERE minute >= (SELECT now_ms()) / 60000 - 1 AND run.id IN (
             SELECT run FROM member WHERE alive_until > now_ms())) AS lately
     FROM activity JOIN run ON run.id = activity.run GROUP BY run.part
 ), lost AS (
@@ -50,19 +50,6 @@ FROM part LEFT JOIN calls ON calls.part = id LEFT JOIN lost ON lost.part = id
     LEFT JOIN beat ON beat.part = id LEFT JOIN runs ON runs.part = id
     LEFT JOIN held ON held.part = id LEFT JOIN again ON again.part = id
 ORDER BY id
-"""
-_RUNS = """
-SELECT part, count(*),
-    max(coalesce(finished_at, greatest(started_at, least(coalesce(seen, 0), now_ms()))))
-FROM run LEFT JOIN (
-    SELECT run, (max(minute) + 1) * 60000 AS seen FROM activity GROUP BY run
-) AS last ON last.run = run.id GROUP BY part
-"""
-# Of the last whole minute and what has gone of this one.
-_RATES = """
-SELECT run.part, sum(calls) / (60 + now_ms() % 60000 / 1000.0)
-FROM activity JOIN run ON run.id = activity.run JOIN member ON member.run = run.id
-WHERE minute >= now_ms() / 60000 - 1 AND alive_until > now_ms() GROUP BY run.part
 """
 _RUNS = """
 SELECT run.id, run.session, uuid, host, path,

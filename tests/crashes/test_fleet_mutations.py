@@ -54,8 +54,8 @@ def mark_heeds_no_stop(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(claims, "_SEND", blind)
 
 
-def unsent(which: str) -> str:
-    return lose(f"SELECT seq, run, NULL::bigint AS sent_at FROM ({which}) AS sent")
+def unsent(where: str, *, sent_at: str = "", skip: str = "") -> str:
+    return lose(where, sent_at="NULL::bigint", skip=skip)
 
 
 def lapsed_claims_forget_that_they_were_sent(patch: pytest.MonkeyPatch) -> None:
@@ -72,7 +72,7 @@ def a_beginning_run_loses_the_claims_of_all(patch: pytest.MonkeyPatch) -> None:
     def begin_alone(
         tx: Transaction, longest_delay: float, request: RunRequest, tokens: Sequence[str]
     ) -> StartedRun:
-        tx.ask(unsent("SELECT seq, run FROM claim FOR UPDATE"), {"how": ""})
+        tx.ask(unsent("true"), {"how": ""})
         return begin(tx, longest_delay, request, tokens)
 
     patch.setattr(runs, "begin_run", begin_alone)
@@ -92,7 +92,7 @@ def what_is_not_sent_is_not_given_back(patch: pytest.MonkeyPatch) -> None:
         """Leave them all."""
 
     patch.setattr(claims, "release", release)
-    patch.setattr(runs, "lose", lambda _which: "SELECT 0")
+    patch.setattr(runs, "lose", lambda _where: "SELECT 0")
 
 
 # Each with a seed that catches it, tried first, as some take a rare turn of events.

@@ -80,9 +80,12 @@ SELECT now_ms(), (SELECT due FROM job WHERE state = 0 AND due IS NOT NULL AND {_
     EXISTS (SELECT FROM job WHERE state = 0 AND due IS NULL AND {_IS_FREE})
 """
 _NAMED = "unnest(%(seqs)s::bigint[], %(ids)s::bigint[]) AS named (seq, claim_id)"
+_IS_NAMED = f"(seq, claim_id) IN (SELECT seq, claim_id FROM {_NAMED})"
 # Claims that nobody will record; those that were sent are unanswered.
 _LOSE = """
-WITH lost AS MATERIALIZED ({}), gone AS (
+WITH lost AS MATERIALIZED (
+    SELECT seq, run, {sent_at} AS sent_at FROM claim WHERE {where} ORDER BY seq FOR UPDATE {skip}
+), gone AS (
     DELETE FROM claim USING lost WHERE claim.seq = lost.seq
 ), back AS (
     UPDATE job SET due = (SELECT now_ms()), attempts = attempts + (lost.sent_at IS NOT NULL)::int
@@ -93,20 +96,9 @@ WITH lost AS MATERIALIZED ({}), gone AS (
 )
 SELECT count(sent_at) FROM lost
 """
-_LAPSED = f"""
-SELECT seq, run, sent_at FROM claim WHERE until <= (SELECT now_ms())
-AND NOT EXISTS (
-    SELECT FROM {_NAMED} WHERE named.seq = claim.seq AND named.claim_id = claim.claim_id
-)
-ORDER BY seq FOR UPDATE SKIP LOCKED
-"""
 _EXTEND = f"""
 UPDATE claim SET until = now_ms() + %(lease)s FROM {_NAMED}
 WHERE claim.seq = named.seq AND claim.claim_id = named.claim_id
-"""
-_HELD = f"""
-SELECT claim.seq, claim.run, {{sent_at}} AS sent_at FROM claim JOIN {_NAMED} USING (seq, claim_id)
-ORDER BY claim.seq FOR UPDATE OF claim
 """
 # Nothing is sent once a stop is recorded for all, or for each of the tokens named. The first of the
 # claims that hold get the turns there are; the others are not sent, also where an earlier try of
@@ -234,9 +226,10 @@ def claim(tx: Transaction, want: Want) -> Took:
     values |= {name: getattr(limits, name) for name in limits.__struct_fields__}
     if want.caps.is_set:
         tx.later(lock("caps"))
+    has_lapsed = "until <= (SELECT now_ms())"
     if want.held:
-        tx.later(f"{_EXTEND} AND until <= (SELECT now_ms())", values)
-    tx.later(lose(_LAPSED), values)
+        tx.later(f"{_EXTEND} AND {has_lapsed}", values)
+    tx.later(lose(f"{has_lapsed} AND NOT {_IS_NAMED}", skip="SKIP LOCKED"), values)
     room = _ROOM if want.caps.is_set else _NO_CAPS
     taken = tx.later(_TAKE.format(room=room), values)
     return Took(want, tx.run, taken, tx.later(_NEXT, (tx.run,)))
@@ -247,12 +240,12 @@ def extend(tx: Transaction, jobs: Sequence[Job], lease: float) -> None:
     tx.later(_EXTEND, {**_named(jobs), "lease": round(lease * 1000)})
 
 
-def lose(which: str) -> str:
+def lose(where: str, *, sent_at: str = "sent_at", skip: str = "") -> str:
     """A statement that ends claims nobody will record, as `how`; gives how many were sent.
 
-    Those are unanswered. `which` selects their number, run and moment of sending, and locks them.
+    Those are unanswered. `sent_at` is SQL for when each was, `skip` for what to do of locked ones.
     """
-    return _LOSE.format(which)
+    return _LOSE.format(where=where, sent_at=sent_at, skip=skip)
 
 
 def _named(jobs: Iterable[Job]) -> dict[str, object]:
@@ -304,9 +297,9 @@ def sent_of(rows: Sequence[Row], jobs: Sequence[Job], turns: Turns | None) -> Se
 
 def release(tx: Transaction, jobs: Sequence[Job]) -> None:
     """Give claimed jobs back unsent."""
-    tx.later(lose(_HELD.format(sent_at="NULL::bigint")), {**_named(jobs), "how": ""})
+    tx.later(lose(_IS_NAMED, sent_at="NULL::bigint"), {**_named(jobs), "how": ""})
 
 
 def abandon(tx: Transaction, jobs: Sequence[Job], how: str) -> None:
     """Give sent jobs back whose answers will not be awaited."""
-    tx.later(lose(_HELD.format(sent_at="claim.sent_at")), {**_named(jobs), "how": text_of(how)})
+    tx.later(lose(_IS_NAMED), {**_named(jobs), "how": text_of(how)})

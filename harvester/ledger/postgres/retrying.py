@@ -9,6 +9,7 @@ from harvester.ledger.fleet import FleetAddress
 from harvester.ledger.postgres import adoption, intake
 from harvester.ledger.postgres.claims import lose
 from harvester.ledger.postgres.connection import session
+from harvester.ledger.postgres.runs import OF_PART
 from harvester.ledger.postgres.transaction import Transaction
 from harvester.model import State
 
@@ -55,11 +56,7 @@ def lose_part_in_fleet(fleet: FleetAddress, part: str) -> int:
         if is_alive:
             raise UsageError(f"{part} is not lost: a run on {host} writes it now.")
         tx = Transaction(db, number, _NOBODY, op + 1)
-        claims = "SELECT seq, run, sent_at FROM claim WHERE run IN (SELECT id FROM run WHERE"
-        tx.ask(
-            lose(f"{claims} part = %(part)s) FOR UPDATE"),
-            {"part": number, "how": "its part is lost"},
-        )
+        tx.ask(lose(OF_PART), {"part": number, "how": "its part is lost"})
         many = adoption.forget_lines(tx)
         tx.later("UPDATE part SET rebuilding = false WHERE id = %s", (number,))
         tx.commit()

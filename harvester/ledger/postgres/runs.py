@@ -18,6 +18,8 @@ SELECT session FROM member WHERE NOT EXISTS (SELECT FROM standing
     HAVING bool_or(token_fp = '') OR count(*) = greatest(1, cardinality(%(tokens)s::text[])))
 ORDER BY run DESC LIMIT 1
 """
+# Claims of all runs of a part.
+OF_PART = "run IN (SELECT id FROM run WHERE part = %(part)s)"
 _LEFT = "SELECT value FROM meta WHERE key = 'left'"
 _AT_LATEST = """
 UPDATE job SET due = latest.at FROM (SELECT now_ms() + %(delay)s AS at) AS latest
@@ -36,14 +38,10 @@ def begin_run(
 
     The part's earlier runs are dead, since its file is locked; of others only lapsed leases are.
     """
-    mine = lose(
-        "SELECT seq, run, sent_at FROM claim WHERE run IN"
-        " (SELECT id FROM run WHERE part = %(part)s) ORDER BY seq FOR UPDATE"
-    )
     _, left, lost, _, _, session = tx.ask_all(
         (lock("session"), ()),
         (_LEFT, ()),
-        (mine, {"part": tx.part, "how": "the run ended"}),
+        (lose(OF_PART), {"part": tx.part, "how": "the run ended"}),
         (_AT_LATEST, {"delay": round(longest_delay * 1000)}),
         ("DELETE FROM member WHERE part = %s OR alive_until <= now_ms()", (tx.part,)),
         (_SESSION, {"tokens": list(tokens)}),
@@ -87,11 +85,7 @@ def finish_run(
     A stop can cut a claim's answer short, so that nobody knows of what it took: it goes back. What
     was sent and is not recorded keeps its claim, since OUTPUT may hold its line.
     """
-    unsent = lose(
-        "SELECT seq, run, sent_at FROM claim WHERE run = %(run)s AND sent_at IS NULL"
-        " ORDER BY seq FOR UPDATE"
-    )
-    tx.later(unsent, {"run": tx.run, "how": ""})
+    tx.later(lose("run = %(run)s AND sent_at IS NULL"), {"run": tx.run, "how": ""})
     tx.later(
         "UPDATE run SET finished_at = now_ms(), reason = %s, exit_code = %s, bad_lines = %s,"
         " bad_example = %s"
