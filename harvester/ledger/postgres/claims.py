@@ -96,10 +96,7 @@ WITH lost AS MATERIALIZED (
 )
 SELECT count(sent_at) FROM lost
 """
-_EXTEND = f"""
-UPDATE claim SET until = now_ms() + %(lease)s FROM {_NAMED}
-WHERE claim.seq = named.seq AND claim.claim_id = named.claim_id
-"""
+_EXTEND = f"UPDATE claim SET until = now_ms() + %(lease)s WHERE {_IS_NAMED}"
 # Nothing is sent once a stop is recorded for all, or for each of the tokens named. The first of the
 # claims that hold get the turns there are; the others are not sent, also where an earlier try of
 # which the answer was lost had sent them. Moments are an interval apart, and no turn has one before

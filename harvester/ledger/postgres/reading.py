@@ -27,10 +27,14 @@ FROM job LEFT JOIN older ON older.seq = job.seq AND older.part = $2
 WHERE note_id = ANY($1)
 """
 _EXPECTED = """
-SELECT count(line_end), count(*) - count(line_end), sum(CASE WHEN line_end IS NULL THEN seq END)
-FROM job WHERE part = $1 AND lines > 0
+WITH line AS (
+    SELECT line_end IS NOT NULL AS is_placed, 1 AS lines, seq FROM job WHERE part = $1 AND lines > 0
+    UNION ALL SELECT false, lines, seq FROM older WHERE part = $1
+)
+SELECT count(*) FILTER (WHERE is_placed), coalesce(sum(lines) FILTER (WHERE NOT is_placed), 0),
+    coalesce(sum(lines * seq) FILTER (WHERE NOT is_placed), 0),
+    (SELECT coalesce(max(seq), 0) FROM job) FROM line
 """
-_OLDER = "SELECT sum(lines), sum(lines * seq) FROM older WHERE part = $1"
 
 
 class _Whole(Loader):
@@ -118,14 +122,7 @@ class PartReader(FleetReader):
 
     def expected_lines(self) -> ExpectedLines:
         """How many lines the part should hold."""
-        ((current, unplaced, unplaced_sum),) = self.ask(_EXPECTED, self._part)
-        ((older, older_sum),) = self.ask(_OLDER, self._part)
-        return ExpectedLines(
-            current,
-            unplaced + (older or 0),
-            (unplaced_sum or 0) + (older_sum or 0),
-            self.last_seq(),
-        )
+        return ExpectedLines(*next(self.ask(_EXPECTED, self._part)))
 
     def is_placed(self) -> str:
         """Of `job`: the current line is known to be in this part."""
