@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from decimal import Decimal
@@ -18,6 +17,7 @@ from msgspec import Struct, structs
 from harvester.api.endpoints import DEFAULT_ENDPOINT, RESOLVER, endpoint_name
 from harvester.api.proxy import Proxy, read_proxy
 from harvester.errors import OptionError, UsageError
+from harvester.formatting import hint
 from harvester.ledger.fleet import FleetAddress
 from harvester.option import file_option, flag_option, option, options_in, read_options, token_place
 from harvester.parsing import (
@@ -492,9 +492,8 @@ def _check_begun(output: Path) -> None:
         return
     others = ledger.parent.glob(f"*{Side.LEDGER}")
     begun = [path.name.removesuffix(Side.LEDGER) for path in others]
-    near = difflib.get_close_matches(output.name, begun, n=1)
-    hint = f"did you mean {near[0]}? Else name" if near else "name"
-    raise UsageError(f"there is no {output} to go on with: {hint} an INPUT to begin with.")
+    near = hint(output.name, begun, "did you mean {}? Else ")
+    raise UsageError(f"there is no {output} to go on with: {near}name an INPUT to begin with.")
 
 
 def _base_url(given: object, region: str | None) -> str:

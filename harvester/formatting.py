@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -37,6 +39,12 @@ def left_out(number: int) -> str:
         "line of input named no note and was left out",
         "lines of input named no note and were left out",
     )
+
+
+def hint(name: str, known: Iterable[str], form: str = " Did you mean {}?") -> str:
+    """What was probably meant, in words; empty where nothing that is known comes near."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return form.format(near[0]) if near else ""
 
 
 def amount(value: Decimal) -> str:

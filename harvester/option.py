@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from typing import Any
 from msgspec import Struct, field, structs
 
 from harvester.errors import OptionError, UsageError
+from harvester.formatting import hint
 from harvester.parsing import Reader, read_flag
 from harvester.paths import place_of
 from harvester.secret import revealed
@@ -125,7 +125,6 @@ def read_options(kind: type[Struct], said: Mapping[str, object]) -> dict[str, An
     options = options_in(kind)
     for name in said:
         if name not in options:
-            near = difflib.get_close_matches(name, options, n=1)
-            hint = f". Did you mean {near[0]!r}?" if near else ""
-            raise TypeError(f"harvest() got an unexpected keyword argument {name!r}{hint}")
+            near = hint(name, options, ". Did you mean {!r}?")
+            raise TypeError(f"harvest() got an unexpected keyword argument {name!r}{near}")
     return {name: options[name].read(name, value) for name, value in said.items()}

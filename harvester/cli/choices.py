@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable
 
 import click
 from click.shell_completion import CompletionItem
+
+from harvester.formatting import hint
 
 
 class SuggestingChoice(click.Choice[str]):
@@ -23,12 +24,6 @@ class SuggestingChoice(click.Choice[str]):
         """What is wrong with a name, and what was probably meant."""
         message = super().get_invalid_choice_message(value, ctx)
         return message + hint(str(value).casefold(), self.choices, " Did you mean {!r}?")
-
-
-def hint(name: str, known: Iterable[str], form: str = " Did you mean {}?") -> str:
-    """What was probably meant, in words; empty where nothing that is known comes near."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return form.format(near[0]) if near else ""
 
 
 def completing(

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from harvester.cli.choices import hint
 from harvester.cli.group import LazyGroup
 from harvester.errors import UsageError
+from harvester.formatting import hint
 
 NAME = "harvester.toml"
 # Under which a context keeps the file that its values came from.

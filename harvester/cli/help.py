@@ -7,10 +7,11 @@ from pathlib import Path
 
 import click
 
-from harvester.cli.choices import completing, hint
+from harvester.cli.choices import completing
 from harvester.cli.helping import write_sections
 from harvester.cli.params import Command
 from harvester.errors import UsageError
+from harvester.formatting import hint
 
 _MANUAL = Path(__file__).parents[1] / "docs"
 

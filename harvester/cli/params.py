@@ -14,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 from harvester.api.endpoints import ENDPOINTS
-from harvester.cli.choices import SuggestingChoice, completing, hint
+from harvester.cli.choices import SuggestingChoice, completing
 from harvester.cli.config_file import KEPT, NAME, key_of, take
 from harvester.cli.helping import (
     Context,
@@ -28,6 +28,7 @@ from harvester.cli.helping import (
 from harvester.cli.telling import of_context
 from harvester.config import BASE_URL_VARIABLE, ConsoleOptions, RunConfig
 from harvester.errors import OptionError
+from harvester.formatting import hint
 from harvester.option import Option, options_in, shown
 from harvester.parsing import Reader
 from harvester.paths import output_of, place_of

@@ -148,8 +148,8 @@ def _made(
         work = Merge(parts, newest, on_torn, env.look)
         work.read()
         work.copy(file)
-    SqliteLedger(ledger_path(output), env.clock, sync=True).close()
-    fill(ledger_path(output), Moving(reader))
+    with closing(SqliteLedger(ledger_path(output), env.clock, sync=True)) as ledger:
+        fill(ledger, Moving(reader))
     with closing(open_held(output, env)) as held:
         catch_up(held, env)
         held.ledger.settle(held.output.sync())

@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
-from pathlib import Path
-
-from harvester.errors import LocalIOError
 from harvester.ledger.keys import to_key
 from harvester.ledger.moving import HISTORY, NOTES, Moving
+from harvester.ledger.sqlite.store import Store
 
 
-def fill(path: Path, moving: Moving) -> None:
+def fill(store: Store, moving: Moving) -> None:
     """Put all that is moved into an empty ledger of an OUTPUT; raises LocalIOError."""
     first, _ = moving.runs()
-    try:
-        with closing(sqlite3.connect(path)) as db, db:
-            db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", moving.identity.items())
+    with store.transaction() as db:
+        db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", moving.identity.items())
+        db.executemany(
+            f"INSERT INTO job ({NOTES}, forgotten) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?)",
+            ((seq, to_key(note_id), *rest) for seq, note_id, *rest in moving.notes()),
+        )
+        db.execute(
+            "UPDATE tally SET jobs = (SELECT count(*) FROM job WHERE job.state = tally.state)"
+        )
+        for table, columns in HISTORY.items():
+            places = ", ".join("?" for _ in columns.split(","))
             db.executemany(
-                f"INSERT INTO job ({NOTES}, forgotten) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?)",
-                ((seq, to_key(note_id), *rest) for seq, note_id, *rest in moving.notes()),
+                f"INSERT INTO {table} ({columns}) VALUES ({places})",
+                ((run - first + 1, *rest) for run, *rest in moving.history(table)),
             )
-            db.execute(
-                "UPDATE tally SET jobs = (SELECT count(*) FROM job WHERE job.state = tally.state)"
-            )
-            for table, columns in HISTORY.items():
-                places = ", ".join("?" for _ in columns.split(","))
-                db.executemany(
-                    f"INSERT INTO {table} ({columns}) VALUES ({places})",
-                    ((run - first + 1, *rest) for run, *rest in moving.history(table)),
-                )
-    except sqlite3.Error as error:
-        raise LocalIOError(
-            f"the ledger {path} cannot be written ({error}): check free space and permissions."
-        ) from error
