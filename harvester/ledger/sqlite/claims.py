@@ -25,6 +25,13 @@ def extend(store: Store, jobs: Collection[Job], lease: float) -> None:
     )
 
 
+def end(store: Store, jobs: Sequence[Job]) -> str:
+    """End the claims on jobs; gives the numbers of these as a JSON list."""
+    seqs = json.dumps([job.seq for job in jobs])
+    store.db.execute(f"DELETE FROM claim WHERE seq IN {SEQS}", (seqs,))
+    return seqs
+
+
 def lapse(store: Store, now: int, lease: float, held: Collection[Job]) -> None:
     """Lose the claims whose leases have lapsed, but renew those of jobs still worked on."""
     rows = store.db.execute("SELECT seq, claim_id FROM claim WHERE until <= ?", (now,))

@@ -343,9 +343,9 @@ class SqliteLedger(Store, Ledger):
             ).fetchall()
             rows += self._claim_new(limit - len(rows))
             until = now + round(lease * 1000)
-            db.executemany(
-                "INSERT INTO claim (seq, claim_id, until) VALUES (?, ?, ?)",
-                ((row[0], claim_id, until) for row in rows),
+            db.execute(
+                "INSERT INTO claim (seq, claim_id, until) SELECT value, ?, ? FROM json_each(?)",
+                (claim_id, until, json.dumps([row[0] for row in rows])),
             )
             next_due = None if len(rows) == limit else self._next_due()
         delay = None if next_due is None else max(0.0, (next_due - now) / 1000)
@@ -381,9 +381,9 @@ class SqliteLedger(Store, Ledger):
         until = now + round(lease * 1000)
         with self.transaction() as db:
             held = claims.held_of(self, jobs)
-            db.executemany(
-                "UPDATE claim SET sent_at = ?, until = ? WHERE seq = ?",
-                ((now, until, job.seq) for job in held),
+            seqs = json.dumps([job.seq for job in held])
+            db.execute(
+                f"UPDATE claim SET sent_at = ?, until = ? WHERE seq IN {SEQS}", (now, until, seqs)
             )
         return Sent(held)
 
@@ -396,7 +396,7 @@ class SqliteLedger(Store, Ledger):
         with self.transaction() as db:
             held = {job.seq for job in claims.held_of(self, [outcome.job for outcome in outcomes])}
             good = [outcome for outcome in outcomes if outcome.job.seq in held]
-            db.executemany("DELETE FROM claim WHERE seq = ?", ((o.job.seq,) for o in good))
+            claims.end(self, [outcome.job for outcome in good])
             records.write_saves(self, good, end_of)
             records.write_others(self, good)
             moves: Counter[State] = Counter(o.state for o in good)
@@ -410,9 +410,8 @@ class SqliteLedger(Store, Ledger):
     def release(self, jobs: Sequence[Job]) -> None:
         now = self.now()
         with self.transaction() as db:
-            held = [(job.seq,) for job in claims.held_of(self, jobs)]
-            db.executemany("DELETE FROM claim WHERE seq = ?", held)
-            db.executemany("UPDATE job SET due = ? WHERE seq = ?", ((now, seq) for (seq,) in held))
+            seqs = claims.end(self, claims.held_of(self, jobs))
+            db.execute(f"UPDATE job SET due = ? WHERE seq IN {SEQS}", (now, seqs))
 
     def abandon(self, jobs: Sequence[Job], how: str) -> None:
         with self.transaction():
