@@ -142,7 +142,7 @@ class Client:
         finally:
             self._deadline.end(wire)
         elapsed = time.perf_counter() - began
-        answer = replace(self._answer(wire, end, idle, elapsed), release=hold.release)
+        answer = self._answer(wire, end, idle, elapsed, hold)
         encoding = wire.reply.header(b"content-encoding") or ""
         self._connections.put(wire)
         if answer.body is None or (not encoding and answer.body.lstrip()[:1] == b"{"):
@@ -158,7 +158,7 @@ class Client:
         hold.shrink(len(plain))
         return replace(answer, body=plain)
 
-    def _answer(self, wire: Wire, end: End, idle: float, elapsed: float) -> Answer:
+    def _answer(self, wire: Wire, end: End, idle: float, elapsed: float, hold: Hold) -> Answer:
         """What an answer is, as far as it was read."""
         reply = wire.reply
         fault, detail = _fault_of(wire, reply, end)
@@ -181,6 +181,7 @@ class Client:
             elapsed,
             location=reply.header(b"location"),
             date=reply.header(b"date"),
+            release=hold.release,
         )
 
     def _closed(

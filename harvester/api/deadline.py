@@ -22,28 +22,27 @@ class Deadline:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
+        self._loop = asyncio.get_running_loop()
         # In the order they began, which is the order they end in.
         self._ends: dict[Hurried, float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, call: Hurried) -> None:
         """Let a call's time run from now; `end` must follow."""
-        loop = asyncio.get_running_loop()
-        end = self._ends[call] = loop.time() + self._seconds
+        end = self._ends[call] = self._loop.time() + self._seconds
         if self._timer is None:
-            self._timer = loop.call_at(end, self._expire)
+            self._timer = self._loop.call_at(end, self._expire)
 
     def end(self, call: Hurried) -> None:
         """Let a call go on without a deadline."""
         self._ends.pop(call, None)
 
     def _expire(self) -> None:
-        loop = asyncio.get_running_loop()
         self._timer = None
         while self._ends:
             call, end = next(iter(self._ends.items()))
-            if end > loop.time():
-                self._timer = loop.call_at(end, self._expire)
+            if end > self._loop.time():
+                self._timer = self._loop.call_at(end, self._expire)
                 return
             del self._ends[call]
             call.hurry()

@@ -168,8 +168,8 @@ class Reply:
             self._finish(b"not HTTP")
             return
         given = [part.strip() for v in headers.get(b"content-length", ()) for part in v.split(b",")]
-        lengths = {int(part) for part in given if part.isdigit()}
-        is_odd = len(lengths) > 1 or not all(part.isdigit() for part in given)
+        lengths = [int(part) for part in given if part.isdigit()]
+        is_odd = len(lengths) < len(given) or len(set(lengths)) > 1
         codings = b",".join(headers.get(b"transfer-encoding", ())).lower()
         if self.status in _BODILESS:
             self.is_clean, self.is_enough = False, True

@@ -57,7 +57,7 @@ class Wire(asyncio.BufferedProtocol):
         self.is_used = False
         self.is_open = True
         self.reply = Reply()
-        self._is_asked = False
+        self._is_asked = self._is_watched = False
         self.error: BaseException | None = None
         self.was_taken: bool | None = True
         self._witness: Witness | None = None
@@ -89,11 +89,12 @@ class Wire(asyncio.BufferedProtocol):
         What was read is in `reply`. If `watched`, `was_taken` tells after a loss whether the other
         end's system took the request, None where that cannot be known.
         """
-        self.reply, self._is_asked = Reply(), True
+        self._is_asked, self._is_watched = True, watched
         self._sizes, self._is_late = 0, False
         self._waiter = self._loop.create_future()
         if watched:
-            self._witness = Witness(self._socket)
+            self._witness = self._witness or Witness(self._socket)
+            self._witness.begin()
         self._transport.write(request.reveal())
         return self._waiter
 
@@ -124,6 +125,7 @@ class Wire(asyncio.BufferedProtocol):
         """End the connection."""
         self._forget()
         self.is_open = False
+        self._let_go()
         self._transport.abort()
         self._connection.close()
 
@@ -142,9 +144,6 @@ class Wire(asyncio.BufferedProtocol):
         if reply.is_over:
             reply.is_clean = False
             return
-        if self._witness is not None:
-            self._witness.close()
-            self._witness = None
         try:
             is_over = reply.feed(bytes(self._view[:nbytes]))
         except MemoryError as error:
@@ -170,13 +169,14 @@ class Wire(asyncio.BufferedProtocol):
         self._connection.close()
         if was_idle and self.is_used:
             self._on_death(self)
-        if self._witness is not None:
+        if self._witness is not None and self._is_watched:
             self.was_taken = self._witness.was_taken(in_order=exc is None)
         if self._is_asked and not self.reply.is_over:
             self.error = exc
             self.reply.end(broken=exc is not None)
             self._done(End.OVER if self.reply.is_whole else End.LOST)
         self._forget()
+        self._let_go()
 
     def pause_writing(self) -> None:
         """Write no more for now: a request is short, and one at a time."""
@@ -218,7 +218,9 @@ class Wire(asyncio.BufferedProtocol):
         if self._moment is not None:
             self._moment.cancel()
             self._moment = None
+        self._waiter = None
+
+    def _let_go(self) -> None:
         if self._witness is not None:
             self._witness.close()
             self._witness = None
-        self._waiter = None

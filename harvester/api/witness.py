@@ -12,7 +12,7 @@ _ACKED = struct.Struct("=120xQ")
 
 
 class Witness:
-    """Watches one request from just before it is written; holds a descriptor until `close`."""
+    """Watches the requests on a connection, each from `begin`; holds a descriptor until `close`."""
 
     def __init__(self, watched: socket.socket) -> None:
         self._socket: socket.socket | None = None
@@ -20,6 +20,10 @@ class Witness:
             # A copy, since the connection's own is closed before its end is told.
             with suppress(OSError):
                 self._socket = socket.socket(fileno=os.dup(watched.fileno()))
+        self._before: int | None = None
+
+    def begin(self) -> None:
+        """Watch a request that is written next."""
         self._before = self._acked()
 
     def was_taken(self, *, in_order: bool) -> bool | None:

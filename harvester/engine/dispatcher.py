@@ -147,12 +147,9 @@ class Dispatcher:
         if room <= 0 or self._client.disabled is not None or self._throttle.is_paused:
             self._feeder.put_back(first)
             return []
-        batch = [first]
         # Nothing is waited for in between, so the room stays what it is.
-        for _ in range(min(room - 1, self._feeder.ready)):
-            if not await self._throttle.try_turn():
-                break
-            batch.append(self._feeder.take_now())
+        more = await self._throttle.turns(min(room - 1, self._feeder.ready))
+        batch = [first, *(self._feeder.take_now() for _ in range(more))]
         self._reserve(len(batch))
         return batch
 

@@ -78,8 +78,10 @@ class Feeder:
         self._recorder.touch()
         for job in sent.kept:
             self.put_back(job)
-        for job in set(jobs).difference(sent.jobs, sent.kept):
-            self._state.given_back(job)
+        left = {job.seq for job in (*sent.jobs, *sent.kept)}
+        for job in jobs:
+            if job.seq not in left:
+                self._state.given_back(job)
         return sent.jobs
 
     async def give_back(self, jobs: list[Job]) -> None:

@@ -30,6 +30,10 @@ _HEAD = re.compile(
     rb'"endpoint":(' + _TEXT + rb"),"
 )
 _START = b'{"noteId":"'
+_LINE = (
+    b'{"noteId":%b,"fetchedAt":"%bZ","attempts":%d,"endpoint":%b,"recordTime":%b,"requestId":%b,'
+    b'"data":%b%b%b}\n'
+)
 _NULS = re.compile(rb"\0+")
 # Holes are as long as pages of a file; text of two bytes a sign has a NUL in every other sign.
 _LEAST_BETWEEN = 1024
@@ -49,26 +53,16 @@ def make_line(job: Job, judgement: Judgement, endpoint: str, fetched_at: float) 
     moment = datetime.fromtimestamp(fetched_at, UTC).isoformat(timespec="milliseconds")
     raw = b"" if judgement.raw is None else b',"raw":' + judgement.raw
     extra = b"" if job.extra_fields is None else b',"input":' + job.extra_fields.encode()
-    return b"".join(
-        (
-            b'{"noteId":',
-            orjson.dumps(job.note_id),
-            b',"fetchedAt":"',
-            moment[:23].encode(),
-            b'Z","attempts":',
-            str(job.attempts + 1).encode(),
-            b',"endpoint":',
-            orjson.dumps(endpoint),
-            b',"recordTime":',
-            judgement.record_time,
-            b',"requestId":',
-            judgement.request_id,
-            b',"data":',
-            judgement.data,
-            raw,
-            extra,
-            b"}\n",
-        )
+    return _LINE % (
+        orjson.dumps(job.note_id),
+        moment[:23].encode(),
+        job.attempts + 1,
+        orjson.dumps(endpoint),
+        judgement.record_time,
+        judgement.request_id,
+        judgement.data,
+        raw,
+        extra,
     )
 
 

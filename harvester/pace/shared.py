@@ -100,24 +100,22 @@ class SharedThrottle(Throttle):
 
     async def turn(self) -> None:
         """Wait until there may be moments to ask for."""
-        loop = asyncio.get_running_loop()
         await self._pass_gate()
-        while (delay := self._ask_at - loop.time()) > 0:
+        while (delay := self._ask_at - self._now()) > 0:
             await asyncio.sleep(delay)
             await self._pass_gate()
         self._batch = 1
 
-    async def try_turn(self) -> bool:
-        """Take one call more into the batch if there may be a moment for it."""
-        most = math.ceil(self._ahead * self.per_second) - len(self._turns)
-        if self.is_paused or self._batch >= most:
-            return False
-        self._batch += 1
-        return True
+    async def turns(self, most: int) -> int:
+        """Take so many calls more into the batch, as far as there may be moments for them."""
+        ahead = math.ceil(self._ahead * self.per_second) - len(self._turns)
+        taken = 0 if self.is_paused else max(0, min(most, ahead - self._batch))
+        self._batch += taken
+        return taken
 
     def asking(self) -> Turns:
         """Returns what to ask the ledger for, for each call of the batch."""
-        self._asked_at = asyncio.get_running_loop().time()
+        self._asked_at = self._now()
         ahead, used = self._ahead, self._used
         self._used = []
         lead = _WAY * self._clock.trip + _COMMIT
@@ -135,7 +133,7 @@ class SharedThrottle(Throttle):
 
     def allot(self, allotted: Allotted) -> None:
         """Take over the turns that the ledger gave."""
-        now = asyncio.get_running_loop().time()
+        now = self._now()
         took = min(now - self._asked_at, _TRIPS * self._clock.trip + _WORK)
         self._cycle = max(took, _FORGET * self._cycle)
         self._turns.extend(allotted.turns)
@@ -153,8 +151,7 @@ class SharedThrottle(Throttle):
 
         None if there is no moment left for it.
         """
-        loop = asyncio.get_running_loop()
-        now = loop.time()
+        now = self._now()
         while self._turns and self._clock.ours(self._turns[0].moment) + self._turns[0].late < now:
             late = self._turns.popleft()
             self._tell(late, late.moment)
@@ -169,7 +166,7 @@ class SharedThrottle(Throttle):
 
     def _sent(self) -> None:
         super()._sent()
-        free = self._clock.theirs(asyncio.get_running_loop().time()) + self._period
+        free = self._clock.theirs(self._now()) + self._period
         for turn in self._unsent:
             self._tell(turn, free)
         self._unsent.clear()

@@ -26,6 +26,8 @@ class Throttle:
     """
 
     def __init__(self, rate: Rate, burst: int = 1, start: float | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._now = self._loop.time
         self._adaptive = AdaptiveRate(rate.per_second, start)
         self._burst = burst
         self._window = Window(rate, burst)
@@ -47,12 +49,12 @@ class Throttle:
     @property
     def paused_for(self) -> float:
         """For how many seconds from now all calls are paused."""
-        return max(0.0, self._open_at - asyncio.get_running_loop().time())
+        return max(0.0, self._open_at - self._now())
 
     @property
     def _at_now(self) -> float:
         """What all hosts may call together now, in calls a second."""
-        return self._adaptive.at(asyncio.get_running_loop().time())
+        return self._adaptive.at(self._now())
 
     @property
     def per_second(self) -> float:
@@ -62,21 +64,21 @@ class Throttle:
     @property
     def sustained_rate(self) -> float | None:
         """What the server sustains, in calls a second; None if it refused no call."""
-        return self._adaptive.sustained_rate(asyncio.get_running_loop().time())
+        return self._adaptive.sustained_rate(self._now())
 
     @property
     def next_start_rate(self) -> float:
         """The pace to begin the next run with, in calls a second."""
-        return self.sustained_rate or self._adaptive.at(asyncio.get_running_loop().time())
+        return self.sustained_rate or self._adaptive.at(self._now())
 
     def ages(self) -> list[float]:
         """How many seconds ago the calls that the limit still counts started."""
-        return self._window.ages(asyncio.get_running_loop().time())
+        return self._window.ages(self._now())
 
     def restore(self, ages: Sequence[float]) -> None:
         """Count calls of earlier runs, that started so many seconds ago; none lies ahead."""
         if ages:
-            self._window.restore(ages, asyncio.get_running_loop().time())
+            self._window.restore(ages, self._now())
 
     async def turn(self) -> None:
         """Wait for a turn to call."""
@@ -85,12 +87,17 @@ class Throttle:
         await self._limiter.acquire()
         await self._pass_gate()
 
-    async def try_turn(self) -> bool:
-        """Take a turn if there is one without waiting."""
-        if self.is_paused or not self._limiter.has_capacity():
-            return False
-        await self._limiter.acquire()
-        return True
+    async def turns(self, most: int) -> int:
+        """Take so many turns at most, as far as there are some without waiting; gives how many."""
+        taken, step = 0, 0 if self.is_paused else most
+        while step:
+            if self._limiter.has_capacity(step):
+                await self._limiter.acquire(step)
+                taken += step
+                step = min(step, most - taken)
+            else:
+                step //= 2
+        return taken
 
     def asking(self) -> Turns | None:
         """Returns what to ask the ledger for, for each call of a batch; alone, nothing."""
@@ -104,18 +111,17 @@ class Throttle:
 
         It is to be sent before anything else is awaited.
         """
-        loop = asyncio.get_running_loop()
-        now = loop.time()
+        now = self._now()
         delay = self._window.delay(now)
         if not delay:
-            self._window.add(now)
+            if self._window.add(now):
+                self._loop.call_soon(self._sent)
             self._adaptive.start(now)
-            loop.call_soon(self._sent)
         return delay
 
     def _sent(self) -> None:
         """Take note that the calls which were to start are sent: it may have taken a while."""
-        self._window.sent(asyncio.get_running_loop().time())
+        self._window.sent(self._now())
 
     def share_with(self, hosts: int) -> None:
         """Take note how many hosts call with this token, this one included."""
@@ -123,18 +129,18 @@ class Throttle:
 
     def pause(self, seconds: float) -> None:
         """Pause all calls for at least so long from now."""
-        self._open_at = max(self._open_at, asyncio.get_running_loop().time() + seconds)
+        self._open_at = max(self._open_at, self._now() + seconds)
 
     def go_on(self, elapsed: float) -> None:
         """Take note that a call was not refused; `elapsed` is how long ago it began."""
-        self._adaptive.accept(asyncio.get_running_loop().time() - elapsed)
+        self._adaptive.accept(self._now() - elapsed)
 
     def slow_down(self, retry_after: float | None, elapsed: float) -> bool:
         """Pause and drop the pace after a 302; `elapsed` is how long ago its call began.
 
         Gives whether that is news: one burst of 302s is one refusal.
         """
-        now = asyncio.get_running_loop().time()
+        now = self._now()
         is_news = self._adaptive.refuse(now, now - elapsed, 1 / self._hosts)
         if retry_after is not None:
             self.pause(retry_after)

@@ -43,10 +43,11 @@ class Window:
             return 0.0
         return max(0.0, self._starts[-self._allowed] + self._length - now)
 
-    def add(self, now: float) -> None:
-        """Take note of a call that starts now."""
+    def add(self, now: float) -> bool:
+        """Take note of a call that starts now; gives whether none else is still to be `sent`."""
         self._starts.append(now)
         self._unsent += 1
+        return self._unsent == 1
 
     def sent(self, now: float) -> None:
         """Take note that the calls which were to start are sent: the process may have been held."""

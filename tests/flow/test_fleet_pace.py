@@ -63,9 +63,7 @@ class Host:
         """Record calls in batches, until cancelled."""
         while True:
             await self.pace.turn()
-            calls = 1
-            while await self.pace.try_turn():
-                calls += 1
+            calls = 1 + await self.pace.turns(1000)
             for _ in range(await self._ledger.give(self.pace, calls, self.trip)):
                 self._sent.put_nowait(None)
 

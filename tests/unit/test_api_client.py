@@ -176,6 +176,8 @@ def test_the_witness_tells_what_the_other_ends_system_took() -> None:
         theirs, _ = listener.accept()
         with ours, theirs:
             taken, nothing = Witness(ours), Witness(ours)
+            taken.begin()
+            nothing.begin()
             assert nothing.was_taken(in_order=True) in (False, None)
             ours.sendall(b"GET")
             theirs.recv(3)

@@ -393,7 +393,7 @@ class SqliteLedger(Store, Ledger):
         end_of = dict(
             zip((o.job.seq for o in outcomes if o.state is State.DONE), ends, strict=True)
         )
-        with self.transaction() as db:
+        with self.transaction():
             held = {job.seq for job in claims.held_of(self, [outcome.job for outcome in outcomes])}
             good = [outcome for outcome in outcomes if outcome.job.seq in held]
             claims.end(self, [outcome.job for outcome in good])
