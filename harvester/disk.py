@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 import zlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -75,7 +74,7 @@ def replacing(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
     """
     # With the name itself in it, it could be too long for a name.
     known = f".{zlib.crc32(os.fsencode(path.name)):08x}-"
-    fresh = path.with_name(f"{known}{secrets.token_hex(8)}.tmp")
+    fresh = path.with_name(f"{known}{os.urandom(8).hex()}.tmp")
 
     def make(name: str, _flags: int) -> int:
         return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
