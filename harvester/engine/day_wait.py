@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime
 
 from harvester.engine.clients import TokenPool
@@ -13,15 +12,19 @@ from harvester.formatting import duration
 from harvester.model import StopReason
 from harvester.rules.day import day_ends, quota_returns
 
+# The loop's time stands still while the machine sleeps, so the clock is looked at so often
+# (seconds).
+LOOK_EVERY = 60.0
+
 
 async def wait_for_days(ports: Ports, state: RunState, pool: TokenPool) -> None:
     """Wait for the next day whenever one is used up, at most as long as the run may in all.
 
     Ends when the run stops, or where it would take too long, which stops it.
     """
-    zone, loop_time = ports.config.day_timezone, asyncio.get_running_loop().time
+    zone = ports.config.day_timezone
     left, max_runtime = ports.config.wait_quota or 0.0, ports.config.max_runtime
-    ends = float("inf") if max_runtime is None else loop_time() + max_runtime
+    ends = float("inf") if max_runtime is None else ports.clock() + max_runtime
 
     async def note(until: float | None) -> None:
         """Tell those who look at the ledger."""
@@ -30,12 +33,18 @@ async def wait_for_days(ports: Ports, state: RunState, pool: TokenPool) -> None:
         except HarvesterError as error:
             state.stop(StopReason.LOCAL_IO, str(error))
 
+    async def sit_out(until: float) -> bool:
+        """Gives whether that moment came before the run was to stop."""
+        while not state.is_stopping and (rest := until - ports.clock()) > 0:
+            await state.sleep(min(rest, LOOK_EVERY))
+        return not state.is_stopping
+
     while not state.is_stopping:
         reason, detail = await state.day_used_up()
         now = ports.clock()
         until = (quota_returns if reason is StopReason.QUOTA else day_ends)(now, zone)
         seconds = until - now
-        if seconds > min(left, ends - loop_time()):
+        if seconds > min(left, ends - now):
             text = f"the next day begins in {duration(seconds)}: longer than the run may wait"
             state.stop(reason, f"{detail}; {text}")
             return
@@ -44,8 +53,7 @@ async def wait_for_days(ports: Ports, state: RunState, pool: TokenPool) -> None:
         state.wait_until(until)
         state.emit(Notice(NEXT_DAY, f"{detail}: waiting until {when}, then going on"))
         await note(until)
-        await state.sleep(seconds)
-        if not state.is_stopping:
+        if await sit_out(until):
             await note(None)
             pool.wake()
             state.go_on()

@@ -44,10 +44,14 @@ _LOOK_EVERY = 0.5
 _NEAR = 0.9
 
 
+# Where the monotonic clock stands still while the machine sleeps, there is another that does not.
+_AWAKE = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
 def steady_clock() -> Callable[[], float]:
     """Unix seconds that never step while a run is on, whatever is done to the wall clock."""
-    offset = time.time() - time.monotonic()
-    return lambda: offset + time.monotonic()
+    offset = time.time() - time.clock_gettime(_AWAKE)
+    return lambda: offset + time.clock_gettime(_AWAKE)
 
 
 def this_environment() -> Environment:

@@ -14,7 +14,7 @@ from harvester.api.endpoints import DEPRECATED, endpoint_advice
 from harvester.engine.answers import AnswerHandler
 from harvester.engine.audit import Audit
 from harvester.engine.clients import TokenClient, TokenPool
-from harvester.engine.day_wait import wait_for_days
+from harvester.engine.day_wait import LOOK_EVERY, wait_for_days
 from harvester.engine.dispatcher import Dispatcher
 from harvester.engine.feeder import Feeder
 from harvester.engine.ports import Ports, Stopping
@@ -198,7 +198,7 @@ class Run:
     async def _end_in_time(self) -> None:
         seconds = self._config.max_runtime
         if seconds is not None:
-            await asyncio.sleep(seconds)
+            await self._sleep_until(self._ports.clock() + seconds)
             self.state.stop(StopReason.LIMIT, "--max-runtime is reached", at_once=True)
 
     async def _remember_often(self) -> None:
@@ -224,9 +224,13 @@ class Run:
         """Act whenever such a moment of the calendar day comes, until cancelled."""
         clock, zone = self._ports.clock, self._config.day_timezone
         while True:
-            now = clock()
-            await asyncio.sleep(max(0.001, next_of(now, zone) - now))
+            await self._sleep_until(next_of(clock(), zone))
             act()
+
+    async def _sleep_until(self, moment: float) -> None:
+        """Wait until the clock tells a moment, though the machine may sleep meanwhile."""
+        while (left := moment - self._ports.clock()) > 0:  # noqa: ASYNC110 - a clock tells when
+            await asyncio.sleep(min(max(left, 0.001), LOOK_EVERY))
 
     def _wake(self) -> None:
         """Ask tokens again whose quota was used up, while others go on."""

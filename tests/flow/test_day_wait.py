@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
+from harvester.engine.open_run import steady_clock
 from harvester.engine.ports import Notice
 from harvester.engine.run import Run
 from harvester.ledger.sqlite.reading import ledger_path, reading
@@ -59,6 +61,50 @@ def test_a_used_up_day_is_sat_out_and_the_run_goes_on(
     (notice,) = told(night)
     assert "waiting until 2026-11-23 00:00 (Asia/Shanghai)" in notice
     assert resumes_at(night) is None
+
+
+def test_the_next_day_and_the_longest_runtime_come_while_the_machine_sleeps(
+    tmp_path: Path,
+) -> None:
+    night, api = at_night(tmp_path)
+    night.clock -= 6 * 3600
+
+    async def sleep(run: Run) -> None:
+        await asyncio.sleep(300)
+        assert run.state.resumes_at == MIDNIGHT
+        # The clock goes on, and the loop's time does not.
+        night.clock += 7 * 3600
+
+    config = replace(WAITING, max_charged_daily=100)
+    summary = night.run(note_ids(150), api, config, sleep)
+    assert (summary.exit_code, summary.done) == (0, 150)
+    assert 300 < summary.elapsed < 420
+
+    config = replace(CONFIG, rate=read_rate("1/s"), max_runtime=6 * 3600.0)
+    night.clock -= 7 * 3600
+
+    async def doze(_run: Run) -> None:
+        await asyncio.sleep(90)
+        night.clock += 7 * 3600
+
+    summary = night.run(note_ids(2000), api, config, doze)
+    assert (summary.exit_code, summary.detail) == (7, "--max-runtime is reached")
+    assert 90 < summary.elapsed < 160
+
+
+def test_the_clock_of_a_run_goes_on_while_the_machine_sleeps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tells = time.clock_gettime
+    counts_sleep = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    slept = 0.0
+    monkeypatch.setattr(
+        time, "clock_gettime", lambda which: tells(which) + slept * (which == counts_sleep)
+    )
+    clock = steady_clock()
+    before = clock()
+    slept = 3600.0
+    assert clock() - before == pytest.approx(3600, abs=60)
 
 
 def test_a_server_whose_day_begins_later_is_asked_again_each_minute(tmp_path: Path) -> None:
