@@ -62,14 +62,6 @@ def _unquoted(value: str) -> str:
     return quoted[2] if quoted else _COMMENT.sub("", value)
 
 
-def tokens_of_file(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """The tokens in a file; raises UsageError, which names no file that is not there."""
-    tokens = tokens_in(secret_text(path, "token_file", "token"))
-    if not tokens:
-        raise OptionError("token_file", f"holds {NO_TOKEN}", str(path))
-    return tokens
-
-
 def secret_text(path: str | os.PathLike[str], option: str, what: str) -> str:
     """The text of a file that holds secrets; raises UsageError, naming no file that is not there.
 
@@ -97,12 +89,6 @@ def secret_text(path: str | os.PathLike[str], option: str, what: str) -> str:
     )
 
 
-def tokens_of_environment() -> tuple[str, ...]:
-    """The tokens in the environment, if any; raises UsageError."""
-    texts = (os.environ.get(name, "") for name in TOKEN_VARIABLES)
-    return tokens_in(next((text for text in texts if text.strip()), ""))
-
-
 def chosen_tokens(
     given: Secret[str | Sequence[str]] | None, file: Path | None
 ) -> tuple[Secret[str], ...]:
@@ -120,12 +106,16 @@ def chosen_tokens(
 
 def _texts(given: Secret[str | Sequence[str]] | None, file: Path | None) -> tuple[str, ...]:
     if file is not None:
-        return tokens_of_file(file)
+        tokens = tokens_in(secret_text(file, "token_file", "token"))
+        if not tokens:
+            raise OptionError("token_file", f"holds {NO_TOKEN}", str(file))
+        return tokens
     texts = "" if given is None else given.reveal()
     lines = [texts] if isinstance(texts, str) else [*texts]
     if not all(isinstance(line, str) for line in lines):
         raise OptionError("token", "is neither a text nor a list of texts.")
-    return tokens_in("\n".join(lines)) or tokens_of_environment()
+    variables = filter(str.strip, (os.environ.get(name, "") for name in TOKEN_VARIABLES))
+    return tokens_in("\n".join(lines)) or tokens_in(next(variables, ""))
 
 
 def doubt_about(token: str) -> str | None:

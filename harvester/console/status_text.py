@@ -48,17 +48,20 @@ def status_lines(status: Status, width: int | None = None) -> Iterator[str]:
     runs = status.runs
     page = max(_NARROWEST, width or _UNBROKEN)
     inner = page - len(INDENT)
-    sections = {
+    sections: dict[str, Iterator[str]] = {
         "Notes": table([*_notes(status, zone)], inner),
         "Failed": table([*_failures(status)], inner),
         "Calls": table([*_calls(status)], inner),
         "Account": _account(status),
         "Forecast": _forecast(status, zone),
-        "Hosts": _hosts(status, zone),
-        "Disabled tokens": _stops(status, zone),
-        "Paid for twice": _duplicates(status),
-        _runs_title(runs): _runs(status, zone),
     }
+    if isinstance(status, FleetStatus):
+        sections |= {
+            "Hosts": _hosts(status, zone),
+            "Disabled tokens": _stops(status, zone),
+            "Paid for twice": _duplicates(status),
+        }
+    sections[_runs_title(runs)] = _runs(status, zone)
     for line in (status.verdict, "", *_head(status, zone)):
         yield from folded(line, page)
     for title, body in sections.items():
@@ -219,10 +222,8 @@ def _share(ahead: Ahead) -> str:
     return f"; {ahead.save_share:.1%} of the calls so far saved a note"
 
 
-def _hosts(status: Status, zone: ZoneInfo) -> Iterator[str]:
+def _hosts(status: FleetStatus, zone: ZoneInfo) -> Iterator[str]:
     """The hosts of a fleet, those alive first."""
-    if not isinstance(status, FleetStatus):
-        return
     parts = sorted(status.parts, key=lambda part: not part.alive)
     if not parts:
         yield "no host has joined yet"
@@ -256,17 +257,15 @@ def _deeds(part: HostPart, price: Decimal | None) -> str:
     )
 
 
-def _stops(status: Status, zone: ZoneInfo) -> Iterator[str]:
-    for stop in status.stops if isinstance(status, FleetStatus) else ():
+def _stops(status: FleetStatus, zone: ZoneInfo) -> Iterator[str]:
+    for stop in status.stops:
         token = "all tokens" if stop.token is None else f"token {sanitize(stop.token)}"
         detail = f": {stop.detail}" if stop.detail else ""
         yield f"{token}, since {_when(stop.at, zone)}: {stop.reason}{detail}"
 
 
-def _duplicates(status: Status) -> Iterator[str]:
+def _duplicates(status: FleetStatus) -> Iterator[str]:
     """Lines that were paid for though their notes were done; all of them are counted."""
-    if not isinstance(status, FleetStatus):
-        return
     many = sum(part.duplicates for part in status.parts)
     if not many:
         return

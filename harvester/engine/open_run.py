@@ -118,19 +118,15 @@ async def open_when_free(
         except OutputLockedError as error:
             waits = end - asyncio.get_running_loop().time()
             if waits <= 0:
-                raise _still_locked(error, longest) from None
+                way_out = "With --wait-for-lock 10m a run waits for it."
+                told = f"It was waited for {duration(longest)}." if longest else way_out
+                raise OutputLockedError(f"{error} {told}") from None
         if not is_told:
             emit(
                 Notice("waiting", f"another run holds OUTPUT: trying again for {duration(longest)}")
             )
             is_told = True
         await asyncio.sleep(min(_LOOK_EVERY, waits))
-
-
-def _still_locked(error: OutputLockedError, longest: float) -> OutputLockedError:
-    if not longest:
-        return OutputLockedError(f"{error} With --wait-for-lock 10m a run waits for it.")
-    return OutputLockedError(f"{error} It was waited for {duration(longest)}.")
 
 
 class _Assembly(Struct, frozen=True):

@@ -170,7 +170,9 @@ class Run:
             stopped = group.create_task(self.state.stopped())
             hurried = group.create_task(self.state.hurried())
             await asyncio.wait([feeding, stopped], return_when=asyncio.FIRST_COMPLETED)
-            self._tell_stopping()
+            state = self.state
+            if state.reason is not None:
+                state.emit(Stopping(state.reason.value, state.detail, len(state.in_flight)))
             for task in (feeding, stopped, *sending):
                 task.cancel()
             await self._read_on(reading, hurried)
@@ -189,11 +191,6 @@ class Run:
             is_over = reading.done() or hurried.done()
             if is_over or may_wait(self._config.inputs):
                 return
-
-    def _tell_stopping(self) -> None:
-        state = self.state
-        if state.reason is not None:
-            state.emit(Stopping(state.reason.value, state.detail, len(state.in_flight)))
 
     async def _end_in_time(self) -> None:
         seconds = self._config.max_runtime
