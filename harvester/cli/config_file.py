@@ -48,7 +48,11 @@ def _values(ctx: click.Context, path: Path) -> Iterator[tuple[str, Any]]:
     names = root.list_commands(ctx) if isinstance(root, click.Group) else [ctx.command.name or ""]
     for key, value in _of_command(told, ctx.command.name or "", names, path):
         where = f"{path.name}: {key}"
-        _refuse_token(key, path)
+        if key == "token":
+            raise UsageError(
+                f"{path.name}: a token never stands there: put it in a file that only you can "
+                "read, and name that by token-file."
+            )
         param = params.get(_AS_SAID.get(key, key))
         if param is not None:
             yield param.name or "", _value(param, value, where, path.parent)
@@ -86,14 +90,6 @@ def _of_command(
             near = hint(key, names, " Did you mean [{}]?")
             raise UsageError(f"{path.name}: [{key}] is no command.{near}")
     yield from told.get(name, {}).items()
-
-
-def _refuse_token(key: str, path: Path) -> None:
-    if key == "token":
-        raise UsageError(
-            f"{path.name}: a token never stands there: put it in a file that only you can read, "
-            "and name that by token-file."
-        )
 
 
 def _value(param: click.Parameter, value: Any, where: str, folder: Path) -> Any:  # noqa: ANN401 - TOML's

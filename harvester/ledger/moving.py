@@ -63,5 +63,4 @@ class Moving:
 
 def missing(reader: LedgerReader) -> int:
     """How many notes were paid for, and have no line in what was read anew."""
-    ((many,),) = reader.ask("SELECT count(*) FROM job WHERE state = 1 AND lines = 0")
-    return int(many)
+    return reader.one("SELECT count(*) FROM job WHERE state = 1 AND lines = 0")

@@ -51,7 +51,6 @@ class _Document:
         self._text = ""
         self._at = 0
         self._line = 1
-        self._is_over = False
 
     @property
     def is_waiting(self) -> bool:
@@ -113,7 +112,6 @@ class _Document:
     def _more(self) -> bool:
         block = next(self._blocks, "")
         self._text, self._at = self._text[self._at :] + block, 0
-        self._is_over = not block
         return bool(block)
 
     def _fits(self) -> bool:
@@ -143,7 +141,7 @@ class _Document:
                 told = "it is nested too deep"
             else:
                 # A number may go on in the next block.
-                if end < len(self._text) or self._is_over or not self._more():
+                if end < len(self._text) or not self._more():
                     self._line += self._text.count("\n", self._at, end)
                     self._at = end
                     return value
