@@ -97,17 +97,20 @@ WITH lost AS MATERIALIZED (
 SELECT count(sent_at) FROM lost
 """
 _EXTEND = f"UPDATE claim SET until = now_ms() + %(lease)s WHERE {_IS_NAMED}"
-# Nothing is sent once a stop is recorded for all, or for each of the tokens named. The first of the
-# claims that hold get the turns there are; the others are not sent, also where an earlier try of
-# which the answer was lost had sent them. Moments are an interval apart, and no turn has one before
-# it is free.
+# In this session, a stop is recorded for all, or for each of the tokens named.
+IS_STOPPED = """
+EXISTS (SELECT FROM standing WHERE standing.session = {session}
+    AND token_fp = ANY(%(tokens)s::text[] || ARRAY[''])
+    HAVING bool_or(token_fp = '') OR count(*) = greatest(1, cardinality(%(tokens)s::text[])))
+"""
+# Nothing is sent after that. The first of the claims that hold get the turns there are; the others
+# are not sent, also where an earlier try of which the answer was lost had sent them. Moments are an
+# interval apart, and no turn has one before it is free.
 _SEND = f"""
 WITH held AS MATERIALIZED (
-    SELECT claim.seq FROM claim JOIN {_NAMED} USING (seq, claim_id) WHERE NOT EXISTS (
-        SELECT FROM standing WHERE session = (SELECT session FROM run WHERE id = %(run)s)
-        AND token_fp = ANY(%(tokens)s::text[] || ARRAY['']) HAVING bool_or(token_fp = '')
-        OR count(*) = greatest(1, cardinality(%(tokens)s::text[])))
-    ORDER BY claim.seq FOR UPDATE OF claim
+    SELECT seq FROM claim WHERE {_IS_NAMED}
+    AND NOT {IS_STOPPED.format(session="(SELECT session FROM run WHERE id = %(run)s)")}
+    ORDER BY seq FOR UPDATE
 ), known AS MATERIALIZED (
     SELECT greatest(next, now_ms() + %(lead)s) AS first, now_ms() + %(ahead)s AS latest,
         CASE cardinality(turns) WHEN %(calls)s THEN turns

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harvester.errors import UsageError
-from harvester.ledger.postgres.claims import lose
+from harvester.ledger.postgres.claims import IS_STOPPED, lose
 from harvester.ledger.postgres.transaction import Row, Transaction, lock
 from harvester.ledger.protocol import RunRequest, StartedRun
 
 # A run counts as alive for so long (ms) before its first heartbeat.
 _UNTIL_FIRST_BEAT = 10_000
 # Who is told to stop drains yet, or waits for the day: who begins now asks anew.
-_SESSION = """
-SELECT session FROM member WHERE NOT EXISTS (SELECT FROM standing
-    WHERE standing.session = member.session AND token_fp = ANY(%(tokens)s::text[] || ARRAY[''])
-    HAVING bool_or(token_fp = '') OR count(*) = greatest(1, cardinality(%(tokens)s::text[])))
+_SESSION = f"""
+SELECT session FROM member WHERE NOT {IS_STOPPED.format(session="member.session")}
 ORDER BY run DESC LIMIT 1
 """
 # Claims of all runs of a part.
