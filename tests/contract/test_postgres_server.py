@@ -115,14 +115,6 @@ def test_a_restart_ends_connections_and_keeps_the_address(
     assert value_of(database_to_lose, "SELECT id FROM notes") == 7
 
 
-def test_a_notice_reaches_who_listens(database: str) -> None:
-    with connect(database) as hears, connect(database) as says:
-        hears.execute("LISTEN stop")
-        says.execute("NOTIFY stop, 'quota'")
-        heard = [notice.payload for notice in hears.notifies(timeout=10, stop_after=1)]
-    assert heard == ["quota"]
-
-
 def test_connections_to_one_database_can_be_ended(postgres: Postgres, database: str) -> None:
     with closing(connect(database)) as one, closing(connect(postgres.url())) as elsewhere:
         assert postgres.terminate_connections(database) == 1
