@@ -25,17 +25,11 @@ _SWITCHING = 101
 _BODILESS = frozenset({204, 304})
 # How far from its end what is no blank is looked for.
 _LOOK_BACK = 256
-_READ = frozenset(
-    {
-        b"connection",
-        b"content-encoding",
-        b"content-length",
-        b"date",
-        b"keep-alive",
-        b"location",
-        b"retry-after",
-        b"transfer-encoding",
-    }
+# The headers that are read, each with what it says.
+_HEADER = re.compile(
+    rb"\n[ \t\r\f\v]*(connection|content-encoding|content-length|date|keep-alive|location"
+    rb"|retry-after|transfer-encoding)[ \t\r\f\v]*:([^\n]*)",
+    re.IGNORECASE,
 )
 
 
@@ -145,16 +139,12 @@ class Reply:
             pending += rest
 
     def _read_head(self, head: bytes) -> None:
-        lines = head.split(b"\n")
-        words = lines[0].split(None, 2)
+        words = head.partition(b"\n")[0].split(None, 2)
         number = words[1][:3] if len(words) > 1 else b""
         self.status = int(number) if number.isdigit() else 0
         headers: dict[bytes, list[bytes]] = {}
-        for line in lines[1:]:
-            name, _, value = line.partition(b":")
-            name = name.strip().lower()
-            if name in _READ:
-                headers.setdefault(name, []).append(value.strip())
+        for name, value in _HEADER.findall(head):
+            headers.setdefault(name.lower(), []).append(value.strip())
         self._headers = headers
         said = b",".join(headers.get(b"connection", ())).lower()
         self.is_clean = b"close" not in said and (words[0] != b"HTTP/1.0" or b"keep-alive" in said)

@@ -46,8 +46,9 @@ class Dispatcher:
         self._answers = answers
         self._limits = ports.config.limits
         self._most_workers = ports.config.most_workers
-        self._sent: asyncio.Queue[Job | None] = asyncio.Queue()
-        self._workers = 0
+        self._loop = asyncio.get_running_loop()
+        self._idle: list[asyncio.Future[Job | None]] = []
+        self._is_over = False
         self._gate = asyncio.Lock()
 
     async def send(self, group: asyncio.TaskGroup) -> None:
@@ -64,8 +65,9 @@ class Dispatcher:
 
     def dismiss(self) -> None:
         """Let the workers go once their calls are complete."""
-        for _ in range(self._workers):
-            self._sent.put_nowait(None)
+        self._is_over = True
+        for worker in self._idle:
+            worker.set_result(None)
 
     def _fail(self, error: Exception) -> None:
         """Stop; what was sent and is not answered is given back as unanswered in the end."""
@@ -169,17 +171,25 @@ class Dispatcher:
             self._reserve(len(held) - len(batch))
         for job in held:
             self._state.health.mark_sent(job)
-            if self._workers < self._client.in_flight:
-                self._workers += 1
-                group.create_task(self._work())
-            self._sent.put_nowait(job)
+            if self._idle:
+                self._idle.pop().set_result(job)
+            else:
+                group.create_task(self._work(job))
 
-    async def _work(self) -> None:
-        while (job := await self._sent.get()) is not None:
+    async def _work(self, first: Job) -> None:
+        job: Job | None = first
+        while job is not None:
             try:
                 await self._call(job)
             except Exception as error:  # noqa: BLE001 - what others have in hand is to be saved
                 self._fail(error)
+            job = None if self._is_over else await self._next()
+
+    def _next(self) -> asyncio.Future[Job | None]:
+        """What a worker that is idle is given next."""
+        given: asyncio.Future[Job | None] = self._loop.create_future()
+        self._idle.append(given)
+        return given
 
     async def _call(self, job: Job) -> None:
         answer = await self._client.fetcher.fetch(job.note_id, partial(self._start, job))
