@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from harvester.disk import Disk, file_id
@@ -15,7 +15,7 @@ PADDING = b"\0\x1a"
 _COPY = 1 << 20
 
 
-def open_beside(path: Path, flags: int) -> int:
+def open_beside(path: str | os.PathLike[str], flags: int) -> int:
     """Open a side file of ours, made if need be; raises OSError.
 
     Also for a link in its place, or a pipe that nobody reads.
@@ -24,19 +24,10 @@ def open_beside(path: Path, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-@contextmanager
-def opened_beside(path: Path, flags: int) -> Iterator[int]:
-    """The same for as long as the context lasts."""
-    fd = open_beside(path, flags)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
 def append_beside(path: Path, disk: Disk, data: bytes) -> None:
     """Append to a side file of ours, all or nothing; raises OSError."""
-    with opened_beside(path, os.O_WRONLY | os.O_APPEND) as fd:
+    with open(path, "ab", 0, opener=open_beside) as file:
+        fd = file.fileno()
         size = os.fstat(fd).st_size
         try:
             disk.write_all(fd, memoryview(data))
