@@ -55,6 +55,9 @@ def keep_marks(output: Path, ledger: SqliteLedger) -> None:
     with writing(place):
         kept = marks_in(place)
         if lost := kept - ledger.marks():
+            # One that was put back from a copy knows the notes yet.
+            if known := ledger.marked(lost):
+                ledger.forget(known)
             ledger.remember_marks(lost)
         if ledger.marks() - kept:
             with replacing(place) as file:

@@ -17,7 +17,9 @@ from harvester.config import RunConfig
 from harvester.disk import replacing
 from harvester.engine.held import Environment, OpenOutput
 from harvester.engine.open_output import begin, forget, open_output
+from harvester.engine.rehearsal import rehearsed
 from harvester.errors import OutputLockedError
+from harvester.halt import go_on
 from harvester.ledger.sqlite.reading import ledger_path, reading
 from harvester.model import Job, Judgement, Verdict
 from harvester.output.lines import make_line
@@ -119,6 +121,22 @@ def test_a_list_of_notes_is_forgotten_or_nothing_of_it(output: Path) -> None:
     assert CliRunner().invoke(cli, [*args[:-1], "-"], input=ids.read_text()).exit_code == 0
     assert output.read_bytes() == KEPT
     assert "--id ID" in str(CliRunner().invoke(cli, args[:2]).exception)
+
+
+@pytest.mark.parametrize("put_back", ["", "notes.jsonl"], ids=["the ledger", "OUTPUT, too"])
+def test_a_copy_from_before_that_is_put_back_brings_no_note_back(
+    output: Path, tmp_path: Path, put_back: str
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(output.parent, copy)
+    forget(output, [GONE, ALSO_GONE], Environment(lambda: NOW))
+    for name in filter(None, ("notes.jsonl.ledger", put_back)):
+        shutil.copyfile(copy / name, output.with_name(name))
+    config = RunConfig(output=output, endpoint=ENDPOINT, tokens=(Secret("t"),))
+    with rehearsed(config, go_on) as ledger:
+        assert (ledger.counts().done, ledger.counts().queued) == (3, 1)
+    check_gone_after(output, lambda: opened(output).close())
+    check_gone(output)
 
 
 @pytest.mark.parametrize("typed", ["", GONE[:-1], "https://xhslink.com/a/Bcd"])

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harvester.halt import Look
-from harvester.ledger.keys import mark_of_key, to_key
+from harvester.ledger.keys import from_key, mark_of_key, to_key
 from harvester.ledger.protocol import (
     Checkpoint,
     Claimed,
@@ -180,6 +180,12 @@ class SqliteLedger(Store, Ledger):
             add = "INSERT OR IGNORE INTO forgotten VALUES (?)"
             self.db.executemany(add, ((mark,) for mark in marks))
         self._forgotten.update(marks)
+
+    def marked(self, marks: Collection[bytes]) -> list[str]:
+        """The notes of these marks that are known here, which goes through all."""
+        with self.errors():
+            keys = self.db.execute("SELECT note_id FROM job")
+            return [from_key(key) for (key,) in keys if mark_of_key(key) in marks]
 
     def forgets(self, note_id: str) -> bool:
         """Whether a note is never to be fetched again."""
