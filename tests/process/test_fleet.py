@@ -265,10 +265,10 @@ def test_a_killed_host_that_is_started_again_goes_on_at_once(hosts: Hosts) -> No
 def test_hosts_that_are_killed_stopped_or_cut_off_are_outlived(hosts: Hosts) -> None:
     tool = hosts.tool
     simulator = tool.simulate("--latency", "300ms")
-    notes = tool.notes(150)
+    notes = tool.notes(110)
     cuts = {name: hosts.cut() for name in "ad"}
     ways = {name: cut.url for name, cut in cuts.items()}
-    soon = {OUTAGE_PATIENCE: "2", LEASE_MARGIN: "2"}
+    soon = {OUTAGE_PATIENCE: "1", LEASE_MARGIN: "2"}
     runs = {
         name: hosts.start(
             *(name, simulator.url, notes, *SHORT), rate=30, env=hosts.env(ways.get(name)) | soon
@@ -300,7 +300,7 @@ def test_hosts_that_are_killed_stopped_or_cut_off_are_outlived(hosts: Hosts) -> 
     page, lost, again = simulator.charges(), hosts.unanswered, hosts.duplicates
     # What was claimed before is not sent after the lease, and nothing of it is sent by two.
     assert page["calls"] == page["charged"] == calls
-    hosts.has_each_once(tool.note_ids(150))
+    hosts.has_each_once(tool.note_ids(110))
     assert again
     assert "were paid for twice" in back.err
     assert set(page["chargedTwice"]) <= {*lost, *again}
