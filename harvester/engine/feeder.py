@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 
 from harvester.engine.clients import TokenPool
 from harvester.engine.ports import INPUT, LineLeftOut, Notice, Ports
@@ -35,7 +36,8 @@ class Feeder:
         self._recorder = recorder
         self._pool = pool
         self._lease = ports.config.timeout + ports.coordinator.lease_margin
-        self._claimed: asyncio.Queue[Job] = asyncio.Queue()
+        self._claimed: deque[Job] = deque()
+        self._has_claimed = asyncio.Event()
         self._wanted = asyncio.Event()
         self._ahead = _LEAST_AHEAD
         self._deadline = float("inf")
@@ -46,25 +48,27 @@ class Feeder:
 
     async def take(self) -> Job:
         """Take the next claimed job, as soon as there is one."""
-        return self._taken(await self._claimed.get())
+        while not self._claimed:
+            self._has_claimed.clear()
+            await self._has_claimed.wait()
+        return self.take_now()
 
     def take_now(self) -> Job:
         """Take the next claimed job, of those that are there."""
-        return self._taken(self._claimed.get_nowait())
-
-    def _taken(self, job: Job) -> Job:
-        if self._claimed.qsize() <= self._ahead // 2:
+        job = self._claimed.popleft()
+        if len(self._claimed) <= self._ahead // 2:
             self._wanted.set()
         return job
 
     def put_back(self, job: Job) -> None:
-        """Give a job back that was taken and is not sent."""
-        self._claimed.put_nowait(job)
+        """Have a claimed job wait for whoever takes it next, such as one that was not sent."""
+        self._claimed.append(job)
+        self._has_claimed.set()
 
     @property
     def ready(self) -> int:
         """How many jobs can be taken now."""
-        return self._claimed.qsize()
+        return len(self._claimed)
 
     async def mark_sent(self, jobs: list[Job], throttle: Throttle) -> list[Job]:
         """Record that calls are about to be sent; returns those whose claims still hold.
@@ -92,7 +96,8 @@ class Feeder:
 
     async def leave_to_others(self) -> None:
         """Give back what is claimed and cannot be sent from here for now."""
-        waiting = [self._claimed.get_nowait() for _ in range(self._claimed.qsize())]
+        waiting = list(self._claimed)
+        self._claimed.clear()
         if waiting:
             await self.give_back(waiting)
             self._wanted.set()
@@ -187,12 +192,12 @@ class Feeder:
         self._ahead = max(_LEAST_AHEAD, min(_MOST_AHEAD, ahead))
         if self._state.health.is_probing:
             self._ahead = 1
-        room = max(1, self._ahead - self._claimed.qsize())
+        room = max(1, self._ahead - len(self._claimed))
         held = list(self._state.held.values())
         claimed = await self._thread.run(self._ledger.claim, room, self._lease, held)
         for job in claimed.jobs:
             self._state.claimed(job)
-            self._claimed.put_nowait(job)
+            self.put_back(job)
         if claimed.limit is not None:
             end = self._state.use_up_day if claimed.limit == DAILY else self._state.stop
             end(StopReason.LIMIT, f"{claimed.limit} is reached by the fleet")
@@ -212,7 +217,7 @@ class Feeder:
 
     async def _wait(self, next_due: float | None) -> None:
         """Wait for room or for jobs, but never so long that a lease could lapse."""
-        is_full = self._claimed.qsize() > self._ahead // 2
+        is_full = len(self._claimed) > self._ahead // 2
         event = self._wanted if is_full else self._state.claimable
         longest = self._lease / 3
         seconds = longest if is_full or next_due is None else min(next_due, longest)
