@@ -42,15 +42,15 @@ _SITE = r"(?:xiaohongshu|rednote|xhslink)\.(?:com|cn)\b"
 # Nothing stands behind a group that is repeated, so none of it is given back; to say so (`)*+`) is
 # read wrongly by Python before 3.11.5.
 # Of each URL the note that it is of, and no other id in it, unless it only leads to a note's; then
-# ids that stand alone. A path, a name or a longer number around one makes it something else.
-_NAMED = re.compile(
-    rf"{_NOTE}(?:{_LETTER}h?&]++|[?&][\w.-]+=https?://|h(?!ttps?://)|[?&])*"
+# ids that stand alone. A path, a name or a longer number around one makes it something else. It is
+# compiled when it is needed: that takes as long as a twentieth of a run's start.
+_NAMED = (
+    rf"(?ai){_NOTE}(?:{_LETTER}h?&]++|[?&][\w.-]+=https?://|h(?!ttps?://)|[?&])*"
     r"|(?:https?://)?(?:www\.)?(xhslink\.(?:com|cn)/[\w/.-]*\w)"
     rf"|(?:(?<![a-z0-9+.-])[a-z][a-z0-9+.-]{{1,20}}://|(?<![\w.-])(?:[\w-]{{1,30}}\.)?{_SITE})"
     rf"(?:{_LETTER}/?&]++|(?!{_NOTE})[/?&])*"
     r"|(?<![0-9a-z@])(?<![0-9a-z][-_])(?:(?<![0-9a-z]/)|(?<=[0-9a-f]{24}/))"
-    rf"({_HEX_ID})(?:{_GLUED}|(?![0-9a-z])(?![-_][0-9a-z]))",
-    re.ASCII | re.IGNORECASE,
+    rf"({_HEX_ID})(?:{_GLUED}|(?![0-9a-z])(?![-_][0-9a-z]))"
 )
 # Most text has neither, and need not be gone through.
 _MAY_NAME = re.compile(r"[0-9a-fA-F]{24}|[xX][hH][sS]")
@@ -223,7 +223,7 @@ def _found(text: str) -> tuple[list[str], list[str]]:
     """The hex ids and the short links that a plain text names."""
     ids: list[str] = []
     links: list[str] = []
-    for match in _NAMED.finditer(text) if _MAY_NAME.search(text) else ():
+    for match in re.finditer(_NAMED, text) if _MAY_NAME.search(text) else ():
         in_url, link, _, alone = match.groups()
         if in_url:
             ids.append(in_url.lower())
