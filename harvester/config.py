@@ -346,8 +346,8 @@ class RunConfig(Struct, frozen=True, kw_only=True):
     @property
     def fleet(self) -> FleetAddress | None:
         """The harvest that hosts share, if this is one."""
-        url = "" if self.ledger is None else self.ledger.reveal()
-        return FleetAddress(url, self.harvest or "default") if url.strip() else None
+        url = None if self.ledger is None else self.ledger.reveal()
+        return FleetAddress.named(url, self.harvest)
 
     def files_read(self) -> Iterator[FileRead]:
         """The files that a run reads, by what they are."""

@@ -99,7 +99,8 @@ def fleet_meant(
     from harvester.ledger.sqlite.reading import ledger_path
     from harvester.output.part import check_no_part, read_part_marker
 
-    if ledger is None or not ledger.strip():
+    fleet = FleetAddress.named(ledger, harvest)
+    if fleet is None:
         if harvest is not None:
             raise UsageError(
                 f"--harvest names one that hosts share: give --ledger, or {LEDGER_VARIABLE}."
@@ -107,7 +108,7 @@ def fleet_meant(
         check_no_part(named(output).resolve())
         return None
     if output is None:
-        return FleetAddress(ledger, harvest or FleetAddress(ledger).harvest)
+        return fleet
     marker = read_part_marker(output.resolve())
     if marker is not None:
         if harvest not in {None, marker.harvest}:
@@ -115,7 +116,7 @@ def fleet_meant(
                 f"{output} is a part of the harvest {marker.harvest}, not of {harvest}: leave out "
                 "one of them."
             )
-        return FleetAddress(ledger, marker.harvest)
+        return FleetAddress(fleet.url, marker.harvest)
     if not ledger_path(output.resolve()).exists():
         raise UsageError(
             f"{output} is no part of a fleet's harvest ({output.name}.fleet is not beside it): "
@@ -133,10 +134,11 @@ def fleet_named(ledger: str | None, harvest: str | None) -> FleetAddress:
     """The harvest that is named; raises UsageError where no ledger is, or its driver is missing."""
     from harvester.ledger.fleet import FleetAddress, need_driver
 
-    if ledger is None or not ledger.strip():
+    fleet = FleetAddress.named(ledger, harvest)
+    if fleet is None:
         raise UsageError(f"name the ledger that hosts share: give --ledger, or {LEDGER_VARIABLE}.")
     need_driver()
-    return FleetAddress(ledger, harvest or FleetAddress(ledger).harvest)
+    return fleet
 
 
 def tell_moved(

@@ -48,6 +48,11 @@ class FleetAddress(Struct, frozen=True):
     url: str
     harvest: str = "default"
 
+    @classmethod
+    def named(cls, url: str | None, harvest: str | None) -> FleetAddress | None:
+        """The harvest that is named, None where no ledger is."""
+        return cls(url, harvest or "default") if url and url.strip() else None
+
     def __repr__(self) -> str:
         return f"FleetAddress(harvest={self.harvest!r})"
 
