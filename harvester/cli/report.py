@@ -55,10 +55,9 @@ def report(
         tell_aside()
     else:
         check_place(place, output)
-    query = StatusQuery(time.time(), day_timezone, price)
     with opened_reader(output, ledger, harvest) as opened:
-        names = opened.name, opened.target
-        data = read_report(opened.reader, opened.output, names, query, opened.hosts)
+        query = StatusQuery(time.time(), day_timezone, price, target=opened.target)
+        data = read_report(opened.reader, opened.output, opened.name, query, opened.hosts)
     html = page_of(data)
     if is_piped:
         click.echo(html.encode(), nl=False)

@@ -7,7 +7,6 @@ from datetime import date
 from pathlib import Path
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from harvester.ledger.history import Failures, History, Timeline
 from harvester.ledger.hosts import Hosts
@@ -24,12 +23,11 @@ MOST_IDS = 1000
 class ReportData(Struct, frozen=True):
     """What there is to tell; `latency` is median and p95.
 
-    `name` is what people know the harvest by; `target` names it in a shell command. `notes` are
-    None for a fleet, whose parts are elsewhere.
+    `name` is what people know the harvest by. `notes` are None for a fleet, whose parts are
+    elsewhere.
     """
 
     name: str
-    target: str
     query: StatusQuery
     status: Status
     timeline: Timeline
@@ -43,21 +41,21 @@ class ReportData(Struct, frozen=True):
 def read_report(
     reader: LedgerReader,
     output: Path | None,
-    named: tuple[str, str],
+    name: str,
     query: StatusQuery,
     hosts: Hosts | None = None,
 ) -> ReportData:
     """The data that a ledger tells, at one moment of runs that may be going on.
 
-    `output` has its links followed, None for a fleet's `hosts`; `named` are name and target. Raises
+    `output` has its links followed, None for a fleet's `hosts`; people know it by `name`. Raises
     LedgerError, LocalIOError.
     """
     with snapshot(reader, output, query) as known:
         history = History(reader)
         return ReportData(
-            *named,
+            name,
             known,
-            status_of(reader, replace(known, target=named[1]), hosts),
+            status_of(reader, known, hosts),
             history.timeline(known.zone),
             history.latency(),
             history.charged_by_day(known.zone),

@@ -67,9 +67,9 @@ class Night:
         self._ledger.keep_balances(balances)
 
     def data(self, price: Decimal | None = None) -> ReportData:
-        named = (self.output.name, str(self.output))
+        query = StatusQuery(self.now, SHANGHAI, price, target=str(self.output))
         with reading(self.output.with_name("notes.jsonl.ledger")) as reader:
-            return read_report(reader, self.output, named, StatusQuery(self.now, SHANGHAI, price))
+            return read_report(reader, self.output, self.output.name, query)
 
     def page(self, price: Decimal | None = None) -> str:
         return page_of(self.data(price))
@@ -198,9 +198,9 @@ def test_an_output_with_a_hostile_name_is_text_too(tmp_path: Path) -> None:
         night.enrol(1)
     named = folder / "<img src=x onerror=alert(1)>"
     ledger = (folder / "notes.jsonl.ledger").rename(named.with_name(named.name + ".ledger"))
-    names = (named.name, shlex.quote(str(named)))
+    query = StatusQuery(START, SHANGHAI, target=shlex.quote(str(named)))
     with reading(ledger) as reader:
-        page = page_of(read_report(reader, named, names, StatusQuery(START, SHANGHAI)))
+        page = page_of(read_report(reader, named, named.name, query))
     assert "<img" not in shown(page)
     assert "&lt;img src=x" in page
 
