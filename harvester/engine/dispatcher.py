@@ -89,7 +89,7 @@ class Dispatcher:
             state.room.clear()
             self._heed_limits()
             if self._client.disabled is None:
-                if state.health.is_probing and not state.busy:
+                if state.health.breaker.is_tripped and not state.busy:
                     await self._before_probe()
                 if self._room() > 0:
                     return
@@ -131,7 +131,7 @@ class Dispatcher:
 
     async def _before_probe(self) -> None:
         """With the upstream failing, one call at a time after a growing pause."""
-        nth = self._state.health.failed_probes + 1
+        nth = self._state.health.breaker.failed_probes + 1
         delay = backoff_delay(nth, self._ports.config.retry_limits, self._ports.jitter)
         await self._feeder.leave_to_others()
         if nth <= MOST_PROBES:  # else the run is about to end

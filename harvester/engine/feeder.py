@@ -116,7 +116,7 @@ class Feeder:
                 cut = list(state.in_flight.values())
                 await self._thread.run(self._ledger.abandon, cut, "stopped at once")
                 state.abandoned(len(cut))
-            if state.health.is_request_wrong:
+            if state.health.first_answers.complaint:
                 await self._thread.run(self._ledger.requeue, state.health.refused)
         except HarvesterError as error:
             state.stop(StopReason.LOCAL_IO, str(error))
@@ -190,7 +190,7 @@ class Feeder:
             return _WHILE_ALL_REST if counts.queued else None
         ahead = int(self._pool.per_second * self._coordinator.ahead_seconds)
         self._ahead = max(_LEAST_AHEAD, min(_MOST_AHEAD, ahead))
-        if self._state.health.is_probing:
+        if self._state.health.breaker.is_tripped:
             self._ahead = 1
         room = max(1, self._ahead - len(self._claimed))
         held = list(self._state.held.values())

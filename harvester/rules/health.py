@@ -39,7 +39,7 @@ class RunHealth:
     `simulated` tells what OUTPUT holds, None while it is empty. `is_unproven` while no answer has
     told that a server is the simulator for which an OUTPUT of practice is right. `refused` are the
     jobs rejected while all answers said that the request is wrong; `advice` is what to do then, and
-    `is_deprecated` tells of the endpoint.
+    `is_deprecated` tells of the endpoint. While `breaker` is tripped, only probes may be sent.
     """
 
     def __init__(
@@ -51,8 +51,8 @@ class RunHealth:
         is_deprecated: bool = False,
     ) -> None:
         self._simulated = simulated
-        self._breaker = Breaker()
-        self._first_answers = FirstAnswers(is_deprecated=is_deprecated)
+        self.breaker = Breaker()
+        self.first_answers = FirstAnswers(is_deprecated=is_deprecated)
         self._advice = advice
         self._probe: int | None = None
         self._tripped_by = ""
@@ -60,28 +60,13 @@ class RunHealth:
         self.refused: list[int] = []
 
     @property
-    def is_probing(self) -> bool:
-        """Whether the upstream is failing, so that only probes may be sent."""
-        return self._breaker.is_tripped
-
-    @property
     def is_single(self) -> bool:
         """Whether only one call at a time may be in flight."""
-        return self.is_unproven or self._breaker.is_tripped
-
-    @property
-    def failed_probes(self) -> int:
-        """How many probes failed in a row."""
-        return self._breaker.failed_probes
-
-    @property
-    def is_request_wrong(self) -> bool:
-        """Whether the first answers say that the request itself is wrong."""
-        return bool(self._first_answers.complaint)
+        return self.is_unproven or self.breaker.is_tripped
 
     def mark_sent(self, job: Job) -> None:
         """Take note of a call that is sent: it may be a probe."""
-        if self._breaker.is_tripped:
+        if self.breaker.is_tripped:
             self._probe = job.seq
 
     def checked(self, judgement: Judgement) -> Judgement:
@@ -116,7 +101,7 @@ class RunHealth:
             reaction = _ACCEPTED
         if answer.fault is None:
             self._see_first(job, judgement)
-            if complaint := self._first_answers.complaint:
+            if complaint := self.first_answers.complaint:
                 reaction = replace(reaction, refused=self._advised(complaint))
         if judgement.stop is not None:
             reaction = self._stopping(reaction, judgement, judgement.stop)
@@ -125,13 +110,13 @@ class RunHealth:
         return self._see(job, judgement, reaction)
 
     def _see_first(self, job: Job, judgement: Judgement) -> None:
-        self._first_answers.see(judgement)
-        if judgement.verdict is Verdict.REJECT and self._first_answers.is_watching:
+        self.first_answers.see(judgement)
+        if judgement.verdict is Verdict.REJECT and self.first_answers.is_watching:
             self.refused.append(job.seq)
 
     def _see(self, job: Job, judgement: Judgement, reaction: Reaction) -> Reaction:
         """Let the breaker see it."""
-        breaker, is_probe = self._breaker, job.seq == self._probe
+        breaker, is_probe = self.breaker, job.seq == self._probe
         breaker.see(job.seq, judgement.verdict, probe=is_probe, again=any(job.failures_by_cause))
         if breaker.is_spent:
             failed = f"{breaker.failed_probes} probes in a row failed"

@@ -59,7 +59,7 @@ def test_many_notes_that_fail_in_a_row_bring_probes_and_then_the_end() -> None:
     health = RunHealth()
     told = [health.react(job(seq), ARRIVED, FAILED).warning for seq in range(TRIP_AFTER)]
     assert [bool(text) for text in told] == [False] * (TRIP_AFTER - 1) + [True]
-    assert health.is_probing
+    assert health.breaker.is_tripped
     assert health.is_single
     stops = []
     for nth in range(MOST_PROBES):
@@ -78,7 +78,7 @@ def test_a_connection_that_had_ended_says_nothing_of_the_upstream() -> None:
     health = RunHealth()
     for seq in range(2 * TRIP_AFTER):
         health.react(job(seq), Answer(fault=Fault.CLOSED), FAILED)
-    assert not health.is_probing
+    assert not health.breaker.is_tripped
 
 
 def test_the_first_answers_all_refused_stop_every_host_and_say_which_notes_they_were() -> None:
@@ -86,7 +86,7 @@ def test_the_first_answers_all_refused_stop_every_host_and_say_which_notes_they_
     reactions = [health.react(job(seq), ARRIVED, REFUSED) for seq in range(20)]
     assert [bool(reaction.refused) for reaction in reactions] == [False] * 19 + [True]
     assert reactions[-1].refused.endswith("; try another")
-    assert health.is_request_wrong
+    assert health.first_answers.complaint
     assert health.refused == list(range(20))
 
 
