@@ -143,10 +143,6 @@ class LedgerReader(ABC):
     def jobs_of(self, note_ids: Sequence[str]) -> dict[str, KnownJob]:
         """What is known of those notes that are known at all."""
 
-    def job_of(self, note_id: str) -> KnownJob | None:
-        """What is known of a note."""
-        return self.jobs_of([note_id]).get(note_id)
-
     def require_index(self) -> None:
         """Refuse to look up notes while the run that reads a long input keeps no index of them."""
         if "last_sure" in self.meta():

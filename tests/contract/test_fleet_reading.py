@@ -78,7 +78,7 @@ def everything(reader: LedgerReader) -> dict[str, object]:
             "groups": sorted(map(str, reader.failed_groups(str.upper, 100))),
             "few groups": sum(group.jobs for group in reader.failed_groups(str.upper, 1)),
             "failures": list(reader.failures()),
-            "jobs": [reader.job_of(note_id) for note_id in (*NOTES, "unknown")],
+            "jobs": reader.jobs_of([*NOTES, "unknown"]),
             "checkpoint": reader.checkpoint(),
             "newest length": reader.newest_length(),
             "expected": reader.expected_lines(),
@@ -141,7 +141,7 @@ def test_failures_are_read_in_pieces_beside_other_queries(harvest: Database) -> 
         for job in reader.failures():
             seen += 1
             if seen % 4000 == 0:
-                assert reader.job_of(job.note_id) is not None
+                assert reader.jobs_of([job.note_id])
         assert seen == 12_000
         next(iter(reader.failures()))
 

@@ -331,8 +331,8 @@ def test_a_ledger_being_filled_is_not_searched_line_by_line(output: Path) -> Non
 
 def test_a_job_is_known_with_its_line(output: Path) -> None:
     with reading(ledger_of(output)) as reader:
-        job = reader.job_of(note(1))
+        job = reader.jobs_of([note(1)]).get(note(1))
         assert job is not None
         assert (job.state, job.line_end, job.lines) == (State.DONE, len(line(1)), 1)
-        assert reader.job_of("nobody") is None
+        assert not reader.jobs_of(["nobody"])
         assert [*reader.jobs_of([note(1), "nobody"])] == [note(1)]
