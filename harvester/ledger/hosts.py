@@ -12,7 +12,7 @@ from harvester.sanitize import sanitize
 if TYPE_CHECKING:
     from harvester.ledger.postgres.reading import FleetReader
 
-# In milliseconds: a heartbeat says that its member is alive for so long, as membership.py has it.
+# In milliseconds: a member that was not heard of for so long is dead.
 ALIVE_FOR = 900
 
 # Of a run that goes on, only the minute of its last answer is known without a heartbeat; calls of

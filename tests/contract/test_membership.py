@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from harvester.errors import LocalIOError
 from harvester.ledger.fleet import FleetAddress
+from harvester.ledger.hosts import ALIVE_FOR
 from harvester.ledger.postgres.ledger import PostgresLedger
-from harvester.ledger.postgres.membership import ALIVE_FOR, Membership, Slowed, Stop
+from harvester.ledger.postgres.membership import Membership, Slowed, Stop
 from harvester.model import Job
 from harvester.rules.turns import Allotted, Turns, Used
 from tests.contract.fleet import Stage
@@ -144,7 +145,7 @@ def test_no_turn_is_given_where_hosts_that_live_keep_to_another_rate(fleet: Flee
     a, b = fleet.join(), fleet.join(rate="2 calls/s")
     assert b.membership.beat().other_rate == RATE
     assert a.membership.beat().other_rate is None
-    fleet.advance(ALIVE_FOR)
+    fleet.advance(ALIVE_FOR / 1000)
     assert b.membership.beat().other_rate is None
     assert a.ask(1) == Allotted([], None)
     assert a.membership.beat().other_rate == "2 calls/s"
@@ -180,7 +181,7 @@ def test_a_host_that_is_not_heard_of_is_dead(fleet: Fleet) -> None:
     a, b = fleet.join(), fleet.join()
     beat = a.membership.beat()
     assert (beat.members, beat.stops, beat.now) == (2, {}, START)
-    fleet.advance(ALIVE_FOR)
+    fleet.advance(ALIVE_FOR / 1000)
     assert b.membership.beat().members == 1
     a.membership.beat()
     assert b.membership.beat().members == 2

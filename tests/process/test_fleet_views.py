@@ -12,8 +12,6 @@ from typing import Any
 import psycopg
 import pytest
 
-from harvester.ledger.hosts import ALIVE_FOR
-from harvester.ledger.postgres import membership
 from harvester.ledger.protocol import Checkpoint, FoundLine, Identity
 from harvester.model import Job, Judgement, Verdict
 from harvester.output.lines import make_line, read_head
@@ -335,10 +333,6 @@ def test_a_missing_driver_is_told_in_one_line(fleet: Fleet) -> None:
         assert refused.code == 2, refused.text
         assert refused.err.count("\n") == 1
         assert "with '.[fleet]' in place of" in refused.err
-
-
-def test_a_heartbeat_is_read_as_it_is_written() -> None:
-    assert ALIVE_FOR == membership.ALIVE_FOR * 1000
 
 
 def test_a_part_that_was_lost_with_its_disk_is_fetched_again_when_told_so(

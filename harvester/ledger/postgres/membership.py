@@ -9,12 +9,11 @@ import psycopg
 from msgspec import Struct
 
 from harvester.ledger.fleet import FleetAddress
+from harvester.ledger.hosts import ALIVE_FOR
 from harvester.ledger.postgres.connection import Address, Connection, failure, is_away, refusal
 from harvester.ledger.postgres.transaction import Row, text_of
 
-# In seconds. A member that was not heard of for so long is dead.
-ALIVE_FOR = 0.9
-# A heartbeat that is slower than this is of no use.
+# In seconds. A heartbeat that is slower than this is of no use.
 _TIMEOUT = 1.0
 _CONNECT_TIMEOUT = 4
 _MOST_DETAIL = 500
@@ -114,7 +113,7 @@ class Membership:
     ) -> None:
         self._address = Address.of(fleet)
         self._name = f"harvester-fleet {uuid}"
-        self._named = {"tokens": list(tokens), "rate": rate, "alive": round(ALIVE_FOR * 1000)}
+        self._named = {"tokens": list(tokens), "rate": rate, "alive": ALIVE_FOR}
         self._clock = clock
         self._run = 0
         self._db: Connection | None = None
