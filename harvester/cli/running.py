@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import shlex
 import stat
@@ -82,9 +81,6 @@ def harvested(
 
     Webhooks are told through `proxy`, also of a config that cannot be read.
     """
-    # A run makes few cycles and many short-lived objects: looking for cycles after every 700 of
-    # them costs 7 % of a fast run's CPU time.
-    gc.set_threshold(20_000, 20, 50)
     webhooks = Webhooks(console.notify, proxy, complain)
     with (
         Signals() as signals,

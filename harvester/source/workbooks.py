@@ -11,7 +11,6 @@ from contextlib import closing, contextmanager
 from datetime import datetime, time
 from itertools import islice
 from typing import IO, TYPE_CHECKING
-from xml.etree.ElementTree import Element
 
 from harvester.errors import InputError, want_of_extra
 from harvester.model import Page
@@ -20,6 +19,8 @@ from harvester.source.streams import BrokenStreamError
 from harvester.source.tables import Row, layout_of, table_pages
 
 if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
     from openpyxl.worksheet._reader import WorkSheetParser
 
 _LONGEST_UNPACKED = 4 * 1024 * 1024 * 1024
