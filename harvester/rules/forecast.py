@@ -44,13 +44,12 @@ class DailyCap(Struct, frozen=True):
 class Forecast(Struct, frozen=True):
     """What is left: calls, those of them that will be charged, and until when they take.
 
-    `ends_at` is Unix seconds, `seconds` the time until then, `days` the calendar days on which
-    calls are made. All three are None where no pace is known, or where it takes over ten years.
+    `ends_at` is Unix seconds, `days` the calendar days on which calls are made; both are None where
+    no pace is known, or where it takes over ten years.
     """
 
     calls: int
     charged: int
-    seconds: float | None = None
     ends_at: float | None = None
     days: int | None = None
 
@@ -92,10 +91,7 @@ def forecast(
     a_day = None if cap is None else cap.charged * known.calls / known.saves
     today = None if cap is None else cap.left_today * known.calls / known.saves
     end = _end(calls, pace, today, a_day, now, zone)
-    if end is None:
-        return counts
-    ends_at, days = end
-    return Forecast(counts.calls, counts.charged, ends_at - now, ends_at, days)
+    return counts if end is None else Forecast(counts.calls, counts.charged, *end)
 
 
 def _end(
