@@ -195,6 +195,8 @@ class Reply:
     def _is_cut_short(self, rest: bytes) -> bool:
         """Whether a body that has its length is only the beginning of an object."""
         body = self._body
+        if not body:
+            return rest.lstrip().startswith(b"{")
         end = body[-_LOOK_BACK:].rstrip()
         if body[:1] != b"{" or not end:
             return False

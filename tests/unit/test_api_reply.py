@@ -71,6 +71,16 @@ def test_an_answer_is_read_whole_however_it_is_framed(kind: str) -> None:
         assert reply.status in (200, 204, 304)
 
 
+def test_no_length_at_all_takes_nothing_from_an_answer_that_is_there() -> None:
+    reply = read(OK + b"Content-Length: 0\r\n\r\n" + GOOD)
+    assert (reply.is_over, reply.is_enough) == (False, True)
+    reply.end(broken=False)
+    assert (reply.is_whole, reply.is_clean, reply.body()) == (True, False, GOOD)
+    # Another answer, which nobody asked for, is none.
+    reply = read(OK + b"Content-Length: 0\r\n\r\n" + OK + SIZE + b"\r\n" + GOOD)
+    assert (reply.is_whole, reply.is_clean, reply.body()) == (True, False, b"")
+
+
 @pytest.mark.parametrize("kind", ENOUGH)
 def test_an_answer_whose_framing_is_wrong_is_taken_when_nothing_more_comes(kind: str) -> None:
     for step in STEPS:
