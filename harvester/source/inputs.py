@@ -59,8 +59,8 @@ class Input(Struct, frozen=True):
         """Raise UsageError for a pipe given as a file: it can be read only once."""
         if self.stdin is None and not stat.S_ISREG(self._mode()):
             raise UsageError(
-                f"{self.form.name}: --strict and --resolve-links read every input twice, but this "
-                "one can be read only once: save it to a file first, or give it as standard input"
+                f"{self.form.name}: here every input is read twice, but this one can be read only "
+                "once: save it to a file first, or give it as standard input, by the name -"
             )
 
     def may_wait(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -116,6 +117,9 @@ def test_a_list_of_notes_is_forgotten_or_nothing_of_it(output: Path) -> None:
     args = ["forget", str(output), "--ids-from", str(ids)]
     done = CliRunner().invoke(cli, args)
     assert "ids.txt:2: names no note" in str(done.exception)
+    os.mkfifo(pipe := output.with_name("pipe"))
+    done = CliRunner().invoke(cli, [*args[:-1], str(pipe)])
+    assert "pipe: here every input is read twice" in str(done.exception)
     assert output.read_bytes() == b"".join(LINES)
     ids.write_text(f"# asked on Monday\n{GONE}\n{ALSO_GONE}\n")
     assert CliRunner().invoke(cli, [*args[:-1], "-"], input=ids.read_text()).exit_code == 0
