@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -22,7 +23,6 @@ from harvester.ledger.sqlite.reading import reading
 from harvester.model import Outcome, State
 from harvester.money import Balance, Balances
 from tests.contract.fleet import Database, Stage
-from tests.postgres import PASSWORD
 
 NOW = 1_795_395_720.0
 LEASE = 100.0
@@ -168,7 +168,8 @@ def test_a_role_that_may_only_read_can_look(harvest: Database, fleet_url: str) -
     harvest.do("CREATE ROLE looker LOGIN PASSWORD 'looks'")
     harvest.do(f"GRANT USAGE ON SCHEMA {schema} TO looker")
     harvest.do(f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO looker")
-    url = fleet_url.replace(f"postgres:{PASSWORD}", "looker:looks")
+    place = urlsplit(fleet_url)
+    url = place._replace(netloc=f"looker:looks@{place.hostname}:{place.port}").geturl()
     with reading_fleet(FleetAddress(url, harvest.harvest)) as reader:
         assert reader.counts(NOW).total == 0
     harvest.do(f"REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM looker")
