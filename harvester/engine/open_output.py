@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -29,6 +29,7 @@ from harvester.ledger.sqlite.ledger import SqliteLedger
 from harvester.ledger.sqlite.reading import ledger_path, reading
 from harvester.ledger.sqlite.store import LEDGER_FILES, set_aside
 from harvester.model import State
+from harvester.output.ending import check_stored
 from harvester.output.file import OutputFile
 from harvester.output.holder import is_held
 from harvester.output.part import check_no_part
@@ -119,6 +120,9 @@ def open_file(
     if not had_output:
         undo.callback(env.disk.remove, path)
     undo.callback(output.close)
+    # What cannot be read is told by whoever reads more of it.
+    with suppress(OSError):
+        check_stored(path)
     return output
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from hashlib import blake2b
+from pathlib import Path
 
+from harvester.errors import OutputMismatchError
 from harvester.ledger.protocol import Checkpoint
 
 # No line begins with NUL, so a mark is told from the bare last bytes that older ledgers hold.
@@ -46,3 +50,22 @@ def line_before(fd: int, end: int) -> bytes:
         if cut >= 0 or begin == 0 or length >= LONGEST:
             return text[cut + 1 :]
         length *= 8
+
+
+def check_stored(path: Path) -> None:
+    """Raise OutputMismatchError for a file that is whole, and stored in a way that is not read."""
+    with path.open("rb") as file:
+        head = file.read(2)
+    old = shlex.quote(f"{path}.old")
+    ways = {
+        b"\x1f\x8b": ("packed", f"gzip -dc < {old}"),
+        BOM_UTF16_LE: ("in UTF-16", f"iconv -f UTF-16 -t UTF-8 {old}"),
+        BOM_UTF16_BE: ("in UTF-16", f"iconv -f UTF-16 -t UTF-8 {old}"),
+    }
+    if head in ways:
+        name, back = ways[head]
+        raise OutputMismatchError(
+            f"{path} was stored {name} since, and no line of it is lost: store it as it was with "
+            f"`mv {shlex.quote(str(path))} {old} && {back} > {shlex.quote(str(path))}`, then run "
+            "the same command again."
+        )

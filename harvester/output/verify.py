@@ -18,7 +18,7 @@ from harvester.ledger.protocol import Checkpoint, Identity
 from harvester.ledger.reader import KnownJob, LedgerReader
 from harvester.output.beside import PADDING
 from harvester.output.census import SeenNotes
-from harvester.output.ending import holds, line_before
+from harvester.output.ending import check_stored, holds, line_before
 from harvester.output.lines import (
     Head,
     lines_of,
@@ -90,6 +90,7 @@ def verify(path: Path, reader: LedgerReader, checked: Checked) -> Iterator[Damag
             yield Damage(Remedy.RUN, "forgetting", 0, text)
             return
         try:
+            check_stored(path)
             with path.open("rb") as file:
                 yield from _told(_Verifier(file, reader, known, checked).damages())
         except FileNotFoundError:

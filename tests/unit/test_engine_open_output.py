@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import stat
+import subprocess
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -107,6 +109,26 @@ def test_how_lines_are_stored_makes_none_of_them_broken(
         held.output.append([line(99)])
     assert len(output.read_bytes().split()) >= len(LINES) + 1
     assert not Side.CUT.of(output).exists()
+
+
+@pytest.mark.parametrize(
+    ("encode", "how"),
+    [(lambda text: text.decode().encode("utf-16"), "in UTF-16"), (gzip.compress, "packed")],
+)
+@pytest.mark.parametrize("has_ledger", [True, False])
+def test_an_output_in_a_form_that_is_not_read_is_not_called_broken(
+    output: Path, encode: Callable[[bytes], bytes], how: str, *, has_ledger: bool
+) -> None:
+    output.write_bytes(encode(b"".join(LINES)))
+    with reading(ledger_path(output)) as reader, pytest.raises(OutputMismatchError, match=how):
+        list(verify(output, reader, Checked()))
+    if not has_ledger:
+        ledger_path(output).unlink()
+    with pytest.raises(OutputMismatchError, match=f"stored {how}") as told:
+        opened(output, rebuild=True)
+    subprocess.run(str(told.value).split("`")[1], shell=True, check=True)  # noqa: S602 - as it says
+    assert output.read_bytes() == b"".join(LINES)
+    look(output)
 
 
 @pytest.mark.parametrize("store", [store for _, store in STORED], ids=[how for how, _ in STORED])
