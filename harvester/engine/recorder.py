@@ -125,12 +125,15 @@ class Recorder:
         self._written.put_nowait(None)
 
     async def _commit_all(self) -> None:
-        interval = MinInterval(self._commit_every)
+        clock, due = asyncio.get_running_loop().time, 0.0
         while (written := await self._written.get()) is not None:
             self._uncommitted.append(written)
+            # Before it, not behind it: after the last one a run would wait for nothing.
+            if self._written.empty() and (wait := due - clock()) > 0:
+                await asyncio.sleep(wait)
             if self._written.empty():
+                due = clock() + self._commit_every
                 await self._commit()
-                await interval.keep()
         if self._uncommitted:
             await self._commit()
 
