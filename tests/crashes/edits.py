@@ -95,7 +95,9 @@ def obey(output: Path, said: str) -> Iterator[str]:
         _, source, target = shlex.split(command[1])
         Path(source).replace(target)
     elif line := _LINE.search(said):
-        _take_out(output, line[1], int(line[2]))
+        # Where it has gone meanwhile, the next run says so.
+        if output.exists():
+            _take_out(output, line[1], int(line[2]))
     elif "back" in said and copy.exists():
         copy.replace(output)
     elif "--rebuild" in said:
