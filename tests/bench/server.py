@@ -1,8 +1,8 @@
 """A fast local API for benchmarks: it notes when each call arrived, and may refuse over a limit.
 
 `python -m tests.bench.server LATENCY JITTER LIMIT` prints its URL; `/starts` gives the moments of
-all calls (seconds), and which were refused; `/limit?N` changes the limit. LIMIT 0 is none.
-After `/quota` the daily quota is used up.
+all calls for notes (seconds), and which were refused; `/limit?N` changes the limit. LIMIT 0 is
+none. After `/quota` the daily quota is used up. The balance counts in no rate.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ _BODIES = {
 }
 _REFUSED = b'{"code":302,"message":"rate limit exceeded"}'
 _NO_QUOTA = b'{"code":303,"message":"daily quota exceeded"}'
+_BALANCE = b'{"code":0,"message":null,"data":{"balance":"123.4500","currency":"CNY"}}'
 
 
 class Api:
@@ -83,6 +84,8 @@ class Connection(asyncio.Protocol):
         elif target.startswith(b"/quota"):
             self._api.is_used_up = True
             self._reply(b"{}")
+        elif target.startswith(b"/user/"):
+            self._reply(_BALANCE)
         else:
             self._answer(target)
 
