@@ -31,20 +31,21 @@ class _Written(Struct, frozen=True):
 
 
 class MinInterval:
-    """Keeps steps at least `seconds` apart; what comes later than that need not wait."""
+    """Keeps the beginnings of steps at least `seconds` apart; who comes later need not wait."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._clock = asyncio.get_running_loop().time
-        self._last = float("-inf")
+        self._next = float("-inf")
 
-    async def keep(self) -> None:
+    async def wait(self) -> None:
         """Wait, if it is too soon for the next step."""
-        now = self._clock()
-        wait = self._last + self._seconds - now
-        self._last = max(now, now + wait)
-        if wait > 0:
-            await asyncio.sleep(wait)
+        if (rest := self._next - self._clock()) > 0:
+            await asyncio.sleep(rest)
+
+    def begin(self) -> None:
+        """Say that a step begins now."""
+        self._next = self._clock() + self._seconds
 
 
 class Recorder:
@@ -117,22 +118,22 @@ class Recorder:
 
     async def _write_all(self) -> None:
         interval = MinInterval(_WRITE_EVERY)
-        while await self._take_group():
+        while await self._take_group(interval):
+            interval.begin()
             await self._write()
-            await interval.keep()
         if self._unwritten:
             await self._write()
         self._written.put_nowait(None)
 
     async def _commit_all(self) -> None:
-        clock, due = asyncio.get_running_loop().time, 0.0
+        interval = MinInterval(self._commit_every)
         while (written := await self._written.get()) is not None:
             self._uncommitted.append(written)
             # Before it, not behind it: after the last one a run would wait for nothing.
-            if self._written.empty() and (wait := due - clock()) > 0:
-                await asyncio.sleep(wait)
             if self._written.empty():
-                due = clock() + self._commit_every
+                await interval.wait()
+            if self._written.empty():
+                interval.begin()
                 await self._commit()
         if self._uncommitted:
             await self._commit()
@@ -156,9 +157,11 @@ class Recorder:
         if lost:
             self._state.explain(f"{lost} answers that were paid for could not be written.")
 
-    async def _take_group(self) -> bool:
+    async def _take_group(self, interval: MinInterval) -> bool:
         """Take the outcomes there are, at least one; gives False when finished."""
         await self._has_news.wait()
+        if self._taken:
+            await interval.wait()
         group, self._taken = self._taken[:_LARGEST_GROUP], self._taken[_LARGEST_GROUP:]
         self._unwritten += group
         if not self._taken and not self._is_finished:
