@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from datetime import datetime
 
 from harvester.engine.clients import TokenPool
@@ -14,13 +16,19 @@ from harvester.rules.day import day_ends, quota_returns
 
 # The loop's time stands still while the machine sleeps, so the clock is looked at so often
 # (seconds).
-LOOK_EVERY = 60.0
+_LOOK_EVERY = 60.0
+
+
+async def sleep_until(moment: float, clock: Callable[[], float]) -> None:
+    """Wait until a clock tells a moment, though the machine may sleep meanwhile."""
+    while (left := moment - clock()) > 0:  # noqa: ASYNC110 - a clock tells when
+        await asyncio.sleep(min(max(left, 0.001), _LOOK_EVERY))
 
 
 async def wait_for_days(ports: Ports, state: RunState, pool: TokenPool) -> None:
     """Wait for the next day whenever one is used up, at most as long as the run may in all.
 
-    Ends when the run stops, or where it would take too long, which stops it.
+    Ends where it would take too long, which stops the run.
     """
     zone = ports.config.day_timezone
     left, max_runtime = ports.config.wait_quota or 0.0, ports.config.max_runtime
@@ -32,12 +40,6 @@ async def wait_for_days(ports: Ports, state: RunState, pool: TokenPool) -> None:
             await ports.thread.run(ports.ledger.note_wait, until)
         except HarvesterError as error:
             state.stop(StopReason.LOCAL_IO, str(error))
-
-    async def sit_out(until: float) -> bool:
-        """Gives whether that moment came before the run was to stop."""
-        while not state.is_stopping and (rest := until - ports.clock()) > 0:
-            await state.sleep(min(rest, LOOK_EVERY))
-        return not state.is_stopping
 
     while not state.is_stopping:
         reason, detail = await state.day_used_up()
@@ -53,7 +55,8 @@ async def wait_for_days(ports: Ports, state: RunState, pool: TokenPool) -> None:
         state.wait_until(until)
         state.emit(Notice(NEXT_DAY, f"{detail}: waiting until {when}, then going on"))
         await note(until)
-        if await sit_out(until):
+        await sleep_until(until, ports.clock)
+        if not state.is_stopping:
             await note(None)
             pool.wake()
             state.go_on()

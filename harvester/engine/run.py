@@ -14,7 +14,7 @@ from harvester.api.endpoints import DEPRECATED, endpoint_advice
 from harvester.engine.answers import AnswerHandler
 from harvester.engine.audit import Audit
 from harvester.engine.clients import TokenClient, TokenPool
-from harvester.engine.day_wait import LOOK_EVERY, wait_for_days
+from harvester.engine.day_wait import sleep_until, wait_for_days
 from harvester.engine.dispatcher import Dispatcher
 from harvester.engine.feeder import Feeder
 from harvester.engine.ports import Ports, Stopping
@@ -195,7 +195,8 @@ class Run:
     async def _end_in_time(self) -> None:
         seconds = self._config.max_runtime
         if seconds is not None:
-            await self._sleep_until(self._ports.clock() + seconds)
+            clock = self._ports.clock
+            await sleep_until(clock() + seconds, clock)
             self.state.stop(StopReason.LIMIT, "--max-runtime is reached", at_once=True)
 
     async def _remember_often(self) -> None:
@@ -221,13 +222,8 @@ class Run:
         """Act whenever such a moment of the calendar day comes, until cancelled."""
         clock, zone = self._ports.clock, self._config.day_timezone
         while True:
-            await self._sleep_until(next_of(clock(), zone))
+            await sleep_until(next_of(clock(), zone), clock)
             act()
-
-    async def _sleep_until(self, moment: float) -> None:
-        """Wait until the clock tells a moment, though the machine may sleep meanwhile."""
-        while (left := moment - self._ports.clock()) > 0:  # noqa: ASYNC110 - a clock tells when
-            await asyncio.sleep(min(max(left, 0.001), LOOK_EVERY))
 
     def _wake(self) -> None:
         """Ask tokens again whose quota was used up, while others go on."""
