@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from types import MappingProxyType
 
 from harvester.config import RunConfig
 from harvester.descriptors import raise_limit
@@ -20,11 +19,10 @@ from harvester.formatting import count
 from harvester.rules.day import day_ends
 
 _LINGERING = Path("/var/lib/systemd/linger")
-_NOTHING: Mapping[str, Path] = MappingProxyType({})
 
 
 async def examine(
-    config: RunConfig | None, output: Path | None, written: Mapping[str, Path] = _NOTHING
+    config: RunConfig | None, output: Path | None, written: Mapping[str, Path]
 ) -> list[Check]:
     """Make all checks; what one finds, or cannot be asked, keeps none of the others from it.
 

@@ -251,12 +251,12 @@ def test_what_starts_a_night_is_looked_for(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_wrong_configuration_keeps_the_other_checks_from_nothing(tmp_path: Path) -> None:
-    found = by_name(run(examine(None, tmp_path / "n.jsonl")))
+    found = by_name(run(examine(None, tmp_path / "n.jsonl", {})))
     assert {"locks", "ledger", "disk", "schedule"} <= set(found)
 
 
 def test_of_practice_no_vendor_is_asked() -> None:
-    found = by_name(run(examine(config("", simulate=True), None)))
+    found = by_name(run(examine(config("", simulate=True), None, {})))
     assert "token" not in found
     assert found["address"].is_good is True
 
