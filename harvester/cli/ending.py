@@ -10,6 +10,7 @@ import click
 from msgspec import Struct
 
 from harvester.cli.signals import Stopped
+from harvester.cli.telling import masked
 from harvester.errors import HarvesterError, LocalIOError, is_want_of_memory
 from harvester.leaving import stopped_line
 from harvester.model import StopReason
@@ -60,7 +61,7 @@ def _typed_wrong(error: click.ClickException) -> str:
 
 def _line(message: str) -> str:
     """An error without the control characters that a name or a line in it may hold."""
-    lines = (sanitize(line, _LONGEST_LINE) for line in message.split("\n"))
+    lines = (sanitize(line, _LONGEST_LINE) for line in masked(message).split("\n"))
     return "harvester: error: " + "\n".join(lines)
 
 

@@ -13,7 +13,7 @@ import click
 from harvester.cli.helping import option
 from harvester.cli.ledgers import OpenLedger, fleet_options, opened_reader, output_or_fleet
 from harvester.cli.params import Command
-from harvester.cli.telling import json_option, say, tell
+from harvester.cli.telling import json_option, masked, say, tell
 from harvester.errors import UsageError
 from harvester.formatting import count
 from harvester.ledger.protocol import FAILED
@@ -94,7 +94,7 @@ def _missed(
     known = reader.jobs_of(ids)
     for note_id in ids:
         if note_id not in known:
-            yield f"{sanitize(note_id)} is not known here: no list named it"
+            yield f"{sanitize(masked(note_id))} is not known here: no list named it"
         elif (state := known[note_id].state) not in states:
             yield f"{note_id} is {state.name.lower()}: nothing to put back"
     failed = {group.code for group in reader.failed_groups(lambda _: "", _MOST_GROUPS)}

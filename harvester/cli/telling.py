@@ -9,7 +9,7 @@ import click
 
 from harvester.cli.helping import Function, HelpOption
 from harvester.cli.streams import ERROR, OUTPUT, fit
-from harvester.errors import HarvesterError
+from harvester.errors import HarvesterError, UsageError
 
 STANDARD_OUTPUT = Path("-")
 _INDENT = 2
@@ -71,6 +71,16 @@ def tell_failure(telling: Telling, result: object) -> None:
     if telling.is_json:
         with suppress(HarvesterError, OSError):
             click.echo(as_json(result), err=telling.is_aside)
+
+
+def masked(text: str) -> str:
+    """What a person typed without the environment's token, which may stand there by mistake."""
+    from harvester.api.redaction import Redaction
+    from harvester.tokens import chosen_tokens
+
+    with suppress(UsageError):
+        return Redaction(chosen_tokens(None, None)).text(text)
+    return text
 
 
 def as_json(result: object) -> bytes:

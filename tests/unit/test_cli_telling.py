@@ -17,11 +17,13 @@ from click.testing import CliRunner, Result
 import harvester
 from harvester.cli import cli
 from harvester.cli.ending import Ending, ending_of
-from harvester.errors import OutputLockedError, UsageError
+from harvester.cli.telling import Telling
+from harvester.errors import HarvesterError, OutputLockedError, UsageError
 from harvester.json_text import to_json, told
 from harvester.status.verdict_text import command_to_go_on
 from tests.process.tool import note_ids
 
+TOKEN = "a-token-of-some-length"  # noqa: S105 - one that must not be shown
 REFERENCE = Path(harvester.__file__).parent / "docs" / "reference.md"
 
 
@@ -34,7 +36,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An OUTPUT with three simulated notes, of a run that left one behind."""
     folder = tmp_path_factory.mktemp("telling")
     (folder / "ids.txt").write_text("\n".join([*note_ids(4), "nonsense"]))
-    (folder / "token.txt").write_text("a-token-of-some-length")
+    (folder / "token.txt").write_text(TOKEN)
     return folder / "notes.jsonl"
 
 
@@ -194,6 +196,42 @@ def test_an_end_before_any_work_has_a_reason_a_code_and_a_line() -> None:
     assert ending_of(ValueError("secret")).message.startswith(
         "harvester: internal error: ValueError. Nothing"
     )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "-o", "notes.jsonl", "--simulate", "--rate", TOKEN),
+        ("run", "-o", "notes.jsonl", "--simulate", "--endpoint", TOKEN),
+        ("run", "-o", "notes.jsonl", "--region", TOKEN),
+        ("run", TOKEN, "-o", "notes.jsonl", "--simulate"),
+        ("status", "notes.jsonl", "--config", TOKEN),
+        ("forget", "{output}", "--id", TOKEN),
+        (TOKEN,),
+    ],
+)
+def test_a_token_that_was_typed_for_something_else_is_not_told(
+    words: tuple[str, ...],
+    fetched: tuple[Path, dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JUSTONEAPI_TOKEN", TOKEN)
+    typed = [word.format(output=fetched[0]) for word in words]
+    with pytest.raises((HarvesterError, click.UsageError)) as caught:
+        cli.main(typed, standalone_mode=False, obj=Telling())
+    message = ending_of(caught.value).message
+    assert TOKEN not in message
+    assert "***" in message
+
+
+def test_a_token_that_was_typed_for_a_note_is_not_told(
+    fetched: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUSTONEAPI_TOKEN", TOKEN)
+    told = json.loads(run("retry", fetched[0], "--id", TOKEN, "--json").stdout)
+    assert told["missed"] == ["*** is not known here: no list named it"]
 
 
 def test_no_text_breaks_the_json_and_no_moment_stays_a_number() -> None:
