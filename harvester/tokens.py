@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 import re
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from harvester.errors import OptionError, UsageError
 from harvester.secret import Secret
+from harvester.small import EndlessError, small_text
 
 # The vendor's names for it; the first that is set counts.
 TOKEN_VARIABLES = ("JUSTONEAPI_TOKEN", "JUST_ONE_API_TOKEN")
@@ -26,8 +26,6 @@ _EMPTY = re.compile(rf"(?:export\s+)?(?:{'|'.join(TOKEN_VARIABLES)})\s*=", re.AS
 _QUOTED = re.compile(r"(['\"])(.*?)\1\s*(?:#.*)?")
 _COMMENT = re.compile(r"\s+#.*")
 _SHORTEST = 12
-# What an editor of Windows begins its text with.
-_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _STANDS_FOR_ONE = re.compile(
     r"(.)\1*|[<\[{$].*|.*(?:your|insert|paste|change)[-_]?.*(?:token|key|me|here).*"
     r"|.*\.\.\..*|(?:token|example|placeholder|secret|x+)[-_\d]*",
@@ -69,12 +67,10 @@ def secret_text(path: str | os.PathLike[str], option: str, what: str) -> str:
     """
     file = Path(path)
     try:
-        data = file.read_bytes()
-        text = data.decode("utf-16" if data.startswith(_UTF16) else "utf-8-sig")
-        return text.replace("\r", "\n")
+        return small_text(file)
     except UnicodeDecodeError:
         raise OptionError(option, "cannot be read: it is not text.", str(path)) from None
-    except (PermissionError, IsADirectoryError) as error:
+    except (PermissionError, IsADirectoryError, EndlessError) as error:
         raise OptionError(option, f"cannot be read: {error.strerror}.", str(path)) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "its name cannot be one"

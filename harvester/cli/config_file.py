@@ -11,6 +11,7 @@ import click
 from harvester.cli.group import LazyGroup
 from harvester.errors import UsageError
 from harvester.formatting import hint
+from harvester.small import small_text
 
 NAME = "harvester.toml"
 # Under which a context keeps the file that its values came from.
@@ -65,8 +66,7 @@ def _read(path: Path) -> dict[str, Any]:
     import tomllib
 
     try:
-        # An editor of Windows begins its text with a mark.
-        return tomllib.loads(path.read_text("utf-8-sig"))
+        return tomllib.loads(small_text(path))
     except OSError as error:
         raise UsageError(f"--config {path} cannot be read: {error.strerror}.") from None
     except ValueError as error:  # not TOML, or not UTF-8

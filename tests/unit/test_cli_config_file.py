@@ -175,6 +175,19 @@ def test_a_file_that_is_named_and_not_there_is_told(folder: Path) -> None:
     assert f" in {folder}. It wants" in told
 
 
+def test_what_has_no_end_is_no_file_of_options(folder: Path) -> None:
+    told = refusal("run", "--config", "/dev/zero", "-o", "notes.jsonl")
+    assert told == (
+        "--config /dev/zero cannot be read: it holds more than 1,048,576 bytes: name another file."
+    )
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_of_options_of_windows_is_read(folder: Path, encoding: str) -> None:
+    (folder / NAME).write_bytes("rat = 5\r\n".encode(encoding))
+    assert refusal("run").startswith("harvester.toml: rat is no option.")
+
+
 def test_the_manuals_file_is_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manual = Path(__file__).parents[2] / "harvester" / "docs" / "reference.md"
     text = manual.read_text("utf-8").partition("```toml\n")[2].partition("```")[0]

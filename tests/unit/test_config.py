@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import inf
@@ -30,6 +31,7 @@ from harvester.parsing import Rate, read_base_url
 from harvester.rules.backoff import RetryLimits
 from harvester.rules.budget import Limits
 from harvester.secret import Secret
+from harvester.small import small_text
 from harvester.source.given import pages_of
 from harvester.source.options import InputOptions, Inputs
 from harvester.tokens import NO_TOKEN, TOKEN_VARIABLES, doubt_about
@@ -159,6 +161,32 @@ def test_a_token_file_of_windows_is_read(tmp_path: Path, encoding: str) -> None:
     file = tmp_path / "token.txt"
     file.write_bytes("JUSTONEAPI_TOKEN=first\r\nJUSTONEAPI_TOKEN=second\r\n".encode(encoding))
     assert texts_of(token_file=file) == ("first", "second")
+
+
+def test_a_token_file_that_has_no_end_or_nobody_writes_is_told(tmp_path: Path) -> None:
+    long, pipe = tmp_path / "long", tmp_path / "pipe"
+    long.write_bytes(b"#" * ((1 << 20) + 1))
+    for file in (Path("/dev/zero"), long):
+        told = refusal(lambda file=file: texts_of(token_file=file))  # type: ignore[misc]
+        assert told.startswith(f"--token-file {file} cannot be read: it holds more than 1,048,576")
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match=r"nobody wrote into this pipe within 0\.01 s: start what"):
+        small_text(pipe, 0.01)
+    # Whom that left waiting.
+    os.close(os.open(pipe, os.O_WRONLY))
+
+
+def test_a_token_may_come_through_a_pipe_with_a_name_or_without(tmp_path: Path) -> None:
+    pipe, (reader, writer) = tmp_path / "pipe", os.pipe()
+    os.write(writer, b"first-token\n")
+    os.close(writer)
+    assert texts_of(token_file=f"/dev/fd/{reader}") == ("first-token",)
+    os.close(reader)
+    os.mkfifo(pipe)
+    writing = threading.Thread(target=pipe.write_text, args=("second-token\n",))
+    writing.start()
+    assert texts_of(token_file=pipe) == ("second-token",)
+    writing.join()
 
 
 def test_a_token_is_doubted_also_before_a_server_on_this_machine() -> None:

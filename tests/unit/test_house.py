@@ -36,6 +36,7 @@ ENGINE = RULES | {
     "config",
     "option",
     "tokens",
+    "small",
     "paths",
     "results",
 }
@@ -47,7 +48,8 @@ MAY = {
     "descriptors": frozenset({"descriptors"}),
     "sides": frozenset({"sides"}),
     "leaving": frozenset({"leaving"}),
-    "tokens": LOWEST | {"tokens"},
+    "small": frozenset({"small", "threads"}),
+    "tokens": LOWEST | {"tokens", "small"},
     "option": LOWEST | {"option", "paths", "sides"},
     "paths": LOWEST | {"paths", "sides", "disk"},
     "results": LOWEST | {"results", "disk"},
