@@ -25,7 +25,7 @@ from harvester.ledger.postgres.connection import Address, Connection, is_away, r
 from harvester.ledger.postgres.ledger import PostgresLedger
 from harvester.ledger.postgres.membership import Membership, Stop
 from harvester.ledger.postgres.schema import _MIGRATIONS, NEWEST
-from harvester.ledger.postgres.transaction import Transaction, lock
+from harvester.ledger.postgres.transaction import _TURN, OutOfTurn, Transaction, lock
 from harvester.ledger.protocol import Checkpoint, Claimed, Enrolled, FoundLine, Identity, RunRequest
 from harvester.ledger.sql import OVERTAKEN
 from harvester.model import Job, Outcome, State
@@ -771,9 +771,9 @@ def test_a_transaction_that_arrives_too_late_is_done_by_nobody(fleet: Database) 
     with closing(fleet.open("a")) as ledger:
         ledger.begin_run(120)
         op = fleet.one("SELECT op FROM part WHERE uuid = 'a'")
-        late = "UPDATE part SET in_turn = (op = %s - 1), op = %s WHERE uuid = 'a'"
-        with pytest.raises(psycopg.errors.CheckViolation):
-            fleet.do(late, op, op)
+        late = _TURN.replace("WHERE id", "WHERE uuid")
+        with pytest.raises(OutOfTurn):
+            fleet.do(late, op - 1, op, None, "a")
 
 
 # What a user can do wrong
@@ -870,7 +870,7 @@ def test_a_database_of_another_encoding_is_not_used(fleet_url: str) -> None:
 
 def forget(fleet: Database, part: str) -> None:
     """Have the database as it was some commits ago, as a standby that was behind has."""
-    fleet.do("UPDATE part SET op = op - 2 WHERE uuid = %s", part)
+    fleet.do("UPDATE part SET op = op - 1 WHERE uuid = %s", part)
 
 
 def test_a_database_that_forgets_stops_the_host_and_all_others(

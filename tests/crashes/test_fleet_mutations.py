@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -12,7 +11,6 @@ from msgspec.structs import replace
 from harvester.ledger.postgres import adoption, claims, records, runs
 from harvester.ledger.postgres.claims import _SEND, lose
 from harvester.ledger.postgres.records import _RECORD
-from harvester.ledger.postgres.resilient import ResilientConnection
 from harvester.ledger.postgres.transaction import Row, Transaction
 from harvester.ledger.protocol import RunRequest, Sent, StartedRun
 from harvester.model import Job
@@ -79,12 +77,8 @@ def a_beginning_run_loses_the_claims_of_all(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_lost_answer_to_a_commit_means_once_more(patch: pytest.MonkeyPatch) -> None:
-    transact = ResilientConnection.transact
-
-    def untried(self: ResilientConnection, *args: Any, **how: Any) -> Any:  # noqa: ANN401 - its own
-        return transact(self, *args, **{**how, "repeats": True})
-
-    patch.setattr(ResilientConnection, "transact", untried)
+    unasked = property(lambda _: False, lambda *_: None)
+    patch.setattr(Transaction, "has_asked", unasked, raising=False)
 
 
 def what_is_not_sent_is_not_given_back(patch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,8 @@ from harvester.sanitize import sanitize
 
 # In seconds. Only we notice a network that swallows everything: the system acknowledges for it.
 _CONNECT_TIMEOUT = 5
-_LONG_TIMEOUT = 3600.0
+# For what reads or writes the whole harvest, however long it takes.
+LONG = 3600.0
 # As start-up options: a pooler that hands one connection to several clients refuses them, where it
 # would let settings of one harvest reach another's.
 _SETTINGS = {
@@ -68,18 +69,8 @@ _REFUSALS = {
 }
 _PORTS = re.compile(r"[0-9,]*")
 _HARVEST = re.compile(r"[a-z0-9_]{1,40}", re.ASCII)
-# Others were in a transaction's way: it may succeed at once.
-AGAIN = ("40001", "40P01", "55P03")
-# A host that stops within a transaction must not hold the others up. Whoever waited too long for a
-# lock ends those of which the server has waited as long for more; who only reads holds none.
+# The name of who only reads.
 READING = "harvester reading"
-END_STOPPED = f"""
-SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-WHERE application_name LIKE 'harvester%' AND application_name <> '{READING}'
-    AND datname = current_database() AND usename = current_user
-    AND state <> 'idle' AND wait_event = 'ClientRead'
-    AND query NOT LIKE 'COPY %' AND query_start < now() - current_setting('lock_timeout')::interval
-"""
 
 
 # What it warns of is told as an error; with no log set up it would go to the terminal.
@@ -103,23 +94,6 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
             if error.sqlstate is None:
                 self.close()
             raise
-
-    def roll_back(self) -> None:
-        """Take back what was not committed; a connection that cannot is closed."""
-        try:
-            if not self.closed:
-                self.rollback()
-        except psycopg.Error:
-            self.close()
-
-    @contextmanager
-    def for_long(self) -> Iterator[None]:
-        """Wait for what reads or writes the whole harvest, however long it takes."""
-        usual, self.timeout = self.timeout, _LONG_TIMEOUT
-        try:
-            yield
-        finally:
-            self.timeout = usual
 
 
 class Address(Struct, frozen=True):
@@ -205,7 +179,8 @@ def session(fleet: FleetAddress, name: str) -> Iterator[Connection]:
     except psycopg.Error as error:
         raise refusal(error, address) from error
     try:
-        with closing(db), db.for_long():
+        with closing(db):
+            db.timeout = LONG
             yield db
     except psycopg.Error as error:
         raise failure(error, address) from error

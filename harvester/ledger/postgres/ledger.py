@@ -240,11 +240,6 @@ class PostgresLedger(Ledger):
         self._known = None
         return self._connection.transact(work, self.run, for_long=for_long)
 
-    def _repeat(self, work: Callable[[Transaction], T]) -> T:
-        """Do a transaction that may be done twice; what it gives later is there."""
-        self._known = None
-        return self._connection.transact(work, self.run, repeats=True)
-
     # The run
 
     def enrol(
@@ -285,13 +280,13 @@ class PostgresLedger(Ledger):
         self._claims += 1
         claim_id = (self.run << 32) + self._claims
         want = Want(limit, lease, claim_id, held, self._frontier, self._caps)
-        took = self._repeat(partial(claims.claim, want=want))
+        took = self._transact(partial(claims.claim, want=want))
         self._frontier = took.frontier
         return took.claimed
 
     def renew(self, jobs: Sequence[Job], lease: float) -> None:
         if jobs:
-            self._repeat(partial(claims.extend, jobs=jobs, lease=lease))
+            self._transact(partial(claims.extend, jobs=jobs, lease=lease))
 
     def mark_sent(self, jobs: Sequence[Job], lease: float, turns: Turns | None = None) -> Sent:
         """See `Ledger.mark_sent`; gives none once a stop is recorded.
@@ -302,7 +297,7 @@ class PostgresLedger(Ledger):
         if not jobs:
             return Sent()
         going = partial(claims.mark_sent, jobs=jobs, lease=lease, tokens=self._tokens, turns=turns)
-        sent = claims.sent_of(self._repeat(going).rows, jobs, turns)
+        sent = claims.sent_of(self._transact(going).rows, jobs, turns)
         if not sent.jobs and not sent.kept:
             self.release(jobs)
         return sent
@@ -311,7 +306,7 @@ class PostgresLedger(Ledger):
         self, outcomes: Sequence[Outcome], ends: Sequence[int], checkpoint: Checkpoint
     ) -> list[Outcome]:
         done = partial(records.record, outcomes=outcomes, ends=ends, checkpoint=checkpoint)
-        held = set(self._repeat(done).rows)
+        held = set(self._transact(done).rows)
         return [o for o in outcomes if (o.job.seq, o.job.claim_id) not in held]
 
     def release(self, jobs: Sequence[Job]) -> None:

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from harvester.ledger.fleet import FleetAddress
 from harvester.ledger.hosts import ALIVE_FOR
-from harvester.ledger.postgres.connection import Address, Connection, failure, is_away, refusal
+from harvester.ledger.postgres.connection import Address, Connection, failure, refusal
 from harvester.ledger.postgres.transaction import Row, text_of
 
 # In seconds. A heartbeat that is slower than this is of no use.
@@ -130,15 +130,12 @@ class Membership:
                 self._db = self._connect()
         except psycopg.Error as error:
             raise refusal(error, self._address) from error
-        db = self._db
         named = {**self._named, **values, "run": self._run}
         try:
-            with db.pipeline():
-                return [db.execute(query.encode(), named) for query in queries][-1]
+            with self._db.pipeline():
+                return [self._db.execute(query.encode(), named) for query in queries][-1]
         except psycopg.Error as error:
-            if is_away(error):
-                db.close()
-            db.roll_back()
+            self._db.close()
             raise failure(error, self._address) from error
 
     def _connect(self) -> Connection:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
 from typing import TypeVar
 
 import psycopg
@@ -12,8 +10,8 @@ import psycopg
 from harvester.errors import LocalIOError
 from harvester.ledger.fleet import Outage, PartIdentity
 from harvester.ledger.postgres.connection import (
-    AGAIN,
-    END_STOPPED,
+    LONG,
+    READING,
     Address,
     Connection,
     failure,
@@ -22,7 +20,7 @@ from harvester.ledger.postgres.connection import (
     said_by,
 )
 from harvester.ledger.postgres.schema import check_version, migrate
-from harvester.ledger.postgres.transaction import Transaction
+from harvester.ledger.postgres.transaction import OutOfTurn, Transaction
 from harvester.model import StopReason
 
 T = TypeVar("T")
@@ -30,15 +28,23 @@ _STOP_ALL = """
 INSERT INTO stop (session, token_fp, reason, detail, at)
 SELECT max(session), '', %s, %s, now_ms() FROM run HAVING count(*) > 0 ON CONFLICT DO NOTHING
 """
-# What is left of our broken connections, or of a killed run's: nobody reads them.
-_END_PREDECESSORS = """
-SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s
-    AND datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
+# What is left of our broken connections, or of a killed run's: nobody reads them. And hosts that
+# have stopped within a transaction must not hold the others up: those of which the server has
+# waited for more as long as for a lock. Who only reads holds none.
+_END_OTHERS = f"""
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
+    AND (application_name = %s OR application_name LIKE 'harvester%%'
+        AND application_name <> '{READING}' AND state <> 'idle' AND wait_event = 'ClientRead'
+        AND query NOT LIKE 'COPY %%'
+        AND query_start < now() - current_setting('lock_timeout')::interval)
 """
 _FIND_PART = """
 INSERT INTO part (uuid, host, path) VALUES (%s, %s, %s) ON CONFLICT (uuid)
-DO UPDATE SET host = excluded.host, path = excluded.path RETURNING id, op, writer, xmax = 0
+DO UPDATE SET host = excluded.host, path = excluded.path RETURNING id, op, xmax = 0
 """
+# Others were in a transaction's way: it may succeed at once.
+_AGAIN = ("40001", "40P01", "55P03")
 # In seconds.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 _SHORT_PAUSE = 0.01
@@ -62,7 +68,6 @@ class ResilientConnection:
         self._outage = outage
         self._away = ""
         self._op = self._tried = 0
-        self._writer = secrets.randbits(63)
         self._fatal: LocalIOError | None = None
         self.is_new = False
         self.part = 0
@@ -75,11 +80,10 @@ class ResilientConnection:
     def _connect(self, *, is_first: bool = False) -> Connection:
         name = f"harvester {self._identity.uuid}"
         db = self._address.connect(name)
-        db.timeout = self._outage.statement
         try:
             if is_first:
-                with db.for_long():
-                    migrate(db, self._address.schema)
+                db.timeout = LONG
+                migrate(db, self._address.schema)
             else:
                 check_version(db, self._address.schema)
             self._find_part(db, name, is_first=is_first)
@@ -92,34 +96,35 @@ class ResilientConnection:
         """Read how far the part's work has come, once no older transaction of it is on."""
         identity = self._identity
         with db.pipeline():
-            db.execute(_END_PREDECESSORS, (name,))
+            db.execute(_END_OTHERS.encode(), (name,))
             found = db.execute(_FIND_PART, (identity.uuid, identity.host, identity.path))
-        ((part, op, writer, is_new),) = found.fetchall()
+        ((part, op, is_new),) = found.fetchall()
         if is_first:
             self.is_new = is_new
         elif part != self.part or op < self._op:
-            self._tell_forgotten(db, is_behind=True)
-        elif op > self._op and (op, writer) != (self._tried, self._writer):
-            self._tell_forgotten(db, is_behind=False)
+            raise self._forgotten(db)
+        elif op not in (self._op, self._tried):
+            raise self._overtaken()
         self.part, self._op = part, op
 
-    def _tell_forgotten(self, db: Connection, *, is_behind: bool) -> None:
-        """Stop, and have all hosts stop, before they pay for what the database has forgotten."""
-        if is_behind:
-            said = (
-                f"the {self._address} has forgotten what was committed, as one that was restored "
-                "or took over from another: what was paid for is in OUTPUT; run the same command "
-                "again on every host, which takes it from there."
-            )
-            db.execute(_STOP_ALL, (StopReason.LOCAL_IO.value, said))
-        else:
-            said = (
-                f"another run writes as the part {self._identity.path}: {self._identity.uuid}, "
-                f"which stands beside it, is on two machines. Stop one of them; a copy that "
-                f"is to go on by itself begins with an OUTPUT of its own."
-            )
+    def _forgotten(self, db: Connection) -> LocalIOError:
+        """Have all hosts stop before they pay for what the database has forgotten."""
+        said = (
+            f"the {self._address} has forgotten what was committed, as one that was restored or "
+            "took over from another: what was paid for is in OUTPUT; run the same command again on "
+            "every host, which takes it from there."
+        )
+        db.execute(_STOP_ALL, (StopReason.LOCAL_IO.value, said))
         self._fatal = LocalIOError(said)
-        raise self._fatal
+        return self._fatal
+
+    def _overtaken(self) -> LocalIOError:
+        self._fatal = LocalIOError(
+            f"another run writes as the part {self._identity.path}: {self._identity.uuid}, which "
+            "stands beside it, is on two machines. Stop one of them; a copy that is to go on by "
+            "itself begins with an OUTPUT of its own."
+        )
+        return self._fatal
 
     def close(self) -> None:
         """Say goodbye."""
@@ -139,13 +144,12 @@ class ResilientConnection:
             try:
                 result = self._try(call, for_long=for_long)
             except psycopg.Error as error:
-                if error.sqlstate in AGAIN and repeats < _MOST_REPEATS:
+                if error.sqlstate in _AGAIN and repeats < _MOST_REPEATS:
                     repeats += 1
-                    self._unblock(error)
                     self._outage.pause(_SHORT_PAUSE)
                     continue
-                if isinstance(error, psycopg.errors.CheckViolation) and self._db is not None:
-                    self._tell_forgotten(self._db, is_behind=False)
+                if isinstance(error, OutOfTurn):
+                    raise self._overtaken() from error
                 if not is_away(error):
                     raise failure(error, self._address) from error
                 self._wait(error, pause)
@@ -159,21 +163,12 @@ class ResilientConnection:
     def _try(self, call: Callable[[Connection], T], *, for_long: bool) -> T:
         if self._db is None or self._db.closed:
             self._db = self._connect()
-        db = self._db
+        self._db.timeout = LONG if for_long else self._outage.statement
         try:
-            with db.for_long() if for_long else nullcontext():
-                return call(db)
-        except BaseException as error:
-            if isinstance(error, psycopg.Error) and is_away(error):
-                db.close()
-            db.roll_back()
+            return call(self._db)
+        except BaseException:
+            self._db.close()
             raise
-
-    def _unblock(self, error: psycopg.Error) -> None:
-        """See that no host which has stopped holds the lock that was waited for in vain."""
-        if isinstance(error, psycopg.errors.LockNotAvailable) and self._db is not None:
-            with suppress(psycopg.Error):
-                self._db.execute(END_STOPPED)
 
     def _wait(self, error: psycopg.Error, seconds: float) -> None:
         told, self._away = self._away, said_by(error)
@@ -189,34 +184,28 @@ class ResilientConnection:
                 "run the same command again when it is back, it goes on from there."
             ) from error
 
-    def transact(
-        self,
-        work: Callable[[Transaction], T],
-        run: int,
-        *,
-        for_long: bool = False,
-        repeats: bool = False,
-    ) -> T:
-        """Do a transaction exactly once, whenever the connection breaks; gives its result.
+    def transact(self, work: Callable[[Transaction], T], run: int, *, for_long: bool = False) -> T:
+        """Do a transaction as if once, whenever the connection breaks; gives its result.
 
-        Each commit takes the part's next number. Where its answer was lost, the number tells
-        whether it came through; if not, `work` is done again. One that `repeats` may be done twice,
-        and is, as what it gives would be lost.
+        Each commit takes a number of its own for the part. Where its answer was lost, the number
+        tells whether it came through; if not, `work` is done again. So is one that has asked
+        nothing before, since what it gives came with that answer: it may be done twice.
         """
-        # A number whose commit was sent, and what the transaction gave.
-        tried: tuple[int, T] | None = None
+        attempts, told = 0, dict[int, T]()
 
         def attempt(db: Connection) -> T:
-            nonlocal tried
-            if not repeats and tried is not None and self._op == tried[0]:
-                return tried[1]
-            self._tried = self._op + 1
-            transaction = Transaction(db, self.part, run, self._tried)
-            transaction.synced, transaction.is_again = self.synced, tried is not None
-            transaction.writer = self._writer
-            tried = self._tried, work(transaction)
+            nonlocal attempts
+            if self._op in told:
+                return told[self._op]
+            transaction = Transaction(db, self.part, run, self._op)
+            transaction.synced, transaction.is_again = self.synced, attempts > 0
+            attempts += 1
+            result = work(transaction)
+            if transaction.has_asked:
+                told[transaction.op] = result
+            self._tried = transaction.op
             transaction.commit()
-            self._op = self._tried
-            return tried[1]
+            self._op = transaction.op
+            return result
 
         return self.read(attempt, for_long=for_long)

@@ -15,8 +15,7 @@ from harvester.ledger.sql import IS_CHARGED, IS_EMPTY
 # "Now" is the database's, through one function. A job's current line is in `part`; the lines of
 # it that are not current are counted in `older`, by part, with the moment and the place of the
 # newest of them. `forgotten` lines are told by part, too. Only its own host writes a run's tally,
-# so no two wait for each other's. `in_turn` fails a transaction that comes a second time. What a
-# later migration takes away again, a new schema never has.
+# so no two wait for each other's. What a later migration takes away again, a new schema never has.
 _MIGRATIONS = (
     """
     CREATE FUNCTION now_ms() RETURNS bigint LANGUAGE sql VOLATILE
@@ -71,8 +70,7 @@ _MIGRATIONS = (
         tail bytea NOT NULL DEFAULT '',
         boot text NOT NULL DEFAULT '',
         rebuilding boolean NOT NULL DEFAULT false,
-        op bigint NOT NULL DEFAULT 0,
-        in_turn boolean NOT NULL DEFAULT true CHECK (in_turn)
+        op bigint NOT NULL DEFAULT 0
     ) WITH (fillfactor = 50);
     CREATE TABLE run (
         id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -185,9 +183,8 @@ _MIGRATIONS = (
     "ALTER TABLE run ADD COLUMN balances text;",
     # The first of the lines that named no note, and why.
     "ALTER TABLE run ADD COLUMN bad_example text;",
-    # Which process has taken the part's last turn.
-    "ALTER TABLE part ADD COLUMN writer bigint NOT NULL DEFAULT 0;",
-    # What stood here is done anew below.
+    # What stood here is done anew or taken away below.
+    "",
     "",
     # Standard words.
     """
@@ -211,6 +208,8 @@ _MIGRATIONS = (
     "ALTER TABLE pace ADD COLUMN turns float8[] NOT NULL DEFAULT '{}';",
     # Until when a host waits for the next day, in Unix seconds.
     "ALTER TABLE member ADD COLUMN resumes_at double precision;",
+    # A number that comes a second time is found by `op` alone.
+    "ALTER TABLE part DROP COLUMN IF EXISTS in_turn, DROP COLUMN IF EXISTS writer;",
 )
 NEWEST = len(_MIGRATIONS)
 # Says that a schema is ours, and its version, without a table of another program being read.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -15,10 +16,11 @@ from harvester.model import State
 
 Row = tuple[Any, ...]
 Values = Sequence[object] | Mapping[str, object]
+# Nothing is written where another number has come in between: a part's must not be null.
 _TURN = (
-    "UPDATE part SET in_turn = (op = %s - 1), op = %s,"
-    " synced = coalesce(%s, synced), writer = %s WHERE id = %s"
+    "UPDATE part SET op = CASE op WHEN %s THEN %s END, synced = coalesce(%s, synced) WHERE id = %s"
 )
+OutOfTurn = psycopg.errors.NotNullViolation
 _UNKEPT = re.compile("[\0\ud800-\udfff]")
 
 
@@ -34,30 +36,31 @@ class Later:
 class Transaction:
     """A transaction that begins with its first question and ends with `commit`.
 
-    One that asks nothing takes a single exchange with the server. `part` and `run` are whose it is;
-    `op` is its number in the part, one more than the last. What is `synced` (bytes) of the part's
-    file is written with it; `is_again` tells that it may have come through before, `writer` is a
-    number of the process. Raises psycopg.Error.
+    One that has asked nothing takes a single exchange with the server. `part` and `run` are whose
+    it is; its number in the part, `op`, is drawn above the `last` one, so that no two processes
+    have the same. What is `synced` (bytes) of the part's file is written with it; `is_again` tells
+    that it may have come through before. Raises psycopg.Error, `OutOfTurn` where another one came
+    in between.
     """
 
     synced: int | None = None
     is_again = False
-    writer = 0
 
-    def __init__(self, db: Connection, part: int, run: int, op: int) -> None:
+    def __init__(self, db: Connection, part: int, run: int, last: int) -> None:
         self.db = db
         self.part = part
         self.run = run
-        self._op = op
-        self._is_begun = False
+        self.op = last + 1 + secrets.randbits(32)
+        self.has_asked = False
+        self._last = last
         self._later: list[Later] = []
 
     def ask_all(self, *asked: tuple[str, Values]) -> list[psycopg.Cursor[Row]]:
         """Run statements at once, one after the other, in one exchange; gives what came of each."""
         with self.db.pipeline():
-            if not self._is_begun:
+            if not self.has_asked:
                 self.db.execute("BEGIN")
-            self._is_begun = True
+            self.has_asked = True
             return [self.db.execute(query.encode(), values) for query, values in asked]
 
     def ask(self, query: str, values: Values = ()) -> list[Row]:
@@ -95,7 +98,7 @@ class Transaction:
 
     def commit(self) -> None:
         """Write what was to be written later, take the turn, and commit."""
-        turn = _TURN, (self._op, self._op, self.synced, self.writer, self.part)
+        turn = _TURN, (self._last, self.op, self.synced, self.part)
         given = ((later.query, later.values) for later in self._later)
         *done, _, _ = self.ask_all(*given, turn, ("COMMIT", ()))
         for later, cursor in zip(self._later, done, strict=True):
