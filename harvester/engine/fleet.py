@@ -9,12 +9,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -44,7 +42,6 @@ if TYPE_CHECKING:
     from harvester.ledger.postgres.ledger import PostgresLedger
     from harvester.ledger.postgres.membership import Beat, Membership, Slowed, Stop
 
-T = TypeVar("T")
 # In seconds: a beat, and the pause after one that failed.
 _BEAT_EVERY = 0.3
 # In seconds, and in exchanges with the database.
@@ -124,6 +121,7 @@ class FleetSession(Coordinator):
     _pool: TokenPool
     _membership: Membership
     _thread: OneThread
+    _heard: Beat
 
     def __init__(self, address: FleetAddress, config: RunConfig) -> None:
         self._address = address
@@ -133,15 +131,8 @@ class FleetSession(Coordinator):
         self._clock = LedgerClock()
         self._clients: dict[str, TokenClient] = {}
         self._ledger: PostgresLedger | None = None
-        self._duplicates = 0
         self._outage = OutagePolicy()
-        self._outbox: deque[Callable[[], None]] = deque()
         self._has_news = asyncio.Event()
-        self._known_stops: set[str] = set()
-        self._standing: set[str] = set()
-        self._known_slowed: dict[str, int] = {}
-        self._members = 1
-        self._is_aside = False
 
     @property
     def ahead_seconds(self) -> float:
@@ -195,12 +186,13 @@ class FleetSession(Coordinator):
             self._membership.close()
 
     async def _join(self, number: int) -> None:
-        beat = await self._do(self._membership.join, number)
+        beat = await self._thread.run(self._membership.join, number)
         if said := self._other_rate(beat):
             with suppress(HarvesterError):
-                await self._do(self._membership.leave)
+                await self._thread.run(self._membership.leave)
             raise UsageError(f"{said}: give the same --rate on all.")
-        self._known_slowed = {token: slowed.times for token, slowed in beat.slowed.items()}
+        # Of who was slowed down before, nothing is to be told; of all else, everything.
+        self._heard = replace(beat, members=1, stops={})
         self._clock.look(beat.sent, beat.received, beat.now)
 
     def _other_rate(self, beat: Beat) -> str:
@@ -215,65 +207,57 @@ class FleetSession(Coordinator):
         self._tell_duplicates()
         try:
             while True:
-                await self._turn()
-                await self._pause()
+                self._has_news.clear()
+                await self._beat()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_BEAT_EVERY):
+                        await self._has_news.wait()
         finally:
             # What was heard last may be a stop, which the others have yet to be told of.
             with suppress(HarvesterError):
-                await self._send()
-                await self._do(self._membership.leave)
+                await self._thread.run(self._membership.leave)
             self._tell_duplicates()
 
-    async def _turn(self) -> None:
+    async def _beat(self) -> None:
         try:
-            await self._send()
-            self._heed(await self._do(self._membership.beat))
+            self._heed(await self._thread.run(self._membership.beat))
         except UnforeseenError as error:
             self._state.stop(StopReason.LOCAL_IO, str(error))
         except HarvesterError:
             # The ledger's own calls tell of it, and what cannot be recorded is not sent.
             return
 
-    async def _pause(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_BEAT_EVERY):
-                await self._has_news.wait()
-
-    async def _do(self, call: Callable[..., T], *args: object) -> T:
-        return await self._thread.run(call, *args)
-
     def _emit(self, kind: str, text: str) -> None:
         self._state.emit(Notice(kind, text))
 
     def _tell_duplicates(self) -> None:
-        found = 0 if self._ledger is None else self._ledger.duplicates
-        if found > self._duplicates:
+        found = 0 if self._ledger is None else self._ledger.new_duplicates()
+        if found:
             text = (
-                f"{found - self._duplicates} of the notes on this part's lines were paid for "
-                "twice: other hosts had fetched them meanwhile; `harvester status` lists them"
+                f"{found} of the notes on this part's lines were paid for twice: other hosts had "
+                "fetched them meanwhile; `harvester status` lists them"
             )
             self._emit("paid twice", text)
-        self._duplicates = found
 
     # What the fleet says
 
     def _heed(self, beat: Beat) -> None:
+        """Heed what is news, compared with the beat before."""
+        before, self._heard = self._heard, beat
         self._clock.look(beat.sent, beat.received, beat.now)
-        for token in self._standing - beat.stops.keys():
-            self._end_stop(token)
-        self._standing = set(beat.stops)
-        for token, stop in beat.stops.items():
-            self._stop(token, stop)
+        if before.stops.keys() - beat.stops.keys() and self._state.resumes_at is None:
+            # A day has begun: its tokens are asked again.
+            self._pool.wake()
+        for token in beat.stops.keys() - before.stops.keys():
+            self._stop(token, beat.stops[token])
         for token, slowed in beat.slowed.items():
-            self._slow_down(token, slowed)
+            if slowed.times != before.slowed.get(token, slowed).times and not slowed.by_us:
+                self._slow_down(token, slowed)
         self._tell_far()
         # Whoever stood still may come back to a rate that others have agreed on meanwhile.
-        said = self._other_rate(beat)
-        if said and not self._is_aside:
-            self._emit("fleet", f"nothing is sent from here: {said}")
-        self._is_aside = bool(said)
-        if beat.members != self._members:
-            self._members = beat.members
+        if beat.other_rate and not before.other_rate:
+            self._emit("fleet", f"nothing is sent from here: {self._other_rate(beat)}")
+        if beat.members != before.members:
             shared = f"{beat.members} hosts share this harvest"
             self._emit("fleet", shared if beat.members > 1 else "this host is alone now")
             for client in self._clients.values():
@@ -289,29 +273,19 @@ class FleetSession(Coordinator):
 
     def _slow_down(self, token: str, slowed: Slowed) -> None:
         """Heed what another host was told: the pace is that of all."""
-        is_known = slowed.times == self._known_slowed.get(token, 0)
-        self._known_slowed[token] = slowed.times
         throttle = self._clients[token].throttle
-        if not is_known and not slowed.by_us and throttle.slow_down(slowed.wait, _TOLD_AGO):
+        if throttle.slow_down(slowed.wait, _TOLD_AGO):
             text = f"rate limit, met by another host: {throttle.per_second:.3g} calls/s here"
             self._emit("slow down", text)
 
     def _stop(self, stopped: str, stop: Stop) -> None:
         """Heed a stop of one token, or of all where none is named."""
-        if stopped in self._known_stops:
-            return
-        self._known_stops.add(stopped)
-        if stop.shared:
+        clients = [client for token, client in self._clients.items() if stopped in ("", token)]
+        # What this host has said itself, it has heeded.
+        if stop.shared and all(client.disabled is None for client in clients):
             self._pool.doubt()
-        for token, client in self._clients.items():
-            if stopped in ("", token):
-                self._pool.disable(client, StopReason(stop.reason), stop.detail)
-
-    def _end_stop(self, stopped: str) -> None:
-        """Ask a token again whose day has begun."""
-        self._known_stops.discard(stopped)
-        if self._state.resumes_at is None:
-            self._pool.wake()
+        for client in clients:
+            self._pool.disable(client, StopReason(stop.reason), stop.detail)
 
     # What this host says
 
@@ -320,30 +294,18 @@ class FleetSession(Coordinator):
     ) -> None:
         """See `Coordinator.disabled`."""
         token = self._token_of(client)
-        if token not in self._known_stops:
-            self._known_stops.add(token)
-            tell = self._membership.tell_stop
-            self._say(partial(tell, token, reason.value, detail, shared=is_shared))
+        if token not in self._heard.stops:
+            self._membership.tell_stop(token, reason.value, detail, shared=is_shared)
+            self._has_news.set()
 
     def slowed_down(self, client: str, wait: float | None) -> None:
         """See `Coordinator.slowed_down`."""
         token = self._token_of(client)
-        rest = self._clients[token].throttle.paused_for
-        self._say(partial(self._membership.tell_slow_down, token, rest, wait))
+        self._membership.tell_slow_down(token, self._clients[token].throttle.paused_for, wait)
+        self._has_news.set()
 
     def _token_of(self, name: str) -> str:
         return next((t for t, client in self._clients.items() if client.name == name), "")
-
-    def _say(self, message: Callable[[], None]) -> None:
-        self._outbox.append(message)
-        self._has_news.set()
-
-    async def _send(self) -> None:
-        """Tell what is to be told; what fails is told again."""
-        self._has_news.clear()
-        while self._outbox:
-            await self._do(self._outbox[0])
-            self._outbox.popleft()
 
 
 def open_part(

@@ -381,8 +381,8 @@ def turns(token: str) -> Turns:
 def stopped(fleet: Database, a: PostgresLedger, reason: str, detail: str) -> Iterator[Membership]:
     """The membership of a run that has told that its first token is disabled."""
     with closing(Membership(fleet.address, "a")) as told:
-        told.join(a.run)
         told.tell_stop("t1", reason, detail)
+        told.join(a.run)
         yield told
 
 
@@ -400,6 +400,7 @@ def test_after_a_stop_nothing_is_sent_anywhere(
         assert b.mark_sent([two], LEASE, turns("t2")).kept == [two]
         assert b.mark_sent([two], LEASE).jobs == [two]
         told.tell_stop("", "refused", "endpoint gone")
+        told.beat()
         assert b.mark_sent([two], LEASE).jobs == []
 
 
@@ -454,6 +455,7 @@ def test_a_used_up_quota_is_over_with_the_vendors_day(
         midnight = 1_700_064_000
         fleet.set_clock(midnight + 86_400 + 100)
         told.tell_stop("t1", "quota", "early", shared=True)
+        told.beat()
         fleet.set_clock(midnight + 86_400 + 159)
         assert told.beat().stops == {"t1": Stop("quota", "early", shared=True)}
         # The server's day may begin a bit later.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import pairwise
 from typing import Any
@@ -193,6 +193,7 @@ def test_a_stop_reaches_every_other_member_and_the_first_reason_stays(fleet: Fle
     a, b, c = (fleet.join() for _ in range(3))
     a.membership.tell_stop(TOKEN, "quota", "daily quota used up\0" + "x" * 9000)
     b.membership.tell_stop(TOKEN, "balance", "second")
+    a.membership.beat()
     for host in (b, c):
         stop = host.membership.beat().stops[TOKEN]
         assert stop.reason == "quota"
@@ -228,18 +229,17 @@ def test_a_member_that_lost_its_database_goes_on_when_it_is_back(fleet: Fleet) -
     b = fleet.join()
     with cut_off(fleet) as (network, cut):
         network.cut(Mode.RESET)
-        calls: list[Callable[[], object]] = [
-            lambda: cut.tell_stop(TOKEN, "quota", "used up"),
-            cut.beat,
-            lambda: cut.tell_slow_down(TOKEN, 1.0, None),
-            cut.leave,
-        ]
-        for call in calls:
+        cut.tell_stop(TOKEN, "quota", "used up")
+        cut.tell_slow_down(TOKEN, 1.0, None)
+        for call in (cut.beat, cut.leave):
             with pytest.raises(LocalIOError):
                 call()
         network.mend()
-        cut.tell_stop(TOKEN, "quota", "used up")
-    assert b.membership.beat().stops == {TOKEN: Stop("quota", "used up")}
+        cut.beat()
+        cut.beat()
+    beat = b.membership.beat()
+    assert beat.stops == {TOKEN: Stop("quota", "used up")}
+    assert beat.slowed == {TOKEN: Slowed(1, by_us=False, wait=None)}
 
 
 def test_a_network_that_swallows_heartbeats_is_noticed(fleet: Fleet) -> None:

@@ -360,9 +360,9 @@ class Coordinator(ports.Coordinator):
         address = world.database.address
         with closing(Membership(address, self.part, clock=world.loop.time)) as membership:
             try:
-                membership.join(self.life.run)
                 reason, detail = self.untold[0]
                 membership.tell_stop(_TOKEN, reason.value, detail)
+                membership.join(self.life.run)
             except HarvesterError:
                 return
         world.stops[self.life.session] = self.untold[0]

@@ -65,9 +65,9 @@ class _KnownPart(Struct, frozen=True):
 class PostgresLedger(Ledger):
     """One part of a harvest that several hosts share.
 
-    `run` is the number of the run that is on, or 0; so many `duplicates` are lines adopted here
-    whose notes were paid for already. `caps` hold for the fleet's session. All methods are the
-    `Ledger` protocol's, called directly; while the database is away they wait, as `outage` says.
+    `run` is the number of the run that is on, or 0. `caps` hold for the fleet's session. All
+    methods are the `Ledger` protocol's, called directly; while the database is away they wait, as
+    `outage` says.
 
     Raises, here and in every method, LocalIOError where the database cannot be reached or fails,
     LedgerError for a schema that cannot be used, UsageError for an address, user or right.
@@ -86,7 +86,7 @@ class PostgresLedger(Ledger):
         self._caps = caps
         self._tokens = identity.tokens
         self.run = 0
-        self.duplicates = 0
+        self._duplicates = 0
         self._claims = 0
         self._frontier = 0
         self._connection = ResilientConnection(Address.of(fleet), identity, outage)
@@ -322,8 +322,13 @@ class PostgresLedger(Ledger):
         is_anew = not self.run and self._known_part.is_anew
         found = partial(adoption.adopt, lines=lines, checkpoint=checkpoint, is_anew=is_anew)
         adopted, again = self._transact(found)
-        self.duplicates += again
+        self._duplicates += again
         return adopted
+
+    def new_duplicates(self) -> int:
+        """How many of the lines adopted since this was asked are of notes paid for already."""
+        found, self._duplicates = self._duplicates, 0
+        return found
 
     def counts(self) -> Counts:
         return Counts(*self._rows(COUNTS.format(now=_NOW))[0])

@@ -97,10 +97,10 @@ class Beat(Struct, frozen=True):
 class Membership:
     """One run in its fleet, on a connection of its own; used from one thread.
 
-    The order: `join`, then `beat` again and again; `leave` at the end. `uuid` is the part's,
-    `tokens` are fingerprints of those that it calls with, each at a `rate` of this name together
-    with whoever else does, and `clock` is monotonic seconds. Every method raises LocalIOError while
-    the database is away: the next call connects anew.
+    The order: `join`, then `beat` again and again; `leave` at the end. Each of these says what was
+    to be told, until it is said, and raises LocalIOError while the database is away: the next one
+    connects anew. `uuid` is the part's, `tokens` are fingerprints of those that it calls with, each
+    at a `rate` of this name together with whoever else does, and `clock` is monotonic seconds.
     """
 
     def __init__(
@@ -117,26 +117,31 @@ class Membership:
         self._clock = clock
         self._run = 0
         self._db: Connection | None = None
+        self._untold: list[tuple[str, dict[str, object]]] = []
 
     def close(self) -> None:
         """Let go of the connection; a member that did not leave dies by its silence."""
         if self._db is not None:
             self._db.close()
 
-    def _do(self, *queries: str, **values: object) -> psycopg.Cursor[Row]:
-        """Run statements that may run twice, in one exchange; gives the last one's rows."""
+    def _say(self, *queries: str) -> psycopg.Cursor[Row]:
+        """Say what is untold, then run statements, in one exchange; gives the last one's rows."""
         try:
             if self._db is None or self._db.closed:
                 self._db = self._connect()
         except psycopg.Error as error:
             raise refusal(error, self._address) from error
-        named = {**self._named, **values, "run": self._run}
+        untold = list(self._untold)
+        said = [*untold, *((query, {}) for query in queries)]
+        named = {**self._named, "run": self._run}
         try:
             with self._db.pipeline():
-                return [self._db.execute(query.encode(), named) for query in queries][-1]
+                done = [self._db.execute(query.encode(), named | more) for query, more in said]
         except psycopg.Error as error:
             self._db.close()
             raise failure(error, self._address) from error
+        del self._untold[: len(untold)]
+        return done[-1]
 
     def _connect(self) -> Connection:
         db = self._address.connect(self._name, timeout=_CONNECT_TIMEOUT)
@@ -153,7 +158,7 @@ class Membership:
     def beat(self) -> Beat:
         """Say that this host is alive, and hear what there is to know."""
         sent = self._clock()
-        row = self._do(_RATE, _BE_ALIVE, _READ).fetchone()
+        row = self._say(_RATE, _BE_ALIVE, _READ).fetchone()
         received = self._clock()
         now, members, stops, slowed, other_rate = row or (0, 0, {}, {}, None)
         return Beat(
@@ -168,13 +173,15 @@ class Membership:
 
     def leave(self) -> None:
         """Be a member no more."""
-        self._do("DELETE FROM member WHERE run = %(run)s")
+        self._say("DELETE FROM member WHERE run = %(run)s")
 
     def tell_stop(self, token: str, reason: str, detail: str, *, shared: bool = False) -> None:
         """Record a stop of a token ("" for all): no host starts a call with it any more."""
         detail = text_of(detail)[:_MOST_DETAIL]
-        self._do(_STOP, token=token, reason=reason, detail=detail, shared=shared)
+        values = {"token": token, "reason": reason, "detail": detail, "shared": shared}
+        self._untold.append((_STOP, values))
 
     def tell_slow_down(self, token: str, wait: float, named: float | None) -> None:
         """Let no call start for `wait` seconds; `named` are those that the server said."""
-        self._do(_SLOW_DOWN, token=token, wait=round(wait * 1000), named=named)
+        values = {"token": token, "wait": round(wait * 1000), "named": named}
+        self._untold.append((_SLOW_DOWN, values))
