@@ -31,10 +31,15 @@ def plain_line(snap: Snapshot) -> str:
 
 
 def _resting(snap: Snapshot) -> Iterator[str]:
-    """Until when a used up day is sat out, by the clock of who reads it; nothing if none is."""
+    """Until when nothing is sent, and why, by the clock of who reads it; nothing if all goes on."""
     if snap.resumes_at is not None:
-        until = datetime.fromtimestamp(snap.resumes_at, UTC).astimezone()
-        yield f"waiting for the next day, until {until:%a %H:%M %Z}"
+        yield f"waiting for the next day, until {_local(snap.resumes_at):%a %H:%M %Z}"
+    elif snap.next_due is not None:
+        yield f"waiting to try what is left again, until {_local(snap.next_due):%H:%M:%S}"
+
+
+def _local(moment: float) -> datetime:
+    return datetime.fromtimestamp(moment, UTC).astimezone()
 
 
 def _lost(snap: Snapshot) -> Iterator[str]:

@@ -18,6 +18,7 @@ from harvester.config import RunConfig
 from harvester.descriptors import raise_limit
 from harvester.engine.ports import Coordinator, Fetcher, Notice
 from harvester.engine.state import RunState
+from harvester.formatting import duration
 from harvester.ledger.protocol import ANY_MARK
 from harvester.model import StopReason
 from harvester.pace import Throttle
@@ -102,8 +103,11 @@ class TokenPool:
         """
         if client.throttle.slow_down(wait, elapsed):
             self._coordinator.slowed_down(client.name, wait)
-            per_second = client.throttle.per_second
-            self._state.emit(Notice("slow down", f"rate limit: {per_second:.3g} calls/s from here"))
+            throttle = client.throttle
+            text = f"rate limit: {throttle.per_second:.3g} calls/s from here"
+            if throttle.paused_for >= 1:
+                text += f", after a pause of {duration(throttle.paused_for)}"
+            self._state.emit(Notice("slow down", text))
 
     def refuse(self, detail: str) -> None:
         """Stop the run: something is wrong with every request, whatever its token."""

@@ -10,13 +10,14 @@ from harvester.engine.ports import INPUT, LineLeftOut, Notice, Ports
 from harvester.engine.recorder import Recorder
 from harvester.engine.state import RunState
 from harvester.errors import HarvesterError, InputError
+from harvester.formatting import duration
 from harvester.model import Job, Page, StopReason
 from harvester.pace import Throttle
 from harvester.rules.budget import DAILY
 
 _LEAST_AHEAD, _MOST_AHEAD = 4, 1000
 # In seconds.
-_WHILE_ALL_REST = 1.0
+_WHILE_ALL_REST, _WORTH_A_WORD = 1.0, 10.0
 
 
 class Feeder:
@@ -167,6 +168,7 @@ class Feeder:
             self._deadline = asyncio.get_running_loop().time() + max_runtime
         try:
             while not self._is_finished(next_due := await self._claim()):
+                self._tell_idle(next_due)
                 await self._wait(next_due)
                 await self._renew()
         except HarvesterError as error:
@@ -214,6 +216,14 @@ class Feeder:
             state.stop(StopReason.LIMIT, "nothing is due before --max-runtime is reached")
             return True
         return False
+
+    def _tell_idle(self, next_due: float | None) -> None:
+        """Say where nothing can be sent for a while, as all that is left waits for its moment."""
+        idle = 0.0 if next_due is None or self._state.held else next_due
+        self._state.idle_until(self._clock() + idle if idle > _WHILE_ALL_REST else None)
+        if idle >= _WORTH_A_WORD:
+            text = f"nothing to send for {duration(idle)}: what is left waits to be tried again"
+            self._state.emit_once("backoff", text)
 
     async def _wait(self, next_due: float | None) -> None:
         """Wait for room or for jobs, but never so long that a lease could lapse."""

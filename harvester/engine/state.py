@@ -38,7 +38,8 @@ class RunState:
     unless the disk fails later.
     `room` is set whenever a call may have become possible, `claimable` whenever there may be
     something to claim, or nothing any more. `resumes_at` is when the next day begins, in Unix
-    seconds, while that is waited for, as a run does that `can_wait`.
+    seconds, while that is waited for, as a run does that `can_wait`; `next_due` is when the first
+    of those notes is tried again that all wait for that, None while anything can be sent.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class RunState:
         self.is_read = self.is_aborted = False
         self.can_wait = can_wait
         self.resumes_at: float | None = None
+        self.next_due: float | None = None
         self._used_up: tuple[StopReason, str] | None = None
         self.reason: StopReason | None = None
         self.detail = ""
@@ -202,8 +204,12 @@ class RunState:
         """Start from what the ledger holds."""
         self.queued, self.done = counts.queued, counts.done
         self.rejected, self.exhausted = counts.rejected, counts.exhausted
-        self.gone_before = counts.gone
+        self.gone_before, self.waiting = counts.gone, counts.waiting
         self.spent.charged_today = charged_today
+
+    def idle_until(self, due: float | None) -> None:
+        """Say until when nothing can be sent, as all that is left waits to be tried again."""
+        self.next_due = due
 
     def begin_day(self) -> None:
         """Count the day's charges anew."""

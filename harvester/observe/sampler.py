@@ -20,9 +20,9 @@ _ON_PACE = 0.9
 class Snapshot(Struct, frozen=True):
     """A run at a moment: counts of jobs and calls, calls a second, seconds left (None unknown).
 
-    `at`, and `resumes_at` while the next day is waited for, are Unix seconds; `gone` of the failed
-    jobs are notes that are no more; `cost` is of the run's charged calls, None while no price is
-    known.
+    `at`, `resumes_at` while the next day is waited for, and `next_due` while all that is left waits
+    to be tried again, are Unix seconds; `gone` of the failed jobs are notes that are no more;
+    `cost` is of the run's charged calls, None while no price is known.
     """
 
     at: float
@@ -40,6 +40,7 @@ class Snapshot(Struct, frozen=True):
     eta: float | None
     is_read: bool
     resumes_at: float | None = None
+    next_due: float | None = None
 
 
 class ProgressSampler:
@@ -82,6 +83,7 @@ class ProgressSampler:
             eta=jobs.queued / speed if speed and jobs.total else None,
             is_read=state.is_read,
             resumes_at=state.resumes_at,
+            next_due=state.next_due,
         )
 
     def _expected(self, rate: float, elapsed: float) -> float:

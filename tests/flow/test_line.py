@@ -99,6 +99,19 @@ def test_an_exhausted_note_is_tried_again_by_the_next_run(night: Night) -> None:
     assert json.loads(night.lines()[-1])["attempts"] == 6
 
 
+def test_a_clock_set_back_between_runs_holds_a_note_up_no_longer_than_is_told(
+    night: Night,
+) -> None:
+    api = upstream()
+    api.script = lambda _note, nth, _now: code(301) if nth == 1 else None
+    night.run(note_ids(1), api, replace(CONFIG, max_calls=1))
+    night.clock -= 5 * 3600
+    again = night.run(note_ids(1), api, replace(CONFIG, backoff_cap=90.0))
+    assert (again.done, 90 <= again.elapsed < 91) == (1, True)
+    (notice,) = [event.text for event in night.events if isinstance(event, Notice)]
+    assert notice == "nothing to send for 1 min 30 s: what is left waits to be tried again"
+
+
 def test_a_302_costs_no_attempt_and_pauses_all_calls(night: Night) -> None:
     api = upstream()
     api.script = lambda note, nth, _now: code(302) if note == note_ids(1)[0] and nth == 1 else None
@@ -108,13 +121,15 @@ def test_a_302_costs_no_attempt_and_pauses_all_calls(night: Night) -> None:
     assert max(b - a for a, b in pairwise(starts)) >= 0.25
 
 
-def test_retry_after_is_honoured(night: Night) -> None:
+def test_retry_after_is_honoured_and_told(night: Night) -> None:
     api = upstream()
     limited = Answer(429, b'{"code":302}', retry_after="7")
     api.script = lambda note, nth, _now: limited if note == note_ids(1)[0] and nth == 1 else None
     night.run(note_ids(30), api)
     starts = [when for when, _ in api.starts]
     assert max(b - a for a, b in pairwise(starts)) >= 6.9
+    (notice,) = [event.text for event in night.events if isinstance(event, Notice)]
+    assert notice.endswith(" calls/s from here, after a pause of 7 s")
 
 
 def test_no_window_of_the_limit_holds_more_calls_than_allowed(night: Night) -> None:

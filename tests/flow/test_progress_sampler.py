@@ -8,13 +8,14 @@ import pytest
 from msgspec.structs import replace
 
 from harvester.config import RunConfig
+from harvester.engine.ports import Notice
 from harvester.engine.run import Run
 from harvester.observe.sampler import ProgressSampler, Snapshot
 from harvester.parsing import read_rate
 from harvester.simulator import SimulatorSettings
 from harvester.simulator.api import SimulatedApi
 
-from .conftest import CONFIG, Night, Upstream, note_ids
+from .conftest import CONFIG, Night, Upstream, code, note_ids, upstream
 
 SLOW = replace(CONFIG, rate=read_rate("2/s"))
 
@@ -73,3 +74,19 @@ def test_the_time_left_goes_by_what_is_reached_where_the_pace_is_not(night: Nigh
     config = replace(CONFIG, rate=read_rate("1000/s"), workers=5)
     for seen in looks(night, 200, 2.0, 5, slow, config):
         assert seen.eta == pytest.approx((200 - seen.done) / 5, rel=0.5)
+
+
+def test_that_all_that_is_left_waits_to_be_tried_again_is_told_with_the_moment(
+    night: Night,
+) -> None:
+    config, api = replace(CONFIG, backoff_base=120.0), upstream()
+    api.script = lambda _note, nth, _now: code(301) if nth == 1 else None
+    night.run(note_ids(3), api, replace(config, max_calls=3))
+    began = night.clock
+    seen = looks(night, 3, 25.0, 4, api, config)
+    assert [snap.waiting for snap in seen] == [3, 3, 0, 0]
+    due = seen[0].next_due
+    assert due == pytest.approx(began + 60, abs=1)
+    assert [snap.next_due for snap in seen] == [due, due, None, None]
+    notices = [event.text for event in night.events if isinstance(event, Notice)]
+    assert notices == ["nothing to send for 1 min 0 s: what is left waits to be tried again"]

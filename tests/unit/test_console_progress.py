@@ -33,7 +33,8 @@ SNAP = Snapshot(
     eta=3790.0,
     is_read=True,
 )
-BEGINNING = f"{datetime.fromtimestamp(0, UTC).astimezone():%a %H:%M %Z}"
+BEGAN = datetime.fromtimestamp(0, UTC).astimezone()
+BEGINNING = f"{BEGAN:%a %H:%M %Z}"
 COUNTS = st.integers(0, 10**12)
 SNAPSHOTS = st.builds(
     Snapshot,
@@ -45,6 +46,7 @@ SNAPSHOTS = st.builds(
     st.floats(0, 1e6),
     st.none() | st.floats(0, 1e12),
     st.booleans(),
+    st.none() | st.floats(0, 1e9),
     st.none() | st.floats(0, 1e9),
 )
 
@@ -65,6 +67,10 @@ def test_a_snapshot_is_one_line_for_people() -> None:
         ({"cost": Decimal("180.00")}, "done, 180.00 spent, 5.0 calls/s"),
         ({"eta": None}, "calls/s; 8 in flight"),
         ({"by_code": {}}, "by code: none"),
+        (
+            {"next_due": 0.0},
+            f"waiting to try what is left again, until {BEGAN:%H:%M:%S}; 1,200 of",
+        ),
         ({"resumes_at": 0.0}, f"waiting for the next day, until {BEGINNING}; 1,200 of"),
     ],
 )
@@ -144,3 +150,10 @@ def test_below_the_bar_stands_until_when_the_next_day_is_waited_for() -> None:
     waiting = replace(SNAP, resumes_at=0.0)
     assert below_bar(waiting, 80).startswith(f"waiting for the next day, until {BEGINNING} · ")
     assert below_bar(waiting, 50) == f"waiting for the next day, until {BEGINNING}"
+
+
+def test_below_the_bar_stands_until_when_all_that_is_left_waits() -> None:
+    waiting = replace(SNAP, next_due=0.0)
+    assert below_bar(waiting, 90).startswith(
+        f"waiting to try what is left again, until {BEGAN:%H:%M:%S} · "
+    )
