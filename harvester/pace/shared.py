@@ -8,7 +8,7 @@ from collections import deque
 
 from harvester.pace.throttle import Throttle
 from harvester.parsing import Rate
-from harvester.rules.turns import Allotted, Turn, Turns, Used, name_of, turns_of
+from harvester.rules.turns import Allotted, Turn, Turns, name_of, turns_of
 
 # In seconds. So far ahead moments are taken at least and at most; in between, as many times as
 # long as it takes to be given some.
@@ -80,7 +80,7 @@ class SharedThrottle(Throttle):
         self._calls, self._period = turns_of(rate)
         self._turns: deque[Turn] = deque()
         self._unsent: list[Turn] = []
-        self._used: list[Used] = []
+        self._used: list[tuple[Turn, float]] = []
         self._batch = 0
         self._cycle = self._others = 0.0
         self._asked_at = 0.0
@@ -152,9 +152,9 @@ class SharedThrottle(Throttle):
         None if there is no moment left for it.
         """
         now = self._now()
-        while self._turns and self._clock.ours(self._turns[0].moment) + self._turns[0].late < now:
+        while self._turns and self._clock.ours(self._turns[0].latest) < now:
             late = self._turns.popleft()
-            self._tell(late, late.moment)
+            self._used.append((late, late.moment))
         if not self._turns:
             return None
         if (delay := self._clock.ours(self._turns[0].moment) - now) > 0:
@@ -167,10 +167,5 @@ class SharedThrottle(Throttle):
     def _sent(self) -> None:
         super()._sent()
         free = self._clock.theirs(self._now()) + self._period
-        for turn in self._unsent:
-            self._tell(turn, free)
+        self._used += ((turn, free) for turn in self._unsent)
         self._unsent.clear()
-
-    def _tell(self, turn: Turn, free: float) -> None:
-        """Tell with what is asked next from when on a turn is free again."""
-        self._used.append(Used(turn.number, turn.moment + self._period + turn.late, free))

@@ -19,19 +19,11 @@ _WAY = 0.005
 
 
 class Turn(Struct, frozen=True):
-    """A turn taken: its call starts at a moment, in Unix seconds, or up to `late` seconds later."""
+    """A turn taken: its call starts at a moment or later, by the `latest`, in Unix seconds."""
 
     number: int
     moment: float
-    late: float
-
-
-class Used(Struct, frozen=True):
-    """What became of a turn: it was busy until `busy`, and is free from `free` on, instead."""
-
-    number: int
-    busy: float
-    free: float
+    latest: float
 
 
 class Turns(Struct, frozen=True):
@@ -40,7 +32,8 @@ class Turns(Struct, frozen=True):
     `rate` tells whether all hosts mean the same one; it has `calls` turns, each busy for `period`
     seconds, and `interval` seconds are from one call of any host to the next. A turn is of no use
     that is less than `lead` seconds ahead, and not to be taken from the others if it is more than
-    `ahead` seconds. Calls may start `late` by so many seconds; `used` are turns taken before.
+    `ahead` seconds. Calls may start `late` by so many seconds; `used` are turns taken before, each
+    with the moment from which it is free again instead.
     """
 
     token: str
@@ -51,7 +44,7 @@ class Turns(Struct, frozen=True):
     lead: float
     ahead: float
     late: float
-    used: list[Used]
+    used: list[tuple[Turn, float]]
 
 
 class Allotted(Struct, frozen=True):

@@ -10,9 +10,9 @@ from contextlib import closing
 import psycopg
 
 from harvester.ledger.fleet import FleetAddress, PartIdentity
-from harvester.ledger.postgres.ledger import PostgresLedger
 from harvester.ledger.protocol import Checkpoint
 from harvester.model import Job, Outcome, State
+from tests.contract.fleet import EagerLedger
 from tests.postgres import Server
 from tests.process.tool import note_ids
 
@@ -31,8 +31,8 @@ _DURABLE = {
 }
 
 
-def opened(url: str, harvest: str, part: str) -> PostgresLedger:
-    ledger = PostgresLedger(
+def opened(url: str, harvest: str, part: str) -> EagerLedger:
+    ledger = EagerLedger(
         FleetAddress(url, harvest), PartIdentity(f"{harvest}-{part}", "bench", part)
     )
     ledger.begin_run(120)
@@ -59,7 +59,7 @@ def call_all(url: str, harvest: str, part: str, batch: int) -> tuple[int, float,
         return many, began, time.time()
 
 
-def record(ledger: PostgresLedger, jobs: list[Job], before: int) -> None:
+def record(ledger: EagerLedger, jobs: list[Job], before: int) -> None:
     now = time.time()
     saves = [
         Outcome(job, State.DONE, 0, "saved", line=b"{}\n", fetched_at=now, elapsed=0.4)

@@ -380,7 +380,7 @@ def turns(token: str) -> Turns:
 @contextmanager
 def stopped(fleet: Database, a: PostgresLedger, reason: str, detail: str) -> Iterator[Membership]:
     """The membership of a run that has told that its first token is disabled."""
-    with closing(Membership(fleet.address, "a")) as told:
+    with closing(Membership(fleet.address, "a", ["t1"], "5 calls/s")) as told:
         told.tell_stop("t1", reason, detail)
         told.join(a.run)
         yield told
@@ -393,7 +393,7 @@ def test_after_a_stop_nothing_is_sent_anywhere(
     a.enrol(["1", "2"], None)
     (one,), (two,) = a.claim(1, LEASE).jobs, b.claim(1, LEASE).jobs
     with stopped(fleet, a, "quota", "daily quota used up") as told:
-        assert a.mark_sent([one], LEASE).jobs == []
+        assert a.mark_sent([one], LEASE, turns("t1")).jobs == []
         assert b.mark_sent([two], LEASE, turns("t1")).jobs == []
         # What a stop kept here went back; the other token is disabled only once it is stopped too.
         (two,) = b.claim(1, LEASE).jobs
@@ -426,7 +426,7 @@ def test_a_stop_is_over_with_its_session(
     with stopped(fleet, a, "quota", "") as told:
         told.leave()
     a.begin_run(120)
-    assert len(a.mark_sent(a.claim(1, LEASE).jobs, LEASE).jobs) == 1
+    assert len(a.mark_sent(a.claim(1, LEASE).jobs, LEASE, turns("t1")).jobs) == 1
 
 
 def test_who_begins_while_others_drain_after_a_stop_asks_anew(
@@ -436,7 +436,7 @@ def test_who_begins_while_others_drain_after_a_stop_asks_anew(
     a.enrol(["1"], None)
     with stopped(fleet, a, "balance", ""), closing(fleet.open("b", tokens=["t1"])) as b:
         assert not b.begin_run(120).joined
-        assert len(b.mark_sent(b.claim(1, LEASE).jobs, LEASE).jobs) == 1
+        assert len(b.mark_sent(b.claim(1, LEASE).jobs, LEASE, turns("t1")).jobs) == 1
 
 
 def test_a_used_up_quota_is_over_with_the_vendors_day(
@@ -446,10 +446,10 @@ def test_a_used_up_quota_is_over_with_the_vendors_day(
     a.enrol(["1"], None)
     with stopped(fleet, a, "quota", "used up") as told:
         assert told.beat().stops
-        assert a.mark_sent(a.claim(1, LEASE).jobs, LEASE).jobs == []
+        assert a.mark_sent(a.claim(1, LEASE).jobs, LEASE, turns("t1")).jobs == []
         fleet.set_clock(NOW + 86_400)
         assert not told.beat().stops
-        assert len(a.mark_sent(a.claim(1, LEASE).jobs, LEASE).jobs) == 1
+        assert len(a.mark_sent(a.claim(1, LEASE).jobs, LEASE, turns("t1")).jobs) == 1
         told.tell_stop("t1", "quota", "again")
         assert told.beat().stops == {"t1": Stop("quota", "again")}
         midnight = 1_700_064_000

@@ -17,7 +17,7 @@ from harvester.ledger.hosts import ALIVE_FOR
 from harvester.ledger.postgres.ledger import PostgresLedger
 from harvester.ledger.postgres.membership import Membership, Slowed, Stop
 from harvester.model import Job
-from harvester.rules.turns import Allotted, Turns, Used
+from harvester.rules.turns import Allotted, Turn, Turns
 from tests.contract.fleet import Stage
 from tests.cut import Cut, Mode
 
@@ -41,7 +41,11 @@ class Host:
         self.jobs: list[Job] = []
 
     def ask(
-        self, calls: int, lead: float = 0.0, ahead: float = 0.35, used: Sequence[Used] = ()
+        self,
+        calls: int,
+        lead: float = 0.0,
+        ahead: float = 0.35,
+        used: Sequence[tuple[Turn, float]] = (),
     ) -> Allotted:
         """Ask for turns of the token, a tenth of a second apart, each busy for a second."""
         self.jobs += self.ledger.claim(max(0, calls - len(self.jobs)), LEASE).jobs
@@ -122,15 +126,11 @@ def test_a_turn_is_free_a_period_after_its_call_has_started_or_could_have(fleet:
     turns = a.ask(10, ahead=2.0).turns
     fleet.advance(0.5)
     # The first call was a bit late, the second one later; of the others nothing is known yet.
-    busy = [turn.moment + 1.0 + LATE for turn in turns]
-    used = [
-        Used(turns[0].number, busy[0], START + 1.02),
-        Used(turns[1].number, busy[1], START + 1.2),
-    ]
+    used = [(turns[0], START + 1.02), (turns[1], START + 1.2)]
     assert moments(a.ask(1, ahead=2.0, used=used)) == after_start(1.02)
     assert moments(b.ask(2, ahead=2.0)) == after_start(1.2, 1.3)
     # What is told of a turn that was taken again since is not heard.
-    (later,) = a.ask(1, ahead=2.0, used=[Used(turns[0].number, busy[0], START)]).turns
+    (later,) = a.ask(1, ahead=2.0, used=[(turns[0], START)]).turns
     assert later.number == turns[3].number
 
 

@@ -41,7 +41,7 @@ def adopted_lines_leave_their_calls_unanswered(patch: pytest.MonkeyPatch) -> Non
 def mark_does_not_look(patch: pytest.MonkeyPatch) -> None:
     sent_of = claims.sent_of
 
-    def all_of(rows: Sequence[Row], jobs: Sequence[Job], turns: Turns | None) -> Sent:
+    def all_of(rows: Sequence[Row], jobs: Sequence[Job], turns: Turns) -> Sent:
         return replace(sent_of(rows, jobs, turns), jobs=list(jobs), kept=[])
 
     patch.setattr(claims, "sent_of", all_of)

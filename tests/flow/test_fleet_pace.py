@@ -30,16 +30,16 @@ class Ledger:
         turns = pace.asking()
         await asyncio.sleep(trip / 2)
         now = asyncio.get_running_loop().time() + AHEAD
-        for used in turns.used:
-            if abs(self.free[used.number] - used.busy) < 0.001:
-                self.free[used.number] = used.free
+        for turn, free in turns.used:
+            if abs(self.free[turn.number] - turn.latest - turns.period) < 0.001:
+                self.free[turn.number] = free
         given: list[Turn] = []
         at = max(self.next, now + turns.lead)
         for number, free in sorted(self.free.items(), key=lambda item: item[1]):
             at = max(at, free)
             if len(given) == calls or at > now + turns.ahead:
                 break
-            given.append(Turn(number, at, turns.late))
+            given.append(Turn(number, at, at + turns.late))
             self.free[number] = at + turns.period + turns.late
             self.next = at = at + turns.interval
         await asyncio.sleep(trip / 2)
@@ -180,8 +180,8 @@ def test_a_turn_is_busy_for_a_period_from_when_its_call_was_sent() -> None:
         loop.elapse(0.05)
         sent = loop.time()
         await asyncio.sleep(0)
-        (used,) = pace.asking().used
-        assert used.free >= sent + AHEAD + RATE.period
+        ((_, free),) = pace.asking().used
+        assert free >= sent + AHEAD + RATE.period
 
     run_virtually(main())
 

@@ -16,7 +16,6 @@ from harvester.rules.turns import Allotted, Turn, Turns
 # In seconds: while others hold claims, and while a job is locked by another's transaction.
 _ASK_AGAIN, _SOON = 1.0, 0.05
 _UNLIMITED = Limits()
-_NO_TURNS = Turns("", "", 0, 0.0, 0.0, 0.0, 0.0, 0.0, [])
 _COLUMNS = f"{JOB_COLUMNS}, job.due"
 _IS_FREE = "NOT EXISTS (SELECT FROM claim WHERE claim.seq = job.seq)"
 # One statement, so that a call is counted either as claimed or as used.
@@ -117,10 +116,11 @@ WITH held AS MATERIALIZED (
             ELSE array_fill(0::float8, ARRAY[%(calls)s::int]) END AS turns
     FROM pace WHERE token_fp = %(token)s AND rate = %(rate)s
 ), kept AS MATERIALIZED (
-    SELECT n, coalesce(used.free, kept.free) AS free
+    SELECT kept.n, coalesce(used.free, kept.free) AS free
     FROM known, unnest(turns) WITH ORDINALITY AS kept (free, n)
-    LEFT JOIN unnest(%(numbers)s::int[], %(busy)s::float8[], %(free)s::float8[])
-        AS used (number, busy, free) ON number = n AND abs(busy - kept.free) < 1
+    LEFT JOIN unnest(%(numbers)s::int[], %(latest)s::float8[], %(free)s::float8[])
+        AS used (n, latest, free) ON used.n = kept.n
+        AND abs(latest + %(period)s - kept.free) < 1
 ), turn AS MATERIALIZED (
     SELECT n, nth, nth * %(interval)s + max(greatest(free - nth * %(interval)s, first))
         OVER (ORDER BY nth) AS at
@@ -129,8 +129,7 @@ WITH held AS MATERIALIZED (
 ), going AS MATERIALIZED (
     SELECT seq, n, at
     FROM (SELECT seq, row_number() OVER (ORDER BY seq) - 1 AS nth FROM held) AS numbered
-    LEFT JOIN turn USING (nth)
-    WHERE NOT %(is_paced)s OR at <= (SELECT latest FROM known)
+    JOIN turn USING (nth) WHERE at <= (SELECT latest FROM known)
 ), paced AS (
     UPDATE pace SET next = coalesce((SELECT max(at) FROM going) + %(interval)s, next), turns = (
         SELECT array_agg(coalesce(at + %(period)s + %(late)s, free) ORDER BY n)
@@ -143,7 +142,7 @@ WITH held AS MATERIALIZED (
     UPDATE claim SET sent_at = NULL FROM held
     WHERE claim.seq = held.seq AND claim.seq NOT IN (SELECT seq FROM going)
 )
-SELECT held.seq, going.seq IS NOT NULL, going.n, going.at, coalesce(
+SELECT held.seq, going.n, going.at, coalesce(
     (SELECT min(at) FROM turn WHERE nth >= (SELECT count(*) FROM going)),
     (SELECT max(at) + %(interval)s FROM going))
 FROM held LEFT JOIN going USING (seq) ORDER BY held.seq
@@ -254,44 +253,36 @@ def _named(jobs: Iterable[Job]) -> dict[str, object]:
     return {"seqs": [name[0] for name in ordered], "ids": [name[1] for name in ordered]}
 
 
-def mark_sent(
-    tx: Transaction, jobs: Sequence[Job], lease: float, tokens: Sequence[str], turns: Turns | None
-) -> Later:
-    """Send claimed jobs, unless a stop for all or for each of the API tokens is recorded."""
-    asked = turns or _NO_TURNS
+def mark_sent(tx: Transaction, jobs: Sequence[Job], lease: float, turns: Turns) -> Later:
+    """Send claimed jobs, as far as there are turns, unless a stop is recorded."""
     times = ("period", "interval", "lead", "ahead", "late")
     values = {
         **_named(jobs),
+        **{name: getattr(turns, name) * 1000 for name in times},
         "run": tx.run,
         "lease": round(lease * 1000),
-        "tokens": list(tokens) if turns is None else [turns.token],
-        "is_paced": turns is not None,
-        "token": asked.token,
-        "rate": asked.rate,
-        "calls": asked.calls,
-        **{name: getattr(asked, name) * 1000 for name in times},
-        "numbers": [used.number for used in asked.used],
-        "busy": [used.busy * 1000 for used in asked.used],
-        "free": [used.free * 1000 for used in asked.used],
+        "token": turns.token,
+        "tokens": [turns.token],
+        "rate": turns.rate,
+        "calls": turns.calls,
+        "numbers": [turn.number for turn, _ in turns.used],
+        "latest": [turn.latest * 1000 for turn, _ in turns.used],
+        "free": [free * 1000 for _, free in turns.used],
     }
-    if turns is not None:
-        # In a statement of its own: what comes after it sees what was committed meanwhile.
-        tx.later("SELECT FROM pace WHERE token_fp = %(token)s FOR UPDATE", values)
+    # In a statement of its own: what comes after it sees what was committed meanwhile.
+    tx.later("SELECT FROM pace WHERE token_fp = %(token)s FOR UPDATE", values)
     return tx.later(_SEND, values)
 
 
-def sent_of(rows: Sequence[Row], jobs: Sequence[Job], turns: Turns | None) -> Sent:
+def sent_of(rows: Sequence[Row], jobs: Sequence[Job], turns: Turns) -> Sent:
     """What came of sending jobs."""
-    is_going = {seq: goes for seq, goes, *_ in rows}
-    allotted = None
-    if turns is not None:
-        given = [Turn(n, at / 1000, turns.late) for _, goes, n, at, _ in rows if goes]
-        free_at = rows[0][4] if rows else None
-        allotted = Allotted(given, free_at and free_at / 1000)
+    given = {seq: Turn(n, at / 1000, at / 1000 + turns.late) for seq, n, at, _ in rows if n}
+    kept = {seq for seq, *_ in rows} - given.keys()
+    free_at = next((free / 1000 for *_, free in rows if free is not None), None)
     return Sent(
-        [job for job in jobs if is_going.get(job.seq)],
-        [job for job in jobs if is_going.get(job.seq) is False],
-        allotted,
+        [job for job in jobs if job.seq in given],
+        [job for job in jobs if job.seq in kept],
+        Allotted(list(given.values()), free_at),
     )
 
 

@@ -289,14 +289,14 @@ class PostgresLedger(Ledger):
             self._transact(partial(claims.extend, jobs=jobs, lease=lease))
 
     def mark_sent(self, jobs: Sequence[Job], lease: float, turns: Turns | None = None) -> Sent:
-        """See `Ledger.mark_sent`; gives none once a stop is recorded.
+        """See `Ledger.mark_sent`; gives none once a stop of the turns' token or of all is recorded.
 
-        With `turns`, a stop of the token that they are for counts; without, one of all this host's.
         What is stopped goes back at once: who asked takes none of it for its own any more.
         """
         if not jobs:
             return Sent()
-        going = partial(claims.mark_sent, jobs=jobs, lease=lease, tokens=self._tokens, turns=turns)
+        assert turns is not None  # noqa: S101 - no call of a fleet starts without one
+        going = partial(claims.mark_sent, jobs=jobs, lease=lease, turns=turns)
         sent = claims.sent_of(self._transact(going).rows, jobs, turns)
         if not sent.jobs and not sent.kept:
             self.release(jobs)
