@@ -59,13 +59,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Deal the tests out to the workers, so that each begins with its part of the long ones.
 
     A worker's part is what stands together; what is left of it at the end is short, and stolen.
-    The short ones are dealt file by file, as those of a file often share what takes its time.
+    The short ones are dealt file by file, as those of a file often share what takes its time; what
+    stops a server is for one worker, as each that has such a test makes a server of its own.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     files = [list(of_file) for _, of_file in groupby(items, lambda item: item.path)]
     short = [of_file for of_file in files if of_file[0].path.parent.name == "unit"]
     long = [item for of_file in files if of_file not in short for item in of_file]
-    items[:] = [
+    stopping = [item for item in long if "server_to_kill" in getattr(item, "fixturenames", ())]
+    long = [item for item in long if item not in stopping]
+    items[:] = stopping + [
         item
         for first in range(workers)
         for item in chain(long[first::workers], *short[first::workers])
@@ -148,7 +151,7 @@ def database_of_worker(postgres: Postgres) -> Iterator[str]:
 
 @pytest.fixture
 def database(database_of_worker: str, postgres: Postgres) -> Iterator[str]:
-    """The URL of a database in which there is no harvest."""
+    """The URL of a database in which no harvest holds anything."""
     yield database_of_worker
     postgres.terminate_connections(database_of_worker)
     clear(database_of_worker)

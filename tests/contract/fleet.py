@@ -19,6 +19,7 @@ from harvester.ledger.postgres.ledger import PostgresLedger
 from harvester.ledger.protocol import Sent
 from harvester.model import Job
 from harvester.rules.turns import Turns
+from tests.postgres import emptying
 
 _CLOCK = """
 CREATE TABLE test_clock (now bigint NOT NULL);
@@ -109,6 +110,10 @@ class Database:
     def do(self, query: str, *values: object) -> None:
         self._db.execute(query.encode(), values or None)
 
+    def emptying(self) -> str:
+        """What leaves of it what a new one holds."""
+        return emptying(self._db, f"harvester_{self.harvest}")
+
     def close(self) -> None:
         """Remove the harvest."""
         with closing(self._db) as db:
@@ -122,19 +127,7 @@ class Stage:
         self.database = Database(url)
         self.database.open("maker").close()
         self.database.use_clock(0.0)
-        here = "FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace"
-        named = f"SELECT relname {here} WHERE nspname = current_schema() AND relkind = %s"
-        tables = [name for (name,) in self.database.rows(named, "r")]
-        counters = [name for (name,) in self.database.rows(named, "S")]
-        # Their rows are few: to truncate would make new files of them all, which takes long.
-        self._clear = ";".join(
-            [f"DELETE FROM {name}" for name in tables if name != "test_clock"]
-            + [f"SELECT setval('{name}', 1, false)" for name in counters]
-            + [
-                f"INSERT INTO tally_of_run VALUES ({run}, {state}, {jobs})"
-                for run, state, jobs in self.database.rows("SELECT * FROM tally_of_run")
-            ]
-        )
+        self._clear = self.database.emptying()
 
     def clear(self, now: float) -> None:
         """Leave what a new harvest holds, and let time stand at a moment."""

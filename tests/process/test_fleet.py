@@ -144,14 +144,14 @@ class Hosts:
 
 
 @pytest.fixture
-def hosts_to_strand(tool: Tool, database_to_lose: str) -> Iterator[Hosts]:
+def hosts_to_strand(database_to_lose: str, tool: Tool) -> Iterator[Hosts]:
     """Hosts on a server that a test may stop."""
     with closing(Hosts(tool, database_to_lose)) as hosts:
         yield hosts
 
 
 @pytest.fixture
-def hosts(tool: Tool, database: str) -> Iterator[Hosts]:
+def hosts(database: str, tool: Tool) -> Iterator[Hosts]:
     with closing(Hosts(tool, database)) as hosts:
         yield hosts
 
@@ -472,7 +472,7 @@ def test_a_token_is_asked_again_on_the_vendors_next_day_while_hosts_live(hosts: 
     tokens.chmod(0o600)
     env = {key: text for key, text in hosts.env().items() if key != "JUSTONEAPI_TOKEN"}
     given = (tool.notes(3000), "--token-file", tokens)
-    run = hosts.start("a", upstream.url, *given, env=env, rate=30)
+    run = hosts.start("a", upstream.url, *given, "--harvest", "days", env=env, rate=30)
     tool.until(lambda: len(upstream.tokens) > 40, "calls")
     run.says("token 1 of 2 is disabled")
     is_next_day.set()
@@ -480,7 +480,7 @@ def test_a_token_is_asked_again_on_the_vendors_next_day_while_hosts_live(hosts: 
     # As the database's clock has it.
     with psycopg.connect(hosts.database, autocommit=True) as db:
         db.execute(
-            "CREATE OR REPLACE FUNCTION harvester_default.now_ms() RETURNS bigint LANGUAGE sql"
+            "CREATE OR REPLACE FUNCTION harvester_days.now_ms() RETURNS bigint LANGUAGE sql"
             " VOLATILE AS 'SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
             " + 86400000'"
         )

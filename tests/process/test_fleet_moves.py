@@ -66,7 +66,7 @@ class Moves(Fleet):
 
 
 @pytest.fixture
-def moves(tool: Tool, database: str) -> Moves:
+def moves(database: str, tool: Tool) -> Moves:
     moves = Moves(tool, database, tool.simulate("--missing", "0.2"))
     moves.begin_alone()
     return moves

@@ -68,7 +68,7 @@ class Fleet:
 
 
 @pytest.fixture
-def fleet(tool: Tool, database: str) -> Fleet:
+def fleet(database: str, tool: Tool) -> Fleet:
     return Fleet(tool, database)
 
 
