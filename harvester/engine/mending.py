@@ -13,12 +13,14 @@ from harvester.engine.kind import identity_of, of_kind
 from harvester.errors import LocalIOError, OutputMismatchError
 from harvester.ledger.protocol import Checkpoint, FoundLine, Identity, Ledger
 from harvester.ledger.sqlite.reading import ledger_path, reading
-from harvester.output.beside import kept_lines
+from harvester.output.beside import PADDING, kept_lines
 from harvester.output.census import take_census
 from harvester.output.file import OutputFile
-from harvester.output.lines import between_holes, has_holes, read_line
+from harvester.output.lines import BOM, between_holes, has_holes, read_line
 
 _LINES_AT_ONCE = 10_000
+# As our lines begin, and as a power cut may leave a file.
+_OUR_BEGINNINGS = (b"{", b"\0" * 512)
 
 
 def mend(held: OpenOutput, kind: Identity, env: Environment, *, rebuild: bool) -> Recovery:
@@ -29,6 +31,8 @@ def mend(held: OpenOutput, kind: Identity, env: Environment, *, rebuild: bool) -
     durable = ledger.synced() if has_lost_power else ledger.checkpoint().length
     # A part's rebuild that was cut short goes on.
     rebuild = rebuild or ledger.is_rebuilding()
+    if rebuild or not ledger.checkpoint().length:
+        _check_ours(output)
     cut = output.mend_end(0 if rebuild else durable)
     if not rebuild and has_lost_power and output.has_line_end(durable):
         lost, torn = _mend_power(held, kind)
@@ -66,6 +70,22 @@ def catch_up(held: OpenOutput, env: Environment) -> Identity | None:
     if kind is not None:
         mend(held, kind, env, rebuild=False)
     return kind
+
+
+def _check_ours(output: OutputFile) -> None:
+    """Raise OutputMismatchError for another program's file, before anything in it is mended."""
+    for number, (piece, _) in enumerate(output.pieces(0), 1):
+        if text := piece.removeprefix(BOM).strip().rstrip(PADDING):
+            if text.startswith(_OUR_BEGINNINGS):
+                return
+            raise _not_ours(output, f"line {number}")
+
+
+def _not_ours(output: OutputFile, place: str) -> OutputMismatchError:
+    return OutputMismatchError(
+        f"{output.path} has a line that is broken or not harvester's at {place}: take it out; "
+        f"`harvester verify {shlex.quote(str(output.path))}` tells how."
+    )
 
 
 def _fits(output: OutputFile, known: Checkpoint) -> bool:
@@ -198,9 +218,6 @@ def _found(output: OutputFile, start: int, kind: Identity) -> Iterator[FoundLine
         place = f"byte {end - len(piece)}" if start else f"line {number}"
         line = read_line(piece, end)
         if line is None or not piece.endswith(b"\n"):
-            raise OutputMismatchError(
-                f"{output.path} has a line that is broken or not harvester's at {place}: take it "
-                f"out; `harvester verify {shlex.quote(str(output.path))}` tells how."
-            )
+            raise _not_ours(output, place)
         of_kind(piece, kind, f"at {place}", output)
         yield line

@@ -277,6 +277,17 @@ def test_what_is_cut_is_kept_beside_it(output: Path) -> None:
     assert Side.CUT.of(output).read_bytes() == torn + b"\n"
 
 
+@pytest.mark.parametrize("rebuild", [False, True], ids=["", "--rebuild"])
+def test_a_file_of_another_program_is_refused_as_it_is(output: Path, *, rebuild: bool) -> None:
+    other = output.with_name("other")
+    for text in (ledger_path(output).read_bytes(), bytes(range(256)) * 9, b"PK\3\4a\0\0b\nc\0\x1a"):
+        other.write_bytes(text)
+        with pytest.raises(OutputMismatchError, match="not harvester's at line 1"):
+            opened(other, rebuild=rebuild)
+        assert other.read_bytes() == text
+        assert sorted(output.parent.glob("other*")) == [other]
+
+
 @pytest.mark.parametrize(
     "foreign", [line(7, b'"simulated-7"'), line(7, endpoint="other/v1")], ids=["simulated", "other"]
 )
