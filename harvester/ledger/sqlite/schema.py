@@ -140,6 +140,8 @@ def migrate(connection: sqlite3.Connection, path: str) -> None:
     tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
     if version == 0 and tables:
         raise LedgerError(f"{path} is a database of another program: choose another --output.")
+    # It stays in the file, so not before it is known to be ours.
+    connection.execute("PRAGMA journal_mode = WAL")
     for number in range(version, NEWEST):
         steps = f"BEGIN IMMEDIATE;{_MIGRATIONS[number]};PRAGMA user_version = {number + 1};COMMIT;"
         connection.executescript(steps)

@@ -62,7 +62,6 @@ class Store:
         self._folder, self._file = file_id(path.parent), file_id(path)
 
     def _prepare(self, *, sync: bool) -> None:
-        self.db.execute("PRAGMA journal_mode = WAL")
         self.db.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
         # Of macOS alone, whose fsync leaves what was written in the drive's cache.
         self.db.execute(f"PRAGMA fullfsync = {int(sync)}")
