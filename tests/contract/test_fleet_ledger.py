@@ -20,7 +20,7 @@ import harvester
 from harvester.errors import HarvesterError, LedgerError, LocalIOError, UsageError
 from harvester.ledger.fleet import FleetAddress, PartIdentity
 from harvester.ledger.postgres import connection
-from harvester.ledger.postgres.claims import Caps
+from harvester.ledger.postgres.claims import _NEXT, Caps
 from harvester.ledger.postgres.connection import Address, Connection, is_away, refusal
 from harvester.ledger.postgres.ledger import PostgresLedger
 from harvester.ledger.postgres.membership import Membership, Stop
@@ -117,6 +117,18 @@ def test_hosts_that_claim_at_once_never_share_a_job(hosts: Callable[..., Postgre
     with ThreadPoolExecutor(4) as threads:
         taken = [note for found in threads.map(drain, ledgers) for note in found]
     assert len(taken) == len(set(taken)) == 3000
+
+
+def test_claims_are_looked_up_by_their_key_though_there_were_none_of_late(
+    fleet: Database, hosts: Callable[..., PostgresLedger]
+) -> None:
+    a = hosts("a")
+    a.enrol(["1"], None)
+    a.release(a.claim(1, LEASE).jobs)
+    fleet.do("ANALYZE claim")
+    with closing(Address.of(fleet.address).connect("harvester b")) as db:
+        plan = db.execute(f"EXPLAIN {_NEXT}".encode(), (1,)).fetchall()
+    assert "Join" not in str(plan)
 
 
 def test_while_others_hold_claims_a_host_asks_again_soon(
