@@ -53,7 +53,7 @@ class EagerLedger(PostgresLedger):
 
     def mark_sent(self, jobs: Sequence[Job], lease: float, turns: Turns | None = None) -> Sent:
         if turns is None:
-            self._set("INSERT INTO pace (token_fp, rate) VALUES ('any', '') ON CONFLICT DO NOTHING")
+            self._ask("INSERT INTO pace (token_fp, rate) VALUES ('any', '') ON CONFLICT DO NOTHING")
             turns = Turns("any", "", max(1, len(jobs)), 0.0, 0.0, 0.0, 1e9, 0.0, [])
         return super().mark_sent(jobs, lease, turns)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from harvester.ledger.postgres.transaction import Later, Row, Transaction, lock, text_of
 from harvester.ledger.protocol import Claimed, Sent
@@ -218,12 +219,19 @@ class Took(Struct, frozen=True):
 
 def claim(tx: Transaction, want: Want) -> Took:
     """Claim jobs; what leases have lapsed are lost, but those of jobs still worked on renewed."""
-    limits, values = want.caps.limits, _named(want.held)
-    values |= {"lease": round(want.lease * 1000), "how": "its lease lapsed"}
     moment = round(want.caps.day_began() * 1000)
-    values |= {"run": tx.run, "minute": moment // 60_000, "moment": moment, "limit": want.limit}
-    values |= {"frontier": want.frontier, "claim_id": want.claim_id}
-    values |= {name: getattr(limits, name) for name in limits.__struct_fields__}
+    values = {
+        **_named(want.held),
+        **asdict(want.caps.limits),
+        "run": tx.run,
+        "claim_id": want.claim_id,
+        "lease": round(want.lease * 1000),
+        "limit": want.limit,
+        "frontier": want.frontier,
+        "minute": moment // 60_000,
+        "moment": moment,
+        "how": "its lease lapsed",
+    }
     if want.caps.is_set:
         tx.later(lock("caps"))
     has_lapsed = "until <= (SELECT now_ms())"
@@ -259,13 +267,11 @@ def mark_sent(tx: Transaction, jobs: Sequence[Job], lease: float, turns: Turns) 
     times = ("period", "interval", "lead", "ahead", "late")
     values = {
         **_named(jobs),
+        **asdict(turns),
         **{name: getattr(turns, name) * 1000 for name in times},
         "run": tx.run,
         "lease": round(lease * 1000),
-        "token": turns.token,
         "tokens": [turns.token],
-        "rate": turns.rate,
-        "calls": turns.calls,
         "numbers": [turn.number for turn, _ in turns.used],
         "latest": [turn.latest * 1000 for turn, _ in turns.used],
         "free": [free * 1000 for _, free in turns.used],

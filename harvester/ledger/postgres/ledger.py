@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
-from typing import Any, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from msgspec import Struct
 from psycopg.types.json import Jsonb
@@ -16,7 +15,7 @@ from harvester.ledger.fleet import FleetAddress, Outage, PartIdentity
 from harvester.ledger.moving import Moving
 from harvester.ledger.postgres import adoption, claims, intake, records, runs
 from harvester.ledger.postgres.claims import Caps, Want
-from harvester.ledger.postgres.connection import Address
+from harvester.ledger.postgres.connection import Address, Connection
 from harvester.ledger.postgres.moving import bring_in
 from harvester.ledger.postgres.reconcile import moment_of
 from harvester.ledger.postgres.resilient import ResilientConnection
@@ -37,7 +36,9 @@ from harvester.model import Counts, Job, Outcome, State
 from harvester.money import Balances, read_balances
 from harvester.rules.turns import Turns
 
+P = ParamSpec("P")
 T = TypeVar("T")
+Work = Callable[Concatenate[Transaction, P], T]
 _NO_REQUEST = RunRequest()
 _NOTHING_CAPPED = Caps()
 _WAITED_FOR = Outage()
@@ -95,9 +96,9 @@ class PostgresLedger(Ledger):
 
     @property
     def _known_part(self) -> _KnownPart:
-        """What is known of the part, whose only writer we are: asked once until we write."""
+        """What is known of the part, whose only writer we are: asked once until more is asked."""
         if self._known is None:
-            self._known = _KnownPart(*self._rows(_PART, self._part)[0])
+            self._known = _KnownPart(*self._ask(_PART, self._part)[0])
         return self._known
 
     @property
@@ -107,30 +108,37 @@ class PostgresLedger(Ledger):
 
     def forget_part(self) -> None:
         """Leave no trace of a part that is not to be."""
-        self._set("DELETE FROM part WHERE id = %s AND op = 0", self._part)
+        self._ask("DELETE FROM part WHERE id = %s AND op = 0", self._part)
 
     def bring_in(self, moving: Moving) -> None:
         """Take in what a ledger of the part's own held, once; its lines are to be read anew."""
-        if not self._one("SELECT op FROM part WHERE id = %s", self._part):
-            self._transact(partial(bring_in, moving=moving), for_long=True)
+        if self._ask("SELECT true FROM part WHERE id = %s AND op = 0", self._part):
+            self._at_length(bring_in, moving)
 
-    def _rows(self, query: str, *values: object) -> list[Row]:
-        return self._connection.read(lambda db: db.execute(query.encode(), values).fetchall())
+    def _ask(self, query: str, *values: object) -> list[Row]:
+        """Run a statement that may run twice; gives its rows, if there can be any."""
 
-    def _one(self, query: str, *values: object) -> Any:  # noqa: ANN401 - a single value of any type
-        """One value, or None without any row."""
-        rows = self._rows(query, *values)
-        return rows[0][0] if rows else None
+        def run(db: Connection) -> list[Row]:
+            cursor = db.execute(query.encode(), values)
+            return cursor.fetchall() if cursor.description else []
 
-    def _set(self, query: str, *values: object) -> None:
-        """Run a statement that may run twice."""
         self._known = None
-        self._connection.read(lambda db: db.execute(query.encode(), values))
+        return self._connection.read(run)
+
+    def _transact(self, work: Work[P, T], *args: P.args, **how: P.kwargs) -> T:
+        """Do a transaction, once."""
+        self._known = None
+        return self._connection.transact(lambda tx: work(tx, *args, **how), self.run)
+
+    def _at_length(self, work: Work[P, T], *args: P.args, **how: P.kwargs) -> T:
+        """Do one of the whole harvest, however long it takes."""
+        self._known = None
+        return self._connection.transact(lambda tx: work(tx, *args, **how), self.run, for_long=True)
 
     # Beginning and end
 
     def identity(self) -> Identity | None:
-        held = self._one(
+        ((held,),) = self._ask(
             "SELECT jsonb_object_agg(key, value) FROM meta WHERE key IN ('endpoint', 'simulated')"
         )
         return Identity(held["endpoint"], bool(held["simulated"])) if held else None
@@ -139,7 +147,7 @@ class PostgresLedger(Ledger):
         """Tell the harvest what it holds; raises UsageError where another host told otherwise."""
         held = self.identity()
         if held is None:
-            self._set(
+            self._ask(
                 "INSERT INTO meta VALUES ('endpoint', %s), ('simulated', %s)"
                 " ON CONFLICT DO NOTHING",
                 Jsonb(identity.endpoint),
@@ -164,30 +172,25 @@ class PostgresLedger(Ledger):
         return self._known_part.boot
 
     def mark_boot(self, boot: str) -> None:
-        self._set("UPDATE part SET boot = %s WHERE id = %s", boot, self._part)
+        self._ask("UPDATE part SET boot = %s WHERE id = %s", boot, self._part)
 
     def lose_lines(self, checkpoint: Checkpoint) -> int:
-        return self._transact(partial(adoption.lose_lines, checkpoint=checkpoint), for_long=True)
+        return self._at_length(adoption.lose_lines, checkpoint)
 
     def knows(self, line: FoundLine) -> bool:
-        return bool(
-            self._one(
-                "SELECT true FROM job LEFT JOIN duplicate USING (seq) WHERE note_id = %s"
-                " AND lines > 0 AND ((job.fetched_at - %s IN (0, 1) AND %s IN (0, job.line_end))"
-                " OR (duplicate.fetched_at - %s IN (0, 1) AND %s IN (0, duplicate.line_end)))"
-                " LIMIT 1",
-                line.note_id,
-                *[moment_of(line), line.end] * 2,
-            )
+        found = self._ask(
+            "SELECT true FROM job LEFT JOIN duplicate USING (seq) WHERE note_id = %s"
+            " AND lines > 0 AND ((job.fetched_at - %s IN (0, 1) AND %s IN (0, job.line_end))"
+            " OR (duplicate.fetched_at - %s IN (0, 1) AND %s IN (0, duplicate.line_end))) LIMIT 1",
+            line.note_id,
+            *[moment_of(line), line.end] * 2,
         )
+        return bool(found)
 
     def begin_run(self, longest_delay: float, request: RunRequest = _NO_REQUEST) -> StartedRun:
         """See `Ledger.begin_run`: the dead runs are those of this part."""
         self.run = 0
-        begin = partial(
-            runs.begin_run, longest_delay=longest_delay, request=request, tokens=self._tokens
-        )
-        opening = self._transact(begin)
+        opening = self._transact(runs.begin_run, longest_delay, request, self._tokens)
         self.run, self._claims = opening.run, 0
         return opening
 
@@ -197,14 +200,14 @@ class PostgresLedger(Ledger):
 
     def forget_lines(self) -> None:
         """Take every job done in this part alone as queued, before the part is read anew."""
-        self._transact(adoption.forget_lines, for_long=True)
+        self._at_length(adoption.forget_lines)
 
     def is_rebuilding(self) -> bool:
         return self._known_part.is_rebuilding
 
     def end_reading(self) -> None:
         if self._known_part.is_reading:
-            self._set(
+            self._ask(
                 "WITH gone AS (DELETE FROM forgotten WHERE part = %s)"
                 " UPDATE part SET rebuilding = false WHERE id = %s",
                 self._part,
@@ -212,33 +215,29 @@ class PostgresLedger(Ledger):
             )
 
     def start_rate(self) -> float | None:
-        found = self._one("SELECT value FROM meta WHERE key = 'start_rate'")
-        return None if found is None else float(found)
+        found = self._ask("SELECT value FROM meta WHERE key = 'start_rate'")
+        return float(found[0][0]) if found else None
 
     def remember_start_rate(self, per_second: float) -> None:
-        self._set(
+        self._ask(
             "INSERT INTO meta VALUES ('start_rate', %s)"
             " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
             Jsonb(per_second),
         )
 
     def balances(self) -> list[Balances]:
-        return [read_balances(text) for (text,) in self._rows(BALANCES)]
+        return [read_balances(text) for (text,) in self._ask(BALANCES)]
 
     def keep_balances(self, balances: Balances) -> None:
-        self._set("UPDATE run SET balances = %s WHERE id = %s", balances.as_text(), self.run)
+        self._ask("UPDATE run SET balances = %s WHERE id = %s", balances.as_text(), self.run)
 
     def finish_run(
         self, reason: str, exit_code: int, bad_lines: int = 0, bad_example: str | None = None
     ) -> None:
-        self._transact(lambda tx: runs.finish_run(tx, reason, exit_code, bad_lines, bad_example))
+        self._transact(runs.finish_run, reason, exit_code, bad_lines, bad_example)
 
     def close(self) -> None:
         self._connection.close()
-
-    def _transact(self, work: Callable[[Transaction], T], *, for_long: bool = False) -> T:
-        self._known = None
-        return self._connection.transact(work, self.run, for_long=for_long)
 
     # The run
 
@@ -250,43 +249,35 @@ class PostgresLedger(Ledger):
     ) -> Enrolled:
         if not ids:
             return Enrolled()
-        return self._transact(
-            partial(
-                intake.enrol,
-                ids=ids,
-                refresh_before=refresh_before,
-                extra_fields=extra_fields or {},
-            )
-        )
+        return self._transact(intake.enrol, ids, refresh_before, extra_fields or {})
 
     def end_input(self) -> int:
         """See `Ledger.end_input`: here, repeats are always known at once."""
         return 0
 
     def refresh(self, before: float) -> int:
-        return self._transact(partial(intake.refresh, before=before), for_long=True)
+        return self._at_length(intake.refresh, before)
 
     def retry(
         self, states: Sequence[State], codes: Sequence[int] = (), ids: Sequence[str] = ()
     ) -> int:
-        which = partial(intake.retry, states=states, codes=codes, ids=ids)
-        return self._transact(which, for_long=True)
+        return self._at_length(intake.retry, states, codes, ids)
 
     def requeue(self, seqs: Sequence[int]) -> None:
-        self._transact(partial(intake.requeue, seqs=seqs))
+        self._transact(intake.requeue, seqs)
 
     def claim(self, limit: int, lease: float, held: Collection[Job] = ()) -> Claimed:
         """See `Ledger.claim`; within the caps, less what any host has claimed."""
         self._claims += 1
         claim_id = (self.run << 32) + self._claims
         want = Want(limit, lease, claim_id, held, self._frontier, self._caps)
-        took = self._transact(partial(claims.claim, want=want))
+        took = self._transact(claims.claim, want)
         self._frontier = took.frontier
         return took.claimed
 
     def renew(self, jobs: Sequence[Job], lease: float) -> None:
         if jobs:
-            self._transact(partial(claims.extend, jobs=jobs, lease=lease))
+            self._transact(claims.extend, jobs, lease)
 
     def mark_sent(self, jobs: Sequence[Job], lease: float, turns: Turns | None = None) -> Sent:
         """See `Ledger.mark_sent`; gives none once a stop of the turns' token or of all is recorded.
@@ -296,8 +287,8 @@ class PostgresLedger(Ledger):
         if not jobs:
             return Sent()
         assert turns is not None  # noqa: S101 - no call of a fleet starts without one
-        going = partial(claims.mark_sent, jobs=jobs, lease=lease, turns=turns)
-        sent = claims.sent_of(self._transact(going).rows, jobs, turns)
+        going = self._transact(claims.mark_sent, jobs, lease, turns)
+        sent = claims.sent_of(going.rows, jobs, turns)
         if not sent.jobs and not sent.kept:
             self.release(jobs)
         return sent
@@ -305,23 +296,21 @@ class PostgresLedger(Ledger):
     def record(
         self, outcomes: Sequence[Outcome], ends: Sequence[int], checkpoint: Checkpoint
     ) -> list[Outcome]:
-        done = partial(records.record, outcomes=outcomes, ends=ends, checkpoint=checkpoint)
-        held = set(self._transact(done).rows)
+        held = set(self._transact(records.record, outcomes, ends, checkpoint).rows)
         return [o for o in outcomes if (o.job.seq, o.job.claim_id) not in held]
 
     def release(self, jobs: Sequence[Job]) -> None:
         if jobs:
-            self._transact(partial(claims.release, jobs=jobs))
+            self._transact(claims.release, jobs)
 
     def abandon(self, jobs: Sequence[Job], how: str) -> None:
         if jobs:
-            self._transact(partial(claims.abandon, jobs=jobs, how=how))
+            self._transact(claims.abandon, jobs, how)
 
     def adopt(self, lines: Sequence[FoundLine], checkpoint: Checkpoint) -> int:
         """See `Ledger.adopt`; a note done already was paid for again, and is listed as that."""
         is_anew = not self.run and self._known_part.is_anew
-        found = partial(adoption.adopt, lines=lines, checkpoint=checkpoint, is_anew=is_anew)
-        adopted, again = self._transact(found)
+        adopted, again = self._transact(adoption.adopt, lines, checkpoint, is_anew=is_anew)
         self._duplicates += again
         return adopted
 
@@ -331,14 +320,15 @@ class PostgresLedger(Ledger):
         return found
 
     def counts(self) -> Counts:
-        return Counts(*self._rows(COUNTS.format(now=_NOW))[0])
+        return Counts(*self._ask(COUNTS.format(now=_NOW))[0])
 
     def charged_since(self, since: float) -> int:
-        return int(self._one(USED.format(since=round(since * 1000), now=_NOW)))
+        ((used,),) = self._ask(USED.format(since=round(since * 1000), now=_NOW))
+        return int(used)
 
     def note_wait(self, until: float | None) -> None:
         """See `Ledger.note_wait`: told of this host alone, as others may go on."""
-        self._set("UPDATE member SET resumes_at = %s WHERE run = %s", until, self.run)
+        self._ask("UPDATE member SET resumes_at = %s WHERE run = %s", until, self.run)
 
     def starts(self) -> dict[str, list[float]]:
         """See `Ledger.starts`: a fleet's rate is granted by the database, anew each time."""
