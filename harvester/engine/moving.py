@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from glob import escape
 from pathlib import Path
+from tempfile import mkdtemp
 
 from msgspec import Struct
 
@@ -14,7 +16,7 @@ from harvester.engine.held import Environment, OpenOutput
 from harvester.engine.kind import identity_of
 from harvester.engine.mending import catch_up
 from harvester.engine.open_output import open_held
-from harvester.errors import UsageError
+from harvester.errors import OutputLockedError, UsageError
 from harvester.ledger.fleet import FleetAddress, PartIdentity
 from harvester.ledger.hosts import Hosts
 from harvester.ledger.latest_lines import latest_line_index
@@ -32,7 +34,7 @@ from harvester.output.file import OutputFile
 from harvester.output.merge import Merge, Part
 from harvester.output.part import check_no_part, read_part_marker
 from harvester.output.spool import EmergencySpool
-from harvester.results import check_folder, result_into
+from harvester.results import check_folder, result_into, writing
 
 
 class Joined(Struct, frozen=True):
@@ -114,26 +116,44 @@ def leave(
     changed, or it goes on when it is done again.
     """
     place = place.resolve()
-    folder = place.with_name(f".{place.name}.leaving")
-    with ExitStack() as stack:
-        # Also one that was killed may have left it, whatever comes of this.
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        reader = stack.enter_context(reading_fleet(fleet))
+    check_folder(place)
+    with _room(place, env) as folder, reading_fleet(fleet) as reader:
         # Where it was cut short, a ledger may be in its place already.
         is_begun = reader.meta().get("left") == str(place)
         check_no_part(place)
         if place.exists() or (ledger_path(place).exists() and not is_begun):
             raise UsageError(f"{place} is there, or its ledger is: name another file with -o.")
-        check_folder(place)
         progress = progress_of(reader.ask(PROGRESS), fleet.harvest)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(mode=0o700)
         counts = _made(folder / place.name, parts, reader, env, on_torn)
         leave_fleet(fleet, progress, str(place))
         # In this order: an OUTPUT without its ledger would be taken for all there is to know.
         for path in (ledger_path(place), place):
             (folder / path.name).replace(path)
     return counts
+
+
+@contextmanager
+def _room(place: Path, env: Environment) -> Iterator[Path]:
+    """A folder beside a file, for whoever alone makes that; what a killed one left there is gone.
+
+    Raises OutputLockedError, LocalIOError.
+    """
+    try:
+        lock = OutputFile(place.with_name(f".{place.name}.leave"), env.disk)
+    except OutputLockedError:
+        told = f"another `harvester leave` makes {place}: wait for it to end."
+        raise OutputLockedError(told) from None
+    name = f".{place.name}.leaving"
+    with ExitStack() as stack:
+        # In the reverse order: what is removed while it is held would be kept elsewhere.
+        stack.callback(env.disk.remove, lock.path)
+        stack.callback(lock.close)
+        for left in place.parent.glob(f"{escape(name)}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        with writing(place):
+            folder = Path(mkdtemp(prefix=name, dir=place.parent))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        yield folder
 
 
 def _made(

@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from harvester.disk import Disk
 from harvester.engine.moving import join
 from harvester.engine.open_run import this_environment
 from harvester.errors import HaltedError
 from harvester.ledger.fleet import FleetAddress
 from harvester.ledger.moving import Moving
 from harvester.ledger.sqlite.reading import ledger_path, reading
+from harvester.output.file import OutputFile
 from tests.contract.fleet import Database, Severed
 from tests.process.test_fleet_views import Fleet
 from tests.process.tool import Simulator, Tool
@@ -166,8 +168,13 @@ def test_leaving_goes_on_where_it_was_killed_before_all_was_in_place(moves: Move
     assert tool.run("run", "-o", whole, "--base-url", moves.simulator.url).code == 2
     assert moves.look("leave", tool.output, "-o", whole).code == 0
     assert told(tool.status(whole)) == before
-    # As if killed when only the folder that it was made in was left.
-    tool.folder.joinpath(".whole.jsonl.leaving").mkdir()
+    # While another makes it, what lies in its folder is not taken away; if that is killed, it is.
+    made = tool.folder / ".whole.jsonl.leaving1"
+    made.mkdir()
+    with closing(OutputFile(tool.folder / ".whole.jsonl.leave", Disk())):
+        other = moves.look("leave", tool.output, "-o", whole)
+    assert (other.code, "another `harvester leave`" in other.err) == (75, True), other.text
+    assert made.exists()
     assert moves.look("leave", tool.output, "-o", whole).code == 2
     assert not list(tool.folder.glob(".whole*"))
     assert tool.run("run", "-o", whole, "--base-url", moves.simulator.url, *tool.fast).code < 2
