@@ -8,7 +8,7 @@ from collections import deque
 from harvester.engine.clients import TokenPool
 from harvester.engine.ports import INPUT, LineLeftOut, Notice, Ports
 from harvester.engine.recorder import Recorder
-from harvester.engine.state import RunState
+from harvester.engine.state import RunState, wait_at_most
 from harvester.errors import HarvesterError, InputError
 from harvester.formatting import duration
 from harvester.model import Job, Page, StopReason
@@ -232,9 +232,4 @@ class Feeder:
         longest = self._lease / 3
         seconds = longest if is_full or next_due is None else min(next_due, longest)
         if seconds:
-            # Not wait_for: in Python 3.11 it can swallow the cancellation that ends this task.
-            try:
-                async with asyncio.timeout(seconds):
-                    await event.wait()
-            except TimeoutError:
-                return
+            await wait_at_most(event, seconds)

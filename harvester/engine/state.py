@@ -29,6 +29,14 @@ _PROMPT = frozenset(
 )
 
 
+async def wait_at_most(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, but no longer than so many seconds."""
+    # Not wait_for: in Python 3.11 it can swallow the cancellation of whoever waits.
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
 class RunState:
     """The one owned state of a run: everybody may read it, and its methods alone change it.
 
@@ -184,9 +192,7 @@ class RunState:
 
     async def sleep(self, seconds: float) -> None:
         """Wait for so long, but no longer than new calls may be sent."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
+        await wait_at_most(self._stopping, seconds)
 
     # Counting
 
