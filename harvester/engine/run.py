@@ -48,18 +48,13 @@ class PriorState(Struct, frozen=True):
     is_queue_lost: bool = False
 
 
-_NOTHING_FOUND = PriorState()
-
-
 class Run:
     """The line of one harvest; `stop` and `abort` are its handles from outside.
 
     `summary` is there once it has ended.
     """
 
-    def __init__(
-        self, ports: Ports, clients: Sequence[TokenClient], prior: PriorState = _NOTHING_FOUND
-    ) -> None:
+    def __init__(self, ports: Ports, clients: Sequence[TokenClient], prior: PriorState) -> None:
         self._ports = ports
         self._config = ports.config
         self._prior = prior

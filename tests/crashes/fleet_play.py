@@ -18,7 +18,7 @@ from harvester.engine.fleet import FleetSession, open_part
 from harvester.engine.held import Environment
 from harvester.engine.open_output import begin
 from harvester.engine.ports import Ports
-from harvester.engine.run import Run
+from harvester.engine.run import PriorState, Run
 from harvester.errors import HarvesterError
 from harvester.ledger.fleet import PartIdentity
 from harvester.ledger.postgres import connection
@@ -275,7 +275,7 @@ async def _live(worker: Worker, life: Life) -> Summary:
         lambda: 0.5,
         coordinator,
     )
-    run = Run(ports, [client])
+    run = Run(ports, [client], PriorState())
     coordinator.pool = run.pool
     summary = await run.run()
     world.tick()

@@ -20,7 +20,7 @@ from harvester.engine.clients import TokenClient
 from harvester.engine.held import Environment, OpenOutput
 from harvester.engine.open_output import begin, open_output
 from harvester.engine.ports import Ports
-from harvester.engine.run import Run
+from harvester.engine.run import PriorState, Run
 from harvester.errors import LocalIOError, OutputMismatchError
 from harvester.ledger.keys import from_key
 from harvester.ledger.sqlite.reading import ledger_path, reading
@@ -228,7 +228,7 @@ async def _live(played: Played, fate: Fate, world: World) -> Summary:
     begin(opened, config, host)
     client = TokenClient("token", played.server, Throttle(config.top_rate))
     log = UnreadLog(world.stall) if fate.is_unread else None
-    run = Run(_ports(played, config, opened, host, log), [client])
+    run = Run(_ports(played, config, opened, host, log), [client], PriorState())
     try:
         summary = await _harvested(played, fate, run)
     finally:
