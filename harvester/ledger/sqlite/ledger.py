@@ -353,10 +353,8 @@ class SqliteLedger(Store, Ledger):
                 "INSERT INTO claim (seq, claim_id, until) SELECT value, ?, ? FROM json_each(?)",
                 (claim_id, until, json.dumps([row[0] for row in rows])),
             )
-            next_due = None if len(rows) == limit else self._next_due()
+            next_due = now if len(rows) == limit else self._next_due()
         delay = None if next_due is None else max(0.0, (next_due - now) / 1000)
-        if len(rows) == limit:
-            delay = 0.0
         return Claimed([job_of(row, claim_id, self.run) for row in rows], delay)
 
     def _claim_new(self, limit: int) -> list[JobRow]:
