@@ -14,8 +14,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from harvester.disk import file_id, reason_of
-from harvester.errors import LocalIOError, UsageError, want_of_extra
+from harvester.errors import UsageError, want_of_extra
 from harvester.export.columns import Choice, Column, columns_of
 from harvester.export.forms import Write, csv_table, jsonl_table, sqlite_table
 from harvester.export.place import is_table
@@ -138,11 +137,4 @@ class _Lines(ExitStack):
 def _open(part: Part) -> BinaryIO:
     if part.is_gzip:
         raise UsageError(f"{part.path} is packed, and lines are read in any order: unpack it.")
-    try:
-        file = part.path.open("rb")
-    except OSError as error:
-        raise LocalIOError(f"cannot read {part.path}: {reason_of(error)}.") from error
-    if file_id(file.fileno()) != part.file:
-        file.close()
-        raise changed(part)
-    return file
+    return part.open()

@@ -49,6 +49,17 @@ class Part(Struct, frozen=True):
     size: int
     is_gzip: bool
 
+    def open(self, buffer: int = -1) -> BinaryIO:
+        """The same file as at the start, to be read; raises LocalIOError."""
+        try:
+            file = self.path.open("rb", buffering=buffer)
+        except OSError as error:
+            raise unreadable(self.path, error) from error
+        if file_id(file.fileno()) != self.file:
+            file.close()
+            raise changed(self)
+        return file
+
 
 class Merged(Struct, frozen=True):
     """What came of it: `older` lines of the parts' `lines` were left out."""
@@ -196,9 +207,7 @@ class Merge(Struct):
         size = sys.maxsize if part.is_gzip else part.size
         end = 0
         try:
-            with part.path.open("rb", buffering=_BUFFER) as file:
-                if file_id(file.fileno()) != part.file:
-                    raise changed(part)
+            with part.open(_BUFFER) as file:
                 # What it reads is buffered, and closed with the file beneath it.
                 unpacked = cast("BinaryIO", gzip.GzipFile(fileobj=file)) if part.is_gzip else file
                 for text, end in lines_of(unpacked):
