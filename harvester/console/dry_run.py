@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from harvester.config import RunConfig
+from harvester.console.summary import left_out_lines
 from harvester.engine.links import again, kept, of_links, of_notes
 from harvester.engine.rehearsal import rehearsed
 from harvester.errors import InputError
@@ -28,7 +29,6 @@ from harvester.rules.adaptive_rate import START
 from harvester.rules.budget import Spent, calls_allowed
 from harvester.rules.day import day_began
 from harvester.rules.spending import last_known, reach_text
-from harvester.sanitize import sanitize
 from harvester.source.given import pages_of
 
 _BAD_SHOWN = 10
@@ -152,10 +152,7 @@ def estimate_lines(config: RunConfig, found: Estimate) -> Iterator[str]:
         yield f"when last asked, {reach_text(found.balance, found.price)}"
     if found.left:
         yield f"would be stopped by its own limit, with at least {found.left:,} left"
-    if found.bad_lines:
-        one, many = "line of input names no note", "lines of input name no note"
-        yield f"{count(found.bad_lines, one, many)}:"
-        yield from (f"  {sanitize(str(line), 600)}" for line in found.bad_examples)
+    yield from left_out_lines(found.bad_lines, found.bad_examples)
     yield from found.told
     yield "dry run: nothing was sent, nothing was changed"
 

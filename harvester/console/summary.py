@@ -20,7 +20,7 @@ from harvester.formatting import (
     pace,
 )
 from harvester.json_text import camel, told
-from harvester.model import StopReason, Summary
+from harvester.model import BadLine, StopReason, Summary
 from harvester.money import Balance
 from harvester.rules.spending import reach_text
 from harvester.sanitize import sanitize
@@ -176,10 +176,13 @@ def bad_line_lines(summary: Summary) -> Iterator[str]:
             f"{count(summary.differed, 'row')} named a note again with other columns: of each note "
             "the last row travels along"
         )
-    if not summary.bad_lines:
-        return
-    yield f"{left_out(summary.bad_lines)}:"
-    for bad in summary.bad_examples:
-        yield f"  {sanitize(str(bad), 600)}"
-    if summary.bad_lines > len(summary.bad_examples):
-        yield f"  … and {summary.bad_lines - len(summary.bad_examples):,} more"
+    yield from left_out_lines(summary.bad_lines, summary.bad_examples)
+
+
+def left_out_lines(many: int, examples: Sequence[BadLine]) -> Iterator[str]:
+    """How many lines of input name no note, and the first of them."""
+    if many:
+        yield f"{left_out(many)}:"
+        yield from (f"  {sanitize(str(bad), 600)}" for bad in examples)
+    if many > len(examples):
+        yield f"  … and {many - len(examples):,} more"
