@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
@@ -14,6 +13,7 @@ from harvester.errors import UsageError
 from harvester.export.fields import CHANGES, FETCHED_AT, FIELDS, PRESETS, Field
 from harvester.export.record import INPUT_KEY
 from harvester.export.shape import NOTHING, Cell, Seen
+from harvester.formatting import hint
 from harvester.sanitize import sanitize
 
 _FROM_INPUT = f"{INPUT_KEY}."
@@ -99,9 +99,8 @@ def _chosen(fields: Sequence[str], columns: Sequence[Column]) -> Iterator[Column
         found = [column for column in columns if _is_of(column.name, field)]
         # Before the first note, or of another endpoint.
         if not found and not is_preset and field not in FIELDS:
-            near = difflib.get_close_matches(field, [*(c.name for c in columns), *FIELDS], n=1)
-            hint = f": did you mean {sanitize(near[0])}?" if near else "."
-            raise NoFieldError(f"--fields: no note holds {sanitize(field)}{hint}")
+            near = hint(field, [*(c.name for c in columns), *FIELDS], ": did you mean {}?") or "."
+            raise NoFieldError(f"--fields: no note holds {sanitize(field)}{sanitize(near)}")
         if not found and field in FIELDS and not (is_preset and columns):
             yield Column(field, "", _kind(field, set()))
         yield from found

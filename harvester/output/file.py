@@ -150,9 +150,9 @@ class OutputFile:
                     f"do: run again with `-o {path}`, which pays for nothing twice."
                 )
             place = moved_to(self._fd)
-            if not any(side.of(self.path).exists() for side in (Side.LEDGER, Side.PART_MARKER)):
-                return self._moved_with_all(place)
             name = "WHERE_IT_IS" if place is None else shlex.quote(str(place))
+            if not any(side.of(self.path).exists() for side in (Side.LEDGER, Side.PART_MARKER)):
+                return self._moved_with_all(place, name)
             return (
                 f"{self.path} was moved away while the run was on. What to do: `mv {name} {path}`, "
                 "then run again, which pays for nothing twice."
@@ -173,10 +173,9 @@ class OutputFile:
             f"What to do: `mv {kept} {path}`, then run again, which pays for nothing twice."
         )
 
-    def _moved_with_all(self, place: Path | None) -> str:
+    def _moved_with_all(self, place: Path | None, name: str) -> str:
         """Have a link lead to where OUTPUT and its ledger are now; says what to do."""
         self._is_elsewhere = True
-        name = "WHERE_IT_IS" if place is None else shlex.quote(str(place))
         if leave_link(self.path, place):
             old = "a link in its old place leads there, too"
         else:
