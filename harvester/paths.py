@@ -101,6 +101,19 @@ def check_apart(
         for key in _keys(path_read):
             if key in seen:
                 raise _same(name, seen[key], path_read)
+    for path in filter(None, written.values()):
+        check_no_output(path)
+
+
+def check_no_output(place: Path) -> None:
+    """Raise UsageError for an OUTPUT, whose lines were paid for: it is no place for other files."""
+    whole = place.resolve()
+    for side in (Side.LEDGER, Side.PART_MARKER):
+        if side.of(whole).exists():
+            raise UsageError(
+                f"{place} is an OUTPUT that runs go on with ({whole.name}{side} is beside it): "
+                "name another file."
+            )
 
 
 def is_same(path: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:

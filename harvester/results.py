@@ -30,10 +30,10 @@ def check_earlier(place: Path, what: str, is_ours: Callable[[Path], bool]) -> No
             return
     except OSError as error:
         raise LocalIOError(
-            f"{place} is there and cannot be read ({reason_of(error)}): name another file with -o."
+            f"{place} is there and cannot be read ({reason_of(error)}): name another file."
         ) from error
     raise UsageError(
-        f"{place} is there and is no {what}: name another file with -o, or move that one away."
+        f"{place} is there and is no {what}: name another file, or move that one away."
     )
 
 

@@ -18,17 +18,15 @@ from harvester.errors import LocalIOError, UsageError
 from harvester.halt import Look, go_on
 from harvester.ledger.protocol import Identity
 from harvester.output.lines import lines_of, may_be_torn, read_head, read_line, shown, unreadable
+from harvester.paths import check_no_output
 from harvester.results import check_earlier, check_folder
 from harvester.rules.envelope import is_json
 from harvester.sanitize import sanitize
-from harvester.sides import Side
 
 _NOTHING = b"\0 \t\r\n"
 _GZIP = b"\x1f\x8b"
 _BUFFER = 1 << 20
 _LINES_AT_ONCE = 10_000
-# What lies beside an OUTPUT that runs go on with.
-_BESIDE = (Side.LEDGER, Side.PART_MARKER)
 
 
 class NewestLines(Protocol):
@@ -103,12 +101,7 @@ def _part_of(path: Path) -> Part:
 def check_place(place: Path, parts: Sequence[Part]) -> None:
     """Raise UsageError unless the merged file may be written there: over an earlier one at most."""
     whole = place.resolve()
-    for side in _BESIDE:
-        if side.of(whole).exists():
-            raise UsageError(
-                f"{place} is an OUTPUT that runs go on with ({whole.name}{side} is beside "
-                "it): name another file with -o."
-            )
+    check_no_output(place)
     check_folder(place)
     if whole.exists() and file_id(whole) in {part.file for part in parts}:
         raise UsageError(

@@ -59,7 +59,7 @@ MAY = {
     "pace": RULES | {"pace"},
     "threads": LOWEST | {"daemon", "threads"},
     "ledger": RULES | {"ledger", "threads", "sides", "disk"},
-    "output": RULES | {"output", "ledger", "disk", "results", "threads", "sides"},
+    "output": RULES | {"output", "ledger", "disk", "results", "threads", "sides", "paths"},
     "export": RULES | {"export", "output", "disk", "results", "paths", "sides"},
     "simulator": LOWEST | {"simulator"},
     "config": RULES | {"config", "option", "source", "api", "ledger", "tokens", "paths", "sides"},

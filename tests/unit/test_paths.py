@@ -51,6 +51,17 @@ def test_what_a_run_writes_beside_its_notes_is_never_output(output: Path, name: 
         ConsoleOptions.read({name: output}).check_apart([], output)
 
 
+@pytest.mark.parametrize("name", ["log_file", "metrics_file"])
+def test_what_a_run_writes_beside_its_notes_is_no_other_output_either(
+    output: Path, name: str
+) -> None:
+    for side in (Side.LEDGER, Side.PART_MARKER):
+        side.of(output).touch()
+        with pytest.raises(UsageError, match="runs go on with"):
+            ConsoleOptions.read({name: output}).check_apart([], output.with_name("other.jsonl"))
+        side.of(output).unlink()
+
+
 @pytest.mark.parametrize("side", [side for side in Side if side is not Side.LINKS])
 def test_the_files_beside_output_are_its_own_also_before_they_are_there(
     output: Path, side: Side
