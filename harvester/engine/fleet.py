@@ -74,25 +74,19 @@ class OutagePolicy(Outage):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._since: float | None = None
 
-    def watch(self, state: RunState) -> None:
-        """Go by this run from here on, until `end`."""
-        self._state, self._loop = state, asyncio.get_running_loop()
-
-    def end(self) -> None:
-        """The run is over; what is left to be written is worth a moment only."""
-        self._state = None
+    def watch(self, state: RunState | None) -> None:
+        """Go by this run from here on; by none when it is over: what is left is worth a moment."""
+        self._state, self._loop = state, asyncio.get_running_loop() if state else None
 
     def give_up(self) -> bool:
         """Whether to wait no longer."""
         state, now = self._state, self._clock()
-        if state is not None and state.is_aborted:
-            return True
         if state is not None and not state.is_stopping:
             self._since = None
             return False
-        if self._since is None:
-            self._since = now
-        return now - self._since > self.patience
+        self._since = now if self._since is None else self._since
+        is_aborted = state is not None and state.is_aborted
+        return is_aborted or now - self._since > self.patience
 
     def is_over(self) -> None:
         """The database is back: the next time it goes is another one."""
@@ -182,7 +176,7 @@ class FleetSession(Coordinator):
                 yield
         finally:
             # Whatever has gone wrong, the ledger's thread is to come to its end.
-            self._outage.end()
+            self._outage.watch(None)
             self._membership.close()
 
     async def _join(self, number: int) -> None:

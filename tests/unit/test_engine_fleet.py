@@ -43,7 +43,7 @@ def test_once_given_up_the_end_of_the_run_is_waited_for_no_longer() -> None:
     outage = OutagePolicy(lambda: now)
     assert not outage.give_up()
     now += 16
-    outage.end()
+    outage.watch(None)
     assert outage.give_up()
 
 

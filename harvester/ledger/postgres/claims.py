@@ -74,11 +74,16 @@ SELECT room.*, found.* FROM (
     SELECT new.* FROM new JOIN taken USING (seq) UNION ALL SELECT * FROM before
 ) AS found RIGHT JOIN room ON true ORDER BY due NULLS LAST, seq
 """
+# When to ask again, in seconds.
+# When to ask again, in seconds.
 _NEXT = f"""
-SELECT now_ms(), (SELECT due FROM job WHERE state = 0 AND due IS NOT NULL AND {_IS_FREE}
-        ORDER BY due LIMIT 1),
-    EXISTS (SELECT FROM claim WHERE run <> %s),
-    EXISTS (SELECT FROM job WHERE state = 0 AND due IS NULL AND {_IS_FREE})
+SELECT least(
+    (SELECT greatest({_SOON}, (due - now_ms()) / 1000.0) FROM job
+        WHERE state = 0 AND due IS NOT NULL AND {_IS_FREE} ORDER BY due LIMIT 1),
+    CASE WHEN EXISTS (SELECT FROM claim WHERE run <> %s) THEN {_ASK_AGAIN} END,
+    CASE WHEN EXISTS (SELECT FROM job WHERE state = 0 AND due IS NULL AND {_IS_FREE})
+        THEN {_SOON} END
+)::float8
 """
 _NAMED = "unnest(%(seqs)s::bigint[], %(ids)s::bigint[]) AS named (seq, claim_id)"
 _IS_NAMED = f"(seq, claim_id) IN (SELECT seq, claim_id FROM {_NAMED})"
@@ -210,11 +215,8 @@ class Took(Struct, frozen=True):
             return 0.0
         if taken >= self.taken.rows[0][4]:
             return _ASK_AGAIN
-        ((now, due, others_claim, new),) = self.next.rows
-        delays = [_ASK_AGAIN] * others_claim + [_SOON] * new
-        if due is not None:
-            delays.append((due - now) / 1000 if due > now else _SOON)
-        return min(delays, default=None)
+        ((seconds,),) = self.next.rows
+        return float(seconds) if seconds is not None else None
 
 
 def claim(tx: Transaction, want: Want) -> Took:

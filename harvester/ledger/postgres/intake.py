@@ -68,12 +68,7 @@ def enrol(
 
 def refresh(tx: Transaction, before: float) -> int:
     """Queue again all that is done and older; gives how many."""
-    many = tx.do(
-        "UPDATE job SET state = 0, due = now_ms() WHERE state = 1 AND fetched_at < %s",
-        (round(before * 1000),),
-    )
-    tx.shift(Counter({State.QUEUED: many, State.DONE: -many}))
-    return many
+    return _requeue(tx, "state = 1 AND fetched_at < %s", [round(before * 1000)])
 
 
 def retry(
