@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,7 @@ from harvester.ledger.fleet import PartIdentity
 from harvester.ledger.postgres import connection
 from harvester.ledger.postgres.ledger import PostgresLedger
 from harvester.ledger.postgres.membership import Membership
-from harvester.model import Answer, Fault, Page, Start, StopReason, Summary
+from harvester.model import Answer, Fault, Start, StopReason, Summary
 from harvester.output.part import read_part_marker
 from harvester.output.sink import Sink
 from harvester.parsing import Rate
@@ -45,8 +45,7 @@ from tests.crashes.fleet_world import (
     WatchedThrottle,
     World,
 )
-from tests.crashes.play import ENDPOINT
-from tests.crashes.server import note_id
+from tests.crashes.play import ENDPOINT, pages_of
 
 RETRY_LIMITS = RetryLimits(4, 2, 1.0, 8.0)
 _TIMEOUT = 5.0
@@ -270,7 +269,7 @@ async def _live(worker: Worker, life: Life) -> Summary:
         inline,
         inline,
         Sink(opened.output, opened.spool, inline),
-        _pages(len(played.story.notes)),
+        pages_of(len(played.story.notes)),
         host.clock,
         lambda: 0.5,
         coordinator,
@@ -287,13 +286,6 @@ async def _live(worker: Worker, life: Life) -> Summary:
     if summary.exit_code not in (0, 1, StopReason.QUOTA.exit_code, StopReason.UPSTREAM.exit_code):
         world.problems.append(f"{life} ended with {summary.reason}: {summary.detail}")
     return summary
-
-
-async def _pages(many: int) -> AsyncIterator[Page]:
-    """Two pages, the second with duplicates of the first."""
-    ids = [note_id(n) for n in range(many)]
-    yield Page(ids[: many // 2 + 1])
-    yield Page(ids)
 
 
 @dataclass

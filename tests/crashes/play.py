@@ -271,7 +271,7 @@ def _ports(
         inline,
         inline,
         Sink(opened.output, opened.spool, inline),
-        _pages(len(played.story.notes)),
+        pages_of(len(played.story.notes)),
         host.clock,
         lambda: 0.5,
         Alone(),
@@ -279,7 +279,7 @@ def _ports(
     )
 
 
-async def _pages(many: int) -> AsyncIterator[Page]:
+async def pages_of(many: int) -> AsyncIterator[Page]:
     """Two pages, the second with duplicates of the first."""
     ids = [note_id(n) for n in range(many)]
     yield Page(ids[: many // 2 + 1])
