@@ -36,27 +36,24 @@ def calls_allowed(limits: Limits, spent: Spent, in_flight: int, reserved: int = 
     Every call in flight may yet be saved and charged, so it counts against each limit. `reserved`
     of them are about to be sent, and not among the calls made.
     """
-    room = [
-        limit - used
-        for limit, used in (
-            (limits.max_notes, spent.notes + in_flight),
-            (limits.max_calls, spent.calls + reserved),
-            (limits.max_charged, spent.charged + spent.unanswered + in_flight),
-            (limits.max_charged_daily, spent.charged_today + in_flight),
-        )
-        if limit is not None
-    ]
+    room = [left for _, left in _left(limits, spent, in_flight, reserved)]
     return max(0, min(room)) if room else None
 
 
 def is_reached(limits: Limits, spent: Spent) -> str | None:
     """The name of a limit that is used up whatever is still in flight, or None."""
-    for name, limit, used in (
-        ("--max-notes", limits.max_notes, spent.notes),
-        ("--max-calls", limits.max_calls, spent.calls),
-        ("--max-charged", limits.max_charged, spent.charged + spent.unanswered),
-        (DAILY, limits.max_charged_daily, spent.charged_today),
-    ):
-        if limit is not None and used >= limit:
-            return name
-    return None
+    return next((name for name, left in _left(limits, spent, 0, 0) if left <= 0), None)
+
+
+def _left(limits: Limits, spent: Spent, in_flight: int, reserved: int) -> list[tuple[str, int]]:
+    """Each limit that there is, and how many calls it leaves; below 0 where it is overrun."""
+    return [
+        (name, limit - used)
+        for name, limit, used in (
+            ("--max-notes", limits.max_notes, spent.notes + in_flight),
+            ("--max-calls", limits.max_calls, spent.calls + reserved),
+            ("--max-charged", limits.max_charged, spent.charged + spent.unanswered + in_flight),
+            (DAILY, limits.max_charged_daily, spent.charged_today + in_flight),
+        )
+        if limit is not None
+    ]
