@@ -47,10 +47,10 @@ def hint(name: str, known: Iterable[str], form: str = " Did you mean {}?") -> st
     return form.format(near[0]) if near else ""
 
 
-def amount(value: Decimal) -> str:
-    """Money to the cent, or as exact as it is: 1,123.45, 0.0075."""
+def amount(value: Decimal, currency: str | None = None) -> str:
+    """Money to the cent, or as exact as it is: 1,123.45, 0.0075 CNY."""
     cents = value.quantize(_CENT)
-    return f"{cents if cents == value else value.normalize():,f}"
+    return f"{cents if cents == value else value.normalize():,f} {currency or ''}".rstrip()
 
 
 def money(
@@ -63,9 +63,8 @@ def money(
     if price is None:
         return ""
     cost = calls * price if cost is None else cost
-    total = " ".join(filter(None, (amount(cost), currency)))
     each = f" at {price.normalize():f} a call" if cost == calls * price else ""
-    return f" ({total}{each})"
+    return f" ({amount(cost, currency)}{each})"
 
 
 def codes(by_code: dict[str, int]) -> str:

@@ -41,7 +41,7 @@ class Balance(Struct, frozen=True, tag="balance"):
     currency: str = ""
 
     def __str__(self) -> str:
-        return f"{amount(self.amount)} {self.currency}".rstrip()
+        return amount(self.amount, self.currency)
 
 
 Word = Balance | Untold
@@ -122,7 +122,7 @@ class Spending(Struct, frozen=True):
         if self.spent is None:
             return _unknown(self)
         counted, difference = self.counted, self.difference or 0
-        paid = f"{amount(self.spent)} {self.currency}".rstrip()
+        paid = amount(self.spent, self.currency)
         calls = count(counted.charged, "call")
         ledger = f"the {counted.charged:,} that the ledger counted{_each(self)}"
         texts = {
@@ -179,9 +179,8 @@ def _unknown(told: Spending) -> str:
         if told.agreement is Agreement.CURRENCY:
             changed = f"the account changed from {before.currency} to {after.currency}"
             return f"{changed}: what was spent cannot be told"
-        grew = amount(after.amount - before.amount)
-        text = f"the balance grew by {grew} {after.currency}".rstrip()
-        return f"{text}, as by a top-up: what was spent cannot be told"
+        grew = amount(after.amount - before.amount, after.currency)
+        return f"the balance grew by {grew}, as by a top-up: what was spent cannot be told"
     when, word = ("before", before) if not isinstance(before, Balance) else ("after", after)
     why = f": {word}" if isinstance(word, Untold) else ""
     return f"the vendor told no balance {when} the calls{why}"

@@ -144,7 +144,7 @@ def _paid(run: RunStatus) -> str:
     told = run.account
     if told is None or told.spent is None:
         return _NONE
-    paid = f"{amount(told.spent)} {told.currency or ''}".rstrip()
+    paid = amount(told.spent, told.currency)
     if told.agreement == Agreement.OTHERS.value:
         return f"{paid} with others"
     return paid if not told.difference else f"{paid} ({told.difference:+,} calls)"

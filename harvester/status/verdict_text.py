@@ -94,7 +94,7 @@ def _cost(status: Status) -> str:
     spent = told.spent if told is not None and is_known and _is_whole(status) else status.cost
     if spent is None:
         return f"{count(status.charged, 'call')} charged"
-    return f"{amount(spent)} {status.currency or ''}".rstrip()
+    return amount(spent, status.currency)
 
 
 def _is_whole(status: Status) -> bool:
