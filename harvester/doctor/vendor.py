@@ -6,7 +6,6 @@ import asyncio
 import ssl
 import time
 from collections.abc import Iterator, Mapping
-from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from harvester.api.account import AccountPages, ask
@@ -18,6 +17,7 @@ from harvester.doctor.check import Check, bad, doubt, good
 from harvester.formatting import duration
 from harvester.model import Answer, Verdict
 from harvester.money import Balance, Why
+from harvester.rules.retry_after import read_date
 from harvester.rules.verdicts import judge
 from harvester.tokens import COPY_AGAIN
 
@@ -110,9 +110,8 @@ def _trusted(held: Mapping[str, object]) -> Check:
 
 def _clock(answer: Answer) -> Check:
     """This machine's clock against the server's."""
-    try:
-        there = parsedate_to_datetime(answer.date or "").timestamp()
-    except (ValueError, OverflowError):
+    there = read_date(answer.date or "")
+    if there is None:
         return doubt("clock", "the server tells no time")
     off = abs(time.time() - there)
     if off <= _MOST_OFF:

@@ -20,15 +20,15 @@ def parse_retry_after(header: str | None, now: float, said: str | None = None) -
     text = header.strip()
     if text.isascii() and text.isdigit():
         return min(float(text), _LONGEST)
-    until = _moment(text)
+    until = read_date(text)
     if until is None:
         return None
-    since = _moment(said or "")
+    since = read_date(said or "")
     return min(max(0.0, until - (now if since is None else since)), _LONGEST)
 
 
-def _moment(text: str) -> float | None:
-    """A date in Unix seconds; None for what is none."""
+def read_date(text: str) -> float | None:
+    """A date of HTTP's in Unix seconds; None for what is none."""
     try:
         date = parsedate_to_datetime(text)
         # The RFC's dates are all in GMT, also in the form that does not say so.

@@ -104,6 +104,19 @@ def test_a_refused_token_is_bad_and_not_shown() -> None:
     assert TOKEN not in str(found)
 
 
+def test_a_servers_date_that_names_no_zone_is_in_gmt(monkeypatch: pytest.MonkeyPatch) -> None:
+    def obsolete(_request: web.Request) -> web.StreamResponse:
+        return web.json_response({"code": 0}, headers={"Date": time.asctime(time.gmtime())})
+
+    monkeypatch.setenv("TZ", "Asia/Shanghai")
+    time.tzset()
+    try:
+        assert told_by(obsolete)["clock"].is_good
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 def test_a_clock_that_is_off_is_bad() -> None:
     check = told_by(early)["clock"]
     assert (check.is_good, "10 min" in check.text) == (False, True)
