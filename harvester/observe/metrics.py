@@ -136,8 +136,7 @@ class MetricsFile:
             self._set_notes(state)
             self._set("in_flight", snap.in_flight)
             self._set("rate_calls_per_second", snap.rate)
-            if (allowed := run.pool.per_second) is not None:
-                self._set("allowed_rate_calls_per_second", allowed)
+            self._set("allowed_rate_calls_per_second", run.pool.per_second)
             self._outlet.put(None)
             await asyncio.sleep(_WRITE_EVERY)
 
