@@ -143,8 +143,8 @@ def _mend_power(held: OpenOutput, kind: Identity) -> tuple[int, int]:
     lost = 0
     if whole < ledger.checkpoint().length and _is_as_written(held, whole):
         known = [line for line in behind if (head := read_line(line)) and ledger.knows(head)]
-        lost = ledger.lose_lines(output.checkpoint_at(whole)) - len(known)
-        _adopt_beside(held, kind, iter(known))
+        lost = ledger.lose_lines(output.checkpoint_at(whole))
+        lost -= _adopt_beside(held, kind, iter(known))
     return lost, cut
 
 
@@ -177,7 +177,7 @@ def _cut_broken(held: OpenOutput, whole: int) -> tuple[int, list[bytes], int]:
 def _is_as_written(held: OpenOutput, place: int) -> bool:
     """Whether the line that ends at a place is one that the ledger knows there."""
     head = read_line(held.output.line_before(place), place) if place else None
-    # A part holds older lines, which the ledger does not know by their places.
+    # A part may hold older lines that the ledger does not know by their places.
     return not place or bool(held.part) or (head is not None and held.ledger.knows(head))
 
 

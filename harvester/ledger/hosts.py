@@ -40,7 +40,7 @@ WITH calls AS (
 ), held AS (
     SELECT part, count(*) AS notes FROM job WHERE lines > 0 GROUP BY part
 ), again AS (
-    SELECT part, count(*) AS lines FROM duplicate GROUP BY part
+    SELECT part, count(*) AS lines FROM line WHERE found_at IS NOT NULL GROUP BY part
 )
 SELECT uuid, host, path, coalesce(alive, false), coalesce(beat.at, seen) / 1000.0, resumes_at,
     round(coalesce(lately, 0) / (60 + now_ms() % 60000 / 1000.0), 4), coalesce(runs, 0),
@@ -58,9 +58,9 @@ SELECT run.id, run.session, uuid, host, path,
 FROM run JOIN part ON part.id = run.part
 """
 _DUPLICATES = """
-SELECT note_id, uuid, duplicate.fetched_at, found_at
-FROM duplicate JOIN job USING (seq) JOIN part ON part.id = duplicate.part
-ORDER BY found_at, duplicate.part, duplicate.line_end LIMIT $1
+SELECT note_id, uuid, line.fetched_at, found_at
+FROM line JOIN job USING (seq) JOIN part ON part.id = line.part
+WHERE found_at IS NOT NULL ORDER BY found_at, line.part, line.line_end LIMIT $1
 """
 
 

@@ -136,10 +136,10 @@ class Ledger(Protocol):
         """Write down which start of the system this run is under."""
 
     def lose_lines(self, checkpoint: Checkpoint) -> int:
-        """Queue again the jobs whose paid lines a power cut took; gives how many.
+        """Know no more of the lines that a power cut took; gives how many done jobs have none now.
 
         `checkpoint` is what is left of OUTPUT. That their calls are counted is kept until
-        `end_reading`, as some of them may be found elsewhere.
+        `end_reading`, as some of them may be found elsewhere; by then, the others are queued again.
         """
 
     def knows(self, line: FoundLine) -> bool:
@@ -164,9 +164,10 @@ class Ledger(Protocol):
         """
 
     def forget_lines(self) -> None:
-        """Take every done job as queued and vouch for nothing, before OUTPUT is read anew.
+        """Know no line and vouch for nothing, before OUTPUT is read anew.
 
-        How many calls of each are counted as charged is kept until `end_reading`.
+        How many calls of each job are counted as charged is kept until `end_reading`; by then,
+        those without a line are queued again.
         """
 
     def end_reading(self) -> None:
@@ -256,7 +257,7 @@ class Ledger(Protocol):
         """Put failed jobs back in the queue, due at once."""
 
     def adopt(self, lines: Sequence[FoundLine], checkpoint: Checkpoint) -> int:
-        """Take whole lines of OUTPUT as done jobs; gives how many were not known as done.
+        """Take whole lines of OUTPUT as done jobs; gives how many were not known as done by a line.
 
         Those whose calls are not counted as charged yet are counted now.
         """

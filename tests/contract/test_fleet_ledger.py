@@ -19,14 +19,17 @@ from psycopg.sql import SQL, Identifier
 import harvester
 from harvester.errors import HarvesterError, LedgerError, LocalIOError, UsageError
 from harvester.ledger.fleet import FleetAddress, PartIdentity
+from harvester.ledger.hosts import Hosts
 from harvester.ledger.postgres import connection
 from harvester.ledger.postgres.claims import _NEXT, Caps
 from harvester.ledger.postgres.connection import Address, Connection, is_away, refusal
 from harvester.ledger.postgres.ledger import PostgresLedger
 from harvester.ledger.postgres.membership import Membership, Stop
+from harvester.ledger.postgres.reading import reading_fleet
 from harvester.ledger.postgres.schema import _MIGRATIONS, NEWEST
 from harvester.ledger.postgres.transaction import _TURN, OutOfTurn, Transaction, lock
 from harvester.ledger.protocol import Checkpoint, Claimed, Enrolled, FoundLine, Identity, RunRequest
+from harvester.ledger.reader import ExpectedLines
 from harvester.ledger.sql import OVERTAKEN
 from harvester.model import Job, Outcome, State
 from harvester.rules.budget import Limits
@@ -210,9 +213,9 @@ def test_a_lapsed_job_goes_to_another_host_and_its_late_answer_is_a_listed_dupli
     assert a.checkpoint() == Checkpoint()
     line = FoundLine("1", 1, late.fetched_at, 3)
     assert a.adopt([line], Checkpoint(3, LINE)) == 0
-    found = "SELECT part.uuid, job.note_id, line_end FROM duplicate JOIN job USING (seq)"
-    found = found.replace("line_end", "duplicate.line_end")
-    assert fleet.rows(f"{found} JOIN part ON part.id = duplicate.part") == [("a", "1", 3)]
+    found = "SELECT uuid, note_id, line.line_end FROM line JOIN job USING (seq)"
+    found += " JOIN part ON part.id = line.part WHERE found_at IS NOT NULL"
+    assert fleet.rows(found) == [("a", "1", 3)]
     current = "SELECT part.uuid, lines, line_end FROM job JOIN part ON part.id = job.part"
     assert fleet.rows(current) == [("a", 2, 3)]
     # Two calls were made and answered: both are charged, none is unanswered any more.
@@ -262,7 +265,8 @@ def test_a_late_answer_that_comes_first_makes_the_other_hosts_answer_the_duplica
     assert record(b, late) == [late]
     line = FoundLine("1", 2, late.fetched_at, 3)
     assert b.adopt([line], Checkpoint(3, LINE)) == 0
-    assert fleet.rows("SELECT uuid FROM duplicate JOIN part ON part.id = part") == [("b",)]
+    found = "SELECT uuid FROM line JOIN part ON part.id = part WHERE found_at IS NOT NULL"
+    assert fleet.rows(found) == [("b",)]
     assert a.charged_since(0) == 2
 
 
@@ -290,7 +294,7 @@ def test_a_copied_part_is_not_charged_again(
         assert copy.adopt([FoundLine("1", 1, NOW, 3)], Checkpoint(3, LINE)) == 0
         assert copy.charged_since(0) == 1
     assert fleet.rows("SELECT uuid, lines FROM job JOIN part ON part.id = part") == [("copy", 1)]
-    assert fleet.one("SELECT count(*) FROM duplicate") == 0
+    assert fleet.one("SELECT count(found_at) FROM line") == 0
 
 
 def test_lines_read_anew_from_the_beginning_are_no_duplicates(fleet: Database) -> None:
@@ -299,7 +303,7 @@ def test_lines_read_anew_from_the_beginning_are_no_duplicates(fleet: Database) -
     with closing(fleet.open("a")) as a:
         assert a.adopt(lines, Checkpoint(6, LINE)) == 1
         assert a.charged_since(0) == 2
-    assert fleet.one("SELECT count(*) FROM duplicate") == 0
+    assert fleet.one("SELECT count(found_at) FROM line") == 0
     assert fleet.one("SELECT lines FROM job") == 2
 
 
@@ -326,16 +330,49 @@ def test_forgetting_a_part_keeps_what_other_parts_hold(
     _, b = two_parts(fleet, hosts)
     b.forget_lines()
     assert b.is_rebuilding()
-    states = dict(fleet.rows("SELECT note_id, state FROM job"))
-    assert states == {"1": State.DONE, "2": State.DONE, "3": State.QUEUED}
-    assert (b.counts().done, b.counts().queued) == (2, 1)
-    assert fleet.one("SELECT uuid FROM job JOIN part ON part.id = part WHERE note_id = '1'") == "a"
     assert b.checkpoint() == Checkpoint()
     lines = [FoundLine("3", 1, NOW, 3), FoundLine("1", 1, NOW + 5, 6)]
     assert b.adopt(lines, Checkpoint(6, LINE)) == 1
     b.end_reading()
     assert fleet.rows("SELECT note_id, lines FROM job ORDER BY 1") == [("1", 2), ("2", 1), ("3", 1)]
-    assert fleet.one("SELECT count(*) FROM duplicate") == 1
+    assert fleet.one("SELECT count(found_at) FROM line") == 1
+
+
+def test_nobody_calls_for_the_notes_of_a_part_before_all_of_it_was_read_anew(
+    fleet: Database, hosts: Callable[..., PostgresLedger]
+) -> None:
+    a, b = two_parts(fleet, hosts)
+    a.enrol(["4"], None)
+    record(b, save(b.claim(1, LEASE).jobs[0]), start=6)
+    b.forget_lines()
+    assert a.claim(9, LEASE).jobs == []
+    assert b.adopt([FoundLine("4", 1, NOW, 3)], Checkpoint(3, LINE)) == 1
+    assert a.claim(9, LEASE).jobs == []
+    b.end_reading()
+    assert ids(a.claim(9, LEASE).jobs) == ["3"]
+    states = dict(fleet.rows("SELECT note_id, state FROM job"))
+    assert states == dict.fromkeys("124", State.DONE) | {"3": State.QUEUED}
+    assert fleet.one("SELECT uuid FROM job JOIN part ON part.id = part WHERE note_id = '1'") == "a"
+    assert (b.counts().done, b.counts().queued) == (3, 1)
+    assert not b.is_rebuilding()
+
+
+def test_each_line_of_a_part_that_was_moved_is_known(
+    fleet: Database, hosts: Callable[..., PostgresLedger]
+) -> None:
+    a = hosts("a")
+    a.enrol(["1"], None)
+    record(a, save(a.claim(1, LEASE).jobs[0]))
+    a.refresh(NOW + 1)
+    record(a, save(a.claim(1, LEASE).jobs[0], NOW + 9), start=3)
+    with closing(fleet.open("moved")) as moved:
+        lines = [FoundLine("1", 1, NOW, 3), FoundLine("1", 2, NOW + 9, 6)]
+        assert moved.adopt(lines, Checkpoint(6, LINE)) == 0
+        assert moved.charged_since(0) == 2
+        assert all(map(moved.knows, lines))
+    assert fleet.rows("SELECT DISTINCT uuid, lines FROM line JOIN part ON part.id = part, job") == [
+        ("moved", 2)
+    ]
 
 
 def test_a_power_cut_takes_back_a_part_only_what_no_other_holds(
@@ -343,12 +380,14 @@ def test_a_power_cut_takes_back_a_part_only_what_no_other_holds(
 ) -> None:
     a, b = two_parts(fleet, hosts)
     assert b.lose_lines(Checkpoint(0, b"")) == 1
+    b.end_reading()
     assert dict(fleet.rows("SELECT note_id, lines FROM job")) == {"1": 1, "2": 1, "3": 0}
     assert (b.counts().done, b.counts().queued) == (2, 1)
     assert a.lose_lines(Checkpoint(0, b"")) == 2
+    a.end_reading()
     assert a.counts().done == 0
     assert fleet.rows("SELECT DISTINCT lines FROM job") == [(0,)]
-    assert fleet.one("SELECT count(*) FROM older") == 0
+    assert fleet.one("SELECT count(*) FROM line") == 0
 
 
 def test_each_part_has_its_own_length_and_boot(hosts: Callable[..., PostgresLedger]) -> None:
@@ -962,28 +1001,72 @@ def test_a_foreign_schema_and_a_newer_one_are_left_alone(fleet_url: str) -> None
     assert "upgrade harvester" in str(newer)
 
 
-def test_a_rebuild_that_an_older_harvester_began_counts_no_call_twice(fleet_url: str) -> None:
-    part = PartIdentity("a", "h", "p")
+@contextmanager
+def older_schema(fleet_url: str, version: int, rows: str) -> Iterator[Callable[[str], Any]]:
+    """A harvest as a harvester of an earlier schema left it; opens parts of it by now."""
     with psycopg.connect(fleet_url, autocommit=True) as db:
         db.execute("CREATE SCHEMA harvester_older")
         db.execute("SET search_path = harvester_older")
-        db.execute("".join(_MIGRATIONS[:2]).encode())
-        # What a new schema never has.
-        db.execute("CREATE TABLE share (); CREATE TABLE freeing ()")
-        db.execute("CREATE INDEX activity_charged ON activity (minute) WHERE code = 0")
-        db.execute("COMMENT ON SCHEMA harvester_older IS 'harvester schema 2'")
-        db.execute("INSERT INTO part (uuid, host, path, rebuilding) VALUES ('a', 'h', 'p', true)")
-        moment = round(NOW * 1000)
-        db.execute(
-            "INSERT INTO job (seq, note_id, due, fetched_at) VALUES (1, '1', 0, %s)", (moment,)
-        )
-        db.execute("UPDATE tally_of_run SET jobs = 1 WHERE state = 0")
-        with closing(PostgresLedger(FleetAddress(fleet_url, "older"), part)) as ledger:
-            lines = [FoundLine("1", 1, NOW, 3), FoundLine("2", 1, NOW, 6)]
-            assert ledger.adopt(lines, Checkpoint(6, LINE)) == 2
-            assert ledger.charged_since(0) == 1
-            ledger.end_reading()
+        db.execute("".join(_MIGRATIONS[:version]).encode())
+        db.execute(f"COMMENT ON SCHEMA harvester_older IS 'harvester schema {version}'".encode())
+        db.execute(rows.encode())
+        address = FleetAddress(fleet_url, "older")
+        yield lambda part: closing(PostgresLedger(address, PartIdentity(part, "h", "p")))
         db.execute("DROP SCHEMA harvester_older CASCADE")
+
+
+def test_a_rebuild_that_an_older_harvester_began_counts_no_call_twice(fleet_url: str) -> None:
+    # The first of these a new schema never has.
+    rows = f"""
+    CREATE TABLE share (); CREATE TABLE freeing ();
+    CREATE INDEX activity_charged ON activity (minute) WHERE code = 0;
+    INSERT INTO part (uuid, host, path, rebuilding) VALUES ('a', 'h', 'p', true);
+    INSERT INTO job (seq, note_id, due, fetched_at) VALUES (1, '1', 0, {NOW * 1000:.0f});
+    UPDATE tally_of_run SET jobs = 1 WHERE state = 0
+    """
+    with older_schema(fleet_url, 2, rows) as opened, opened("a") as ledger:
+        lines = [FoundLine("1", 1, NOW, 3), FoundLine("2", 1, NOW, 6)]
+        assert ledger.adopt(lines, Checkpoint(6, LINE)) == 2
+        assert ledger.charged_since(0) == 1
+        ledger.end_reading()
+
+
+def test_lines_that_an_older_harvester_counted_are_known_by_moments_or_by_their_number(
+    fleet_url: str,
+) -> None:
+    """Of a part's older lines it knew how many there are, and the moments of some."""
+
+    def at(seconds: int) -> str:
+        return f"{(NOW + seconds) * 1000:.0f}"
+
+    rows = f"""
+    INSERT INTO part (uuid, host, path, length) VALUES ('a', 'h', 'p', 9), ('b', 'h', 'q', 9);
+    INSERT INTO job (seq, note_id, state, part, fetched_at, line_end, lines)
+    VALUES (1, '1', 1, 1, {at(9)}, 30, 5), (2, '2', 0, NULL, {at(0)}, NULL, 0);
+    INSERT INTO older (part, seq, lines, fetched_at, line_end)
+    VALUES (1, 1, 3, {at(5)}, 20), (2, 1, 1, {at(7)}, 3);
+    INSERT INTO duplicate (part, seq, line_end, fetched_at, found_at)
+    VALUES (1, 1, 20, {at(5)}, 1), (1, 1, 30, {at(9)}, 2);
+    INSERT INTO forgotten (part, seq, lines) VALUES (1, 2, 1);
+    UPDATE tally_of_run SET jobs = 1 WHERE state < 2
+    """
+    with older_schema(fleet_url, 14, rows) as opened, opened("a") as ledger:
+        address = FleetAddress(fleet_url, "older")
+        with reading_fleet(address, "a") as a, reading_fleet(address, "b") as b:
+            assert (a.expected_lines(), b.expected_lines()) == (
+                ExpectedLines(1, 3, 3, 2),
+                ExpectedLines(0, 1, 1, 2),
+            )
+            told = [(part.notes, part.duplicates) for part in Hosts(a).parts()]
+            assert told == [(1, 2), (0, 0)]
+        ledger.forget_lines()
+        found = [FoundLine("1", 1, NOW + n, 3 * n) for n in (1, 2, 5, 9)]
+        assert ledger.adopt([*found, FoundLine("2", 1, NOW, 30)], Checkpoint(30, LINE)) == 1
+        ledger.end_reading()
+        assert ledger.charged_since(0) == 0
+        assert all(map(ledger.knows, found))
+        assert ledger.adopt([FoundLine("2", 1, NOW + 1, 33)], Checkpoint(33, LINE)) == 0
+        assert ledger.charged_since(0) == 1
 
 
 def test_a_harvest_that_is_removed_under_a_run_is_told(fleet_url: str) -> None:

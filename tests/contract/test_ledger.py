@@ -865,6 +865,7 @@ class Row:
     sent: bool = False
     fetched_at: float = 0.0
     lost: int = 0
+    moments: frozenset[float] = frozenset()
 
 
 @dataclass
@@ -1058,7 +1059,9 @@ class LedgerMachine(RuleBasedStateMachine):
         row.claim_id, row.sent, row.state = None, False, outcome.state
         row.attempts += outcome.attempted
         row.due = self.clock.now + outcome.delay if row.state == State.QUEUED else None
-        row.fetched_at = outcome.fetched_at or row.fetched_at
+        if outcome.fetched_at:
+            row.fetched_at = outcome.fetched_at
+            row.moments |= {outcome.fetched_at}
         self.model.charged += outcome.state == State.DONE
         self.model.unanswered += outcome.unanswered
 
@@ -1192,7 +1195,7 @@ class FleetMachine(LedgerMachine):
         It answers no call that is out: another line may come of that.
         """
         newest = max(row.fetched_at, self.clock.now)
-        is_known = row.fetched_at == self.clock.now
+        is_known = self.clock.now in row.moments
         is_answer = not is_known and row.lost > 0
         is_out = row.sent
         self.model.rows[note_id] = Row(
@@ -1200,6 +1203,7 @@ class FleetMachine(LedgerMachine):
             attempts=max(1, row.attempts),
             fetched_at=newest,
             lost=row.lost - is_answer + is_out,
+            moments=row.moments | {self.clock.now},
         )
         self.model.charged += not is_known
         self.model.unanswered += is_out - is_answer

@@ -112,7 +112,7 @@ def broken_promises(played: Played) -> Iterator[str]:
     yield from charges_are_known(played)
     yield from unanswered_calls_are_true(played)
     yield from each_note_has_one_current_line(played)
-    yield from older_lines_and_duplicates_are_counted(played)
+    yield from lines_are_known_and_duplicates_listed(played)
     yield from counts_are_those_of_the_jobs(played)
     yield from activity_counts_each_call_once(played)
     yield from all_is_finished(played)
@@ -138,7 +138,7 @@ def charges_are_known(played: Played) -> Iterator[str]:
     """Each charge is a line the ledger knows, or a call known to be unanswered."""
     lines = Counter(line.note for line in played.known)
     unanswered = played.by_note("SELECT seq FROM unanswered")
-    duplicates = played.by_note("SELECT seq FROM duplicate")
+    duplicates = played.by_note("SELECT seq FROM line WHERE found_at IS NOT NULL")
     charges = Counter(call.note for call in played.calls if call.is_charged)
     for note in range(len(played.story.notes)):
         missing = charges[note] - lines[note] - unanswered[note]
@@ -196,35 +196,24 @@ def each_note_has_one_current_line(played: Played) -> Iterator[str]:
             yield f"note {note} has a newer line than its current one"
 
 
-def older_lines_and_duplicates_are_counted(played: Played) -> Iterator[str]:
-    """The lines that are not current: how many, in which part, each listed as paid for again."""
-    known = {(line.part, line.end): line for line in played.known}
+def lines_are_known_and_duplicates_listed(played: Played) -> Iterator[str]:
+    """Each line is known, where it is, and listed as paid for again where that is so."""
     lines = Counter(line.note for line in played.known)
     database = played.world.database
     for name, said in database.rows("SELECT note_id, lines FROM job ORDER BY seq"):
         note = int(name[8:], 16)
         if said != lines[note]:
             yield f"note {note} is on {lines[note]} known lines, the ledger says {said}"
-    in_part = Counter((line.note, line.part) for line in played.known)
-    rows = database.rows("SELECT note_id, part FROM job WHERE part IS NOT NULL")
-    in_part.subtract((int(name[8:], 16), part) for name, part in rows)
-    for name, part, many in database.rows(
-        "SELECT note_id, older.part, older.lines FROM older JOIN job USING (seq)"
-    ):
-        in_part[int(name[8:], 16), part] -= many
-    for (note, part), many in in_part.items():
-        if many:
-            yield f"note {note}: {many} lines of part {part} are not counted"
-    duplicates = played.by_note("SELECT seq FROM duplicate")
+    told = database.rows(
+        "SELECT line.part, line.line_end, note_id, line.fetched_at FROM line JOIN job USING (seq)"
+    )
+    found = [(line.part, line.end, note_id(line.note), line.moment) for line in played.known]
+    if sorted(told) != sorted(found):
+        yield f"the ledger knows {set(told) - set(found)}, there are {set(found) - set(told)}"
+    duplicates = played.by_note("SELECT seq FROM line WHERE found_at IS NOT NULL")
     for note in range(len(played.story.notes)):
         if duplicates[note] != max(0, lines[note] - 1):
             yield f"note {note} is on {lines[note]} lines, {duplicates[note]} listed as duplicates"
-    for name, part, end in database.rows(
-        "SELECT note_id, duplicate.part, duplicate.line_end FROM duplicate JOIN job USING (seq)"
-    ):
-        line = known.get((part, end))
-        if line is None or note_id(line.note) != name:
-            yield f"a duplicate of {name} is said to end at {end} of part {part}: {line}"
 
 
 def counts_are_those_of_the_jobs(played: Played) -> Iterator[str]:

@@ -132,7 +132,7 @@ class Hosts:
     @property
     def duplicates(self) -> list[str]:
         """The notes of lines that were paid for again, once for each."""
-        rows = self.ask("SELECT note_id FROM duplicate JOIN job USING (seq)")
+        rows = self.ask("SELECT note_id FROM line JOIN job USING (seq) WHERE found_at IS NOT NULL")
         return [row[0] for row in rows]
 
     def has_each_once(self, ids: list[str]) -> None:

@@ -240,7 +240,7 @@ def test_what_was_paid_for_twice_is_in_its_place_in_any_order(fleet: Fleet) -> N
         good = fleet.verify("a", "b")
         assert good.code == 0, good.text
         assert good.out == "good: 2 parts, 7 lines, 4 notes, 3 older lines; 3 paid for twice\n"
-        held.do("UPDATE older SET lines = 2 WHERE seq = 1")
+        held.do("INSERT INTO line (seq, part) SELECT seq, part FROM line WHERE seq = 1 LIMIT 1")
         bad = fleet.verify("a", "b")
         assert (bad.code, f"{fleet.part('a')}: older lines" in bad.out) == (1, True)
         fleet.part("b").unlink()
@@ -281,8 +281,8 @@ def test_stops_and_duplicates_are_told(harvested: Fleet) -> None:
         " FROM run"
     )
     harvested.do(
-        "INSERT INTO duplicate SELECT 2, seq, 7, fetched_at, fetched_at FROM job"
-        " WHERE state = 1 ORDER BY seq LIMIT 1"
+        "INSERT INTO line (seq, fetched_at, part, found_at)"
+        " SELECT seq, fetched_at + 9, 2, fetched_at FROM job WHERE state = 1 ORDER BY seq LIMIT 1"
     )
     status = harvested.status()
     (stop,) = status["stops"]

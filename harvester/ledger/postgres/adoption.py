@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from harvester.ledger.postgres.reconcile import Known, Reconciled, moment_of, reconcile
-from harvester.ledger.postgres.transaction import Transaction, lock
+from msgspec import Struct, field
+
+from harvester.ledger.postgres.intake import enrol
+from harvester.ledger.postgres.transaction import Row, Transaction, Values
 from harvester.ledger.protocol import Checkpoint, FoundLine
 from harvester.ledger.sql import LOST
 from harvester.model import State
@@ -19,40 +21,21 @@ _CLAIMS = (
 )
 # A call that is out keeps its claim: it is recorded when its answer is there, or lapses.
 _END_CLAIMS = "DELETE FROM claim WHERE seq = ANY(%s) AND (sent_at IS NULL OR seq = ANY(%s))"
-_KNOWN = (
-    "SELECT note_id, seq, state, fetched_at, part, line_end, attempts, lines, coalesce("
-    "(SELECT lines FROM forgotten WHERE forgotten.part = %s AND forgotten.seq = job.seq), 0),"
-    " coalesce(code = 0, false) FROM job WHERE note_id = ANY(%s) ORDER BY seq FOR UPDATE"
-)
+_NOTES = """
+SELECT note_id, seq, state = 1 FROM job WHERE note_id = ANY(%s) ORDER BY seq FOR UPDATE
+"""
+_LINES = """
+SELECT note_id, line.fetched_at, is_there, line.part = %s, line.ctid::text
+FROM job JOIN line USING (seq) WHERE note_id = ANY(%s)
+"""
 _WRITE = """
-INSERT INTO job (state, seq, note_id, attempts, part, fetched_at, line_end, lines, code)
-SELECT 1, * FROM unnest(%s::bigint[], %s::text[], %s::int[], %s::bigint[], %s::bigint[],
-    %s::bigint[], %s::int[], %s::int[])
-ON CONFLICT (note_id) DO UPDATE SET state = 1, due = NULL, run = NULL, reason = NULL,
-    code = excluded.code, attempts = excluded.attempts, fetched_at = excluded.fetched_at,
-    part = excluded.part, line_end = excluded.line_end, lines = job.lines + excluded.lines
-"""
-_ADD_OLDER = """
-INSERT INTO older (seq, part, lines, fetched_at, line_end)
-SELECT seq, part, count(*), max(fetched_at), (array_agg(line_end ORDER BY fetched_at DESC))[1]
-FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
-AS found (seq, part, fetched_at, line_end)
-GROUP BY seq, part
-ON CONFLICT (seq, part) DO UPDATE SET lines = older.lines + excluded.lines,
-    fetched_at = greatest(older.fetched_at, excluded.fetched_at),
-    line_end = CASE WHEN older.fetched_at > excluded.fetched_at THEN older.line_end
-        ELSE excluded.line_end END
-"""
-_ADD_DUPLICATES = """
-INSERT INTO duplicate (part, seq, line_end, fetched_at, found_at)
-SELECT %s, seq, line_end, fetched_at, now_ms()
-FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS found (seq, line_end, fetched_at)
-ON CONFLICT DO NOTHING
-"""
-_FIND_AGAIN = """
-UPDATE forgotten SET lines = forgotten.lines - found.lines
-FROM (SELECT %s::bigint AS part) AS mine, unnest(%s::bigint[], %s::int[]) AS found (seq, lines)
-WHERE forgotten.part = mine.part AND forgotten.seq = found.seq
+INSERT INTO line (seq, fetched_at, part, line_end, is_empty, found_at)
+SELECT seq, fetched_at, %s, line_end, is_empty, CASE WHEN is_again THEN now_ms() END
+FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::boolean[], %s::boolean[])
+    AS found (seq, fetched_at, line_end, is_empty, is_again)
+ON CONFLICT (seq, fetched_at) DO UPDATE SET part = excluded.part, line_end = excluded.line_end,
+    is_there = true, is_empty = excluded.is_empty,
+    found_at = coalesce(line.found_at, excluded.found_at)
 """
 _COUNT = """
 INSERT INTO activity SELECT %s, minute, 0, calls, 0
@@ -71,161 +54,220 @@ WITH lost AS (
 DELETE FROM unanswered
 WHERE id IN (SELECT id FROM lost JOIN answered USING (seq) WHERE nth <= calls)
 """
-# Lines of ours that are gone: those past a length, or all. What another part holds stays paid for.
-_GONE = "job.part = %(part)s AND (%(all)s OR job.line_end > %(length)s)"
-# What is gone was counted as charged, should it be found again.
-_FORGET = f"""
-INSERT INTO forgotten (part, seq, lines)
-SELECT %(part)s, seq, sum(lines) FROM (
-    SELECT seq, lines FROM older WHERE %(all)s AND part = %(part)s
-    UNION ALL SELECT seq, 1 FROM job WHERE {_GONE}
-) AS line GROUP BY seq
-ON CONFLICT (part, seq) DO UPDATE SET lines = forgotten.lines + excluded.lines
+# All lines of the part, or those past a length.
+_FORGET = """
+UPDATE line SET is_there = false WHERE part = %(part)s AND is_there
+AND (%(length)s::bigint IS NULL OR line_end > %(length)s)
 """
-_INHERIT = f"""
-WITH heir AS (
-    SELECT DISTINCT ON (older.seq) older.seq, older.part, older.fetched_at,
-        older.line_end
-    FROM job JOIN older USING (seq) WHERE {_GONE} AND older.part <> %(part)s
-    ORDER BY older.seq, older.fetched_at DESC
-), kept AS (
-    UPDATE job SET part = heir.part, fetched_at = heir.fetched_at, line_end = heir.line_end,
-        lines = job.lines - 1
-    FROM heir WHERE job.seq = heir.seq
+_LOSE = f"""
+WITH gone AS ({_FORGET} RETURNING seq, fetched_at)
+INSERT INTO unanswered (run, seq, sent_at, how, in_activity)
+SELECT %(run)s, seq, fetched_at, '{LOST}', true FROM gone
+"""
+_COUNT_LOST = """
+SELECT count(DISTINCT seq) FROM line AS gone JOIN job USING (seq)
+WHERE gone.part = %s AND NOT is_there AND state = 1
+    AND NOT EXISTS (SELECT FROM line WHERE line.seq = job.seq AND is_there)
+"""
+_FOUND = "unnest(%(seqs)s::bigint[], %(attempts)s::int[]) AS named (seq, attempts)"
+_GONE = """(
+    SELECT DISTINCT seq, NULL::int AS attempts FROM line WHERE part = %(part)s AND NOT is_there
+    AND (fetched_at IS NOT NULL OR %(is_all)s)
+) AS named"""
+_LOCK = f"""
+SELECT count(*) FROM (
+    SELECT FROM job WHERE seq IN (SELECT seq FROM {_GONE}) ORDER BY seq FOR UPDATE
+) AS locked
+"""
+# Has notes be what their lines tell: the newest that is there is the current one. A note with lines
+# found is done, one whose lines are gone is not. Tells how many were and are in which state.
+_SETTLE = """
+WITH settled AS MATERIALIZED (
+    SELECT seq, state AS before, named.attempts, current.*, CASE
+        WHEN named.attempts IS NOT NULL THEN 1
+        WHEN state = 1 AND current.lines IS NULL THEN 0 ELSE state END AS state
+    FROM {named} JOIN job USING (seq) LEFT JOIN LATERAL (
+        SELECT part, fetched_at, line_end, is_empty, count(*) OVER () AS lines FROM line
+        WHERE line.seq = job.seq AND is_there ORDER BY fetched_at DESC NULLS LAST LIMIT 1
+    ) AS current ON true
+), written AS (
+    UPDATE job SET part = settled.part, fetched_at = coalesce(settled.fetched_at, job.fetched_at),
+        line_end = settled.line_end, lines = coalesce(settled.lines, 0),
+        state = settled.state, attempts = greatest(job.attempts, settled.attempts),
+        due = CASE WHEN settled.state = before THEN due WHEN settled.state = 0 THEN now_ms() END,
+        run = CASE WHEN settled.state <> 1 THEN run END,
+        reason = CASE WHEN settled.state <> 1 THEN reason END,
+        code = CASE WHEN settled.state <> 1 THEN code WHEN is_empty THEN 0 END
+    FROM settled WHERE job.seq = settled.seq
 )
-UPDATE older SET lines = older.lines - 1, line_end = NULL FROM heir
-WHERE older.seq = heir.seq AND older.part = heir.part
+SELECT before, state, count(*) FROM settled GROUP BY 1, 2
 """
-_FORGET_OLDER = """
-WITH gone AS (DELETE FROM older WHERE part = %(part)s RETURNING seq, lines)
-UPDATE job SET lines = job.lines - gone.lines FROM gone WHERE job.seq = gone.seq
-"""
-_LOSE_DUPLICATES = """
-WITH gone AS (
-    DELETE FROM duplicate WHERE part = %(part)s AND line_end > %(length)s
-    RETURNING seq, line_end
-), lines AS (
-    SELECT gone.seq, count(*) AS lines FROM gone JOIN job USING (seq)
-    WHERE (job.part, job.line_end) IS DISTINCT FROM (%(part)s::bigint, gone.line_end)
-    GROUP BY gone.seq
-), fewer AS (
-    UPDATE older SET lines = older.lines - lines.lines, line_end = NULL FROM lines
-    WHERE older.seq = lines.seq AND older.part = %(part)s
-)
-UPDATE job SET lines = job.lines - lines.lines FROM lines WHERE job.seq = lines.seq
-"""
-_TIDY = "DELETE FROM older WHERE lines <= 0"
+
+
+class _Note(Struct):
+    """What is known of a note that is on a line found.
+
+    `moments` tell of each of its lines whether it is there; `owed` are rows of those whose moments
+    are not known, though their calls are counted as charged.
+    """
+
+    seq: int
+    is_done: bool
+    has_line: bool = False
+    attempts: int = 0
+    moments: dict[int, bool] = field(default_factory=dict)
+    owed: list[str] = field(default_factory=list)
+
+
+class _Taken(Struct):
+    """Lines that were found, by note and moment.
+
+    Those `paid` were not counted as charged, those paid for `again` are of notes that were done;
+    `owed` are rows that stood for some of them.
+    """
+
+    lines: dict[tuple[int, int], FoundLine] = field(default_factory=dict)
+    paid: list[tuple[int, int]] = field(default_factory=list)
+    again: set[tuple[int, int]] = field(default_factory=set)
+    owed: list[str] = field(default_factory=list)
+
+
+def moment_of(line: FoundLine) -> int:
+    """When a line was fetched, in Unix milliseconds."""
+    return round(line.fetched_at * 1000)
 
 
 def adopt(
     tx: Transaction, lines: Sequence[FoundLine], checkpoint: Checkpoint, *, is_anew: bool
 ) -> tuple[int, int]:
     """Make the jobs of the lines found done; gives how many were not, and how many duplicates."""
-    tx.ask(lock("jobs"))
-    by_note: dict[str, list[FoundLine]] = {}
-    for line in lines:
-        by_note.setdefault(line.note_id, []).append(line)
-    ids = list(by_note)
-    own = [seq for seq, is_own in tx.ask(_CLAIMS, (tx.part, ids)) if is_own and not tx.run]
-    known = {
-        row[0]: Known(row[1], State(row[2]), *row[3:]) for row in tx.ask(_KNOWN, (tx.part, ids))
-    }
-    reconciled = [
-        reconcile(known.get(note_id), found, tx.part, is_anew=is_anew)
-        for note_id, found in by_note.items()
-    ]
     tx.checkpoint(checkpoint)
-    if reconciled:
-        _write(tx, reconciled, known)
-    paid = [known[f.note_id].seq for f in reconciled if f.note_id in known for _ in f.paid]
-    # Before a run begins, the part's claims are a dead run's: a line found answers its call.
-    answered = [seq for seq in own if seq in paid]
-    for seq in answered:
-        paid.remove(seq)
-    tx.later(_END_CLAIMS, ([job.seq for job in known.values()], answered))
-    _pay(tx, reconciled, paid)
-    return sum(note.is_new for note in reconciled), sum(len(note.duplicates) for note in reconciled)
-
-
-def _write(tx: Transaction, reconciled: Sequence[Reconciled], known: dict[str, Known]) -> None:
-    ((last,),) = tx.ask("SELECT coalesce(max(seq), 0) FROM job")
-    new = (note.note_id for note in reconciled if note.note_id not in known)
-    seq_of = {note_id: last + n for n, note_id in enumerate(new, 1)}
-    seq_of |= {note_id: job.seq for note_id, job in known.items()}
-    named = [(seq_of[note.note_id], note) for note in reconciled]
-    written = (
-        (seq, f.note_id, f.attempts, *(f.current or ()), f.lines, 0 if f.is_empty else None)
-        for seq, f in named
+    ids = list(dict.fromkeys(line.note_id for line in lines))
+    enrol(tx, ids, None, {})
+    claims, notes = _known(tx, ids)
+    new = sum(not (note.is_done and note.has_line) for note in notes.values())
+    taken = _take(notes, lines, is_anew=is_anew)
+    columns = (
+        [seq for seq, _ in taken.lines],
+        [moment for _, moment in taken.lines],
+        [line.end for line in taken.lines.values()],
+        [line.is_empty for line in taken.lines.values()],
+        [place in taken.again for place in taken.lines],
     )
-    again = ((seq, line.end, moment_of(line)) for seq, f in named for line in f.duplicates)
-    tx.later_rows(_WRITE, written)
-    tx.later_rows(_ADD_OLDER, ((seq, *line) for seq, f in named for line in f.older))
-    tx.later_rows(_ADD_DUPLICATES, again, tx.part)
-    found = ((seq, f.found_again) for seq, f in named if f.found_again)
-    tx.later_rows(_FIND_AGAIN, found, tx.part)
-    moves = Counter({State.DONE: len(reconciled)})
-    moves.subtract(job.state for job in known.values())
-    tx.shift(moves)
-
-
-def _pay(tx: Transaction, reconciled: Sequence[Reconciled], late: Sequence[int]) -> None:
-    """Count as charged what is not known as charged; `late` answers came after all, by job."""
-    minutes = Counter(int(line.fetched_at) // 60 for note in reconciled for line in note.paid)
+    seqs = [note.seq for note in notes.values()]
+    _settle(
+        tx,
+        _FOUND,
+        {"seqs": seqs, "attempts": [note.attempts for note in notes.values()]},
+        ("DELETE FROM line WHERE ctid = ANY(%s::tid[])", (taken.owed,)),
+        (_WRITE, (tx.part, *columns)),
+    )
+    late = Counter(seq for seq, _ in taken.paid)
+    # Before a run begins, the part's claims are a dead run's: a line found answers its call.
+    answered = [seq for seq, is_own in claims if is_own and not tx.run and late[seq]]
+    late.subtract(answered)
+    tx.later(_END_CLAIMS, (seqs, answered))
+    tx.later(_ANSWER, (tx.part, list(late), list(late.elements())))
+    minutes = Counter(moment // 60_000 for _, moment in taken.paid)
     tx.later_rows(_COUNT, minutes.items(), tx.last_run())
-    if late:
-        tx.later(_ANSWER, (tx.part, list(late), list(late)))
+    return new, len(taken.again)
 
 
-def forget_lines(tx: Transaction) -> int:
-    """Take the notes whose only lines are the part's as queued, and vouch for nothing.
+def _take(notes: Mapping[str, _Note], lines: Iterable[FoundLine], *, is_anew: bool) -> _Taken:
+    """Decide what each line found is, in their order.
 
-    Gives how many.
+    One is known by its note and its moment, whatever part it was in. A note that is done already
+    was paid for again, unless the part is read anew from its beginning: then its older lines are
+    those of refreshes.
     """
-    which: dict[str, object] = {"part": tx.part, "all": True, "length": 0}
-    tx.do(_FORGET, which)
-    tx.do(_FORGET_OLDER, which)
-    many = _drop(tx, which)
-    tx.checkpoint(Checkpoint())
+    taken = _Taken()
+    for line in lines:
+        note, moment = notes[line.note_id], moment_of(line)
+        # Earlier versions cut moments in lines and rounded them in the ledger.
+        moment += moment not in note.moments and moment + 1 in note.moments
+        place, is_there = (note.seq, moment), note.moments.get(moment)
+        if is_there is None and note.owed:
+            taken.owed.append(note.owed.pop())
+        elif is_there is None:
+            taken.paid.append(place)
+        if not is_there and note.is_done and note.has_line and not is_anew:
+            taken.again.add(place)
+        taken.lines[place] = line
+        note.attempts = max(note.attempts, line.attempts)
+        note.moments[moment] = note.is_done = note.has_line = True
+    return taken
+
+
+def _known(tx: Transaction, ids: Sequence[str]) -> tuple[list[Row], dict[str, _Note]]:
+    """The claims on notes, and what is known of each note; all are locked."""
+    claims, rows, lines = tx.ask_all(
+        (_CLAIMS, (tx.part, ids)), (_NOTES, (ids,)), (_LINES, (tx.part, ids))
+    )
+    notes = {note_id: _Note(*known) for note_id, *known in rows}
+    for note_id, moment, is_there, is_ours, row in lines:
+        note = notes[note_id]
+        note.has_line |= is_there
+        if moment is not None:
+            note.moments[moment] = is_there
+        elif is_ours and not is_there:
+            note.owed.append(row)
+    return claims.fetchall(), notes
+
+
+def _settle(
+    tx: Transaction, named: str, values: Mapping[str, object], *before: tuple[str, Values]
+) -> int:
+    """Have notes be what their lines tell, after other statements; gives how many are queued."""
+    query = _SETTLE.format(named=named)
+    moves: Counter[State] = Counter()
+    for was, state, many in tx.ask_all(*before, (query, values))[-1].fetchall():
+        moves[State(was)] -= many
+        moves[State(state)] += many
+    tx.shift(moves)
+    return moves[State.QUEUED]
+
+
+def forget_lines(tx: Transaction) -> None:
+    """Know none of the part's lines, and vouch for nothing; its notes stay done by them."""
+    tx.do(_FORGET, {"part": tx.part, "length": None})
     tx.later("UPDATE part SET rebuilding = true WHERE id = %s", (tx.part,))
-    return many
+    tx.checkpoint(Checkpoint())
 
 
 def lose_lines(tx: Transaction, checkpoint: Checkpoint) -> int:
-    """Queue again the notes whose paid lines a power cut took; gives how many.
+    """Know no more of the part's lines than a power cut left; gives how many notes have none now.
 
     `checkpoint` is what is left of the part.
     """
-    which: dict[str, object] = {"part": tx.part, "all": False, "length": checkpoint.length}
-    run = tx.last_run()
-    query = f"SELECT %(run)s, seq, fetched_at, '{LOST}', true FROM job WHERE {_GONE}"
-    insert = f"INSERT INTO unanswered (run, seq, sent_at, how, in_activity) {query}"
-    tx.do(insert, {**which, "run": run})
-    tx.do(_FORGET, which)
-    tx.do(_LOSE_DUPLICATES, which)
-    lost = _drop(tx, which)
-    tx.later(
-        "UPDATE part SET synced = least(synced, %s) WHERE id = %s", (checkpoint.length, tx.part)
-    )
+    tx.do(_LOSE, {"part": tx.part, "length": checkpoint.length, "run": tx.last_run()})
+    ((lost,),) = tx.ask(_COUNT_LOST, (tx.part,))
+    update = "UPDATE part SET synced = least(synced, %s) WHERE id = %s"
+    tx.later(update, (checkpoint.length, tx.part))
     tx.checkpoint(checkpoint)
-    return lost
+    return int(lost)
 
 
-def _drop(tx: Transaction, which: dict[str, object]) -> int:
-    """Let current lines go; a note with a line in another part stays done by that one."""
-    tx.do(_INHERIT, which)
-    tx.do(_TIDY)
-    is_forgetting = which["all"]
-    states = (State.DONE,) if is_forgetting else tuple(State)
-    rows = tx.ask(f"SELECT state, count(*) FROM job WHERE {_GONE} GROUP BY state", which)
-    moves = Counter({State(state): -many for state, many in rows if state in states})
-    queued = -sum(moves.values())
-    moves[State.QUEUED] += queued
-    is_queued = "state = 1" if is_forgetting else "true"
-    tx.do(
-        f"UPDATE job SET due = CASE WHEN {is_queued} THEN now_ms() ELSE due END,"
-        f" state = CASE WHEN {is_queued} THEN 0 ELSE state END,"
-        f" part = NULL, line_end = NULL, lines = lines - 1 WHERE {_GONE}",
-        which,
-    )
-    tx.shift(moves)
+def lose_part(tx: Transaction) -> int:
+    """Take all of the part as gone for ever; gives how many notes are queued.
+
+    What is found of it one day was charged already.
+    """
+    forget_lines(tx)
+    return _end(tx, is_all=True)
+
+
+def end_reading(tx: Transaction) -> None:
+    """Queue the notes whose lines were not found again, and know of those lines no more.
+
+    What only another ledger knew stays done: nobody has said that it is to be paid for again.
+    """
+    _end(tx, is_all=False)
+    tx.later("DELETE FROM line WHERE part = %s AND NOT is_there", (tx.part,))
+
+
+def _end(tx: Transaction, *, is_all: bool) -> int:
+    """Have the notes of lines that are gone be what is left; gives how many are queued."""
+    values = {"part": tx.part, "is_all": is_all}
+    queued = _settle(tx, _GONE, values, (_LOCK, values))
+    tx.later("UPDATE part SET rebuilding = false WHERE id = %s", (tx.part,))
     return queued

@@ -14,10 +14,10 @@ from harvester.halt import Look
 from harvester.ledger.fleet import FleetAddress, Outage, PartIdentity
 from harvester.ledger.moving import Moving
 from harvester.ledger.postgres import adoption, claims, intake, records, runs
+from harvester.ledger.postgres.adoption import moment_of
 from harvester.ledger.postgres.claims import Caps, Want
 from harvester.ledger.postgres.connection import Address, Connection
 from harvester.ledger.postgres.moving import bring_in
-from harvester.ledger.postgres.reconcile import moment_of
 from harvester.ledger.postgres.resilient import ResilientConnection
 from harvester.ledger.postgres.transaction import Row, Transaction
 from harvester.ledger.protocol import (
@@ -44,7 +44,7 @@ _NOTHING_CAPPED = Caps()
 _WAITED_FOR = Outage()
 _PART = """
 SELECT length, tail, synced, boot, rebuilding,
-    rebuilding OR EXISTS (SELECT FROM forgotten WHERE forgotten.part = part.id),
+    rebuilding OR EXISTS (SELECT FROM line WHERE part = part.id AND NOT is_there),
     rebuilding OR NOT EXISTS (SELECT FROM run WHERE run.part = part.id)
 FROM part WHERE id = %s
 """
@@ -178,12 +178,11 @@ class PostgresLedger(Ledger):
         return self._at_length(adoption.lose_lines, checkpoint)
 
     def knows(self, line: FoundLine) -> bool:
+        moment = moment_of(line)
         found = self._ask(
-            "SELECT true FROM job LEFT JOIN duplicate USING (seq) WHERE note_id = %s"
-            " AND lines > 0 AND ((job.fetched_at - %s IN (0, 1) AND %s IN (0, job.line_end))"
-            " OR (duplicate.fetched_at - %s IN (0, 1) AND %s IN (0, duplicate.line_end))) LIMIT 1",
-            line.note_id,
-            *[moment_of(line), line.end] * 2,
+            "SELECT true FROM job JOIN line USING (seq) WHERE note_id = %s AND is_there"
+            " AND line.fetched_at IN (%s, %s) AND %s IN (0, line.line_end) LIMIT 1",
+            *(line.note_id, moment, moment + 1, line.end),
         )
         return bool(found)
 
@@ -199,7 +198,7 @@ class PostgresLedger(Ledger):
         return nullcontext()
 
     def forget_lines(self) -> None:
-        """Take every job done in this part alone as queued, before the part is read anew."""
+        """See `Ledger.forget_lines`: nobody calls for its notes before all of it was read."""
         self._at_length(adoption.forget_lines)
 
     def is_rebuilding(self) -> bool:
@@ -207,12 +206,7 @@ class PostgresLedger(Ledger):
 
     def end_reading(self) -> None:
         if self._known_part.is_reading:
-            self._ask(
-                "WITH gone AS (DELETE FROM forgotten WHERE part = %s)"
-                " UPDATE part SET rebuilding = false WHERE id = %s",
-                self._part,
-                self._part,
-            )
+            self._at_length(adoption.end_reading)
 
     def start_rate(self) -> float | None:
         found = self._ask("SELECT value FROM meta WHERE key = 'start_rate'")

@@ -48,8 +48,8 @@ ON CONFLICT (note_id) DO NOTHING
 """
 # Their calls are counted as charged, their lines are yet to be read.
 _OWE = """
-INSERT INTO forgotten (part, seq, lines) SELECT %s, job.seq, moved.lines
-FROM moved JOIN job USING (note_id) WHERE moved.lines > 0
+INSERT INTO line (seq, part, is_there)
+SELECT job.seq, %s, false FROM moved JOIN job USING (note_id), generate_series(1, moved.lines)
 """
 PROGRESS = """
 SELECT (SELECT count(*) FROM member WHERE alive_until > now_ms()), (SELECT sum(op) FROM part),

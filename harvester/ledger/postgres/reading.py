@@ -20,20 +20,20 @@ _BEGIN = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _AT_ONCE = 5000
 # In each job, `line_end` and `lines` are those of one part alone.
 _JOBS = """
-SELECT note_id, job.seq, state, CASE WHEN job.part = $2 THEN job.line_end END,
-    CASE WHEN job.part = $2 THEN 1 ELSE 0 END + coalesce(older.lines, 0),
-    job.fetched_at, attempts
-FROM job LEFT JOIN older ON older.seq = job.seq AND older.part = $2
-WHERE note_id = ANY($1)
+SELECT note_id, seq, state, CASE WHEN part = $2 THEN line_end END,
+    (SELECT count(*) FROM line WHERE line.seq = job.seq AND line.part = $2 AND is_there),
+    fetched_at, attempts
+FROM job WHERE note_id = ANY($1)
 """
 _EXPECTED = """
-WITH line AS (
-    SELECT line_end IS NOT NULL AS is_placed, 1 AS lines, seq FROM job WHERE part = $1 AND lines > 0
-    UNION ALL SELECT false, lines, seq FROM older WHERE part = $1
-)
-SELECT count(*) FILTER (WHERE is_placed), coalesce(sum(lines) FILTER (WHERE NOT is_placed), 0),
-    coalesce(sum(lines * seq) FILTER (WHERE NOT is_placed), 0),
-    (SELECT coalesce(max(seq), 0) FROM job) FROM line
+SELECT count(*) FILTER (WHERE is_placed), count(*) FILTER (WHERE NOT is_placed),
+    coalesce(sum(seq) FILTER (WHERE NOT is_placed), 0), (SELECT coalesce(max(seq), 0) FROM job)
+FROM (
+    SELECT seq, (job.part, job.fetched_at, job.line_end)
+        IS NOT DISTINCT FROM (line.part, line.fetched_at, line.line_end)
+        AND job.line_end IS NOT NULL AS is_placed
+    FROM line JOIN job USING (seq) WHERE line.part = $1 AND is_there
+) AS line
 """
 
 

@@ -10,7 +10,7 @@ from harvester.ledger.sql import OVERTAKEN, code_of
 from harvester.model import Outcome, State
 from harvester.rules.latency import bucket_of
 
-# A note saved before has a line already, which is older from here on. Where a save came late,
+# A note saved before has a line already, which is not current any more. Where a save came late,
 # nothing is vouched for: its line would be lost to whoever looks for lines to adopt, were this host
 # to die before it adopts it. What an earlier try whose answer was lost has recorded is no late one.
 # A save whose note was done meanwhile, by a line that another host adopted, is as late: it is
@@ -34,12 +34,11 @@ moment AS MATERIALIZED (SELECT now_ms() AS ms), gone AS (
     INSERT INTO unanswered (run, seq, sent_at, how, in_activity)
     SELECT %(run)s, seq, coalesce(sent_at, ms), '{OVERTAKEN}', false
     FROM held, moment WHERE is_done AND state = 1
-), displaced AS (
-    INSERT INTO older (part, seq, lines, fetched_at, line_end)
-    SELECT job.part, job.seq, 1, job.fetched_at, job.line_end FROM job JOIN good USING (seq)
-    WHERE good.state = 1 AND job.lines > 0 AND job.part IS NOT NULL
-    ON CONFLICT (seq, part) DO UPDATE
-    SET lines = older.lines + 1, fetched_at = excluded.fetched_at, line_end = excluded.line_end
+), written AS (
+    INSERT INTO line (seq, fetched_at, part, line_end, is_empty)
+    SELECT seq, fetched_at, %(part)s, line_end, code IS NOT NULL FROM good WHERE state = 1
+    ON CONFLICT (seq, fetched_at) DO UPDATE SET part = excluded.part, line_end = excluded.line_end,
+        is_there = true
 ), known AS (
     UPDATE job SET state = good.state, attempts = good.attempts, code = good.code,
         reason = good.reason, due = CASE WHEN good.state = 0 THEN ms + delay END,

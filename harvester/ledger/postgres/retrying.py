@@ -57,7 +57,6 @@ def lose_part_in_fleet(fleet: FleetAddress, part: str) -> int:
             raise UsageError(f"{part} is not lost: a run on {host} writes it now.")
         tx = Transaction(db, number, _NOBODY, op)
         tx.ask(lose(OF_PART), {"part": number, "how": "its part is lost"})
-        many = adoption.forget_lines(tx)
-        tx.later("UPDATE part SET rebuilding = false WHERE id = %s", (number,))
+        many = adoption.lose_part(tx)
         tx.commit()
     return many

@@ -12,10 +12,10 @@ from harvester.ledger.postgres.connection import Connection
 from harvester.ledger.sql import IS_CHARGED, IS_EMPTY
 
 # Names, units and meanings are those of the embedded ledger, so that one reader serves both.
-# "Now" is the database's, through one function. A job's current line is in `part`; the lines of
-# it that are not current are counted in `older`, by part, with the moment and the place of the
-# newest of them. `forgotten` lines are told by part, too. Only its own host writes a run's tally,
-# so no two wait for each other's. What a later migration takes away again, a new schema never has.
+# "Now" is the database's, through one function. What a job tells of lines is what `line` does: the
+# newest that is there is its current one. Only its own host writes a run's tally, so no two wait
+# for each other's. What a later migration takes away again, a new schema has only as far as
+# something of it is kept.
 _MIGRATIONS = (
     """
     CREATE FUNCTION now_ms() RETURNS bigint LANGUAGE sql VOLATILE
@@ -118,21 +118,9 @@ _MIGRATIONS = (
     CREATE INDEX unanswered_by_job ON unanswered (seq);
     CREATE INDEX unanswered_by_run ON unanswered (run);
     CREATE INDEX unanswered_by_time ON unanswered (sent_at);
-    CREATE TABLE older (
-        part bigint NOT NULL,
-        seq bigint NOT NULL,
-        lines integer NOT NULL,
-        fetched_at bigint NOT NULL,
-        line_end bigint,
-        PRIMARY KEY (seq, part)
-    );
+    CREATE TABLE older (part bigint, seq bigint, lines int, fetched_at bigint, line_end bigint);
     CREATE TABLE duplicate (
-        part bigint NOT NULL,
-        seq bigint NOT NULL,
-        line_end bigint NOT NULL,
-        fetched_at bigint NOT NULL,
-        found_at bigint NOT NULL,
-        PRIMARY KEY (part, seq, line_end)
+        part bigint, seq bigint, line_end bigint, fetched_at bigint, found_at bigint
     );
     CREATE TABLE member (
         run bigint PRIMARY KEY,
@@ -151,12 +139,7 @@ _MIGRATIONS = (
     """,
     "ALTER TABLE run ADD COLUMN bad_lines bigint NOT NULL DEFAULT 0;",
     """
-    CREATE TABLE forgotten (
-        part bigint NOT NULL,
-        seq bigint NOT NULL,
-        lines integer NOT NULL,
-        PRIMARY KEY (part, seq)
-    );
+    CREATE TABLE forgotten (part bigint, seq bigint, lines int);
     INSERT INTO forgotten SELECT part.id, seq, 1 FROM part, job
         WHERE rebuilding AND lines = 0 AND fetched_at IS NOT NULL;
     """,
@@ -210,6 +193,49 @@ _MIGRATIONS = (
     "ALTER TABLE member ADD COLUMN resumes_at double precision;",
     # A number that comes a second time is found by `op` alone.
     "ALTER TABLE part DROP COLUMN IF EXISTS in_turn, DROP COLUMN IF EXISTS writer;",
+    # A line is known by its note and its moment; with `found_at` it was paid for though its note
+    # was done. One that is not `is_there` is yet to be found, and counted as charged by then; where
+    # its moment is not known, it is any line that is found. Before, `older` counted the lines of a
+    # part that were not current, with the newest one's moment, and `forgotten` those yet to be
+    # found; of some of them the moment stands in `duplicate`.
+    """
+    SET LOCAL enable_hashjoin = on;
+    CREATE TABLE line (
+        seq bigint NOT NULL,
+        fetched_at bigint,
+        part bigint NOT NULL,
+        line_end bigint,
+        found_at bigint,
+        is_there boolean NOT NULL DEFAULT true,
+        is_empty boolean NOT NULL DEFAULT false
+    );
+    CREATE UNIQUE INDEX line_by_moment ON line (seq, fetched_at);
+    CREATE INDEX line_gone ON line (part) WHERE NOT is_there;
+    INSERT INTO line (seq, fetched_at, part, line_end, found_at, is_empty)
+    SELECT DISTINCT ON (seq) seq, fetched_at, part, job.line_end, found_at,
+        coalesce(code = 0, false)
+    FROM job LEFT JOIN duplicate USING (seq, part, fetched_at) WHERE lines > 0 AND part IS NOT NULL;
+    WITH moment AS (
+        SELECT DISTINCT ON (seq, fetched_at) * FROM (
+            SELECT seq, part, fetched_at, line_end, found_at FROM duplicate UNION ALL
+            SELECT seq, part, fetched_at, line_end, NULL FROM older
+        ) AS known WHERE NOT EXISTS (SELECT FROM line
+            WHERE line.seq = known.seq AND line.fetched_at = known.fetched_at)
+        ORDER BY seq, fetched_at, found_at
+    ), counted AS (
+        SELECT seq, part, lines, true AS is_there FROM older UNION ALL
+        SELECT seq, part, lines, false FROM forgotten
+    )
+    INSERT INTO line (seq, fetched_at, part, line_end, found_at, is_there)
+    SELECT seq, fetched_at, part, line_end, found_at, is_there FROM (
+        SELECT *, row_number() OVER (PARTITION BY seq, part ORDER BY is_there DESC) AS nth
+        FROM counted, generate_series(1, lines)
+    ) AS counted LEFT JOIN (
+        SELECT *, row_number() OVER (PARTITION BY seq, part ORDER BY fetched_at DESC) AS nth
+        FROM moment
+    ) AS moment USING (seq, part, nth);
+    DROP TABLE older, duplicate, forgotten;
+    """,
 )
 NEWEST = len(_MIGRATIONS)
 # Says that a schema is ours, and its version, without a table of another program being read.
