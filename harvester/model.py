@@ -90,6 +90,7 @@ class Job(Struct, frozen=True):
     `claim_id` names the claim; `attempts` counts all requests ever made for the job,
     `failures_by_cause` the failed ones of this run by `Cause` (collection, server, unanswered).
     `extra_fields` is the text of a JSON object with what came along from the input.
+    `code_before` is what its last answer said, if that was in an earlier run.
     """
 
     seq: int
@@ -98,6 +99,7 @@ class Job(Struct, frozen=True):
     attempts: int = 0
     failures_by_cause: tuple[int, int, int] = (0, 0, 0)
     extra_fields: str | None = None
+    code_before: int | None = None
 
 
 def _nothing() -> None:

@@ -47,11 +47,13 @@ JOB_COLUMNS = (
 JobRow = tuple[int, bytes | str, int, int | None, int, int, int, str | None]
 
 
-def job_of(row: JobRow, claim_id: int, this_run: int) -> Job:
-    """A claimed job; failures of earlier runs do not count in this one."""
+def job_of(row: JobRow, claim_id: int, this_run: int, code: int | None = None) -> Job:
+    """A claimed job; failures of earlier runs do not count in this one, nor its `code` in these."""
     seq, key, attempts, run, collection, server, unanswered, extra_fields = row
-    failures = (collection, server, unanswered) if run == this_run else (0, 0, 0)
-    return Job(seq, from_key(key), claim_id, attempts, failures, extra_fields)
+    failures = (0, 0, 0)
+    if run == this_run:
+        failures, code = (collection, server, unanswered), None
+    return Job(seq, from_key(key), claim_id, attempts, failures, extra_fields, code)
 
 
 def code_of(outcome: Outcome) -> int:

@@ -38,7 +38,7 @@ class RunHealth:
 
     `simulated` tells what OUTPUT holds, None while it is empty. `is_unproven` while no answer has
     told that a server is the simulator for which an OUTPUT of practice is right. `refused` are the
-    jobs rejected while all answers said that the request is wrong; `advice` is what to do then, and
+    jobs answered while all answers said that the request is wrong; `advice` is what to do then, and
     `is_deprecated` tells of the endpoint. While `breaker` is tripped, only probes may be sent.
     """
 
@@ -110,8 +110,11 @@ class RunHealth:
         return self._see(job, judgement, reaction)
 
     def _see_first(self, job: Job, judgement: Judgement) -> None:
+        # A note that was answered so before says nothing new, and a queue may begin with many such.
+        if judgement.code is not None and judgement.code == job.code_before:
+            return
         self.first_answers.see(judgement)
-        if judgement.verdict is Verdict.REJECT and self.first_answers.is_watching:
+        if self.first_answers.is_watching:
             self.refused.append(job.seq)
 
     def _see(self, job: Job, judgement: Judgement, reaction: Reaction) -> Reaction:

@@ -212,6 +212,29 @@ def test_twenty_first_answers_of_400_are_the_requests_fault(night: Night) -> Non
     assert (summary.exit_code, summary.queued, summary.failed) == (5, 100, 0)
 
 
+@pytest.mark.parametrize("number", [301, 404])
+def test_a_queue_that_begins_with_what_failed_before_says_nothing_of_the_request(
+    night: Night, number: int
+) -> None:
+    api, hopeless = upstream(), note_ids(30)
+    api.script = lambda note, _nth, _now: code(number) if note in hopeless else None
+    night.run(note_ids(60)[::-1], api)
+    again = replace(CONFIG, retry_failed=True)
+    summary = night.run(note_ids(90), api, again)
+    assert (summary.exit_code, summary.done, summary.failed) == (1, 60, 30)
+
+
+@pytest.mark.parametrize("number", [301, 404])
+def test_notes_that_a_stop_for_the_request_left_queued_tell_of_it_again(
+    night: Night, number: int
+) -> None:
+    api = upstream()
+    api.script = lambda _note, _nth, _now: code(number)
+    for _ in range(3):
+        summary = night.run(note_ids(25), api)
+        assert (summary.exit_code, summary.queued, summary.failed) == (5, 25, 0)
+
+
 def test_a_400_after_another_answer_rejects_the_note(night: Night) -> None:
     api = upstream()
     api.script = lambda note, _nth, _now: code(400) if note != note_ids(1)[0] else None
