@@ -9,150 +9,39 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
-from typing import Any, LiteralString
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 from aiohttp import web
 
-from tests.cut import Cut, Mode
+from tests.cut import Mode
 from tests.postgres import PASSWORD, Postgres, Server
+from tests.process.hosts import Hosts
 from tests.process.tool import Started, Tool, Upstream, held, until
 from tests.process.warm import LEASE_MARGIN, OUTAGE_PATIENCE
 
-# Calls a second of the whole fleet, in these tests. A host claims ahead what it can send in a time:
-# more, the busier the machine is. Where each of several is to have some, it is lower.
-RATE = 90
-FAST = ("--backoff-base", "0.01", "--backoff-cap", "0.05", "--progress", "none")
+# At the rate of the whole fleet. A host claims ahead what it can send in a time: more, the busier
+# the machine is. Where each of several is to have some, the rate is lower.
+FAST = ("--rate", "90/s", "--backoff-base", "0.01", "--backoff-cap", "0.05", "--progress", "none")
 # What a host may take to fall silent, in seconds.
 SILENT = 1.0
 # A lease is this and its margin.
 SHORT = ("--timeout", "1", "--allow-short-timeout")
-WITHOUT_DRIVER = """
-import sys
-sys.modules["psycopg"] = None
-from harvester.cli import main
-main()
-"""
-
-
-class Hosts:
-    """The hosts of one fleet, each with a part of its own in the tool's folder."""
-
-    def __init__(self, tool: Tool, database: str) -> None:
-        self.tool, self.database = tool, database
-        self._stack = ExitStack()
-        self._runs: list[Started] = []
-        self._asking: psycopg.Connection[tuple[Any, ...]] | None = None
-
-    def part(self, name: str) -> Path:
-        return self.tool.folder / f"part-{name}.jsonl"
-
-    @property
-    def parts(self) -> list[Path]:
-        return sorted(self.tool.folder.glob("part-*.jsonl"))
-
-    def env(self, ledger: str | None = None) -> dict[str, str]:
-        return {
-            **self.tool.env,
-            "JUSTONEAPI_TOKEN": self.tool.token,
-            "HARVESTER_LEDGER": ledger or self.database,
-            LEASE_MARGIN: "4",
-        }
-
-    def start(
-        self,
-        name: str,
-        url: str,
-        *args: str | Path,
-        rate: int = RATE,
-        ledger: str | None = None,
-        env: Mapping[str, str] | None = None,
-    ) -> Started:
-        run = self.tool.start(
-            *("run", "-o", self.part(name), "--base-url", url, "--rate", f"{rate}/s", *FAST, *args),
-            env=self.env(ledger) if env is None else env,
-        )
-        self._runs.append(run)
-        return run
-
-    def cut(self) -> Cut:
-        """A network between a host and the database; a host is given its `url`."""
-        return self._stack.enter_context(Cut(self.database))
-
-    def close(self) -> None:
-        for run in self._runs:
-            run.end()
-        self._stack.close()
-        if self._asking is not None:
-            self._asking.close()
-
-    # What came of it
-
-    def ask(self, query: LiteralString, *values: object) -> list[tuple[Any, ...]]:
-        if self._asking is None:
-            self._asking = psycopg.connect(self.database, autocommit=True)
-            self._asking.execute("SET search_path = harvester_default")
-        try:
-            return self._asking.execute(query, values).fetchall()
-        except psycopg.OperationalError:  # the server was killed or started again
-            self._asking.close()
-            self._asking = None
-            raise
-
-    @property
-    def alive(self) -> int:
-        """How many hosts live and beat; one that has only just begun is waited for longer."""
-        live = "SELECT count(*) FROM member WHERE alive_until BETWEEN now_ms() AND now_ms() + 2000"
-        try:
-            ((many,),) = self.ask(live)
-        except psycopg.errors.UndefinedTable:
-            return 0
-        return int(many)
-
-    def written(self, name: str) -> int:
-        """How many lines a host has written so far."""
-        part = self.part(name)
-        return part.read_bytes().count(b"\n") if part.exists() else 0
-
-    @property
-    def lines(self) -> Counter[str]:
-        """How many lines each note has over all parts."""
-        return Counter(note for part in self.parts for note in self.tool.saved(part))
-
-    @property
-    def unanswered(self) -> list[str]:
-        """The notes of calls without an answer, once for each."""
-        rows = self.ask("SELECT note_id FROM unanswered JOIN job USING (seq)")
-        return [row[0] for row in rows]
-
-    @property
-    def duplicates(self) -> list[str]:
-        """The notes of lines that were paid for again, once for each."""
-        rows = self.ask("SELECT note_id FROM line JOIN job USING (seq) WHERE found_at IS NOT NULL")
-        return [row[0] for row in rows]
-
-    def has_each_once(self, ids: list[str]) -> None:
-        """Every note is on one current line, and a line more is a duplicate that is listed."""
-        lines, again = self.lines, Counter(self.duplicates)
-        assert {note: many - again[note] for note, many in lines.items()} == dict.fromkeys(ids, 1)
-        found = self.ask("SELECT note_id FROM job WHERE state = 1 AND lines > 0")
-        assert sorted(row[0] for row in found) == sorted(ids)
 
 
 @pytest.fixture
 def hosts_to_strand(database_to_lose: str, tool: Tool) -> Iterator[Hosts]:
     """Hosts on a server that a test may stop."""
-    with closing(Hosts(tool, database_to_lose)) as hosts:
+    with closing(Hosts(tool, database_to_lose, *FAST)) as hosts:
         yield hosts
 
 
 @pytest.fixture
 def hosts(database: str, tool: Tool) -> Iterator[Hosts]:
-    with closing(Hosts(tool, database)) as hosts:
+    with closing(Hosts(tool, database, *FAST)) as hosts:
         yield hosts
 
 
@@ -624,9 +513,9 @@ def test_a_database_that_cannot_be_used_is_named_without_its_password(hosts: Hos
     user = f"postgres:{PASSWORD}"
     closed = f"127.0.0.1:{tool.free_port()}"
 
-    def run(name: str, ledger: str, *python: str) -> Started:
+    def run(name: str, ledger: str) -> Started:
         run = ("run", tool.notes(3), "-o", hosts.part(name), "--base-url", "http://127.0.0.1:9")
-        return tool.start(*run, env=hosts.env(ledger), python=python or ("-m", "harvester"))
+        return tool.start(*run, env=hosts.env(ledger))
 
     wrong = (
         (f"mysql://{user}@{place.hostname}/x", 2, "postgresql://USER@HOST:5432/DATABASE"),
@@ -635,11 +524,9 @@ def test_a_database_that_cannot_be_used_is_named_without_its_password(hosts: Hos
         (hosts.database + "_gone", 2, "createdb"),
         (place._replace(netloc=f"{user}@{closed}").geturl(), 74, "PostgreSQL runs"),
     )
-    driverless = run("x", hosts.database, "-c", WITHOUT_DRIVER)
     runs = [run(str(n), ledger) for n, (ledger, _, _) in enumerate(wrong)]
     for started, (_, code, word) in zip(runs, wrong, strict=True):
         refused(started, code, word)
-    refused(driverless, 2, "with '.[fleet]' in place of")
     assert hosts.parts == []
 
 

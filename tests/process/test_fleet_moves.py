@@ -22,17 +22,18 @@ from harvester.ledger.moving import Moving
 from harvester.ledger.sqlite.reading import ledger_path, reading
 from harvester.output.file import OutputFile
 from tests.contract.fleet import Database, Severed
-from tests.process.test_fleet_views import Fleet
+from tests.process.hosts import Hosts
 from tests.process.tool import Simulator, Tool
 
-MANY = 60
+MANY = 40
 
 
-class Moves(Fleet):
+class Moves(Hosts):
     """A harvest that moves, and the simulator that counts what is charged for it."""
 
     def __init__(self, tool: Tool, url: str, simulator: Simulator) -> None:
-        super().__init__(tool, url)
+        super().__init__(tool, url, *tool.fast)
+        tool.output = self.part("alone")
         self.simulator = simulator
         self.ids = tool.note_ids(MANY)
         self.list = tool.folder / "ids.csv"
@@ -41,12 +42,12 @@ class Moves(Fleet):
 
     @property
     def address(self) -> FleetAddress:
-        return FleetAddress(self.url)
+        return FleetAddress(self.database)
 
     def begin_alone(self) -> None:
-        """Save 25 notes into an OUTPUT of its own; some fail, the others stay queued."""
+        """Save 15 notes into an OUTPUT of its own; some fail, the others stay queued."""
         ended = self.tool.harvest(
-            self.simulator.url, self.list, "--carry", "campaign", "--max-notes", "25"
+            self.simulator.url, self.list, "--carry", "campaign", "--max-notes", "15"
         )
         assert ended.code == 7, ended.text
 
@@ -68,10 +69,10 @@ class Moves(Fleet):
 
 
 @pytest.fixture
-def moves(database: str, tool: Tool) -> Moves:
-    moves = Moves(tool, database, tool.simulate("--missing", "0.2"))
-    moves.begin_alone()
-    return moves
+def moves(database: str, tool: Tool) -> Iterator[Moves]:
+    with closing(Moves(tool, database, tool.simulate("--missing", "0.2"))) as moves:
+        moves.begin_alone()
+        yield moves
 
 
 def told(status: dict[str, Any]) -> dict[str, Any]:
@@ -118,7 +119,7 @@ def test_joining_goes_on_wherever_it_was_cut_short(moves: Moves) -> None:
     shutil.copy(kept, ledger_path(tool.output))
     for refused in (
         tool.run("run", "-o", tool.output),
-        moves.start("notes", "http://127.0.0.1:1").finish(),
+        moves.start("alone", "http://127.0.0.1:1").finish(),
     ):
         assert refused.code == 2, refused.text
     moves.join_until_done()
@@ -128,7 +129,7 @@ def test_joining_goes_on_wherever_it_was_cut_short(moves: Moves) -> None:
 
 def test_a_ledger_is_taken_in_once_where_the_databases_word_is_lost(moves: Moves) -> None:
     before = moves.tool.status()
-    with Severed(moves.url) as proxy, closing(Database(moves.url, "default")) as held:
+    with Severed(moves.database) as proxy, closing(Database(moves.database, "default")) as held:
         with closing(held.open(url=proxy.url)) as ledger:
             for at in (b"COMMIT", b"nothing"):
                 proxy.sever(at)
@@ -149,11 +150,9 @@ def test_a_part_that_is_missing_or_a_host_that_lives_lets_no_harvest_leave(moves
     refused = moves.look("leave", moves.part("b"), tool.output, "-o", whole)
     assert (refused.code, "1 live" in refused.err) == (2, True), refused.text
     host.signal(signal.SIGKILL)
-
-    def lacks_a_part() -> bool:
-        return str(tool.output) in moves.look("leave", moves.part("b"), "-o", whole).err
-
-    tool.until(lacks_a_part, "the death of the host")
+    tool.until(lambda: moves.alive == 0, "the host to be taken for dead")
+    refused = moves.look("leave", moves.part("b"), "-o", whole)
+    assert (refused.code, str(tool.output) in refused.err) == (2, True), refused.text
     assert not list(tool.folder.glob("*whole*"))
     assert moves.start("b", moves.simulator.url).finish().code < 2
 
@@ -183,7 +182,7 @@ def test_leaving_goes_on_where_it_was_killed_before_all_was_in_place(moves: Move
 
 def test_notes_that_both_know_are_done_once_all_their_lines_are_known(moves: Moves) -> None:
     tool, url = moves.tool, moves.simulator.url
-    some = tool.write("some.txt", moves.ids[:40])
+    some = tool.write("some.txt", moves.ids[:25])
     other = tool.run("run", some, "-o", moves.part("b"), "--base-url", url, *tool.fast)
     assert other.code == 1, other.text
     charged = tool.status(moves.part("b"))["charged"] + tool.status()["charged"]
@@ -192,11 +191,11 @@ def test_notes_that_both_know_are_done_once_all_their_lines_are_known(moves: Mov
     joined = moves.status()
     both = set(tool.saved()) | set(tool.saved(moves.part("b")))
     assert (joined["done"], joined["charged"]) == (len(both), charged)
-    assert moves.verify("notes", "b").code == 0, moves.verify("notes", "b").text
+    assert moves.verify("alone", "b").code == 0, moves.verify("alone", "b").text
     before = moves.simulator.charged_twice
     moves.harvest("b", url)
     assert moves.simulator.charged_twice == before
-    assert moves.verify("notes", "b").code == 0
+    assert moves.verify("alone", "b").code == 0
     assert (
         moves.look("leave", tool.output, moves.part("b"), "-o", tool.folder / "all.jsonl").code == 0
     )

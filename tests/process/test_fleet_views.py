@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Iterator
 from contextlib import closing
 from html import unescape
-from pathlib import Path
-from typing import Any
 
-import psycopg
 import pytest
 
 from harvester.ledger.protocol import Checkpoint, FoundLine, Identity
@@ -18,9 +16,10 @@ from harvester.output.lines import make_line, read_head
 from harvester.output.part import PartMarker, write_part_marker
 from tests.contract.fleet import Database
 from tests.postgres import PASSWORD
-from tests.process.tool import Finished, Simulator, Started, Tool
+from tests.process.hosts import Hosts
+from tests.process.tool import Simulator, Tool
 
-NO_DRIVER = """
+WITHOUT_DRIVER = """
 import sys
 sys.modules["psycopg"] = None
 sys.argv[0] = "harvester"
@@ -29,47 +28,10 @@ main()
 """
 
 
-class Fleet:
-    """Hosts of one harvest: processes on parts of their own, and one database."""
-
-    def __init__(self, tool: Tool, url: str) -> None:
-        self.tool = tool
-        self.url = url
-        self.env = {**tool.env, "JUSTONEAPI_TOKEN": tool.token, "HARVESTER_LEDGER": url}
-
-    def part(self, name: str) -> Path:
-        return self.tool.folder / f"{name}.jsonl"
-
-    def start(self, name: str, upstream: str, *args: str | Path) -> Started:
-        where = ("-o", self.part(name), "--base-url", upstream)
-        return self.tool.start("run", *where, *self.tool.fast, *args, env=self.env)
-
-    def harvest(self, name: str, upstream: str, *args: str | Path) -> Finished:
-        ended = self.start(name, upstream, *args).finish()
-        assert ended.code in {0, 1}, ended.text
-        return ended
-
-    def look(self, *args: str | Path) -> Finished:
-        return self.tool.run(*args, env=self.env)
-
-    def status(self) -> dict[str, Any]:
-        found = self.look("status", "--json")
-        assert found.code == 0, found.text
-        told: dict[str, Any] = json.loads(found.out)
-        return told
-
-    def verify(self, *names: str) -> Finished:
-        return self.look("verify", *map(self.part, names))
-
-    def do(self, statement: str) -> None:
-        with psycopg.connect(self.url, autocommit=True) as db:
-            db.execute(b"SET search_path = harvester_default")
-            db.execute(statement.encode())
-
-
 @pytest.fixture
-def fleet(database: str, tool: Tool) -> Fleet:
-    return Fleet(tool, database)
+def fleet(database: str, tool: Tool) -> Iterator[Hosts]:
+    with closing(Hosts(tool, database, *tool.fast)) as fleet:
+        yield fleet
 
 
 @pytest.fixture
@@ -78,20 +40,20 @@ def simulator(tool: Tool) -> Simulator:
 
 
 @pytest.fixture
-def harvested(fleet: Fleet, simulator: Simulator) -> Fleet:
-    """Two hosts, one after the other, of 60 notes together."""
-    ids = fleet.tool.note_ids(60)
-    for name, some in (("a", ids[:40]), ("b", ids[20:])):
+def harvested(fleet: Hosts, simulator: Simulator) -> Hosts:
+    """Two hosts, one after the other, of 30 notes together."""
+    ids = fleet.tool.note_ids(30)
+    for name, some in (("a", ids[:20]), ("b", ids[10:])):
         fleet.harvest(name, simulator.url, fleet.tool.write(f"{name}.txt", some))
     return fleet
 
 
-def test_all_views_tell_of_the_whole_harvest(harvested: Fleet) -> None:
+def test_all_views_tell_of_the_whole_harvest_its_stops_and_its_duplicates(harvested: Hosts) -> None:
     fleet, tool = harvested, harvested.tool
     saved = {name: tool.saved(fleet.part(name)) for name in ("a", "b")}
     done = len(saved["a"]) + len(saved["b"])
     status = fleet.status()
-    assert (status["done"], status["charged"], status["rejected"]) == (done, done, 60 - done)
+    assert (status["done"], status["charged"], status["rejected"]) == (done, done, 30 - done)
     assert [(p["notes"], p["charged"]) for p in status["parts"]] == [
         (len(saved["a"]), len(saved["a"])),
         (len(saved["b"]), len(saved["b"])),
@@ -99,7 +61,7 @@ def test_all_views_tell_of_the_whole_harvest(harvested: Fleet) -> None:
     assert [p["path"] for p in status["parts"]] == [str(fleet.part(n)) for n in ("a", "b")]
     assert not any(part["alive"] for part in status["parts"])
     assert all(part["lastHeartbeat"] <= status["asOf"] for part in status["parts"])
-    assert sum(part["calls"] for part in status["parts"]) == 60
+    assert sum(part["calls"] for part in status["parts"]) == 30
     assert (status["duplicates"], status["stops"]) == ([], [])
     assert [run["state"] for run in status["runs"]] == ["finished", "finished"]
     shown = fleet.look("status", "--price", "0.05")
@@ -108,7 +70,7 @@ def test_all_views_tell_of_the_whole_harvest(harvested: Fleet) -> None:
         assert words in shown.out
     assert f"holds {len(saved['a'])} notes" in shown.out
     failed = fleet.look("failures", "--format", "ids").out.split()
-    assert sorted([*failed, *saved["a"], *saved["b"]]) == tool.note_ids(60)
+    assert sorted([*failed, *saved["a"], *saved["b"]]) == tool.note_ids(30)
     page = tool.folder / "page.html"
     made = fleet.look("report", "-o", page)
     assert made.code == 0, made.text
@@ -117,42 +79,55 @@ def test_all_views_tell_of_the_whole_harvest(harvested: Fleet) -> None:
     assert 'harvester retry --ledger "$HARVESTER_LEDGER" --harvest default' in unescape(text)
     assert not tool.holding(PASSWORD)
     assert not tool.holding(tool.token)
+    fleet.ask(
+        "INSERT INTO stop SELECT max(session), 'ab12', 'quota', E'used \\x1b[31mup', now_ms()"
+        " FROM run"
+    )
+    fleet.ask(
+        "INSERT INTO line (seq, fetched_at, part, found_at)"
+        " SELECT seq, fetched_at + 9, 2, fetched_at FROM job WHERE state = 1 ORDER BY seq LIMIT 1"
+    )
+    status = fleet.status()
+    (stop,) = status["stops"]
+    assert (stop["token"], stop["reason"], stop["detail"]) == ("ab12", "quota", "used \\x1b[31mup")
+    (again,) = status["duplicates"]
+    assert again["noteId"] in saved["a"]
+    assert again["part"] == status["parts"][1]["part"]
+    assert status["parts"][1]["duplicates"] == 1
+    said = fleet.look("status").out
+    assert "token ab12, since " in said
+    assert "1 line of notes that another call had saved" in said
+    assert again["noteId"] in said
+    assert "\x1b" not in said
 
 
-def test_good_parts_are_good_together_and_merge(harvested: Fleet) -> None:
+def test_parts_are_good_together_and_merge_and_older_lines_are_in_any_of_them(
+    harvested: Hosts, simulator: Simulator
+) -> None:
+    a, b = harvested.part("a"), harvested.part("b")
     good = harvested.verify("a", "b")
     assert good.code == 0, good.text
-    notes = sum(len(harvested.tool.saved(harvested.part(name))) for name in ("a", "b"))
-    assert (
-        good.out
-        == f"good: 2 parts, {notes} lines, {notes} notes, 0 older lines; 0 paid for twice\n"
-    )
-    place = harvested.tool.folder / "all.jsonl"
-    merged = harvested.look("merge", harvested.part("a"), harvested.part("b"), "-o", place)
+    notes = sum(len(harvested.tool.saved(part)) for part in (a, b))
+    told = f"good: 2 parts, {notes} lines, {notes} notes, 0 older lines; 0 paid for twice\n"
+    assert good.out == told
+    merged = harvested.look("merge", a, b, "-o", harvested.tool.folder / "all.jsonl")
     assert merged.code == 0, merged.text
     assert f"{notes} lines, {notes} notes, 0 older lines left out" in merged.out
-    refused = harvested.look("merge", harvested.part("a"), "-o", harvested.part("b"))
+    refused = harvested.look("merge", a, "-o", b)
     assert (refused.code, "runs go on with" in refused.err) == (2, True)
-
-
-def test_refreshed_notes_have_older_lines_in_any_part(
-    harvested: Fleet, simulator: Simulator
-) -> None:
     harvested.harvest("c", simulator.url, "--refresh", "1ms")
-    notes = len(harvested.tool.saved(harvested.part("c")))
     good = harvested.verify("a", "b", "c")
     assert good.code == 0, good.text
-    assert good.out.startswith(
-        f"good: 3 parts, {2 * notes} lines, {notes} notes, {notes} older lines"
-    )
-    text = harvested.part("a").read_text("utf-8").splitlines(keepends=True)
-    harvested.part("a").write_text("".join([*text[:-1], text[0]]), "utf-8")
+    told = f"good: 3 parts, {2 * notes} lines, {notes} notes, {notes} older lines"
+    assert good.out.startswith(told)
+    text = a.read_text("utf-8").splitlines(keepends=True)
+    a.write_text("".join([*text[:-1], text[0]]), "utf-8")
     bad = harvested.verify("a", "b", "c")
     assert bad.code == 1, bad.text
     assert "older lines" in bad.out
 
 
-def test_damage_is_named_with_its_part_and_line(harvested: Fleet) -> None:
+def test_damage_is_named_with_its_part_and_line(harvested: Hosts) -> None:
     a, b = harvested.part("a"), harvested.part("b")
     whole, lines = a.read_bytes(), a.read_bytes().splitlines(keepends=True)
     a.write_bytes(b"".join([*lines[:3], lines[3].replace(b'"data"', b'"d\0ta"'), *lines[4:]]))
@@ -172,7 +147,7 @@ def test_damage_is_named_with_its_part_and_line(harvested: Fleet) -> None:
     alone = harvested.verify("a")
     assert alone.code == 1, alone.text
     assert f"part missing: {harvested.status()['parts'][1]['host']}:{b}: " in alone.out
-    harvested.do(
+    harvested.ask(
         "UPDATE job SET part = NULL, line_end = NULL, lines = 0"
         " WHERE seq = (SELECT min(seq) FROM job WHERE state = 1)"
     )
@@ -180,7 +155,7 @@ def test_damage_is_named_with_its_part_and_line(harvested: Fleet) -> None:
 
 
 def test_hosts_that_are_on_are_told_and_a_killed_one_is_told_as_that(
-    fleet: Fleet,
+    fleet: Hosts,
 ) -> None:
     upstream = fleet.tool.upstream()
     # Few are claimed ahead at this rate, so that there are some for both.
@@ -196,12 +171,8 @@ def test_hosts_that_are_on_are_told_and_a_killed_one_is_told_as_that(
     on = fleet.verify("a", "b")
     assert on.code == 0, on.text
     hosts[0].signal(signal.SIGKILL)
+    fleet.tool.until(lambda: fleet.alive == 1, "its silence")
     path = str(fleet.part("a"))
-
-    def is_silent() -> bool:
-        return not any(p["alive"] for p in fleet.status()["parts"] if p["path"] == path)
-
-    fleet.tool.until(is_silent, "its silence")
     (killed,) = (run for run in fleet.status()["runs"] if run["path"] == path)
     assert killed["state"] in {"unknown", "killed"}
     assert "1 host alive now" in fleet.look("status").out
@@ -210,7 +181,7 @@ def test_hosts_that_are_on_are_told_and_a_killed_one_is_told_as_that(
     assert hosts[1].finish().code == 130
 
 
-def test_a_dry_run_goes_by_what_all_hosts_know(fleet: Fleet, simulator: Simulator) -> None:
+def test_a_dry_run_goes_by_what_all_hosts_know(fleet: Hosts, simulator: Simulator) -> None:
     ids = fleet.tool.notes(30)
     dry = ("run", ids, "-o", fleet.part("other"), "--dry-run")
     assert "30 new notes, 0 already known, 0 queued before" in fleet.look(*dry).out
@@ -221,11 +192,11 @@ def test_a_dry_run_goes_by_what_all_hosts_know(fleet: Fleet, simulator: Simulato
     assert not fleet.part("other").exists()
 
 
-def test_what_was_paid_for_twice_is_in_its_place_in_any_order(fleet: Fleet) -> None:
+def test_what_was_paid_for_twice_is_in_its_place_in_any_order(fleet: Hosts) -> None:
     ids = fleet.tool.note_ids(4)
     # Part by part, each line a note and its moment: newer and older lines, also in one part.
     written = {"a": [(0, 5), (1, 5), (2, 5)], "b": [(0, 6), (1, 4), (3, 1), (3, 2)]}
-    with closing(Database(fleet.url, "default")) as held:
+    with closing(Database(fleet.database, "default")) as held:
         for name, notes in written.items():
             fleet.part(name).write_bytes(b"".join(line(ids[note], at) for note, at in notes))
             write_part_marker(fleet.part(name), PartMarker(name, "default"))
@@ -260,7 +231,7 @@ def head_of(text: bytes, end: int) -> FoundLine:
 
 
 def test_failed_notes_are_put_back_while_hosts_may_be_on(
-    harvested: Fleet, simulator: Simulator
+    harvested: Hosts, simulator: Simulator
 ) -> None:
     many = harvested.status()["rejected"]
     (first, *_) = harvested.look("failures", "--format", "ids").out.split()
@@ -275,30 +246,7 @@ def test_failed_notes_are_put_back_while_hosts_may_be_on(
     assert harvested.status()["rejected"] == many
 
 
-def test_stops_and_duplicates_are_told(harvested: Fleet) -> None:
-    harvested.do(
-        "INSERT INTO stop SELECT max(session), 'ab12', 'quota', E'used \\x1b[31mup', now_ms()"
-        " FROM run"
-    )
-    harvested.do(
-        "INSERT INTO line (seq, fetched_at, part, found_at)"
-        " SELECT seq, fetched_at + 9, 2, fetched_at FROM job WHERE state = 1 ORDER BY seq LIMIT 1"
-    )
-    status = harvested.status()
-    (stop,) = status["stops"]
-    assert (stop["token"], stop["reason"], stop["detail"]) == ("ab12", "quota", "used \\x1b[31mup")
-    (again,) = status["duplicates"]
-    assert again["noteId"] in harvested.tool.saved(harvested.part("a"))
-    assert again["part"] == status["parts"][1]["part"]
-    assert status["parts"][1]["duplicates"] == 1
-    shown = harvested.look("status").out
-    assert "token ab12, since " in shown
-    assert "1 line of notes that another call had saved" in shown
-    assert again["noteId"] in shown
-    assert "\x1b" not in shown
-
-
-def test_which_ledger_is_meant_is_told_apart(harvested: Fleet, simulator: Simulator) -> None:
+def test_which_ledger_is_meant_is_told_apart(harvested: Hosts, simulator: Simulator) -> None:
     fleet, tool = harvested, harvested.tool
     by_part = fleet.look("status", fleet.part("a"), "--json")
     assert json.loads(by_part.out)["parts"] == fleet.status()["parts"]
@@ -312,14 +260,14 @@ def test_which_ledger_is_meant_is_told_apart(harvested: Fleet, simulator: Simula
         (("status",), without, "name the OUTPUT of a run, or the ledger"),
         (("status", "--harvest", "x"), without, "give --ledger"),
         (("retry",), without, "name the OUTPUT of a run, or the ledger"),
-        (("status", "--harvest", "none"), fleet.env, "holds no harvest none"),
-        (("retry", "--harvest", "none"), fleet.env, "holds no harvest none"),
-        (("status", fleet.part("a"), "--harvest", "x"), fleet.env, "is a part of the harvest"),
-        (("failures", tool.folder / "stray.jsonl"), fleet.env, "is no part of a fleet's"),
-        (("status", tool.output, "--ledger", fleet.url), without, "has a ledger of its own"),
-        (("verify", fleet.part("a"), tool.output), fleet.env, "different harvests"),
+        (("status", "--harvest", "none"), fleet.env(), "holds no harvest none"),
+        (("retry", "--harvest", "none"), fleet.env(), "holds no harvest none"),
+        (("status", fleet.part("a"), "--harvest", "x"), fleet.env(), "is a part of the harvest"),
+        (("failures", tool.folder / "stray.jsonl"), fleet.env(), "is no part of a fleet's"),
+        (("status", tool.output, "--ledger", fleet.database), without, "has a ledger of its own"),
+        (("verify", fleet.part("a"), tool.output), fleet.env(), "different harvests"),
         (("verify", tool.output, tool.output), without, "one by one"),
-        (("verify", fleet.part("a"), fleet.part("a")), fleet.env, "are the same part"),
+        (("verify", fleet.part("a"), fleet.part("a")), fleet.env(), "are the same part"),
     ):
         refused = tool.run(*args, env=env)
         assert (refused.code, said in refused.err) == (2, True), refused.text
@@ -327,16 +275,16 @@ def test_which_ledger_is_meant_is_told_apart(harvested: Fleet, simulator: Simula
         assert "Traceback" not in refused.text
 
 
-def test_a_missing_driver_is_told_in_one_line(fleet: Fleet) -> None:
-    for args in (("status",), ("failures",), ("retry",), ("report", "-o", "page.html")):
-        refused = fleet.tool.run(*args, env=fleet.env, python=("-c", NO_DRIVER))
+def test_a_missing_driver_is_told_in_one_line(fleet: Hosts) -> None:
+    for args in (("status",), ("retry",), ("run", "-o", fleet.part("a"))):
+        refused = fleet.tool.run(*args, env=fleet.env(), python=("-c", WITHOUT_DRIVER))
         assert refused.code == 2, refused.text
         assert refused.err.count("\n") == 1
         assert "with '.[fleet]' in place of" in refused.err
 
 
 def test_a_part_that_was_lost_with_its_disk_is_fetched_again_when_told_so(
-    harvested: Fleet, simulator: Simulator
+    harvested: Hosts, simulator: Simulator
 ) -> None:
     fleet, part = harvested, harvested.part("a")
     held = len(fleet.tool.saved(part))
