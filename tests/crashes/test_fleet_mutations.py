@@ -35,7 +35,7 @@ def adopted_lines_are_not_counted(patch: pytest.MonkeyPatch) -> None:
 
 
 def adopted_lines_leave_their_calls_unanswered(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(adoption, "_ANSWER", "SELECT %s, %s::bigint[], %s::bigint[]")
+    patch.setattr(adoption, "_ANSWER", "SELECT %(part)s, %(seqs)s::bigint[]")
 
 
 def mark_does_not_look(patch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import Struct, field
 
 from harvester.ledger.postgres.intake import enrol
-from harvester.ledger.postgres.transaction import Row, Transaction, Values
+from harvester.ledger.postgres.transaction import TALLIED, Row, Transaction
 from harvester.ledger.protocol import Checkpoint, FoundLine
 from harvester.ledger.sql import LOST
-from harvester.model import State
 
 # Those that tell whether they are of calls of the part's dead runs.
 _CLAIMS = (
@@ -47,9 +46,9 @@ _ANSWER = f"""
 WITH lost AS (
     SELECT lost.id, seq, row_number() OVER (PARTITION BY seq ORDER BY lost.id DESC) AS nth
     FROM unanswered AS lost JOIN run ON run.id = lost.run
-    WHERE run.part = %s AND seq = ANY(%s) AND NOT in_activity AND how <> '{LOST}'
+    WHERE run.part = %(part)s AND seq = ANY(%(seqs)s) AND NOT in_activity AND how <> '{LOST}'
 ), answered AS (
-    SELECT seq, count(*) AS calls FROM unnest(%s::bigint[]) AS line (seq) GROUP BY seq
+    SELECT seq, count(*) AS calls FROM unnest(%(seqs)s::bigint[]) AS line (seq) GROUP BY seq
 )
 DELETE FROM unanswered
 WHERE id IN (SELECT id FROM lost JOIN answered USING (seq) WHERE nth <= calls)
@@ -80,13 +79,13 @@ SELECT count(*) FROM (
 ) AS locked
 """
 # Has notes be what their lines tell: the newest that is there is the current one. A note with lines
-# found is done, one whose lines are gone is not. Tells how many were and are in which state.
-_SETTLE = """
+# found is done, one whose lines are gone is queued. Gives how many are.
+_SETTLE = f"""
 WITH settled AS MATERIALIZED (
     SELECT seq, state AS before, named.attempts, current.*, CASE
         WHEN named.attempts IS NOT NULL THEN 1
         WHEN state = 1 AND current.lines IS NULL THEN 0 ELSE state END AS state
-    FROM {named} JOIN job USING (seq) LEFT JOIN LATERAL (
+    FROM {{named}} JOIN job USING (seq) LEFT JOIN LATERAL (
         SELECT part, fetched_at, line_end, is_empty, count(*) OVER () AS lines FROM line
         WHERE line.seq = job.seq AND is_there ORDER BY fetched_at DESC NULLS LAST LIMIT 1
     ) AS current ON true
@@ -99,8 +98,10 @@ WITH settled AS MATERIALIZED (
         reason = CASE WHEN settled.state <> 1 THEN reason END,
         code = CASE WHEN settled.state <> 1 THEN code WHEN is_empty THEN 0 END
     FROM settled WHERE job.seq = settled.seq
-)
-SELECT before, state, count(*) FROM settled GROUP BY 1, 2
+), moved AS (
+    SELECT before AS state, -1 AS jobs FROM settled UNION ALL SELECT state, 1 FROM settled
+), {TALLIED}
+SELECT count(*) FROM settled WHERE state < before
 """
 
 
@@ -147,27 +148,19 @@ def adopt(
     claims, notes = _known(tx, ids)
     new = sum(not (note.is_done and note.has_line) for note in notes.values())
     taken = _take(notes, lines, is_anew=is_anew)
-    columns = (
-        [seq for seq, _ in taken.lines],
-        [moment for _, moment in taken.lines],
-        [line.end for line in taken.lines.values()],
-        [line.is_empty for line in taken.lines.values()],
-        [place in taken.again for place in taken.lines],
-    )
+    tx.later("DELETE FROM line WHERE ctid = ANY(%s::tid[])", (taken.owed,))
+    rows = ((*at, line.end, line.is_empty, at in taken.again) for at, line in taken.lines.items())
+    tx.later_rows(_WRITE, rows, tx.part)
     seqs = [note.seq for note in notes.values()]
-    _settle(
-        tx,
-        _FOUND,
-        {"seqs": seqs, "attempts": [note.attempts for note in notes.values()]},
-        ("DELETE FROM line WHERE ctid = ANY(%s::tid[])", (taken.owed,)),
-        (_WRITE, (tx.part, *columns)),
-    )
+    attempts = [note.attempts for note in notes.values()]
+    named = {"run": tx.run, "seqs": seqs, "attempts": attempts}
+    tx.later(_SETTLE.format(named=_FOUND), named)
     late = Counter(seq for seq, _ in taken.paid)
     # Before a run begins, the part's claims are a dead run's: a line found answers its call.
     answered = [seq for seq, is_own in claims if is_own and not tx.run and late[seq]]
     late.subtract(answered)
     tx.later(_END_CLAIMS, (seqs, answered))
-    tx.later(_ANSWER, (tx.part, list(late), list(late.elements())))
+    tx.later(_ANSWER, {"part": tx.part, "seqs": list(late.elements())})
     minutes = Counter(moment // 60_000 for _, moment in taken.paid)
     tx.later_rows(_COUNT, minutes.items(), tx.last_run())
     return new, len(taken.again)
@@ -214,19 +207,6 @@ def _known(tx: Transaction, ids: Sequence[str]) -> tuple[list[Row], dict[str, _N
     return claims.fetchall(), notes
 
 
-def _settle(
-    tx: Transaction, named: str, values: Mapping[str, object], *before: tuple[str, Values]
-) -> int:
-    """Have notes be what their lines tell, after other statements; gives how many are queued."""
-    query = _SETTLE.format(named=named)
-    moves: Counter[State] = Counter()
-    for was, state, many in tx.ask_all(*before, (query, values))[-1].fetchall():
-        moves[State(was)] -= many
-        moves[State(state)] += many
-    tx.shift(moves)
-    return moves[State.QUEUED]
-
-
 def forget_lines(tx: Transaction) -> None:
     """Know none of the part's lines, and vouch for nothing; its notes stay done by them."""
     tx.do(_FORGET, {"part": tx.part, "length": None})
@@ -267,7 +247,7 @@ def end_reading(tx: Transaction) -> None:
 
 def _end(tx: Transaction, *, is_all: bool) -> int:
     """Have the notes of lines that are gone be what is left; gives how many are queued."""
-    values = {"part": tx.part, "is_all": is_all}
-    queued = _settle(tx, _GONE, values, (_LOCK, values))
+    values = {"part": tx.part, "run": tx.run, "is_all": is_all}
+    _, queued = tx.ask_all((_LOCK, values), (_SETTLE.format(named=_GONE), values))
     tx.later("UPDATE part SET rebuilding = false WHERE id = %s", (tx.part,))
-    return queued
+    return int(queued.fetchall()[0][0])

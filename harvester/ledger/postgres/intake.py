@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from harvester.ledger.postgres.transaction import Transaction, lock, text_of
+from harvester.ledger.postgres.transaction import TALLIED, Transaction, lock, text_of
 from harvester.ledger.protocol import Enrolled
 from harvester.ledger.sql import IS_EMPTY, NO_CODE
 from harvester.model import State
@@ -13,16 +12,16 @@ from harvester.model import State
 _NAMED = (
     "unnest(%(ids)s::text[], %(texts)s::text[]) WITH ORDINALITY AS named (note_id, extra_fields, n)"
 )
-_REFRESH = (
-    f"UPDATE job SET state = 0, due = now_ms() FROM {_NAMED} WHERE job.note_id = named.note_id"
-    " AND job.state = 1 AND job.fetched_at < %(before)s"
-)
+_IS_OLDER = "state = 1 AND fetched_at < %(before)s"
 # Only who holds the lock adds jobs, so numbers follow the input, and known ones use none up.
 _ADD = f"""
-INSERT INTO job (seq, note_id, extra_fields)
-SELECT last.seq + n, note_id, extra_fields
-FROM {_NAMED}, (SELECT coalesce(max(seq), 0) AS seq FROM job) AS last
-ORDER BY n ON CONFLICT (note_id) DO NOTHING
+WITH added AS (
+    INSERT INTO job (seq, note_id, extra_fields)
+    SELECT last.seq + n, note_id, extra_fields
+    FROM {_NAMED}, (SELECT coalesce(max(seq), 0) AS seq FROM job) AS last
+    ORDER BY n ON CONFLICT (note_id) DO NOTHING RETURNING seq
+), moved AS (SELECT 0 AS state, count(*) AS jobs FROM added), {TALLIED}
+SELECT count(*) FROM added
 """
 # Gives how many were queued with others.
 _FILL = f"""
@@ -36,14 +35,15 @@ WITH filled AS MATERIALIZED (
 )
 SELECT count(before) FROM filled
 """
-_REQUEUE = """
+_REQUEUE = f"""
 WITH picked AS MATERIALIZED (
-    SELECT seq, state FROM job WHERE {} ORDER BY seq FOR UPDATE
-), moved AS (
+    SELECT seq, state FROM job WHERE {{}} ORDER BY seq FOR UPDATE
+), written AS (
     UPDATE job SET state = 0, due = now_ms(), run = NULL FROM picked WHERE job.seq = picked.seq
-    RETURNING picked.state
-)
-SELECT state, count(*) FROM moved GROUP BY state
+), moved AS (
+    SELECT state, -1 AS jobs FROM picked UNION ALL SELECT 0, 1 FROM picked
+), {TALLIED}
+SELECT count(*) FROM picked
 """
 
 
@@ -55,46 +55,41 @@ def enrol(
 ) -> Enrolled:
     """Add note ids; see `Ledger.enrol`."""
     values: dict[str, object] = {
+        "run": tx.run,
         "ids": list(ids),
         "texts": [text and text_of(text) for text in map(extra_fields.get, ids)],
         "before": refresh_before and round(refresh_before * 1000),
     }
-    steps = ((query, values) for query in (_REFRESH, _ADD, _FILL))
-    _, refreshed, added, filled = tx.ask_all((lock("jobs"), ()), *steps)
-    moves = {State.QUEUED: added.rowcount + refreshed.rowcount, State.DONE: -refreshed.rowcount}
-    tx.shift(Counter(moves))
-    return Enrolled(added.rowcount, refreshed.rowcount, filled.fetchall()[0][0])
+    again = _REQUEUE.format(f"{_IS_OLDER} AND note_id = ANY(%(ids)s)")
+    steps = ((query, values) for query in (again, _ADD, _FILL))
+    _, *counted = tx.ask_all((lock("jobs"), ()), *steps)
+    ((refreshed,),), ((added,),), ((differed,),) = (cursor.fetchall() for cursor in counted)
+    return Enrolled(added, refreshed, differed)
 
 
 def refresh(tx: Transaction, before: float) -> int:
     """Queue again all that is done and older; gives how many."""
-    return _requeue(tx, "state = 1 AND fetched_at < %s", [round(before * 1000)])
+    return _requeue(tx, _IS_OLDER, before=round(before * 1000))
 
 
 def retry(
     tx: Transaction, states: Sequence[State], codes: Sequence[int], ids: Sequence[str]
 ) -> int:
     """Queue failed jobs again; empty `codes` or `ids` mean any. Gives how many."""
-    where = [IS_EMPTY if State.DONE in states else "state >= 2", "state = ANY(%s)"]
-    values: list[object] = [[int(state) for state in states]]
+    where = [IS_EMPTY if State.DONE in states else "state >= 2", "state = ANY(%(states)s)"]
     if codes:
-        where.append(f"coalesce(code, {NO_CODE}) = ANY(%s)")
-        values.append(list(codes))
+        where.append(f"coalesce(code, {NO_CODE}) = ANY(%(codes)s)")
     if ids:
-        where.append("note_id = ANY(%s)")
-        values.append(list(ids))
-    return _requeue(tx, " AND ".join(where), values)
+        where.append("note_id = ANY(%(ids)s)")
+    named = {"states": [int(state) for state in states], "codes": list(codes), "ids": list(ids)}
+    return _requeue(tx, " AND ".join(where), **named)
 
 
 def requeue(tx: Transaction, seqs: Sequence[int]) -> int:
     """Queue failed jobs again, by their numbers; gives how many."""
-    return _requeue(tx, "state >= 2 AND seq = ANY(%s)", [list(seqs)])
+    return _requeue(tx, "state >= 2 AND seq = ANY(%(seqs)s)", seqs=list(seqs))
 
 
-def _requeue(tx: Transaction, where: str, values: Sequence[object]) -> int:
-    rows = tx.ask(_REQUEUE.format(where), values)
-    moves = Counter({State(state): -many for state, many in rows})
-    total = -sum(moves.values())
-    moves[State.QUEUED] = total
-    tx.shift(moves)
-    return total
+def _requeue(tx: Transaction, where: str, **values: object) -> int:
+    ((many,),) = tx.ask(_REQUEUE.format(where), {"run": tx.run, **values})
+    return int(many)

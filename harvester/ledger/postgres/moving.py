@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from psycopg.types.json import Jsonb
@@ -12,16 +11,12 @@ from harvester.ledger.fleet import FleetAddress
 from harvester.ledger.moving import HISTORY, NOTES, Moving
 from harvester.ledger.postgres.connection import session
 from harvester.ledger.postgres.runs import refuse_left
-from harvester.ledger.postgres.transaction import Row, Transaction, lock, text_of
+from harvester.ledger.postgres.transaction import TALLIED, Row, Transaction, lock, text_of
 from harvester.ledger.protocol import Checkpoint
-from harvester.model import State
 
 _ROOM = """
 CREATE TEMP TABLE moved (LIKE job INCLUDING DEFAULTS, PRIMARY KEY (note_id), UNIQUE (seq))
 ON COMMIT DROP
-"""
-_STATES = """
-SELECT job.state, count(*) FROM job JOIN moved USING (note_id) GROUP BY job.state
 """
 # What was paid for here is called for nowhere else any more, unless a call is out.
 _OVERTAKE = """
@@ -40,16 +35,21 @@ UPDATE job SET attempts = greatest(job.attempts, moved.attempts),
 FROM moved WHERE job.note_id = moved.note_id
 """
 _ADD = """
-INSERT INTO job (seq, note_id, state, due, attempts, code, reason, extra_fields)
-SELECT last.seq + row_number() OVER (ORDER BY moved.seq), note_id, state, due, attempts, code,
-    reason, extra_fields
+INSERT INTO job (seq, note_id) SELECT last.seq + row_number() OVER (ORDER BY moved.seq), note_id
 FROM moved, (SELECT coalesce(max(seq), 0) AS seq FROM job) AS last
 ON CONFLICT (note_id) DO NOTHING
 """
 # Their calls are counted as charged, their lines are yet to be read.
 _OWE = """
 INSERT INTO line (seq, part, is_there)
-SELECT job.seq, %s, false FROM moved JOIN job USING (note_id), generate_series(1, moved.lines)
+SELECT job.seq, %(part)s, false FROM moved JOIN job USING (note_id), generate_series(1, moved.lines)
+"""
+_TALLY = f"""
+WITH moved AS (
+    SELECT state, count(*) AS jobs FROM job GROUP BY state
+    UNION ALL SELECT state, -jobs FROM tally
+), {TALLIED}
+SELECT FROM moved
 """
 PROGRESS = """
 SELECT (SELECT count(*) FROM member WHERE alive_until > now_ms()), (SELECT sum(op) FROM part),
@@ -70,13 +70,8 @@ def bring_in(tx: Transaction, moving: Moving) -> None:
     tx.ask(lock("jobs"))
     tx.do(_ROOM)
     _copy(tx, "moved", NOTES, moving.notes())
-    before = tx.ask(_STATES)
-    for step in (_OVERTAKE, _MEET, _FILL, _ADD):
-        tx.do(step)
-    tx.do(_OWE, (tx.part,))
-    moves = Counter({State(state): many for state, many in tx.ask(_STATES)})
-    moves.subtract({State(state): many for state, many in before})
-    tx.shift(moves)
+    for step in (_OVERTAKE, _ADD, _MEET, _FILL, _OWE, _TALLY):
+        tx.do(step, {"part": tx.part, "run": tx.run})
     _add_history(tx, moving)
     tx.checkpoint(Checkpoint())
     tx.later("UPDATE part SET rebuilding = true WHERE id = %s", (tx.part,))

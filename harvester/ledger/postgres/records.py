@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harvester.ledger.postgres.transaction import Later, Transaction, text_of
+from harvester.ledger.postgres.transaction import TALLIED, Later, Transaction, text_of
 from harvester.ledger.protocol import Checkpoint
 from harvester.ledger.sql import OVERTAKEN, code_of
 from harvester.model import Outcome, State
@@ -52,13 +52,10 @@ moment AS MATERIALIZED (SELECT now_ms() AS ms), gone AS (
 ), lost AS (
     INSERT INTO unanswered (run, seq, sent_at, how, in_activity)
     SELECT %(run)s, seq, ms - elapsed, reason, true FROM good, moment WHERE is_lost
-), tallied AS (
-    INSERT INTO tally_of_run
-    SELECT %(run)s, state, count(*) FROM good WHERE state <> 0 AND NOT is_done GROUP BY state
-    UNION ALL SELECT %(run)s, 0, -count(*) FROM good WHERE state <> 0 AND NOT is_done
-    HAVING count(*) > 0
-    ON CONFLICT (run, state) DO UPDATE SET jobs = tally_of_run.jobs + excluded.jobs
-), counted AS (
+), moved AS (
+    SELECT state, 1 AS jobs FROM good WHERE state <> 0 AND NOT is_done
+    UNION ALL SELECT 0, -1 FROM good WHERE state <> 0 AND NOT is_done
+), {TALLIED}, counted AS (
     INSERT INTO activity SELECT %(run)s, ms / 60000, counted, count(*), sum(elapsed)::bigint
     FROM good, moment GROUP BY ms, counted
     ON CONFLICT (run, minute, code) DO UPDATE SET calls = activity.calls + excluded.calls,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,6 @@ import psycopg
 
 from harvester.ledger.postgres.connection import Connection
 from harvester.ledger.protocol import Checkpoint
-from harvester.model import State
 
 Row = tuple[Any, ...]
 Values = Sequence[object] | Mapping[str, object]
@@ -20,6 +18,14 @@ Values = Sequence[object] | Mapping[str, object]
 _TURN = (
     "UPDATE part SET op = CASE op WHEN %s THEN %s END, synced = coalesce(%s, synced) WHERE id = %s"
 )
+# What a statement has `moved`, as states and how many jobs more are in each, is told to the tally.
+TALLIED = """
+tallied AS (
+    INSERT INTO tally_of_run SELECT %(run)s, state, sum(jobs) FROM moved
+    GROUP BY state HAVING sum(jobs) <> 0
+    ON CONFLICT (run, state) DO UPDATE SET jobs = tally_of_run.jobs + excluded.jobs
+)
+"""
 OutOfTurn = psycopg.errors.NotNullViolation
 _UNKEPT = re.compile("[\0\ud800-\udfff]")
 
@@ -81,15 +87,6 @@ class Transaction:
         columns = [list(column) for column in zip(*rows, strict=True)]
         if columns:
             self.later(query, (*before, *columns))
-
-    def shift(self, moves: Counter[State]) -> None:
-        """Keep the tally in step with the jobs."""
-        self.later_rows(
-            "INSERT INTO tally_of_run SELECT %s, * FROM unnest(%s::smallint[], %s::bigint[])"
-            " ON CONFLICT (run, state) DO UPDATE SET jobs = tally_of_run.jobs + excluded.jobs",
-            [(int(state), many) for state, many in sorted(moves.items()) if many],
-            self.run,
-        )
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
         """Vouch for so much of the part's file."""
