@@ -34,6 +34,7 @@ from harvester.parsing import (
     read_names,
     read_positive_duration,
     read_rate,
+    read_said,
     read_text,
     read_timezone,
     read_webhooks,
@@ -72,7 +73,7 @@ _INPUT, _API, _PACE = "Input and output", "Token and endpoint", "Pace"
 _RETRIES, _LIMITS, _FETCH = "Retries", "Limits and money", "What to fetch"
 _FLEET, _NIGHT, _SEEN = "More than one machine", "Unattended", "What you see"
 _limit = partial(option, None, whole(1), _LIMITS, metavar="N")
-_name = partial(option, None, read_text)
+_name = partial(option, None, read_said)
 
 
 class RunConfig(Struct, frozen=True, kw_only=True):
@@ -241,7 +242,7 @@ class RunConfig(Struct, frozen=True, kw_only=True):
 
     ledger: Secret[str] | None = option(
         None,
-        lambda value: Secret(read_text(value)),
+        lambda value: Secret(read_said(value)),
         _FLEET,
         "PostgreSQL that holds the ledger of all hosts: postgresql://USER@HOST/DATABASE.",
         "URL",

@@ -153,6 +153,13 @@ def read_text(value: object) -> str:
     return value
 
 
+def read_said(value: object) -> str:
+    """Read a text that says something: a variable that was not set leaves an empty one behind."""
+    if not read_text(value).strip():
+        raise ValueError("is empty: leave it out, or give it a value.")
+    return read_text(value)
+
+
 def whole(least: int, most: int = _MOST) -> Reader:
     """A reader of whole numbers from `least` on, to `most`."""
 
@@ -239,9 +246,7 @@ def or_always(reader: Reader) -> Reader:
 
 def read_base_url(value: object) -> str:
     """Read a base URL, and leave out its last slash."""
-    url = read_text(value)
-    if not url.strip():
-        raise ValueError("is empty: leave it out, or say where to call.")
+    url = read_said(value)
     match = _BASE_URL.fullmatch(url)
     if match is None or int(match[1] or 1) > _LAST_PORT:
         raise ValueError(

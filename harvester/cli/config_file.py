@@ -26,6 +26,8 @@ def take(ctx: click.Context, _param: click.Parameter, said: str | None) -> None:
     Without a file named, the one in the current folder is taken, if there is one. Raises
     UsageError.
     """
+    if said == "":
+        raise UsageError("--config is empty: leave it out, or name a file.")
     path = Path(said or NAME)
     if ctx.resilient_parsing or not (said or path.is_file()):
         return

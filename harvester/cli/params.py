@@ -81,14 +81,18 @@ class Command(click.Command):
         return rest
 
     def _check_variables(self, ctx: click.Context) -> None:
-        """Refuse a variable of this command that is no option of it: it might be a limit."""
+        """Refuse a variable of this command that is no option of it, or empty: a limit is meant."""
         prefix = f"{ctx.auto_envvar_prefix}_"
-        options = (param.name or "" for param in self.params if isinstance(param, click.Option))
-        known = {f"{prefix}{name.upper()}" for name in options}
+        options = [param for param in self.params if isinstance(param, click.Option)]
+        known = {f"{prefix}{(param.name or '').upper()}" for param in options}
+        others = {param.envvar for param in options}
         is_asked = ctx.auto_envvar_prefix is not None and not ctx.resilient_parsing
-        for name in os.environ if is_asked else ():
+        for name, value in os.environ.items() if is_asked else ():
             if name.startswith(prefix) and name not in known:
                 told = f"the variable {name} sets no option.{hint(name, known)}"
+                raise click.UsageError(told, ctx)
+            if not value and name in known | others:
+                told = f"the variable {name} is empty: unset it, or give it a value."
                 raise click.UsageError(told, ctx)
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own

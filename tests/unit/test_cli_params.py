@@ -70,6 +70,8 @@ def refusal(monkeypatch: pytest.MonkeyPatch, name: str, value: str, *words: str)
         ("HARVESTER_RUN_SYNC", "oui", "Invalid value for HARVESTER_RUN_SYNC: 'oui'"),
         ("HARVESTER_RUN_MAX_CHARGE", "5", "Did you mean HARVESTER_RUN_MAX_CHARGED?"),
         ("HARVESTER_RUN_INPUTS", "x", "the variable HARVESTER_RUN_INPUTS sets no option"),
+        ("HARVESTER_RUN_MAX_CHARGED", "", "the variable HARVESTER_RUN_MAX_CHARGED is empty: unset"),
+        ("HARVESTER_LEDGER", "", "the variable HARVESTER_LEDGER is empty: unset it"),
     ],
 )
 def test_a_wrong_variable_is_told_by_its_name(
@@ -85,6 +87,15 @@ def test_a_wrong_option_is_told_by_its_name_whatever_the_environment_holds(
     assert told.startswith("--timeout 'def' is not a time like")
     told = refusal(monkeypatch, "HARVESTER_RUN_TIMEOUT", "abc", "--max-calls", "0")
     assert told.startswith("--max-calls '0' is not a whole number")
+
+
+@pytest.mark.parametrize("name", ["--ledger", "--config", "--on-finish", "--harvest"])
+def test_what_a_variable_that_is_not_set_leaves_behind_an_option_is_no_default(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    told = refusal(monkeypatch, "NONE", "", name, "")
+    assert told.startswith(name)
+    assert "is empty: leave it out" in told
 
 
 def test_a_missing_choice_is_told_in_one_line() -> None:

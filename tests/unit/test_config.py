@@ -362,10 +362,10 @@ def test_an_unknown_region_is_refused() -> None:
 
 def test_an_empty_base_url_never_means_the_paid_default(monkeypatch: pytest.MonkeyPatch) -> None:
     told = refusal(lambda: config_of(base_url="").base_url)
-    assert told == "--base-url is empty: leave it out, or say where to call."
+    assert told == "--base-url is empty: leave it out, or give it a value."
     monkeypatch.setenv(BASE_URL_VARIABLE, " ")
     told = refusal(lambda: config_of().base_url)
-    assert told == f"{BASE_URL_VARIABLE} is empty: leave it out, or say where to call."
+    assert told == f"{BASE_URL_VARIABLE} is empty: leave it out, or give it a value."
     assert config_of(base_url="http://given").base_url == "http://given"
 
 
