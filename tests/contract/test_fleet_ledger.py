@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,7 +13,6 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
-import harvester
 from harvester.errors import HarvesterError, LedgerError, LocalIOError, UsageError
 from harvester.ledger.fleet import FleetAddress, PartIdentity
 from harvester.ledger.hosts import Hosts
@@ -39,7 +35,6 @@ from tests.cut import Cut, Mode
 from tests.postgres import PASSWORD, Server
 from tests.process.tool import until
 
-ROOT = Path(harvester.__file__).parents[1]
 NOW = 1_700_000_040.0
 LEASE = 100.0
 LINE = b"{}\n"
@@ -588,29 +583,17 @@ def test_hosts_that_enrol_one_input_at_once_add_each_note_once(
     assert ledgers[0].counts().queued == 5000
 
 
-def test_processes_that_make_the_schema_at_once_make_one(fleet_url: str) -> None:
-    opens = (
-        "import sys; from harvester.ledger.postgres.ledger import PostgresLedger as L;"
-        "from harvester.ledger.fleet import FleetAddress as A, PartIdentity as P;"
-        "input(); l = L(A(sys.argv[1], 'atonce'), P(sys.argv[2], 'h', 'p'));"
-        "l.enrol([sys.argv[2]], None); l.close()"
-    )
-    started = [
-        subprocess.Popen(
-            (sys.executable, "-c", opens, fleet_url, f"p{n}"),
-            stdin=subprocess.PIPE,
-            cwd=ROOT,
-        )
-        for n in range(4)
-    ]
-    for process in started:
-        assert process.stdin is not None
-        process.stdin.write(b"\n")
-        process.stdin.close()
-    assert [process.wait(60) for process in started] == [0, 0, 0, 0]
+def test_hosts_that_make_the_schema_at_once_make_one(fleet_url: str) -> None:
     with closing(Database(fleet_url, "atonce")) as database:
-        assert database.one("SELECT count(*) FROM job") == 4
+
+        def join(part: str) -> int:
+            with closing(database.open(part)) as ledger:
+                return ledger.enrol([part], None).added
+
+        with ThreadPoolExecutor(4) as threads:
+            assert list(threads.map(join, "abcd")) == [1, 1, 1, 1]
         assert database.one("SELECT count(*) FROM part") == 4
+        assert database.one("SELECT count(*) FROM job") == 4
 
 
 def test_hosts_that_tell_different_endpoints_do_not_mix(

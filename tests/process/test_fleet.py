@@ -121,7 +121,6 @@ def test_who_is_killed_goes_on_at_once_when_started_again_and_who_goes_gives_bac
     tool.until(lambda: here.calls == elsewhere.calls == 15, "as many calls as there may be")
     tool.until(lambda: hosts.written("a") == hosts.written("c") == 5, "the lines of the others")
     second = hosts.start("b", there.url, notes, rate=40)
-    goes_on(there)
     killed.signal(signal.SIGKILL)
     killed.finish()
     goes.signal(signal.SIGTERM)
