@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 from unicodedata import east_asian_width
@@ -37,7 +38,8 @@ def excel_table(
     }
     # Sheets wait there for the end.
     with TemporaryDirectory() as folder:
-        book = xlsxwriter.Workbook(file, {**options, "tmpdir": folder})
+        kept = _UntilItFails(file)
+        book = xlsxwriter.Workbook(kept, {**options, "tmpdir": folder})
         book.set_properties({"comments": MARK})
         sheets = _Sheets(book, columns, most_rows)
         yield sheets.write
@@ -46,6 +48,29 @@ def excel_table(
             book.close()
         except xlsxwriter.exceptions.FileCreateError as error:
             raise OSError(str(error)) from error
+        if kept.error is not None:
+            raise kept.error
+
+
+class _UntilItFails:
+    """A file that is asked nothing more once it has failed.
+
+    The library's archive would else try to end itself when nobody can be told.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.error: OSError | None = None
+        self.write = partial(self._ask, file.write)
+        self.seek = partial(self._ask, file.seek)
+        self.tell = partial(self._ask, file.tell)
+        self.flush = partial(self._ask, file.flush)
+
+    def _ask(self, what: Callable[..., int | None], *values: Any) -> int | None:  # noqa: ANN401 - the file's
+        try:
+            return 0 if self.error is not None else what(*values)
+        except OSError as error:
+            self.error = error
+            return 0
 
 
 class _Sheets:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import json
 import re
@@ -411,6 +412,22 @@ def test_a_last_line_that_lost_its_newline_is_a_row(night: Path) -> None:
     export(night, place := night.with_name("t.csv"))
     rows = read_csv(place)
     assert (len(rows), rows[-1]["title"]) == (121, "last")
+
+
+class Full(io.BytesIO):
+    """A file on a disk with room for so much, without a buffer before it."""
+
+    def write(self, data: Any, /) -> int:  # noqa: ANN401 - whatever is bytes
+        if self.tell() + len(data) > 300:
+            raise OSError("full")
+        return super().write(data)
+
+
+def test_a_workbook_on_a_full_disk_is_an_error_and_nothing_comes_after_it() -> None:
+    # What an archive would do as it is thrown away is a warning, which fails a test.
+    with pytest.raises(OSError, match="full"), Full() as file, excel_table(file, []) as write:
+        write([])
+    gc.collect()
 
 
 def test_a_cell_holds_as_many_signs_as_excel_counts(tmp_path: Path) -> None:
