@@ -179,48 +179,11 @@ class Want(Struct, frozen=True):
     caps: Caps
 
 
-class Took(Struct, frozen=True):
-    """What a claim gives once it is committed."""
+def claim(tx: Transaction, want: Want) -> tuple[Later, Later]:
+    """Claim jobs; what leases have lapsed are lost, but those of jobs still worked on renewed.
 
-    want: Want
-    run: int
-    taken: Later
-    next: Later
-
-    @property
-    def claimed(self) -> Claimed:
-        """The jobs, when to ask again, and the name of a cap that is used up."""
-        reached = None
-        if self.want.caps.is_set:
-            charged, calls, lost, today, *_ = self.taken.rows[0]
-            spent = Spent(charged, calls, charged, lost, today)
-            reached = is_reached(self.want.caps.limits, spent)
-        jobs = [job_of(row[:-1], self.want.claim_id, self.run) for row in self._rows]
-        return Claimed(jobs, self._delay(len(jobs)), reached)
-
-    @property
-    def _rows(self) -> list[Row]:
-        return [row[5:] for row in self.taken.rows if row[5] is not None]
-
-    @property
-    def frontier(self) -> int:
-        """Behind what number new jobs are looked for next; holes are looked for at the end."""
-        if len(self._rows) < self.want.limit:
-            return 0
-        return max((row[0] for row in self._rows if row[8] is None), default=self.want.frontier)
-
-    def _delay(self, taken: int) -> float | None:
-        """When to ask again, in seconds; None if nothing is queued but what this run holds."""
-        if taken >= self.want.limit:
-            return 0.0
-        if taken >= self.taken.rows[0][4]:
-            return _ASK_AGAIN
-        ((seconds,),) = self.next.rows
-        return float(seconds) if seconds is not None else None
-
-
-def claim(tx: Transaction, want: Want) -> Took:
-    """Claim jobs; what leases have lapsed are lost, but those of jobs still worked on renewed."""
+    Gives what was taken, and when to ask again, for `claimed_of`.
+    """
     moment = round(want.caps.day_began() * 1000)
     values = {
         **_named(want.held),
@@ -242,7 +205,29 @@ def claim(tx: Transaction, want: Want) -> Took:
     tx.later(lose(f"{has_lapsed} AND NOT {_IS_NAMED}", skip="SKIP LOCKED"), values)
     room = _ROOM if want.caps.is_set else _NO_CAPS
     taken = tx.later(_TAKE.format(room=room), values)
-    return Took(want, tx.run, taken, tx.later(_NEXT, (tx.run,)))
+    return taken, tx.later(_NEXT, (tx.run,))
+
+
+def claimed_of(
+    want: Want, run: int, taken: Sequence[Row], asked: Sequence[Row]
+) -> tuple[Claimed, int]:
+    """What came of a claim, and behind what number new jobs are looked for next.
+
+    Of a cap that is used up, the name is told. Holes are looked for at the end.
+    """
+    charged, calls, lost, today, room = taken[0][:5]
+    rows = [row[5:] for row in taken if row[5] is not None]
+    delay, frontier = asked[0][0], 0
+    if len(rows) >= want.limit:
+        new = (row[0] for row in rows if row[8] is None)
+        delay, frontier = 0.0, max(new, default=want.frontier)
+    elif len(rows) >= room:
+        delay = _ASK_AGAIN
+    reached = None
+    if want.caps.is_set:
+        reached = is_reached(want.caps.limits, Spent(charged, calls, charged, lost, today))
+    jobs = [job_of(row[:-1], want.claim_id, run) for row in rows]
+    return Claimed(jobs, delay, reached), frontier
 
 
 def extend(tx: Transaction, jobs: Sequence[Job], lease: float) -> None:

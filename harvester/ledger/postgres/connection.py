@@ -84,14 +84,11 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
 
     def wait(self, gen: PQGen[Any], interval: float = 0.1, timeout: float | None = None) -> Any:  # noqa: ANN401 - as psycopg has it
         """Wait as psycopg does; past the timeout the connection is closed."""
-        if timeout is not None:
-            return super().wait(gen, interval, timeout)
         try:
-            return super().wait(gen, interval, self.timeout)
-        except psycopg.errors.PipelineAborted:
-            raise
+            return super().wait(gen, interval, self.timeout if timeout is None else timeout)
         except psycopg.OperationalError as error:
-            if error.sqlstate is None:
+            # A pipeline passes on what failed before.
+            if error.sqlstate is None and not isinstance(error, psycopg.errors.PipelineAborted):
                 self.close()
             raise
 

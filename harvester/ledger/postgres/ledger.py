@@ -265,9 +265,9 @@ class PostgresLedger(Ledger):
         self._claims += 1
         claim_id = (self.run << 32) + self._claims
         want = Want(limit, lease, claim_id, held, self._frontier, self._caps)
-        took = self._transact(claims.claim, want)
-        self._frontier = took.frontier
-        return took.claimed
+        taken, asked = self._transact(claims.claim, want)
+        claimed, self._frontier = claims.claimed_of(want, self.run, taken.rows, asked.rows)
+        return claimed
 
     def renew(self, jobs: Sequence[Job], lease: float) -> None:
         if jobs:
