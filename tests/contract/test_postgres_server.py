@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from pathlib import Path
 
 import psutil
 import psycopg
 import pytest
 
-import harvester
 from tests.cut import Cut, Mode
-from tests.postgres import Postgres, Server, shared
+from tests.postgres import Postgres, Server
 from tests.process.tool import until
 
-ROOT = Path(harvester.__file__).parents[1]
 # SKIP LOCKED is older; dropping a database with somebody connected is the newest thing we use.
 OLDEST = 130_000
 
@@ -188,29 +181,3 @@ def test_a_dead_server_is_a_reset_to_who_comes_through_the_proxy(
             connect(network.url)
         server.start()
         assert value_of(network.url, "SELECT 1") == 1
-
-
-def test_a_server_outlives_who_made_it_and_dies_with_the_last_who_shares_it(tmp_path: Path) -> None:
-    """Not even a `kill -9` of the tests leaves a server or its folder behind."""
-    maker = (
-        "import sys, time; from pathlib import Path; from tests.postgres import shared\n"
-        "with shared(Path(sys.argv[1])) as server: print(server.url(), flush=True); time.sleep(600)"
-    )
-    with subprocess.Popen(
-        (sys.executable, "-c", maker, tmp_path), stdout=subprocess.PIPE, cwd=ROOT, text=True
-    ) as tests:
-        try:
-            assert tests.stdout is not None
-            url = tests.stdout.readline().strip()
-            with shared(tmp_path) as joined:
-                assert joined.url() == url
-                os.kill(tests.pid, signal.SIGKILL)
-                tests.wait()
-                folder = Path(str(value_of(url, "SHOW data_directory"))).parent
-                server = psutil.Process(
-                    int((folder / "data/postmaster.pid").read_text().split()[0])
-                )
-        finally:
-            tests.kill()
-    until(lambda: not folder.exists(), "the folder to be removed")
-    assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
