@@ -31,7 +31,7 @@ def record_ignores_claim_tokens(patch: pytest.MonkeyPatch) -> None:
 
 
 def adopted_lines_are_not_counted(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(adoption, "_COUNT", "SELECT %s, %s::bigint[], %s::bigint[]")
+    patch.setattr(adoption, "_COUNT", "SELECT %(part)s")
 
 
 def adopted_lines_leave_their_calls_unanswered(patch: pytest.MonkeyPatch) -> None:

@@ -36,9 +36,11 @@ ON CONFLICT (seq, fetched_at) DO UPDATE SET part = excluded.part, line_end = exc
     is_there = true, is_empty = excluded.is_empty,
     found_at = coalesce(line.found_at, excluded.found_at)
 """
-_COUNT = """
-INSERT INTO activity SELECT %s, minute, 0, calls, 0
-FROM unnest(%s::bigint[], %s::bigint[]) AS paid (minute, calls)
+# The run that made the lines found: this one, or the part's last before it.
+_LAST_RUN = "(SELECT coalesce(max(id), 0) FROM run WHERE part = %(part)s)"
+_COUNT = f"""
+INSERT INTO activity SELECT {_LAST_RUN}, minute, 0, calls, 0
+FROM unnest(%(minutes)s::bigint[], %(calls)s::bigint[]) AS paid (minute, calls)
 ON CONFLICT (run, minute, code) DO UPDATE SET calls = activity.calls + excluded.calls
 """
 # Calls that were taken for unanswered have been answered after all.
@@ -61,7 +63,7 @@ AND (%(length)s::bigint IS NULL OR line_end > %(length)s)
 _LOSE = f"""
 WITH gone AS ({_FORGET} RETURNING seq, fetched_at)
 INSERT INTO unanswered (run, seq, sent_at, how, in_activity)
-SELECT %(run)s, seq, fetched_at, '{LOST}', true FROM gone
+SELECT {_LAST_RUN}, seq, fetched_at, '{LOST}', true FROM gone
 """
 _COUNT_LOST = """
 SELECT count(DISTINCT seq) FROM line AS gone JOIN job USING (seq)
@@ -162,7 +164,8 @@ def adopt(
     tx.later(_END_CLAIMS, (seqs, answered))
     tx.later(_ANSWER, {"part": tx.part, "seqs": list(late.elements())})
     minutes = Counter(moment // 60_000 for _, moment in taken.paid)
-    tx.later_rows(_COUNT, minutes.items(), tx.last_run())
+    named = {"part": tx.part, "minutes": list(minutes), "calls": list(minutes.values())}
+    tx.later(_COUNT, named)
     return new, len(taken.again)
 
 
@@ -219,7 +222,7 @@ def lose_lines(tx: Transaction, checkpoint: Checkpoint) -> int:
 
     `checkpoint` is what is left of the part.
     """
-    tx.do(_LOSE, {"part": tx.part, "length": checkpoint.length, "run": tx.last_run()})
+    tx.do(_LOSE, {"part": tx.part, "length": checkpoint.length})
     ((lost,),) = tx.ask(_COUNT_LOST, (tx.part,))
     update = "UPDATE part SET synced = least(synced, %s) WHERE id = %s"
     tx.later(update, (checkpoint.length, tx.part))

@@ -9,10 +9,10 @@ from psycopg.types.json import Jsonb
 from harvester.errors import UsageError
 from harvester.ledger.fleet import FleetAddress
 from harvester.ledger.moving import HISTORY, NOTES, Moving
+from harvester.ledger.postgres.adoption import forget_lines
 from harvester.ledger.postgres.connection import session
 from harvester.ledger.postgres.runs import refuse_left
 from harvester.ledger.postgres.transaction import TALLIED, Row, Transaction, lock, text_of
-from harvester.ledger.protocol import Checkpoint
 
 _ROOM = """
 CREATE TEMP TABLE moved (LIKE job INCLUDING DEFAULTS, PRIMARY KEY (note_id), UNIQUE (seq))
@@ -73,8 +73,7 @@ def bring_in(tx: Transaction, moving: Moving) -> None:
     for step in (_OVERTAKE, _ADD, _MEET, _FILL, _OWE, _TALLY):
         tx.do(step, {"part": tx.part, "run": tx.run})
     _add_history(tx, moving)
-    tx.checkpoint(Checkpoint())
-    tx.later("UPDATE part SET rebuilding = true WHERE id = %s", (tx.part,))
+    forget_lines(tx)
 
 
 def _add_history(tx: Transaction, moving: Moving) -> None:

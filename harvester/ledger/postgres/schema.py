@@ -256,7 +256,12 @@ def version_of(db: psycopg.Connection, schema: str, *, is_written: bool = False)
     ).fetchone()
     if found is None or found[:2] == (None, False):
         return 0
-    _check_owner(found[2], db.info.user, schema, is_written=is_written)
+    # Whoever owns a schema can put functions there that run with the rights of who uses it.
+    if is_written and found[2] != db.info.user:
+        raise UsageError(
+            f"the schema {schema} belongs to the role {found[2]}, and this host connects as "
+            f"{db.info.user}: use one role for all hosts, or choose another --harvest."
+        )
     mark = _MARK.fullmatch(found[0] or "")
     if mark is None:
         raise LedgerError(
@@ -269,15 +274,6 @@ def version_of(db: psycopg.Connection, schema: str, *, is_written: bool = False)
             f"reads {NEWEST}): upgrade harvester to go on with it."
         )
     return version
-
-
-def _check_owner(owner: str, user: str, schema: str, *, is_written: bool) -> None:
-    """Whoever owns a schema can put functions there that run with the rights of who uses it."""
-    if is_written and owner != user:
-        raise UsageError(
-            f"the schema {schema} belongs to the role {owner}, and this host connects as {user}: "
-            "use one role for all hosts, or choose another --harvest."
-        )
 
 
 def harvests_in(db: psycopg.Connection) -> list[str]:

@@ -101,13 +101,6 @@ class Transaction:
         for later, cursor in zip(self._later, done, strict=True):
             later.rows = cursor.fetchall() if cursor.description else []
 
-    def last_run(self) -> int:
-        """The run that made the lines being adopted: this one, or the part's last before it."""
-        if self.run:
-            return self.run
-        found = self.ask("SELECT coalesce(max(id), 0) FROM run WHERE part = %s", (self.part,))
-        return int(found[0][0])
-
 
 def text_of(text: str) -> str:
     """Text from outside as PostgreSQL can keep it."""
