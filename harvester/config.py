@@ -8,7 +8,7 @@ from decimal import Decimal
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -47,6 +47,9 @@ from harvester.secret import Secret, revealed
 from harvester.sides import Side
 from harvester.source.options import FORMS, InputOptions, Inputs
 from harvester.tokens import chosen_tokens, secret_text
+
+if TYPE_CHECKING:
+    from harvester.api.redaction import Redaction
 
 # The vendor's page: "Set request timeout to at least 60 seconds."
 SHORTEST_TIMEOUT = 60.0
@@ -295,6 +298,13 @@ class RunConfig(Struct, frozen=True, kw_only=True):
         return self.rate or FASTEST
 
     @property
+    def redaction(self) -> Redaction:
+        """What masks every token of the run, and what a proxy is told, in what others say."""
+        from harvester.api.redaction import Redaction  # noqa: PLC0415 - not for commands that only read options
+
+        return Redaction((*self.tokens, *(self.proxy.secrets if self.proxy is not None else ())))
+
+    @property
     def most_workers(self) -> int:
         """Calls in flight with each token, at most."""
         return self.workers or _MOST_WORKERS
@@ -323,8 +333,6 @@ class RunConfig(Struct, frozen=True, kw_only=True):
     @property
     def input_options(self) -> InputOptions:
         """How INPUT is to be read, and what of it nobody is to be told."""
-        from harvester.api.redaction import Redaction  # noqa: PLC0415 - not for commands that only read options
-
         return InputOptions(
             self.id_pattern,
             self.id_field,
@@ -334,7 +342,7 @@ class RunConfig(Struct, frozen=True, kw_only=True):
             self.encoding,
             self.resolve,
             self._links_wanted,
-            Redaction(self.tokens).text,
+            self.redaction.text,
         )
 
     @property

@@ -21,27 +21,24 @@ _BALANCE, _USAGE = "/user/get-balance", "/user/get-usage-summary"
 
 
 class AccountPages(Struct, frozen=True):
-    """The pages of the account that a token belongs to; the token is in nothing they tell."""
+    """The pages of the account that a token belongs to; what they tell is masked by `redaction`."""
 
     base_url: str
     token: Secret[str]
+    redaction: Redaction
     proxy: Proxy | None = None
 
     async def balance(self, seconds: float) -> Word:
         """Ask for the balance, for so many seconds at most; never raises for what came of it."""
-        return read_balance(await self._ask(_BALANCE, seconds), self._redaction.said)
+        return read_balance(await self._ask(_BALANCE, seconds), self.redaction.said)
 
     async def usage(self, day: str, seconds: float) -> int | Untold:
         """Ask for the calls of a day (2026-11-27); as `balance`."""
-        return read_usage(await self._ask(_USAGE, seconds), day, self._redaction.said)
+        return read_usage(await self._ask(_USAGE, seconds), day, self.redaction.said)
 
     async def _ask(self, path: str, seconds: float) -> Answer:
         target = Target(self.base_url, path, self.token, proxy=self.proxy, parameter="")
         return await ask(target, "", seconds)
-
-    @property
-    def _redaction(self) -> Redaction:
-        return Redaction((self.token, *(self.proxy.secrets if self.proxy is not None else ())))
 
 
 async def ask(target: Target, value: str, seconds: float) -> Answer:

@@ -73,7 +73,8 @@ async def _ask(config: RunConfig, day: str) -> list[_Told]:
             return _Told(balance, balance)
         return _Told(balance, await pages.usage(day, _TIMEOUT))
 
-    pages = [AccountPages(config.base_url, token, config.proxy) for token in config.tokens]
+    redaction = config.redaction
+    pages = [AccountPages(config.base_url, t, redaction, config.proxy) for t in config.tokens]
     async with asyncio.TaskGroup() as group:
         asking = [group.create_task(one(each)) for each in pages]
     return [task.result() for task in asking]

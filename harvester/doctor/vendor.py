@@ -48,7 +48,8 @@ async def check_vendor(config: RunConfig) -> list[Check]:
 
 async def _token(config: RunConfig, number: int) -> Check:
     name = "token" if len(config.tokens) == 1 else f"token {number + 1}"
-    pages = AccountPages(config.base_url, config.tokens[number], config.proxy)
+    token = config.tokens[number]
+    pages = AccountPages(config.base_url, token, config.redaction, config.proxy)
     told = await pages.balance(_TIMEOUT)
     if isinstance(told, Balance):
         if told.amount <= 0:
@@ -67,7 +68,7 @@ async def _sample(config: RunConfig) -> Answer:
 
 
 def _address(config: RunConfig, answer: Answer) -> Check:
-    judgement = judge(answer, is_first=True)
+    judgement = judge(answer, config.redaction.said, is_first=True)
     if answer.fault is not None or judgement.is_redirect:
         remedy = "check the network, --base-url or --region, and --proxy"
         return bad("address", judgement.reason, remedy)

@@ -202,7 +202,7 @@ async def open_clients(
     """A client for each token, through a proxy if there is one; connections are the stack's."""
     path, tokens, proxy = endpoint_path(config.endpoint), config.tokens, config.proxy
     asked = endpoint_parameter(config.endpoint)
-    redaction = Redaction((*tokens, *(proxy.secrets if proxy is not None else ())))
+    redaction = config.redaction
     # An embedded simulator has the other end of each connection.
     most = max(1, raise_limit() // (len(tokens) * (1 + config.simulate)))
     clients = []

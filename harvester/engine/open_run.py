@@ -211,7 +211,8 @@ def _accounts(config: RunConfig) -> tuple[BalanceSource, ...]:
     """Whom to ask for the balance."""
     if config.simulate or config.no_account:
         return ()
-    return tuple(AccountPages(config.base_url, each, config.proxy) for each in config.tokens)
+    base_url, redaction, proxy = config.base_url, config.redaction, config.proxy
+    return tuple(AccountPages(base_url, each, redaction, proxy) for each in config.tokens)
 
 
 def start_rate(config: RunConfig, ledger: Ledger) -> float | None:

@@ -23,6 +23,7 @@ from harvester.api import connections
 from harvester.api.account import AccountPages
 from harvester.api.client import Client, Target, calling
 from harvester.api.deadline import Deadline
+from harvester.api.redaction import Redaction
 from harvester.api.rooms import Rooms
 from harvester.api.witness import Witness
 from harvester.model import Answer, Fault
@@ -412,7 +413,7 @@ def test_a_balance_that_there_is_no_thread_to_read_on_is_not_told_and_ends_nothi
 
     async def main() -> Word:
         server = Server()
-        pages = AccountPages(f"http://127.0.0.1:{server.port}", Secret("t"))
+        pages = AccountPages(f"http://127.0.0.1:{server.port}", Secret("t"), Redaction())
         async with asyncio.TaskGroup() as group:
             group.create_task(server.answer(HEAD % 2 + b"[]"))
             monkeypatch.setattr(_thread, "start_new_thread", refused)

@@ -56,7 +56,8 @@ def well(request: web.Request) -> web.StreamResponse:
 
 
 def refusing(_request: web.Request) -> web.StreamResponse:
-    return web.json_response({"code": 100, "message": "no"}, status=401)
+    # As if the address were known to be this account's: it says the token to who sent none, too.
+    return web.json_response({"code": 100, "message": f"bad token {TOKEN}"}, status=401)
 
 
 def early(_request: web.Request) -> web.StreamResponse:
@@ -78,10 +79,10 @@ async def serving(page: Page, tls: ssl.SSLContext | None = None) -> AsyncIterato
     await runner.cleanup()
 
 
-def told_by(page: Page, tls: ssl.SSLContext | None = None) -> dict[str, Check]:
+def told_by(page: Page, tls: ssl.SSLContext | None = None, **more: Any) -> dict[str, Check]:  # noqa: ANN401 - the config's
     async def main() -> list[Check]:
         async with serving(page, tls) as url:
-            return await check_vendor(config(url))
+            return await check_vendor(config(url, **more))
 
     return by_name(run(main()))
 
@@ -101,7 +102,12 @@ def test_a_refused_token_is_bad_and_not_shown() -> None:
     found = told_by(refusing)
     assert found["token"].is_good is False
     assert "copy it again" in found["token"].remedy
+    assert "bad token ***" in found["token"].text
+    assert "bad token ***" in found["address"].text
     assert TOKEN not in str(found)
+    several = told_by(refusing, tokens=(Secret(TOKEN), Secret("another-of-the-run")))
+    assert "bad token ***" in several["token 2"].text
+    assert TOKEN not in str(several)
 
 
 def test_a_servers_date_that_names_no_zone_is_in_gmt(monkeypatch: pytest.MonkeyPatch) -> None:
