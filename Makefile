@@ -33,7 +33,7 @@ bench-fleet: $(VENV)/.dev
 # more crash stories than `make test` plays, from another seed on each time: SEEDS=100000.
 SEEDS ?= 20000
 FIRST ?= $(shell date +%s)
-HISTORIES := tests/contract/test_ledger.py tests/contract/test_membership.py
+HISTORIES := tests/contract/test_ledger_histories.py tests/contract/test_membership.py
 LISTS := tests/unit/test_source_lists.py
 RECIPES := test_the_recipes_read_what_was_harvested
 soak: $(VENV)/.soak

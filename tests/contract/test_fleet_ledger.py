@@ -31,13 +31,11 @@ from harvester.model import Job, Outcome, State
 from harvester.rules.budget import Limits
 from harvester.rules.turns import Turns
 from tests.contract.fleet import Database, Severed, Stage, Waited, drop_connection
+from tests.contract.outcomes import LEASE, LINE, NOW, again, give_up, record, save, timed_out
 from tests.cut import Cut, Mode
 from tests.postgres import PASSWORD, Server
 from tests.process.tool import until
 
-NOW = 1_700_000_040.0
-LEASE = 100.0
-LINE = b"{}\n"
 # The connections to a database of this worker: others of the same names are on its server.
 HERE = "pg_stat_activity WHERE datname = current_database()"
 
@@ -63,28 +61,6 @@ def hosts(fleet: Database) -> Iterator[Callable[..., PostgresLedger]]:
     yield open_host
     for ledger in opened:
         ledger.close()
-
-
-def save(job: Job, at: float = NOW) -> Outcome:
-    return Outcome(job, State.DONE, 0, "saved", line=LINE, fetched_at=at)
-
-
-def again(job: Job) -> Outcome:
-    return Outcome(job, State.QUEUED, 301, "collection failed", failures_by_cause=(1, 0, 0))
-
-
-def give_up(job: Job) -> Outcome:
-    return Outcome(job, State.REJECTED, 404, "not found")
-
-
-def timed_out(job: Job) -> Outcome:
-    return Outcome(job, State.QUEUED, None, "timeout", failures_by_cause=(0, 0, 1), unanswered=True)
-
-
-def record(ledger: PostgresLedger, *outcomes: Outcome, start: int = 0) -> list[Outcome]:
-    saves = sum(outcome.line is not None for outcome in outcomes)
-    ends = [start + 3 * (n + 1) for n in range(saves)]
-    return ledger.record(outcomes, ends, Checkpoint(start + 3 * saves, LINE))
 
 
 def ids(jobs: Sequence[Job]) -> list[str]:

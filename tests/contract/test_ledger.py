@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
-import tempfile
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import ParamSpec
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
 
 from harvester.ledger.keys import from_key, to_key
 from harvester.ledger.protocol import (
@@ -39,9 +25,18 @@ from harvester.ledger.sqlite.ledger import SqliteLedger
 from harvester.model import Counts, Job, Outcome, State
 from harvester.money import Balance, Balances, Untold, Why
 from tests.contract.fleet import Stage, drop_connection
+from tests.contract.outcomes import (
+    LEASE,
+    NOW,
+    again,
+    found,
+    give_up,
+    record,
+    save,
+    slow,
+    timed_out,
+)
 
-START = 1_700_000_000.0 - 1_700_000_000.0 % 60  # a whole minute
-LEASE = 100.0
 LONGEST = 120.0
 A, B, C, D = (f"67f32a94000000001d02eb{n:02x}" for n in range(4))
 P = ParamSpec("P")
@@ -51,7 +46,7 @@ class Clock:
     """Unix seconds that move only when told to."""
 
     def __init__(self) -> None:
-        self.now = START
+        self.now = NOW
 
     def __call__(self) -> float:
         return self.now
@@ -149,52 +144,8 @@ def test_what_was_told_of_the_balance_is_kept_with_its_run_also_after_a_crash(be
     assert bench.ledger.balances() == [second, first]
 
 
-def save(job: Job, at: float = START) -> Outcome:
-    return Outcome(job, State.DONE, 0, "saved", line=b"{}\n", fetched_at=at)
-
-
-def again(
-    job: Job, delay: float = 0.0, failures_by_cause: tuple[int, int, int] = (1, 0, 0)
-) -> Outcome:
-    return Outcome(
-        job,
-        State.QUEUED,
-        301,
-        "collection failed",
-        failures_by_cause=failures_by_cause,
-        delay=delay,
-    )
-
-
-def slow(job: Job) -> Outcome:
-    return Outcome(
-        job,
-        State.QUEUED,
-        302,
-        "slow down",
-        failures_by_cause=job.failures_by_cause,
-        attempted=False,
-    )
-
-
-def give_up(job: Job, state: State = State.REJECTED) -> Outcome:
-    return Outcome(job, state, 404, "not found", failures_by_cause=job.failures_by_cause)
-
-
-def timed_out(job: Job) -> Outcome:
-    failures = (0, 0, 1)
-    return Outcome(job, State.QUEUED, None, "timeout", failures_by_cause=failures, unanswered=True)
-
-
-def record(ledger: Ledger, *outcomes: Outcome) -> list[Outcome]:
-    """Record outcomes; their lines end at 3, 6, ... in OUTPUT."""
-    saves = sum(outcome.line is not None for outcome in outcomes)
-    ends = [3 * (number + 1) for number in range(saves)]
-    return ledger.record(outcomes, ends, Checkpoint(3 * saves, b"{}\n" * saves))
-
-
 def claim(ledger: Ledger, limit: int = 100, lease: float = LEASE) -> list[Job]:
-    return (ledger.claim(limit, lease)).jobs
+    return ledger.claim(limit, lease).jobs
 
 
 def claim_ids(ledger: Ledger, limit: int = 100) -> list[str]:
@@ -208,17 +159,13 @@ def one(bench: Bench, note_id: str = A) -> Job:
     return job
 
 
-def found(note_id: str, attempts: int = 1, at: float = START, end: int = 3) -> FoundLine:
-    return FoundLine(note_id, attempts, at, end)
-
-
 # Enrolling
 
 
 def test_each_note_is_enrolled_once(bench: Bench) -> None:
     assert bench.ledger.enrol([A, B], None) == Enrolled(2, 0)
     assert bench.ledger.enrol([B, C], None) == Enrolled(1, 0)
-    assert (bench.ledger.counts()).queued == 3
+    assert bench.ledger.counts().queued == 3
 
 
 def test_duplicates_in_one_page_cost_nothing(bench: Bench) -> None:
@@ -237,7 +184,7 @@ def test_a_note_that_is_done_or_failed_or_claimed_is_not_enrolled_again(bench: B
 
 def test_an_empty_page_is_fine(bench: Bench) -> None:
     assert bench.ledger.enrol([], None) == Enrolled(0, 0)
-    assert bench.ledger.enrol([], START) == Enrolled(0, 0)
+    assert bench.ledger.enrol([], NOW) == Enrolled(0, 0)
     assert bench.ledger.claim(10, LEASE) == Claimed([], None)
     assert bench.ledger.mark_sent([], LEASE).jobs == []
     assert bench.ledger.record([], [], Checkpoint()) == []
@@ -293,7 +240,7 @@ def test_a_queued_note_takes_over_what_was_named_last(bench: Bench) -> None:
     assert bench.ledger.enrol([A, B], None) == Enrolled(0, 0)
     (job,) = claim(bench.ledger, 1)
     assert (job.note_id, job.extra_fields) == (B, "2")
-    bench.ledger.enrol([A], START + 1, {A: "3"})
+    bench.ledger.enrol([A], NOW + 1, {A: "3"})
     (job,) = claim(bench.ledger, 1)
     assert (job.note_id, job.extra_fields) == (A, "3")
 
@@ -314,21 +261,21 @@ def test_what_came_along_outlives_retries_and_crashes(bench: Bench) -> None:
 def test_a_refresh_queues_what_is_done_and_older(bench: Bench) -> None:
     bench.ledger.enrol([A, B, C], None)
     a, b, c = claim(bench.ledger)
-    record(bench.ledger, save(a, START - 50), save(b, START), give_up(c))
-    assert bench.ledger.enrol([A, B, C, D, A], START - 10) == Enrolled(1, 1)
+    record(bench.ledger, save(a, NOW - 50), save(b, NOW), give_up(c))
+    assert bench.ledger.enrol([A, B, C, D, A], NOW - 10) == Enrolled(1, 1)
     counts = bench.ledger.counts()
     assert (counts.queued, counts.done, counts.rejected) == (2, 1, 1)
     assert claim_ids(bench.ledger) == [A, D]
 
 
 def test_a_refreshed_note_that_is_saved_is_done_again(bench: Bench) -> None:
-    record(bench.ledger, save(one(bench), START - 50))
-    bench.ledger.enrol([A], START - 10)
+    record(bench.ledger, save(one(bench), NOW - 50))
+    bench.ledger.enrol([A], NOW - 10)
     (job,) = claim(bench.ledger)
     assert job.attempts == 1
-    assert record(bench.ledger, save(job, START)) == []
-    assert bench.ledger.enrol([A], START - 10) == Enrolled(0, 0)
-    assert (bench.ledger.counts()).done == 1
+    assert record(bench.ledger, save(job, NOW)) == []
+    assert bench.ledger.enrol([A], NOW - 10) == Enrolled(0, 0)
+    assert bench.ledger.counts().done == 1
 
 
 # Claiming
@@ -383,7 +330,7 @@ def test_next_due_is_the_soonest_and_none_when_nothing_waits(bench: Bench) -> No
 
 def test_a_full_claim_says_to_ask_again_at_once(bench: Bench) -> None:
     bench.ledger.enrol([A, B], None)
-    assert (bench.ledger.claim(1, LEASE)).next_due == 0
+    assert bench.ledger.claim(1, LEASE).next_due == 0
 
 
 def test_no_job_is_claimed_by_two(bench: Bench) -> None:
@@ -446,7 +393,7 @@ def test_what_a_lost_claim_brings_is_given_back_and_changes_nothing(
     assert bench.ledger.counts() == before
     assert bench.ledger.charged_since(0) == 0
     assert record(bench.ledger, save(new)) == []
-    assert (bench.ledger.counts()).done == 1
+    assert bench.ledger.counts().done == 1
 
 
 def test_of_one_group_only_lost_claims_are_given_back(bench: Bench) -> None:
@@ -464,7 +411,7 @@ def test_an_outcome_is_recorded_once(bench: Bench) -> None:
     job = one(bench)
     assert record(bench.ledger, save(job)) == []
     assert record(bench.ledger, save(job)) == [save(job)]
-    assert (bench.ledger.counts()).done == 1
+    assert bench.ledger.counts().done == 1
     assert bench.ledger.charged_since(0) == 1
 
 
@@ -496,7 +443,7 @@ def test_an_abandoned_job_is_an_unanswered_call_and_queued(bench: Bench) -> None
     job = one(bench)
     bench.ledger.mark_sent([job], LEASE)
     bench.ledger.abandon([job], "stopped at once")
-    assert (bench.ledger.counts()).claimed == 0
+    assert bench.ledger.counts().claimed == 0
     assert bench.ledger.charged_since(0) == 1
     bench.crash()
     assert bench.begin_run().found_unanswered == 0
@@ -603,33 +550,33 @@ def test_an_adopted_job_stays_done_whatever_its_call_comes_to(bench: Bench) -> N
 
 
 def test_a_note_on_two_adopted_lines_is_one_job(bench: Bench) -> None:
-    lines = [found(A, end=3), found(A, at=START + 9, end=6)]
+    lines = [found(A, end=3), found(A, at=NOW + 9, end=6)]
     assert bench.ledger.adopt(lines, Checkpoint(6, b"{}\n")) == 1
-    assert (bench.ledger.counts()).total == 1
-    assert bench.ledger.enrol([A], START + 5) == Enrolled(0, 0)
+    assert bench.ledger.counts().total == 1
+    assert bench.ledger.enrol([A], NOW + 5) == Enrolled(0, 0)
 
 
 def test_adopted_lines_are_counted_as_charged_at_their_minutes(bench: Bench) -> None:
-    lines = [found(A, at=START - 600), found(B, at=START - 540)]
+    lines = [found(A, at=NOW - 600), found(B, at=NOW - 540)]
     bench.ledger.adopt(lines, Checkpoint(6, b"{}\n"))
     assert bench.ledger.charged_since(0) == 2
-    assert bench.ledger.charged_since(START - 540) == 1
+    assert bench.ledger.charged_since(NOW - 540) == 1
 
 
 def test_of_lines_read_anew_exactly_those_not_counted_yet_are_counted(bench: Bench) -> None:
     record(bench.ledger, save(one(bench)))
-    bench.ledger.enrol([A], START + 60)
+    bench.ledger.enrol([A], NOW + 60)
     (job,) = claim(bench.ledger)
-    record(bench.ledger, save(job, START + 60))
+    record(bench.ledger, save(job, NOW + 60))
     assert bench.ledger.charged_since(0) == 2
     bench.ledger.forget_lines()
-    again = [found(A, end=3), found(A, at=START + 60, end=6)]
+    again = [found(A, end=3), found(A, at=NOW + 60, end=6)]
     # These two were written, but not recorded.
-    unknown = [found(A, at=START + 120, end=9), found(B, end=12)]
+    unknown = [found(A, at=NOW + 120, end=9), found(B, end=12)]
     assert bench.ledger.adopt([*again, *unknown], Checkpoint(12, b"{}\n")) == 2
     bench.ledger.end_reading()
     assert bench.ledger.charged_since(0) == 4
-    assert bench.ledger.charged_since(START + 120) == 1
+    assert bench.ledger.charged_since(NOW + 120) == 1
 
 
 def test_reading_anew_that_was_cut_short_counts_nothing_twice(bench: Bench) -> None:
@@ -640,15 +587,15 @@ def test_reading_anew_that_was_cut_short_counts_nothing_twice(bench: Bench) -> N
         bench.ledger.adopt(lines[1:], Checkpoint(6, b"{}\n"))
         bench.crash()
     assert bench.ledger.charged_since(0) == 2
-    assert (bench.ledger.counts()).done == 2
+    assert bench.ledger.counts().done == 2
 
 
 def test_a_line_that_is_gone_for_good_stands_for_no_later_one(bench: Bench) -> None:
     record(bench.ledger, save(one(bench)))
     bench.ledger.forget_lines()
     bench.ledger.end_reading()
-    assert (bench.ledger.counts()).queued == 1
-    bench.ledger.adopt([found(A, at=START + 1)], Checkpoint(3, b"{}\n"))
+    assert bench.ledger.counts().queued == 1
+    bench.ledger.adopt([found(A, at=NOW + 1)], Checkpoint(3, b"{}\n"))
     assert bench.ledger.charged_since(0) == 2
 
 
@@ -661,7 +608,7 @@ def test_a_line_behind_what_a_power_cut_took_was_charged_once_and_a_later_one_an
     bench.ledger.adopt([found(B)], Checkpoint(3, b"{}\n"))
     bench.ledger.end_reading()
     assert bench.ledger.charged_since(0) == 2
-    bench.ledger.adopt([found(A, at=START + 1, end=6)], Checkpoint(6, b"{}\n"))
+    bench.ledger.adopt([found(A, at=NOW + 1, end=6)], Checkpoint(6, b"{}\n"))
     assert bench.ledger.charged_since(0) == 3
 
 
@@ -681,7 +628,7 @@ def test_a_call_that_was_out_when_its_notes_older_line_is_read_anew_is_unanswere
     bench: Bench,
 ) -> None:
     record(bench.ledger, save(one(bench)))
-    bench.ledger.enrol([A], START + 60)
+    bench.ledger.enrol([A], NOW + 60)
     (job,) = claim(bench.ledger)
     bench.ledger.mark_sent([job], LEASE)
     bench.crash()
@@ -694,7 +641,7 @@ def test_a_call_that_was_out_when_its_notes_older_line_is_read_anew_is_unanswere
 
 def test_an_adopted_job_keeps_the_attempts_of_its_line(bench: Bench) -> None:
     bench.ledger.adopt([found(A, attempts=4)], Checkpoint(3, b"{}\n"))
-    bench.ledger.enrol([A], START + 1)
+    bench.ledger.enrol([A], NOW + 1)
     (job,) = claim(bench.ledger)
     assert job.attempts == 4
 
@@ -702,15 +649,15 @@ def test_an_adopted_job_keeps_the_attempts_of_its_line(bench: Bench) -> None:
 def test_notes_with_nothing_in_them_are_put_back_however_they_came(bench: Bench) -> None:
     bench.ledger.enrol([A, B, C, D], None)
     a, b = claim(bench.ledger, 2)
-    empty = Outcome(a, State.DONE, 0, "saved", line=b"{}\n", fetched_at=START, is_empty=True)
+    empty = Outcome(a, State.DONE, 0, "saved", line=b"{}\n", fetched_at=NOW, is_empty=True)
     record(bench.ledger, empty, save(b))
-    lines = [FoundLine(note_id, 1, START, 9, note_id == C) for note_id in (C, D)]
+    lines = [FoundLine(note_id, 1, NOW, 9, note_id == C) for note_id in (C, D)]
     bench.ledger.adopt(lines, Checkpoint(9, b"{}\n"))
     assert bench.ledger.retry((State.DONE,), (), [B, D]) == 0
     assert bench.ledger.retry((State.DONE,)) == 2
     jobs = bench.ledger.claim(9, LEASE).jobs
     assert {job.note_id for job in jobs} == {A, C}
-    record(bench.ledger, *(save(job, START + 9) for job in jobs))
+    record(bench.ledger, *(save(job, NOW + 9) for job in jobs))
     assert bench.ledger.retry((State.DONE,)) == 0
 
 
@@ -724,7 +671,7 @@ def test_waiting_and_claimed_jobs_are_parts_of_the_queued(bench: Bench) -> None:
     counts = bench.ledger.counts()
     assert (counts.queued, counts.waiting, counts.claimed) == (4, 1, 1)
     bench.advance(10)
-    assert (bench.ledger.counts()).waiting == 0
+    assert bench.ledger.counts().waiting == 0
 
 
 def test_charges_are_counted_by_the_minute(bench: Bench) -> None:
@@ -734,18 +681,18 @@ def test_charges_are_counted_by_the_minute(bench: Bench) -> None:
     record(bench.ledger, save(a))
     bench.advance(1)
     record(bench.ledger, save(b), give_up(c))
-    assert bench.ledger.charged_since(START) == 2
-    assert bench.ledger.charged_since(START + 60) == 1
-    assert bench.ledger.charged_since(START + 120) == 0
+    assert bench.ledger.charged_since(NOW) == 2
+    assert bench.ledger.charged_since(NOW + 60) == 1
+    assert bench.ledger.charged_since(NOW + 120) == 0
 
 
 def test_only_saves_and_unanswered_calls_may_be_charged(bench: Bench) -> None:
     bench.ledger.enrol([A, B, C, D, "e"], None)
     a, b, c, d, e = claim(bench.ledger)
     record(bench.ledger, save(a), again(b), slow(c), give_up(d))
-    assert bench.ledger.charged_since(START) == 1
+    assert bench.ledger.charged_since(NOW) == 1
     record(bench.ledger, timed_out(e))
-    assert bench.ledger.charged_since(START) == 2
+    assert bench.ledger.charged_since(NOW) == 2
 
 
 def test_charges_of_earlier_runs_count_too(bench: Bench) -> None:
@@ -755,7 +702,7 @@ def test_charges_of_earlier_runs_count_too(bench: Bench) -> None:
     record(bench.ledger, save(a))
     bench.crash()
     bench.begin_run()
-    assert bench.ledger.charged_since(START) == 2
+    assert bench.ledger.charged_since(NOW) == 2
 
 
 def test_what_a_clock_years_ahead_counted_counts_on_no_day_before(bench: Bench) -> None:
@@ -767,7 +714,7 @@ def test_what_a_clock_years_ahead_counted_counts_on_no_day_before(bench: Bench) 
         record(bench.ledger, save(saved, bench.now()), timed_out(lost))
         bench.advance(-years)
     bench.advance(years + 60)
-    assert bench.ledger.charged_since(START) == 2
+    assert bench.ledger.charged_since(NOW) == 2
 
 
 def test_settling_changes_nothing(bench: Bench) -> None:
@@ -799,7 +746,7 @@ def test_after_a_crash_claims_are_free_although_their_leases_are_not_over(
     job = one(bench)
     bench.crash()
     assert bench.begin_run().found_unanswered == 0
-    assert (bench.ledger.counts()).claimed == 0
+    assert bench.ledger.counts().claimed == 0
     assert bench.ledger.mark_sent([job], LEASE).jobs == []
     assert claim_ids(bench.ledger) == [A]
 
@@ -843,383 +790,3 @@ def test_a_clock_set_back_frees_no_lease_and_holds_none_for_ever(bench: Bench) -
     bench.advance(-86_400)
     assert bench.begin_run().found_unanswered == 1
     assert claim_ids(bench.ledger) == [A]
-
-
-# Random histories of both ledgers, against a plain model
-
-_IDS = [A, B, C, A.upper(), "短", "x" * 24]
-_ids = st.lists(st.sampled_from(_IDS), max_size=4)
-_seconds = st.integers(0, 200).map(lambda quarters: quarters / 4)
-_leases = st.sampled_from([0.5, 10.0, 40.0])
-
-
-@dataclass
-class Row:
-    """What the model knows of a job."""
-
-    state: State = State.QUEUED
-    due: float | None = None
-    attempts: int = 0
-    claim_id: int | None = None
-    until: float = 0.0
-    sent: bool = False
-    fetched_at: float = 0.0
-    lost: int = 0
-    moments: frozenset[float] = frozenset()
-
-
-@dataclass
-class Model:
-    """The ledger in the plainest words."""
-
-    rows: dict[str, Row] = field(default_factory=dict)
-    unanswered: int = 0
-    charged: int = 0
-
-    def row(self, job: Job) -> Row:
-        return self.rows[job.note_id]
-
-    def holds(self, job: Job) -> bool:
-        return self.row(job).claim_id == job.claim_id
-
-    def lose(self, row: Row, now: float) -> None:
-        self.unanswered += row.sent
-        row.attempts += row.sent
-        row.lost += row.sent
-        row.claim_id, row.sent, row.due = None, False, now
-
-    def claimable(self, now: float) -> list[str]:
-        """Ids in the order they are to be claimed: what is due, then what is new."""
-        free = {
-            i: r for i, r in self.rows.items() if r.state == State.QUEUED and r.claim_id is None
-        }
-        due = sorted((r.due, n, i) for n, (i, r) in enumerate(free.items()) if r.due is not None)
-        new = [i for i, row in free.items() if row.due is None]
-        return [i for when, _, i in due if when <= now] + new
-
-
-class LedgerMachine(RuleBasedStateMachine):
-    """Any sequence of calls leaves the ledger as the model says."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.clock = Clock()
-        self.furthest = START
-        self.model = Model()
-        self.jobs: list[Job] = []
-        self.ledger = self.open()
-
-    def open(self) -> Ledger:
-        self.folder = tempfile.TemporaryDirectory()
-        self.path = Path(self.folder.name) / "out.ledger"
-        return SqliteLedger(self.path, self.clock)
-
-    def die(self) -> Ledger:
-        """Crash, and open what is left."""
-        copy = crashed_copy(self.path)
-        self.ledger.close()
-        self.path = copy
-        return SqliteLedger(self.path, self.clock)
-
-    def set_clock(self, now: float) -> None:
-        self.clock.now = now
-
-    def rows(self, query: str) -> list[tuple[int, ...]]:
-        with closing(sqlite3.connect(self.path)) as db:
-            return db.execute(query).fetchall()
-
-    @initialize(ids=_ids)
-    def begin(self, ids: list[str]) -> None:
-        self.ledger.begin_run(LONGEST)
-        self.enrol(ids)
-
-    def teardown(self) -> None:
-        self.ledger.close()
-        self.folder.cleanup()
-
-    def pick(self, picks: Sequence[int]) -> list[Job]:
-        """Some of the jobs ever claimed, at most one of each note."""
-        if not self.jobs:
-            return []
-        return list({job.note_id: job for job in (self.jobs[n] for n in picks)}.values())
-
-    picks = st.lists(st.integers(-6, -1), max_size=4)
-
-    def known(self, picks: Sequence[int]) -> list[Job]:
-        return self.pick([n for n in picks if -n <= len(self.jobs)])
-
-    # Enrolling
-
-    @rule(ids=_ids)
-    def enrol(self, ids: list[str]) -> None:
-        new = set(ids) - self.model.rows.keys()
-        assert self.ledger.enrol(ids, None) == Enrolled(len(new), 0)
-        for note_id in ids:
-            self.model.rows.setdefault(note_id, Row())
-
-    def _old(self, before: float) -> list[str]:
-        rows = self.model.rows.items()
-        return [i for i, r in rows if r.state == State.DONE and r.fetched_at < before]
-
-    def _refresh(self, note_ids: Sequence[str]) -> None:
-        for note_id in note_ids:
-            row = self.model.rows[note_id]
-            row.state, row.due = State.QUEUED, self.clock.now
-
-    @rule(ids=_ids, age=_seconds)
-    def enrol_with_refresh(self, ids: list[str], age: float) -> None:
-        before = self.clock.now - age
-        old = [note_id for note_id in self._old(before) if note_id in ids]
-        new = set(ids) - self.model.rows.keys()
-        assert self.ledger.enrol(ids, before) == Enrolled(len(new), len(old))
-        self._refresh(old)
-        for note_id in ids:
-            self.model.rows.setdefault(note_id, Row())
-
-    @rule(age=_seconds)
-    def refresh(self, age: float) -> None:
-        old = self._old(self.clock.now - age)
-        assert self.ledger.refresh(self.clock.now - age) == len(old)
-        self._refresh(old)
-
-    # Claims
-
-    @rule(seconds=_seconds)
-    def advance(self, seconds: float) -> None:
-        self.set_clock(self.clock.now + seconds)
-
-    @rule(limit=st.integers(1, 4), lease=_leases)
-    def claim(self, limit: int, lease: float) -> None:
-        now = self.clock.now
-        for row in self.model.rows.values():
-            if row.claim_id is not None and row.until <= now:
-                self.model.lose(row, now)
-        expected = self.model.claimable(now)[:limit]
-        claimed = self.ledger.claim(limit, lease)
-        assert [job.note_id for job in claimed.jobs] == expected
-        for job in claimed.jobs:
-            row = self.model.row(job)
-            assert job.attempts == row.attempts
-            row.claim_id, row.until, row.sent = job.claim_id, now + lease, False
-        self.jobs += claimed.jobs
-        self._check_next_due(claimed, limit)
-
-    def _check_next_due(self, claimed: Claimed, limit: int) -> None:
-        if len(claimed.jobs) == limit:
-            assert claimed.next_due == 0
-            return
-        rows = self.model.rows.values()
-        waits = [r.due for r in rows if r.state == State.QUEUED and r.claim_id is None and r.due]
-        assert claimed.next_due == (min(waits) - self.clock.now if waits else None)
-
-    @rule(picks=picks, lease=_leases)
-    def mark_sent(self, picks: list[int], lease: float) -> None:
-        jobs = self.known(picks)
-        held = [job for job in jobs if self.model.holds(job)]
-        assert self.ledger.mark_sent(jobs, lease).jobs == held
-        for job in held:
-            row = self.model.row(job)
-            row.sent, row.until = True, self.clock.now + lease
-
-    @rule(picks=picks)
-    def release(self, picks: list[int]) -> None:
-        jobs = self.known(picks)
-        self.ledger.release(jobs)
-        for job in filter(self.model.holds, jobs):
-            row = self.model.row(job)
-            row.claim_id, row.sent, row.due = None, False, self.clock.now
-
-    @rule(picks=picks)
-    def abandon(self, picks: list[int]) -> None:
-        jobs = self.known(picks)
-        self.ledger.abandon(jobs, "stopped at once")
-        for job in filter(self.model.holds, jobs):
-            self.model.lose(self.model.row(job), self.clock.now)
-
-    @rule(
-        picks=picks,
-        kinds=st.lists(st.sampled_from([save, again, slow, give_up, timed_out]), min_size=4),
-        delay=_seconds,
-    )
-    def record(self, picks: list[int], kinds: list[Callable[[Job], Outcome]], delay: float) -> None:
-        jobs = self.known(picks)
-        outcomes = [
-            again(job, delay) if kind is again else kind(job)
-            for job, kind in zip(jobs, kinds, strict=False)
-        ]
-        lost = [outcome for outcome in outcomes if not self.model.holds(outcome.job)]
-        ends = [3 for outcome in outcomes if outcome.line is not None]
-        assert self.ledger.record(outcomes, ends, Checkpoint(3, b"{}\n")) == lost
-        for outcome in outcomes:
-            if self.model.holds(outcome.job):
-                self._recorded(outcome)
-
-    def _recorded(self, outcome: Outcome) -> None:
-        row = self.model.row(outcome.job)
-        row.claim_id, row.sent, row.state = None, False, outcome.state
-        row.attempts += outcome.attempted
-        row.due = self.clock.now + outcome.delay if row.state == State.QUEUED else None
-        if outcome.fetched_at:
-            row.fetched_at = outcome.fetched_at
-            row.moments |= {outcome.fetched_at}
-        self.model.charged += outcome.state == State.DONE
-        self.model.unanswered += outcome.unanswered
-
-    # Failed jobs, found lines, crashes
-
-    def _failed(self) -> list[Row]:
-        rows = self.model.rows.values()
-        return [row for row in rows if row.state in (State.REJECTED, State.EXHAUSTED)]
-
-    @rule()
-    def retry(self) -> None:
-        failed = self._failed()
-        assert self.ledger.retry([State.REJECTED, State.EXHAUSTED]) == len(failed)
-        for row in failed:
-            row.state, row.due = State.QUEUED, self.clock.now
-
-    @rule(picks=picks)
-    def requeue(self, picks: list[int]) -> None:
-        jobs = self.known(picks)
-        self.ledger.requeue([job.seq for job in jobs])
-        for row in (self.model.row(job) for job in jobs):
-            if row.state in (State.REJECTED, State.EXHAUSTED):
-                row.state, row.due = State.QUEUED, self.clock.now
-
-    @rule(ids=_ids)
-    def adopt(self, ids: list[str]) -> None:
-        rows = self.model.rows
-        fresh = {i for i in ids if i not in rows or rows[i].state != State.DONE}
-        lines = [found(note_id, 1, self.clock.now) for note_id in ids]
-        assert self.ledger.adopt(lines, Checkpoint(3, b"{}\n")) == len(fresh)
-        for note_id in ids:
-            self.adopted(note_id, rows.get(note_id, Row()))
-
-    def adopted(self, note_id: str, row: Row) -> None:
-        """A job that is known keeps its place in the order; a known moment was paid for before.
-
-        Then a call that is out is another one, which may be charged, too.
-        """
-        is_known = row.fetched_at == self.clock.now
-        if row.claim_id is not None and is_known:
-            self.model.lose(row, self.clock.now)
-        self.model.rows[note_id] = Row(
-            State.DONE, attempts=max(1, row.attempts), fetched_at=self.clock.now, lost=row.lost
-        )
-        self.model.charged += not is_known
-
-    @precondition(lambda self: self.jobs)
-    @rule(step=st.sampled_from([-86_400.0, -10.0, 0.0, 10.0]))
-    def crash(self, step: float) -> None:
-        # What lies more than a day ahead is counted no more, so the clock goes no further back.
-        self.furthest = max(self.furthest, self.clock.now)
-        self.set_clock(max(self.clock.now + step, self.furthest - 86_400.0))
-        self.ledger = self.die()
-        sent = sum(row.sent for row in self.model.rows.values())
-        assert self.ledger.begin_run(LONGEST).found_unanswered == sent
-        for row in self.model.rows.values():
-            if row.claim_id is not None:
-                self.model.lose(row, self.clock.now)
-            if row.state == State.QUEUED and row.due is not None:
-                row.due = min(row.due, self.clock.now + LONGEST)
-
-    # What always holds
-
-    @invariant()
-    def tally_equals_a_recount_and_the_model(self) -> None:
-        rows = self.model.rows.values()
-        states = Counter(row.state for row in rows)
-        now = self.clock.now
-        counts = self.ledger.counts()
-        assert Counter(state for (state,) in self.rows("SELECT state FROM job")) == states
-        claimed = (
-            "SELECT count(*) FROM claim LEFT JOIN job USING (seq) WHERE coalesce(state, 9) <> 0"
-        )
-        assert self.rows(claimed) == [(0,)]
-        assert [counts.queued, counts.done, counts.rejected, counts.exhausted] == [
-            states[state] for state in State
-        ]
-        assert counts.total == len(rows)
-        assert counts.claimed == sum(row.claim_id is not None for row in rows)
-        due = [row.due for row in rows if row.state == State.QUEUED and row.due is not None]
-        assert counts.waiting == sum(when > now for when in due)
-
-    @invariant()
-    def charges_are_known(self) -> None:
-        assert self.ledger.charged_since(0) == self.model.charged + self.model.unanswered
-
-    @rule()
-    def nothing_is_claimed_or_waiting_for_ever(self) -> None:
-        self.set_clock(self.clock.now + 100_000)
-        queued = sum(row.state == State.QUEUED for row in self.model.rows.values())
-        self.claim(len(_IDS) + 1, 0.5)
-        assert sum(row.claim_id is not None for row in self.model.rows.values()) == queued
-
-
-LedgerMachine.TestCase.settings = settings(
-    max_examples=settings().max_examples // 3,
-    stateful_step_count=40,
-    deadline=None,
-    derandomize=True,
-)
-TestRandomHistories = LedgerMachine.TestCase
-
-
-class FleetMachine(LedgerMachine):
-    """The same for the fleet's ledger, where a call is told by note and moment."""
-
-    stage: Stage
-
-    def open(self) -> Ledger:
-        self.database = self.stage.database
-        self.stage.clear(self.clock.now)
-        self.direct = self.database.open()
-        return self.direct
-
-    def die(self) -> Ledger:
-        drop_connection(self.direct)
-        self.direct.close()
-        self.direct = self.database.open()
-        return self.direct
-
-    def set_clock(self, now: float) -> None:
-        self.clock.now = now
-        self.database.set_clock(now)
-
-    def rows(self, query: str) -> list[tuple[int, ...]]:
-        return self.database.rows(query)
-
-    def adopted(self, note_id: str, row: Row) -> None:
-        """A line with a known moment is a known one; one that was lost is answered by it.
-
-        It answers no call that is out: another line may come of that.
-        """
-        newest = max(row.fetched_at, self.clock.now)
-        is_known = self.clock.now in row.moments
-        is_answer = not is_known and row.lost > 0
-        is_out = row.sent
-        self.model.rows[note_id] = Row(
-            State.DONE,
-            attempts=max(1, row.attempts),
-            fetched_at=newest,
-            lost=row.lost - is_answer + is_out,
-            moments=row.moments | {self.clock.now},
-        )
-        self.model.charged += not is_known
-        self.model.unanswered += is_out - is_answer
-
-    def teardown(self) -> None:
-        self.ledger.close()
-
-
-def test_random_histories_of_the_fleets_ledger(stage: Stage) -> None:
-    FleetMachine.stage = stage
-    run_state_machine_as_test(
-        FleetMachine,
-        settings=settings(
-            max_examples=settings().max_examples // 10,
-            stateful_step_count=40,
-            deadline=None,
-            derandomize=True,
-        ),
-    )
