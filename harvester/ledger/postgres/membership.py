@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from harvester.ledger.fleet import FleetAddress
 from harvester.ledger.hosts import ALIVE_FOR
-from harvester.ledger.postgres.connection import Address, Connection, failure, refusal
+from harvester.ledger.postgres.connection import Address, Connection, refusal
 from harvester.ledger.postgres.transaction import Row, text_of
 
 # In seconds. A heartbeat that is slower than this is of no use.
@@ -126,20 +126,17 @@ class Membership:
 
     def _say(self, *queries: str) -> psycopg.Cursor[Row]:
         """Say what is untold, then run statements, in one exchange; gives the last one's rows."""
-        try:
-            if self._db is None or self._db.closed:
-                self._db = self._connect()
-        except psycopg.Error as error:
-            raise refusal(error, self._address) from error
         untold = list(self._untold)
         said = [*untold, *((query, {}) for query in queries)]
         named = {**self._named, "run": self._run}
         try:
+            if self._db is None or self._db.closed:
+                self._db = self._connect()
             with self._db.pipeline():
                 done = [self._db.execute(query.encode(), named | more) for query, more in said]
         except psycopg.Error as error:
-            self._db.close()
-            raise failure(error, self._address) from error
+            self.close()
+            raise refusal(error, self._address) from error
         del self._untold[: len(untold)]
         return done[-1]
 
