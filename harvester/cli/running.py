@@ -92,7 +92,10 @@ def harvested(
             ran = asyncio.run(_run(read, console, observers, metrics, signals))
         config, summary = ran[-1]
         closing = closing_line(summary, output, _command_to_go_on(config))
-        lines = [*summary_lines(summary, output, config.price), *_with_runs_before(config, summary)]
+        lines = [
+            *summary_lines(summary, config.output, config.price),
+            *_with_runs_before(config, summary),
+        ]
         told = summary_told(ran, closing)
         finish.ended(told, islice(lines, _TOLD))
         print_summary(summary, console, told, lines)

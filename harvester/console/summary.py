@@ -114,9 +114,10 @@ def summary_lines(summary: Summary, output: Path, price: Decimal | None) -> Iter
         f"{count(summary.charged, 'call')} charged{money(summary.charged, price, currency)}"
     )
     if summary.empty:
+        name = sanitize(shlex.quote(str(output)), _LONGEST)
         yield (
-            f"{count(summary.empty, 'note')} of them with nothing in their data; "
-            "`harvester retry --empty` queues such notes again, and each is paid for again"
+            f"{count(summary.empty, 'note')} of them with nothing in their data; `harvester retry "
+            f"{name} --empty` queues such notes again, and each is paid for again"
         )
     if spending is not None:
         yield str(spending)

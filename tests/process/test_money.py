@@ -8,6 +8,7 @@ import signal
 import pytest
 from aiohttp import web
 
+from harvester.sides import Side
 from tests.process.test_answers import noon_zone
 from tests.process.tool import Tool, Upstream
 
@@ -40,7 +41,8 @@ def test_a_note_with_nothing_in_it_is_kept_counted_and_called_for_again_if_told(
     empty = sorted(line["noteId"] for line in lines if not line["data"])
     assert 0 < len(empty) < len(lines) == simulator.charged == 10
     assert f"{len(empty)} notes of them with nothing in their data" in run.text
-    assert "each is paid for again" in run.text
+    again = f"`harvester retry {tool.output} --empty` queues such notes again, and each is paid"
+    assert again in run.text
     assert tool.status()["empty"] == len(empty)
     assert "nothing in their data" in tool.run("status", tool.output, env=tool.env).out
 
@@ -53,6 +55,13 @@ def test_a_note_with_nothing_in_it_is_kept_counted_and_called_for_again_if_told(
     assert simulator.charged_twice == empty
     assert tool.status()["empty"] == len(empty)
     assert tool.verify().code == 0
+
+
+def test_a_run_that_ends_at_the_links_tells_where_what_they_lead_to_was_saved(tool: Tool) -> None:
+    links = tool.write("links.txt", [f"http://xhslink.com/a/Ab{number}" for number in range(3)])
+    limited = ("--simulate", "--resolve-links", "--max-charged", "1", "--rate", "100/s")
+    run = tool.run("run", links, "-o", tool.output, *limited, env=tool.env)
+    assert (run.code, f"1 note saved to {Side.LINKS.of(tool.output)};" in run.text) == (7, True)
 
 
 @pytest.mark.parametrize(
