@@ -184,7 +184,7 @@ def _parts_of(outputs: Sequence[Path]) -> dict[str, Path]:
 def _of_whole(hosts: Hosts, named: Iterable[str]) -> Iterable[Damage]:
     """What no part can show alone: parts that were not named, notes that are in none."""
     for row in hosts.parts():
-        if row.part not in named and row.bytes:
+        if row.part not in named and row.lines:
             held = count(row.notes, "note has its", "notes have their")
             text = f"{row.host}:{row.path}: {held} current line there"
             yield Damage(Remedy.NAME_PARTS, "part missing", 0, text)

@@ -39,16 +39,17 @@ WITH calls AS (
     ) AS last ON last.run = run.id GROUP BY part
 ), held AS (
     SELECT part, count(*) AS notes FROM job WHERE lines > 0 GROUP BY part
-), again AS (
-    SELECT part, count(*) AS lines FROM line WHERE found_at IS NOT NULL GROUP BY part
+), known AS (
+    SELECT part, count(*) FILTER (WHERE is_there) AS lines, count(found_at) AS again
+    FROM line GROUP BY part
 )
 SELECT uuid, host, path, coalesce(alive, false), coalesce(beat.at, seen) / 1000.0, resumes_at,
     round(coalesce(lately, 0) / (60 + now_ms() % 60000 / 1000.0), 4), coalesce(runs, 0),
     coalesce(calls.calls, 0), coalesce(charged, 0), coalesce(lost.calls, 0), coalesce(notes, 0),
-    coalesce(again.lines, 0), length
+    coalesce(again, 0), coalesce(lines, 0), length
 FROM part LEFT JOIN calls ON calls.part = id LEFT JOIN lost ON lost.part = id
     LEFT JOIN beat ON beat.part = id LEFT JOIN runs ON runs.part = id
-    LEFT JOIN held ON held.part = id LEFT JOIN again ON again.part = id
+    LEFT JOIN held ON held.part = id LEFT JOIN known ON known.part = id
 ORDER BY id
 """
 _RUNS = """
@@ -68,9 +69,9 @@ class HostPart(Struct, frozen=True):
     """One host's part; `part` is its UUID, moments are Unix seconds.
 
     `notes` are those whose current line is in it, `duplicates` its lines paid for though their
-    notes were done, `bytes` what the ledger vouches for. `rate` are the calls a second that it made
-    lately. `last_heartbeat` may be the last sign of a run that is over; until `resumes_at` one that
-    is alive waits for the next day.
+    notes were done, `lines` all that it is to hold, `bytes` what the ledger vouches for. `rate` are
+    the calls a second that it made lately. `last_heartbeat` may be the last sign of a run that is
+    over; until `resumes_at` one that is alive waits for the next day.
     """
 
     part: str
@@ -86,6 +87,7 @@ class HostPart(Struct, frozen=True):
     unanswered: int
     notes: int
     duplicates: int
+    lines: int
     bytes: int
 
 

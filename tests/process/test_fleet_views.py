@@ -147,6 +147,9 @@ def test_damage_is_named_with_its_part_and_line(harvested: Hosts) -> None:
     alone = harvested.verify("a")
     assert alone.code == 1, alone.text
     assert f"part missing: {harvested.status()['parts'][1]['host']}:{b}: " in alone.out
+    # As if all of its lines had been found in the other.
+    harvested.ask("UPDATE line SET part = (SELECT min(id) FROM part)")
+    assert "part missing" not in harvested.verify("a").out
     harvested.ask(
         "UPDATE job SET part = NULL, line_end = NULL, lines = 0"
         " WHERE seq = (SELECT min(seq) FROM job WHERE state = 1)"
