@@ -80,7 +80,7 @@ def test_two_hosts_claim_different_jobs(hosts: Callable[..., PostgresLedger]) ->
 
 def test_hosts_that_claim_at_once_never_share_a_job(hosts: Callable[..., PostgresLedger]) -> None:
     ledgers = [hosts(part) for part in "abcd"]
-    ledgers[0].enrol([f"n{n}" for n in range(3000)], None)
+    ledgers[0].enrol([f"n{n}" for n in range(1000)], None)
 
     def drain(ledger: PostgresLedger) -> list[str]:
         found: list[str] = []
@@ -90,7 +90,7 @@ def test_hosts_that_claim_at_once_never_share_a_job(hosts: Callable[..., Postgre
 
     with ThreadPoolExecutor(4) as threads:
         taken = [note for found in threads.map(drain, ledgers) for note in found]
-    assert len(taken) == len(set(taken)) == 3000
+    assert len(taken) == len(set(taken)) == 1000
 
 
 def test_claims_are_looked_up_by_their_key_though_there_were_none_of_late(

@@ -62,16 +62,6 @@ def test_it_answers_and_is_new_enough(database: str) -> None:
         assert connection.info.server_version >= OLDEST
 
 
-def test_databases_are_apart(postgres: Postgres, database: str) -> None:
-    other = postgres.new_database()
-    try:
-        with connect(other) as connection:
-            connection.execute("CREATE TABLE notes (id text)")
-        assert value_of(database, "SELECT to_regclass('notes')") is None
-    finally:
-        postgres.drop_database(other)
-
-
 def test_what_was_committed_survives_a_kill_and_nothing_else_does(
     server: Server, database_to_lose: str
 ) -> None:
