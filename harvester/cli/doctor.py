@@ -14,10 +14,9 @@ from click.core import ParameterSource
 from harvester.cli.config_file import KEPT, key_of
 from harvester.cli.helping import columns
 from harvester.cli.params import Command, telling_names
-from harvester.cli.run import AS_RUN, console_of, parsed_as_run, words_of_run
+from harvester.cli.run import AS_RUN, console_of, parsed_as_run, places_of, words_of_run
 from harvester.cli.telling import json_option, say, tell
 from harvester.errors import UsageError
-from harvester.paths import output_of
 
 if TYPE_CHECKING:
     from harvester.doctor.check import Check
@@ -53,7 +52,7 @@ def doctor(ctx: click.Context, words: tuple[str, ...]) -> int:
     from harvester.option import said_of
 
     given = parsed_as_run(words, ctx)
-    output, inputs = _places(given)
+    output, inputs = places_of(given)
     config = None
     try:
         with telling_names(given):
@@ -93,14 +92,6 @@ def _lines(check: Check) -> Iterator[str]:
 def _told(check: Check) -> dict[str, object]:
     remedy = check.remedy or None
     return {"name": check.name, "good": check.is_good, "text": check.text, "remedy": remedy}
-
-
-def _places(given: click.Context) -> tuple[Path | None, list[str]]:
-    """The OUTPUT, by itself or as `run` is told it, and the inputs."""
-    inputs = [*given.params["inputs"]]
-    if _source(given, "output") is not None:
-        return Path(given.params["output"]), inputs
-    return (output_of(inputs[0]), inputs[1:]) if inputs else (None, [])
 
 
 def _written(given: click.Context) -> dict[str, Path]:
@@ -143,6 +134,6 @@ def _source(given: click.Context, name: str) -> str | None:
             return "command line"
         case ParameterSource.ENVIRONMENT:
             return "environment"
-        case ParameterSource.DEFAULT_MAP if KEPT in given.meta and given.params[name] != Path("-"):
+        case ParameterSource.DEFAULT_MAP if KEPT in given.meta:
             return str(given.meta[KEPT].name)
     return None

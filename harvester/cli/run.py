@@ -16,9 +16,12 @@ from harvester.cli.telling import Telling, json_option
 from harvester.config import ConsoleOptions, RunConfig, files_read
 from harvester.errors import UsageError
 from harvester.option import read_options, said_of
+from harvester.paths import output_of
 
 # Of a command that takes the options of `run` and does not know them.
 AS_RUN = {**SETTINGS, "ignore_unknown_options": True}
+# What stands for the OUTPUT that such a command may be given otherwise.
+_NOT_NAMED = Path("-")
 
 
 class Inputs(click.Argument):
@@ -109,9 +112,19 @@ def parsed_as_run(words: Sequence[str], ctx: click.Context) -> click.Context:
             # The file may hold what other commands are told; how to tell is the caller's.
             parent=ctx.parent,
             obj=Telling(),
-            default_map={"output": "-"},
+            default_map={"output": str(_NOT_NAMED)},
             auto_envvar_prefix="HARVESTER_RUN",
         )
     except click.UsageError as error:
         error.ctx = ctx
         raise
+
+
+def places_of(given: click.Context) -> tuple[Path | None, list[str]]:
+    """OUTPUT, named first or as `run` takes it, and the inputs; what is not typed is the file's."""
+    output, source = given.params["output"], given.get_parameter_source
+    words = [] if source("inputs") is ParameterSource.DEFAULT_MAP else [*given.params["inputs"]]
+    if source("output") is ParameterSource.DEFAULT_MAP:
+        output = output_of(words.pop(0)) if words else output
+        output = None if output == _NOT_NAMED else output
+    return output, words or [*(given.default_map or {}).get("inputs", ())]

@@ -20,7 +20,7 @@ from harvester.cli.config_file import KEPT
 from harvester.cli.helping import option
 from harvester.cli.ledgers import reading_part
 from harvester.cli.params import Command, Parsed, telling_names
-from harvester.cli.run import AS_RUN, console_of, parsed_as_run, words_of_run
+from harvester.cli.run import AS_RUN, console_of, parsed_as_run, places_of, words_of_run
 from harvester.cli.streams import warn
 from harvester.cli.telling import json_option, tell, wants_json
 from harvester.config import BASE_URL_VARIABLE, RunConfig
@@ -158,15 +158,11 @@ def _nightly(
 
 
 def _places(given: click.Context) -> tuple[Path, list[Path]]:
-    """OUTPUT, named first or as `run` takes it, and the inputs; all absolute."""
-    inputs = list(given.params["inputs"])
+    """OUTPUT and the inputs, all absolute."""
+    output, inputs = places_of(given)
     if "-" in inputs:
         raise UsageError("at night there is no standard input: name a file in place of -.")
-    if _is_said(given, "output"):
-        output = given.params["output"]
-    elif inputs:
-        output = Path(inputs.pop(0))
-    else:
+    if output is None:
         raise UsageError("name the OUTPUT to append to: `harvester schedule OUTPUT --at 01:30`.")
     return output.absolute(), [Path(path).absolute() for path in inputs]
 

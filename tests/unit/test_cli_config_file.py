@@ -202,3 +202,17 @@ def test_a_schedule_names_the_file(folder: Path, capsys: pytest.CaptureFixture[s
     write(folder, "[run]\nsimulate = true\n")
     assert main("schedule", "notes.jsonl", "ids.txt", "--at", "01:30", "--format", "cron") == 0
     assert f"--config {folder / NAME}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [(), ("notes.jsonl",), ("-o", "notes.jsonl")])
+def test_a_schedule_and_the_doctor_take_what_is_not_typed_from_the_file(
+    folder: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    write(folder, '[run]\ninputs = ["ids.txt"]\noutput = "notes.jsonl"\nsimulate = true\n')
+    assert main("schedule", *words, "--at", "01:30", "--format", "cron") == 0
+    line = capsys.readouterr().out
+    assert f"run {folder / 'ids.txt'} --output {folder / 'notes.jsonl'} " in line
+    assert main("doctor", *words) == 0
+    told = capsys.readouterr().out
+    assert "OUTPUT: none was named" not in told
+    assert "good  run: it would begin" in told
