@@ -26,7 +26,7 @@ from harvester.ledger.postgres.schema import _MIGRATIONS, NEWEST
 from harvester.ledger.postgres.transaction import _TURN, OutOfTurn, Transaction, lock
 from harvester.ledger.protocol import Checkpoint, Claimed, Enrolled, FoundLine, Identity, RunRequest
 from harvester.ledger.reader import ExpectedLines
-from harvester.ledger.sql import OVERTAKEN
+from harvester.ledger.sql import LOST, OVERTAKEN
 from harvester.model import Job, Outcome, State
 from harvester.rules.budget import Limits
 from harvester.rules.turns import Turns
@@ -359,6 +359,21 @@ def test_a_power_cut_takes_back_a_part_only_what_no_other_holds(
     assert a.counts().done == 0
     assert fleet.rows("SELECT DISTINCT lines FROM job") == [(0,)]
     assert fleet.one("SELECT count(*) FROM line") == 0
+
+
+def test_lines_that_a_power_cut_took_are_unanswered_calls_but_for_those_that_were_found(
+    fleet: Database, hosts: Callable[..., PostgresLedger]
+) -> None:
+    _, b = two_parts(fleet, hosts)
+    assert b.lose_lines(Checkpoint(0, b"")) == 1
+    assert b.adopt([FoundLine("1", 1, NOW + 5, 3)], Checkpoint(3, LINE)) == 0
+    b.end_reading()
+    told = "SELECT note_id, how FROM unanswered JOIN job USING (seq)"
+    assert fleet.rows(told) == [("3", LOST)]
+    assert b.charged_since(0) == 4
+    b.forget_lines()
+    b.end_reading()
+    assert fleet.rows(told) == [("3", LOST)]
 
 
 def test_each_part_has_its_own_length_and_boot(hosts: Callable[..., PostgresLedger]) -> None:

@@ -60,10 +60,11 @@ _FORGET = """
 UPDATE line SET is_there = false WHERE part = %(part)s AND is_there
 AND (%(length)s::bigint IS NULL OR line_end > %(length)s)
 """
+# Whoever has a part read anew, takes what is there as the truth.
 _LOSE = f"""
-WITH gone AS ({_FORGET} RETURNING seq, fetched_at)
 INSERT INTO unanswered (run, seq, sent_at, how, in_activity)
-SELECT {_LAST_RUN}, seq, fetched_at, '{LOST}', true FROM gone
+SELECT {_LAST_RUN}, seq, fetched_at, '{LOST}', true FROM line JOIN part ON part.id = line.part
+WHERE part.id = %(part)s AND NOT (is_there OR rebuilding) AND fetched_at IS NOT NULL
 """
 _COUNT_LOST = """
 SELECT count(DISTINCT seq) FROM line AS gone JOIN job USING (seq)
@@ -222,7 +223,7 @@ def lose_lines(tx: Transaction, checkpoint: Checkpoint) -> int:
 
     `checkpoint` is what is left of the part.
     """
-    tx.do(_LOSE, {"part": tx.part, "length": checkpoint.length})
+    tx.do(_FORGET, {"part": tx.part, "length": checkpoint.length})
     ((lost,),) = tx.ask(_COUNT_LOST, (tx.part,))
     update = "UPDATE part SET synced = least(synced, %s) WHERE id = %s"
     tx.later(update, (checkpoint.length, tx.part))
@@ -244,6 +245,7 @@ def end_reading(tx: Transaction) -> None:
 
     What only another ledger knew stays done: nobody has said that it is to be paid for again.
     """
+    tx.do(_LOSE, {"part": tx.part})
     _end(tx, is_all=False)
     tx.later("DELETE FROM line WHERE part = %s AND NOT is_there", (tx.part,))
 
