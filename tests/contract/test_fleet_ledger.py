@@ -376,6 +376,87 @@ def test_lines_that_a_power_cut_took_are_unanswered_calls_but_for_those_that_wer
     assert fleet.rows(told) == [("3", LOST)]
 
 
+class Lines:
+    """What two parts hold, in plain words: places and parts of lines by note and moment."""
+
+    def __init__(self, fleet: Database, parts: dict[str, PostgresLedger], seed: int) -> None:
+        self.fleet, self.parts, self.dice = fleet, parts, random.Random(seed)
+        self.there: dict[tuple[str, int], tuple[str, int]] = {}
+        self.paid: set[tuple[str, int]] = set()
+        self.end = dict.fromkeys(parts, 0)
+
+    def find(self, part: str, found: Sequence[tuple[str, int]]) -> None:
+        """Have a part's next lines found."""
+        lines = []
+        for note_id, moment in found:
+            self.end[part] += 3
+            lines.append(FoundLine(note_id, 1, NOW + moment, self.end[part]))
+            self.there[note_id, moment] = part, self.end[part]
+        self.paid |= {*found}
+        self.parts[part].adopt(lines, Checkpoint(self.end[part], LINE))
+
+    def step(self) -> None:
+        """New lines, lines that were moved, a part read anew, or a power cut."""
+        part, dice = self.dice.choice("ab"), self.dice
+        ours = [line for line, (name, _) in self.there.items() if name == part]
+        moment = len(self.paid) * 2
+        what = dice.randrange(5)
+        if what < 3:
+            new = [(dice.choice("1234"), moment + 2 * n) for n in range(dice.randrange(4))]
+            self.find(part, new + dice.sample([*self.there], min(len(self.there), what)))
+            return
+        length = 0 if what == 3 else dice.randrange(self.end[part] + 1)
+        gone = [line for line in ours if self.there[line][1] > length]
+        self.end[part] = length
+        for line in gone:
+            del self.there[line]
+        if what == 3:
+            self.parts[part].forget_lines()
+        else:
+            self.parts[part].lose_lines(Checkpoint(length, LINE))
+        self.find(part, dice.sample(gone, dice.randrange(len(gone) + 1)))
+        self.parts[part].end_reading()
+
+    def check(self) -> None:
+        """Hold what the ledger says against them."""
+        newest: dict[str, list[int]] = {}
+        for note_id, moment in sorted(self.there):
+            newest.setdefault(note_id, []).append(moment)
+        said = {
+            note_id: (lines, uuid, end, round(at / 1000 - NOW))
+            for note_id, lines, uuid, end, at in self.fleet.rows(
+                "SELECT note_id, lines, uuid, line_end, fetched_at"
+                " FROM job LEFT JOIN part ON part.id = part WHERE state = 1"
+            )
+        }
+        assert said == {
+            note_id: (len(moments), *self.there[note_id, moments[-1]], moments[-1])
+            for note_id, moments in newest.items()
+        }
+        states = dict(self.fleet.rows("SELECT state, count(*) FROM job GROUP BY state"))
+        assert states == dict(self.fleet.rows("SELECT state, jobs FROM tally WHERE jobs <> 0"))
+        assert self.parts["a"].charged_since(0) == len(self.paid)
+
+    def check_readers(self) -> None:
+        """Hold what each part should have against them."""
+        for part in self.parts:
+            with reading_fleet(self.fleet.address, part) as reader:
+                expected = reader.expected_lines()
+                held = sum(name == part for name, _ in self.there.values())
+                assert expected.current + expected.older == held
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_lines_are_known_and_charged_once_wherever_they_are_found(
+    fleet: Database, hosts: Callable[..., PostgresLedger], seed: int
+) -> None:
+    lines = Lines(fleet, {part: hosts(part) for part in "ab"}, seed)
+    for _ in range(25):
+        lines.step()
+        lines.check()
+    lines.check_readers()
+
+
 def test_each_part_has_its_own_length_and_boot(hosts: Callable[..., PostgresLedger]) -> None:
     a, b = hosts("a"), hosts("b")
     a.mark_boot("one")
