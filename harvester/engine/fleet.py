@@ -111,6 +111,7 @@ class FleetSession(Coordinator):
     commit_every = 0.2
 
     _part: str
+    _ledger: PostgresLedger
     _state: RunState
     _pool: TokenPool
     _membership: Membership
@@ -124,7 +125,6 @@ class FleetSession(Coordinator):
         self._rate = name_of(config.top_rate)
         self._clock = LedgerClock()
         self._clients: dict[str, TokenClient] = {}
-        self._ledger: PostgresLedger | None = None
         self._outage = OutagePolicy()
         self._has_news = asyncio.Event()
 
@@ -225,8 +225,7 @@ class FleetSession(Coordinator):
         self._state.emit(Notice(kind, text))
 
     def _tell_duplicates(self) -> None:
-        found = 0 if self._ledger is None else self._ledger.new_duplicates()
-        if found:
+        if found := self._ledger.new_duplicates():
             text = (
                 f"{found} of the notes on this part's lines were paid for twice: other hosts had "
                 "fetched them meanwhile; `harvester status` lists them"

@@ -716,14 +716,14 @@ def everything(ledger: PostgresLedger, sever: Callable[[], None]) -> None:
 def told(fleet: Database) -> dict[str, list[tuple[object, ...]]]:
     """All that a ledger holds, but for its own numbers."""
     tables = {
-        "job": "SELECT * FROM job ORDER BY seq",
+        "job": "SELECT to_jsonb(job) - 'run', run = (SELECT id FROM run) FROM job ORDER BY seq",
         "tally": "SELECT * FROM tally ORDER BY state",
         "claim": "SELECT * FROM claim",
         "activity": "SELECT code, calls FROM activity ORDER BY 1",
         "latency": "SELECT bucket, calls FROM latency ORDER BY 1",
         "unanswered": "SELECT seq, how FROM unanswered ORDER BY 1",
         "part": "SELECT uuid, length, synced FROM part WHERE uuid = 'a'",
-        "run": "SELECT id, reason FROM run",
+        "run": "SELECT reason FROM run",
     }
     return {name: fleet.rows(query) for name, query in tables.items()}
 

@@ -92,14 +92,10 @@ class PostgresLedger(Ledger):
         self._frontier = 0
         self._connection = ResilientConnection(Address.of(fleet), identity, outage)
         self._part = self._connection.part
-        self._known: _KnownPart | None = None
 
     @property
     def _known_part(self) -> _KnownPart:
-        """What is known of the part, whose only writer we are: asked once until more is asked."""
-        if self._known is None:
-            self._known = _KnownPart(*self._ask(_PART, self._part)[0])
-        return self._known
+        return _KnownPart(*self._ask(_PART, self._part)[0])
 
     @property
     def is_new(self) -> bool:
@@ -122,17 +118,14 @@ class PostgresLedger(Ledger):
             cursor = db.execute(query.encode(), values)
             return cursor.fetchall() if cursor.description else []
 
-        self._known = None
         return self._connection.read(run)
 
     def _transact(self, work: Work[P, T], *args: P.args, **how: P.kwargs) -> T:
         """Do a transaction, once."""
-        self._known = None
         return self._connection.transact(lambda tx: work(tx, *args, **how), self.run)
 
     def _at_length(self, work: Work[P, T], *args: P.args, **how: P.kwargs) -> T:
         """Do one of the whole harvest, however long it takes."""
-        self._known = None
         return self._connection.transact(lambda tx: work(tx, *args, **how), self.run, for_long=True)
 
     # Beginning and end
@@ -162,7 +155,8 @@ class PostgresLedger(Ledger):
             )
 
     def checkpoint(self) -> Checkpoint:
-        return Checkpoint(self._known_part.length, self._known_part.tail)
+        known = self._known_part
+        return Checkpoint(known.length, known.tail)
 
     def synced(self) -> int:
         pending = self._connection.synced

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import asdict
+
 from harvester.errors import UsageError
 from harvester.ledger.postgres.claims import IS_STOPPED, lose
 from harvester.ledger.postgres.transaction import Row, Transaction, lock
@@ -11,11 +13,6 @@ from harvester.ledger.protocol import RunRequest, StartedRun
 
 # A run counts as alive for so long (ms) before its first heartbeat.
 _UNTIL_FIRST_BEAT = 10_000
-# Who is told to stop drains yet, or waits for the day: who begins now asks anew.
-_SESSION = f"""
-SELECT session FROM member WHERE NOT {IS_STOPPED.format(session="member.session")}
-ORDER BY run DESC LIMIT 1
-"""
 # Claims of all runs of a part.
 OF_PART = "run IN (SELECT id FROM run WHERE part = %(part)s)"
 _LEFT = "SELECT value FROM meta WHERE key = 'left'"
@@ -23,9 +20,19 @@ _AT_LATEST = """
 UPDATE job SET due = latest.at FROM (SELECT now_ms() + %(delay)s AS at) AS latest
 WHERE state = 0 AND due > latest.at
 """
-_BEGIN = """
-INSERT INTO run (started_at, rate, daily_cap, part, session) VALUES (now_ms(), %s, %s, %s, 0)
-RETURNING id
+# Who is told to stop drains yet, or waits for the day: who begins now asks anew.
+_BEGIN = f"""
+WITH others AS (
+    SELECT session FROM member WHERE NOT {IS_STOPPED.format(session="member.session")}
+    ORDER BY run DESC LIMIT 1
+), begun AS (
+    INSERT INTO run (id, started_at, rate, daily_cap, part, session) OVERRIDING SYSTEM VALUE
+    SELECT id, now_ms(), %(rate)s, %(daily_cap)s, %(part)s, coalesce(session, id)
+    FROM nextval(pg_get_serial_sequence('run', 'id')) AS new (id) LEFT JOIN others ON true
+    RETURNING id, part, session
+)
+INSERT INTO member (run, part, session, alive_until)
+SELECT id, part, session, now_ms() + {_UNTIL_FIRST_BEAT} FROM begun RETURNING run, session
 """
 
 
@@ -36,25 +43,18 @@ def begin_run(
 
     The part's earlier runs are dead, since its file is locked; of others only lapsed leases are.
     """
-    _, left, lost, _, _, session = tx.ask_all(
+    begin = {**asdict(request), "part": tx.part, "tokens": list(tokens)}
+    _, left, lost, _, _, begun = tx.ask_all(
         (lock("session"), ()),
         (_LEFT, ()),
         (lose(OF_PART), {"part": tx.part, "how": "the run ended"}),
         (_AT_LATEST, {"delay": round(longest_delay * 1000)}),
         ("DELETE FROM member WHERE part = %s OR alive_until <= now_ms()", (tx.part,)),
-        (_SESSION, {"tokens": list(tokens)}),
+        (_BEGIN, begin),
     )
     _check_not_left(left.fetchall())
-    ((unanswered,),), joins = lost.fetchall(), session.fetchall()
-    # By itself: its number is used up, whatever becomes of it.
-    ((run,),) = tx.ask(_BEGIN, (request.rate, request.daily_cap, tx.part))
-    number = joins[0][0] if joins else run
-    tx.later("UPDATE run SET session = %s WHERE id = %s", (number, run))
-    tx.later(
-        "INSERT INTO member VALUES (%s, %s, %s, now_ms() + %s)",
-        (run, tx.part, number, _UNTIL_FIRST_BEAT),
-    )
-    return StartedRun(run, unanswered, bool(joins))
+    ((unanswered,),), ((run, session),) = lost.fetchall(), begun.fetchall()
+    return StartedRun(run, unanswered, session != run)
 
 
 def refuse_left(tx: Transaction) -> None:
