@@ -51,6 +51,8 @@ _NOT_PRINTED = (
     "--{} is not printed, since it holds a {}: put HARVESTER_RUN_{}=... above the "
     "crontab line, or in a file of your own that an EnvironmentFile= in the service names."
 )
+# Where pipes and standard input have names.
+_OF_A_PROCESS = ("/dev/fd/", "/dev/std", "/proc/")
 # What would be wrong every night, and why.
 _NOT_NIGHTLY = {
     "dry_run": "it would fetch nothing",
@@ -186,7 +188,11 @@ def _checked(given: click.Context, output: Path, inputs: Sequence[Path]) -> RunC
 
     config = RunConfig.read(inputs, output, said_of(RunConfig, params))
     console = console_of(given)
-    console.check_apart([*config.files_read(), ("--config", given.meta.get(KEPT))], config.output)
+    read = [*config.files_read(), ("--config", given.meta.get(KEPT))]
+    console.check_apart(read, config.output)
+    for name, path in (*read, ("--notify-file", console.notify_file)):
+        if str(path).startswith(_OF_A_PROCESS):
+            raise UsageError(f"{name}: {path} is gone at night: name a file in its place.")
     pages_of(config.inputs, config.input_options)
     for warning in (*unencrypted(config), *warnings_about(config, console)):
         warn(warning)

@@ -10,6 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from harvester.cli import cli
 from harvester.cli.run import run
 from harvester.cli.schedule import schedule
 
@@ -208,3 +209,19 @@ def test_a_url_that_is_secret_is_not_printed_but_told_where_to_put(name: str, ur
     assert "pass-5b1e77c0d2" not in result.output
     assert f"--{name}" not in result.stdout
     assert result.stderr.count(f"{variable}=...") == 1
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("option", ["--token-file", "--notify-file", "--config", "INPUT"])
+def test_a_pipe_of_this_process_is_gone_at_night(option: str) -> None:
+    texts = {"--token-file": "any", "--notify-file": "http://127.0.0.1:1/x", "--config": ""}
+    reader, writer = os.pipe()
+    os.write(writer, texts.get(option, "").encode())
+    os.close(writer)
+    words = (f"/dev/fd/{reader}",) if option == "INPUT" else (option, f"/dev/fd/{reader}")
+    told = CliRunner().invoke(
+        cli, ["schedule", "notes.jsonl", "--at", "1:30", "--simulate", *words]
+    )
+    os.close(reader)
+    assert told.exit_code == 1
+    assert f"{option}: /dev/fd/{reader} is gone at night: name a file" in str(told.exception)
