@@ -35,7 +35,13 @@ _MOST_GROUPS = 1000
 @option(
     "--code", "codes", metavar="CODE", type=int, multiple=True, help="Only this code; repeatable."
 )
-@option("--id", "ids", metavar="ID", multiple=True, help="Only this note; repeatable.")
+@option(
+    "--id",
+    "ids",
+    metavar="ID",
+    multiple=True,
+    help="Only this note, by its id or link; repeatable.",
+)
 @option("--empty", is_flag=True, help="Saved notes with nothing in their data: paid for again.")
 @option("--lost-part", metavar="PART", help="What a lost disk held: all of it is paid for again.")
 @fleet_options
@@ -58,7 +64,7 @@ def retry(
     if empty and codes:
         raise UsageError("--empty is for notes that are saved, and --code for failed ones.")
     rule = IdRule()
-    wanted = [rule.bare(note_id) or note_id for note_id in ids]
+    wanted = [rule.whole(note_id) or note_id for note_id in ids]
     with opened_reader(output, ledger, harvest) as opened:
         missed = list(_missed(opened.reader, codes, wanted, empty=empty))
         command = command_to_go_on(opened.target, opened.reader.meta())

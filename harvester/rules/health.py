@@ -120,12 +120,13 @@ class RunHealth:
     def _see(self, job: Job, judgement: Judgement, reaction: Reaction) -> Reaction:
         """Let the breaker see it."""
         breaker, is_probe = self.breaker, job.seq == self._probe
+        was_tripped = breaker.is_tripped
         breaker.see(job.seq, judgement.verdict, probe=is_probe, again=any(job.failures_by_cause))
         if breaker.is_spent:
             failed = f"{breaker.failed_probes} probes in a row failed"
             stop = StopReason.UPSTREAM, f"{self._tripped_by}; {failed}"
             return replace(reaction, stop=stop)
-        if breaker.is_tripped and not is_probe:
+        if breaker.is_tripped and not was_tripped:
             self._tripped_by = f"the answers of many notes in a row say: {judgement.reason}"
             pause = f"the run pauses, tries with one call at a time, and ends if {MOST_PROBES} fail"
             return replace(reaction, warning=f"{self._tripped_by}: {pause}")

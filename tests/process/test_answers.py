@@ -73,7 +73,8 @@ def test_missing_notes_are_told_and_come_back_only_by_retry(tool: Tool) -> None:
         "no failed note has code 202",
         "0 notes back in the queue",
     ]
-    assert "1 note " in tool.run("retry", tool.output, "--id", gone[0].upper(), env=tool.env).out
+    link = f"https://www.xiaohongshu.com/explore/{gone[0].upper()}?xsec_token=AB"
+    assert "1 note " in tool.run("retry", tool.output, "--id", link, env=tool.env).out
     token = ("--token-file", tool.write("its token.txt", [tool.token]))
     assert tool.harvest(simulator.url, *token).code == 1
     assert simulator.calls == 41

@@ -61,6 +61,8 @@ def test_many_notes_that_fail_in_a_row_bring_probes_and_then_the_end() -> None:
     assert [bool(text) for text in told] == [False] * (TRIP_AFTER - 1) + [True]
     assert health.breaker.is_tripped
     assert health.is_single
+    # It is told once, however many calls were in flight.
+    assert not any(health.react(job(seq), ARRIVED, FAILED).warning for seq in range(99, 130))
     stops = []
     for nth in range(MOST_PROBES):
         health.mark_sent(job(nth))
