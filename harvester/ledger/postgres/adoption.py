@@ -213,7 +213,7 @@ def _known(tx: Transaction, ids: Sequence[str]) -> tuple[list[Row], dict[str, _N
 
 def forget_lines(tx: Transaction) -> None:
     """Know none of the part's lines, and vouch for nothing; its notes stay done by them."""
-    tx.do(_FORGET, {"part": tx.part, "length": None})
+    tx.ask(_FORGET, {"part": tx.part, "length": None})
     tx.later("UPDATE part SET rebuilding = true WHERE id = %s", (tx.part,))
     tx.checkpoint(Checkpoint())
 
@@ -223,7 +223,7 @@ def lose_lines(tx: Transaction, checkpoint: Checkpoint) -> int:
 
     `checkpoint` is what is left of the part.
     """
-    tx.do(_FORGET, {"part": tx.part, "length": checkpoint.length})
+    tx.ask(_FORGET, {"part": tx.part, "length": checkpoint.length})
     ((lost,),) = tx.ask(_COUNT_LOST, (tx.part,))
     update = "UPDATE part SET synced = least(synced, %s) WHERE id = %s"
     tx.later(update, (checkpoint.length, tx.part))
@@ -245,7 +245,7 @@ def end_reading(tx: Transaction) -> None:
 
     What only another ledger knew stays done: nobody has said that it is to be paid for again.
     """
-    tx.do(_LOSE, {"part": tx.part})
+    tx.ask(_LOSE, {"part": tx.part})
     _end(tx, is_all=False)
     tx.later("DELETE FROM line WHERE part = %s AND NOT is_there", (tx.part,))
 

@@ -16,10 +16,10 @@ from harvester.ledger.moving import Moving
 from harvester.ledger.postgres import adoption, claims, intake, records, runs
 from harvester.ledger.postgres.adoption import moment_of
 from harvester.ledger.postgres.claims import Caps, Want
-from harvester.ledger.postgres.connection import Address, Connection
+from harvester.ledger.postgres.connection import Address
 from harvester.ledger.postgres.moving import bring_in
 from harvester.ledger.postgres.resilient import ResilientConnection
-from harvester.ledger.postgres.transaction import Row, Transaction
+from harvester.ledger.postgres.transaction import Row, Transaction, rows_of
 from harvester.ledger.protocol import (
     Checkpoint,
     Claimed,
@@ -112,13 +112,8 @@ class PostgresLedger(Ledger):
             self._at_length(bring_in, moving)
 
     def _ask(self, query: str, *values: object) -> list[Row]:
-        """Run a statement that may run twice; gives its rows, if there can be any."""
-
-        def run(db: Connection) -> list[Row]:
-            cursor = db.execute(query.encode(), values)
-            return cursor.fetchall() if cursor.description else []
-
-        return self._connection.read(run)
+        """Run a statement that may run twice; gives its rows."""
+        return self._connection.read(lambda db: rows_of(db.execute(query.encode(), values)))
 
     def _transact(self, work: Work[P, T], *args: P.args, **how: P.kwargs) -> T:
         """Do a transaction, once."""

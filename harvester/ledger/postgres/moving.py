@@ -68,10 +68,10 @@ def bring_in(tx: Transaction, moving: Moving) -> None:
     """
     refuse_left(tx)
     tx.ask(lock("jobs"))
-    tx.do(_ROOM)
+    tx.ask(_ROOM)
     _copy(tx, "moved", NOTES, moving.notes())
     for step in (_OVERTAKE, _ADD, _MEET, _FILL, _OWE, _TALLY):
-        tx.do(step, {"part": tx.part, "run": tx.run})
+        tx.ask(step, {"part": tx.part, "run": tx.run})
     _add_history(tx, moving)
     forget_lines(tx)
 
@@ -88,8 +88,8 @@ def _add_history(tx: Transaction, moving: Moving) -> None:
         also = more.get(table, {})
         rows = ((run + down, *rest, *also.values()) for run, *rest in moving.history(table))
         _copy(tx, table, ", ".join((columns, *also)), rows)
-    tx.do("UPDATE run SET session = id WHERE part = %s", (tx.part,))
-    tx.do(_RENUMBER, (first + down, last + down))
+    tx.ask("UPDATE run SET session = id WHERE part = %s", (tx.part,))
+    tx.ask(_RENUMBER, (first + down, last + down))
 
 
 def _copy(tx: Transaction, table: str, columns: str, rows: Iterable[Row]) -> None:

@@ -70,12 +70,8 @@ class Transaction:
             return [self.db.execute(query.encode(), values) for query, values in asked]
 
     def ask(self, query: str, values: Values = ()) -> list[Row]:
-        """Run a query at once; gives its rows."""
-        return self.ask_all((query, values))[0].fetchall()
-
-    def do(self, query: str, values: Values = ()) -> int:
-        """Run a statement at once; gives how many rows it wrote."""
-        return self.ask_all((query, values))[0].rowcount
+        """Run a statement at once; gives its rows."""
+        return rows_of(self.ask_all((query, values))[0])
 
     def later(self, query: str, values: Values = ()) -> Later:
         """Run a statement with the commit, in one exchange with the server."""
@@ -99,7 +95,12 @@ class Transaction:
         given = ((later.query, later.values) for later in self._later)
         *done, _, _ = self.ask_all(*given, turn, ("COMMIT", ()))
         for later, cursor in zip(self._later, done, strict=True):
-            later.rows = cursor.fetchall() if cursor.description else []
+            later.rows = rows_of(cursor)
+
+
+def rows_of(cursor: psycopg.Cursor[Row]) -> list[Row]:
+    """The rows that a statement gave, none where it can give none."""
+    return cursor.fetchall() if cursor.description else []
 
 
 def text_of(text: str) -> str:
