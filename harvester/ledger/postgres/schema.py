@@ -211,6 +211,7 @@ _MIGRATIONS = (
     );
     CREATE UNIQUE INDEX line_by_moment ON line (seq, fetched_at);
     CREATE INDEX line_gone ON line (part) WHERE NOT is_there;
+    CREATE INDEX line_again ON line (found_at) WHERE found_at IS NOT NULL;
     INSERT INTO line (seq, fetched_at, part, line_end, found_at, is_empty)
     SELECT DISTINCT ON (seq) seq, fetched_at, part, job.line_end, found_at,
         coalesce(code = 0, false)
