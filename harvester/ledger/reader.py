@@ -116,8 +116,11 @@ class LedgerReader(ABC):
     """Read-only queries, the same for every ledger; each has a way of its own to ask them.
 
     What is of one OUTPUT (`checkpoint`, `jobs_of` and what tells of lines) is of the one that the
-    reader was opened for.
+    reader was opened for; of one that was opened for none, nothing is vouched for. `jobs` is, in
+    SQL, a job with its lines there.
     """
+
+    jobs = "job"
 
     @abstractmethod
     def ask(self, query: str, *values: object) -> Iterator[Row]:
@@ -131,13 +134,13 @@ class LedgerReader(ABC):
     def snapshot(self) -> AbstractContextManager[None]:
         """Let all queries within see one moment, whatever a run writes meanwhile."""
 
-    @abstractmethod
     def checkpoint(self) -> Checkpoint:
         """How much of OUTPUT the ledger vouches for."""
+        return Checkpoint()
 
-    @abstractmethod
     def newest_length(self) -> int:
         """How many bytes those are by now, also from within a snapshot."""
+        return 0
 
     @abstractmethod
     def jobs_of(self, note_ids: Sequence[str]) -> dict[str, KnownJob]:
@@ -291,7 +294,7 @@ class LedgerReader(ABC):
         ((current, older, older_sum),) = self.ask(
             "SELECT count(line_end), coalesce(sum(lines), 0) - count(line_end),"
             " coalesce(sum(lines * seq - CASE WHEN line_end IS NULL THEN 0 ELSE seq END), 0)"
-            " FROM job WHERE lines > 0"
+            f" FROM {self.jobs} WHERE lines > 0"
         )
         return ExpectedLines(current, older, older_sum, self.last_seq())
 
@@ -301,17 +304,16 @@ class LedgerReader(ABC):
 
     def lines_within(self, length: int) -> int:
         """How many notes' current lines are within so many bytes of OUTPUT."""
-        return self.one("SELECT count(*) FROM job WHERE lines > 0 AND line_end <= $1", length)
+        query = f"SELECT count(*) FROM {self.jobs} WHERE lines > 0 AND line_end <= $1"
+        return self.one(query, length)
 
     def placed_lines(self) -> Iterator[tuple[int, str]]:
         """The number and note id of each job whose current line has a known place."""
-        query = f"SELECT seq, note_id FROM job WHERE {self.is_placed()} ORDER BY seq"
-        for seq, key in self.through(query):
+        is_placed = "lines > 0 AND line_end IS NOT NULL"
+        for seq, key in self.through(
+            f"SELECT seq, note_id FROM {self.jobs} WHERE {is_placed} ORDER BY seq"
+        ):
             yield seq, from_key(key)
-
-    def is_placed(self) -> str:
-        """Of `job`, in SQL: the current line has a known place."""
-        return "lines > 0 AND line_end IS NOT NULL"
 
 
 def _by_code(calls: Mapping[int, int]) -> dict[int | None, int]:

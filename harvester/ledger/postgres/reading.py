@@ -13,28 +13,17 @@ from harvester.ledger.fleet import FleetAddress
 from harvester.ledger.postgres.connection import READING, Address, Connection, session
 from harvester.ledger.postgres.schema import NEWEST, harvests_in, version_of
 from harvester.ledger.protocol import Checkpoint
-from harvester.ledger.reader import KNOWN, ExpectedLines, KnownJob, LedgerReader, Row, known_job
+from harvester.ledger.reader import KNOWN, KnownJob, LedgerReader, Row, known_job
 
 _BEGIN = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # Rows fetched at once of what may be as long as the harvest.
 _AT_ONCE = 5000
-# In each job, `line_end` and `lines` are those of one part alone.
-_JOBS = """
-SELECT note_id, seq, state, CASE WHEN part = $2 THEN line_end END,
-    (SELECT count(*) FROM line WHERE line.seq = job.seq AND line.part = $2 AND is_there),
-    fetched_at, attempts
-FROM job WHERE note_id = ANY($1)
-"""
-_EXPECTED = """
-SELECT count(*) FILTER (WHERE is_placed), count(*) FILTER (WHERE NOT is_placed),
-    coalesce(sum(seq) FILTER (WHERE NOT is_placed), 0), (SELECT coalesce(max(seq), 0) FROM job)
-FROM (
-    SELECT seq, (job.part, job.fetched_at, job.line_end)
-        IS NOT DISTINCT FROM (line.part, line.fetched_at, line.line_end)
-        AND job.line_end IS NOT NULL AS is_placed
-    FROM line JOIN job USING (seq) WHERE line.part = $1 AND is_there
-) AS line
-"""
+_JOBS = """(
+    SELECT seq, note_id, state, fetched_at, attempts, held.lines,
+        CASE WHEN job.part = {part} THEN job.line_end END AS line_end
+    FROM job, LATERAL (SELECT count(*) AS lines FROM line
+        WHERE line.seq = job.seq AND line.part = {part} AND is_there) AS held
+) AS job"""
 
 
 class _Whole(Loader):
@@ -47,10 +36,7 @@ class _Whole(Loader):
 
 
 class FleetReader(LedgerReader):
-    """Read-only queries over all parts, all of one moment; open one with `reading_fleet`.
-
-    No OUTPUT is meant: nothing is vouched for.
-    """
+    """Read-only queries over all parts, all of one moment; open one with `reading_fleet`."""
 
     def __init__(self, db: Connection) -> None:
         self._db = db
@@ -80,16 +66,8 @@ class FleetReader(LedgerReader):
         self._db.rollback()
         self._db.execute(_BEGIN)
 
-    def checkpoint(self) -> Checkpoint:
-        """Nothing."""
-        return Checkpoint()
-
-    def newest_length(self) -> int:
-        """Nothing."""
-        return 0
-
     def jobs_of(self, note_ids: Sequence[str]) -> dict[str, KnownJob]:
-        query = f"SELECT note_id, {KNOWN} FROM job WHERE note_id = ANY($1)"
+        query = f"SELECT note_id, {KNOWN} FROM {self.jobs} WHERE note_id = ANY($1)"
         return {note_id: known_job(row) for note_id, *row in self.ask(query, list(note_ids))}
 
 
@@ -105,6 +83,7 @@ class PartReader(FleetReader):
         query = "SELECT id FROM part WHERE uuid = $1"
         # Numbers begin with 1: of a part that the ledger does not know, it knows no line.
         ((self._part,),) = [*self.ask(query, uuid)] or [(0,)]
+        self.jobs = _JOBS.format(part=self._part)
 
     def checkpoint(self) -> Checkpoint:
         """How much of the part the ledger vouches for."""
@@ -114,19 +93,6 @@ class PartReader(FleetReader):
     def newest_length(self) -> int:
         with reading_fleet(self._fleet, self._uuid) as reader:
             return reader.checkpoint().length
-
-    def jobs_of(self, note_ids: Sequence[str]) -> dict[str, KnownJob]:
-        """What is known of those notes and their lines in this part."""
-        rows = self.ask(_JOBS, list(note_ids), self._part)
-        return {note_id: known_job(row) for note_id, *row in rows}
-
-    def expected_lines(self) -> ExpectedLines:
-        """How many lines the part should hold."""
-        return ExpectedLines(*next(self.ask(_EXPECTED, self._part)))
-
-    def is_placed(self) -> str:
-        """Of `job`: the current line is known to be in this part."""
-        return f"part = {self._part} AND line_end IS NOT NULL"
 
 
 @contextmanager
