@@ -115,7 +115,7 @@ def test_who_is_killed_goes_on_at_once_when_started_again_and_who_goes_gives_bac
 
     tool = hosts.tool
     here, elsewhere, there = map(tool.upstream, (first_five, first_five, prompt))
-    notes, few = tool.notes(80), ("--workers", "10")
+    notes, few = tool.notes(120), ("--workers", "10")
     killed = hosts.start("a", here.url, notes, *few, rate=40)
     goes = hosts.start("c", elsewhere.url, notes, *few, rate=40)
     tool.until(lambda: here.calls == elsewhere.calls == 15, "as many calls as there may be")
@@ -132,14 +132,14 @@ def test_who_is_killed_goes_on_at_once_when_started_again_and_who_goes_gives_bac
     called = Counter(note for _, note in [*here.starts, *there.starts, *elsewhere.starts])
     lost = hosts.unanswered
     assert len(lost) == 10
-    assert called == {note: 1 + (note in lost) for note in tool.note_ids(80)}
-    hosts.has_each_once(tool.note_ids(80))
+    assert called == {note: 1 + (note in lost) for note in tool.note_ids(120)}
+    hosts.has_each_once(tool.note_ids(120))
 
 
 def test_hosts_that_are_killed_stopped_or_cut_off_are_outlived(hosts: Hosts) -> None:
     tool = hosts.tool
     simulator = tool.simulate("--latency", "300ms")
-    notes = tool.notes(110)
+    notes = tool.notes(140)
     cuts = {name: hosts.cut() for name in "ad"}
     ways = {name: cut.url for name, cut in cuts.items()}
     soon = {OUTAGE_PATIENCE: "1", LEASE_MARGIN: "2"}
@@ -174,7 +174,7 @@ def test_hosts_that_are_killed_stopped_or_cut_off_are_outlived(hosts: Hosts) -> 
     page, lost, again = simulator.charges(), hosts.unanswered, hosts.duplicates
     # What was claimed before is not sent after the lease, and nothing of it is sent by two.
     assert page["calls"] == page["charged"] == calls
-    hosts.has_each_once(tool.note_ids(110))
+    hosts.has_each_once(tool.note_ids(140))
     assert again
     assert "were paid for twice" in back.err
     assert set(page["chargedTwice"]) <= {*lost, *again}
