@@ -170,7 +170,7 @@ def test_whoever_asks_whenever_no_two_moments_are_closer_than_the_rate_allows(
 
 
 test_whoever_asks_whenever_no_two_moments_are_closer_than_the_rate_allows = settings(
-    max_examples=6, deadline=None, derandomize=True
+    max_examples=settings().max_examples // 8, deadline=None, derandomize=True
 )(test_whoever_asks_whenever_no_two_moments_are_closer_than_the_rate_allows)
 
 
