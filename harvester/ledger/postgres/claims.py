@@ -47,7 +47,7 @@ SELECT charged, calls, lost, today, greatest(0, least(%(limit)s,
     %(max_charged_daily)s::bigint - today - outstanding)) AS jobs
 FROM ({_USED}) AS used
 """
-_NO_CAPS = "SELECT NULL, NULL, NULL, NULL, %(limit)s::bigint AS jobs"
+_NO_CAPS = "SELECT 0, 0, 0, 0, %(limit)s::bigint AS jobs"
 # What another host claimed and committed while jobs were looked for is found by the conflict. Where
 # the answer of an earlier try was lost, what that one took is given, too.
 _TAKE = f"""
@@ -223,9 +223,7 @@ def claimed_of(
         delay, frontier = 0.0, max(new, default=want.frontier)
     elif len(rows) >= room:
         delay = _ASK_AGAIN
-    reached = None
-    if want.caps.is_set:
-        reached = is_reached(want.caps.limits, Spent(charged, calls, charged, lost, today))
+    reached = is_reached(want.caps.limits, Spent(charged, calls, charged, lost, today))
     jobs = [job_of(row[:-1], want.claim_id, run) for row in rows]
     return Claimed(jobs, delay, reached), frontier
 

@@ -73,33 +73,33 @@ class ResilientConnection:
         self.part = 0
         self.synced: int | None = None
         try:
-            self._db: Connection | None = self._connect(is_first=True)
+            self._db = self._connect()
         except psycopg.Error as error:
             raise refusal(error, address) from error
 
-    def _connect(self, *, is_first: bool = False) -> Connection:
+    def _connect(self) -> Connection:
         name = f"harvester {self._identity.uuid}"
         db = self._address.connect(name)
         try:
-            if is_first:
+            if self.part:
+                check_version(db, self._address.schema)
+            else:
                 db.timeout = LONG
                 migrate(db, self._address.schema)
-            else:
-                check_version(db, self._address.schema)
-            self._find_part(db, name, is_first=is_first)
+            self._find_part(db, name)
         except BaseException:
             db.close()
             raise
         return db
 
-    def _find_part(self, db: Connection, name: str, *, is_first: bool) -> None:
+    def _find_part(self, db: Connection, name: str) -> None:
         """Read how far the part's work has come, once no older transaction of it is on."""
         identity = self._identity
         with db.pipeline():
             db.execute(_END_OTHERS.encode(), (name,))
             found = db.execute(_FIND_PART, (identity.uuid, identity.host, identity.path))
         ((part, op, is_new),) = found.fetchall()
-        if is_first:
+        if not self.part:
             self.is_new = is_new
         elif part != self.part or op < self._op:
             raise self._forgotten(db)
@@ -128,8 +128,7 @@ class ResilientConnection:
 
     def close(self) -> None:
         """Say goodbye."""
-        if self._db is not None:
-            self._db.close()
+        self._db.close()
 
     # Calls
 
@@ -161,7 +160,7 @@ class ResilientConnection:
                 return result
 
     def _try(self, call: Callable[[Connection], T], *, for_long: bool) -> T:
-        if self._db is None or self._db.closed:
+        if self._db.closed:
             self._db = self._connect()
         self._db.timeout = LONG if for_long else self._outage.statement
         try:
