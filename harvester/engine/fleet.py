@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -59,47 +58,6 @@ def fingerprint(harvest: str, token: str) -> str:
     return digest[:_FINGERPRINT_DIGITS]
 
 
-class OutagePolicy(Outage):
-    """Whether to wait on for a database that is away: a run that is on does, without end.
-
-    One that is opening or ending waits for some seconds, counted from when it first had to. Asked
-    from the ledger's thread; `clock` is monotonic seconds.
-    """
-
-    patience = 15.0
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._state: RunState | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._since: float | None = None
-
-    def watch(self, state: RunState | None) -> None:
-        """Go by this run from here on; by none when it is over: what is left is worth a moment."""
-        self._state, self._loop = state, asyncio.get_running_loop() if state else None
-
-    def give_up(self) -> bool:
-        """Whether to wait no longer."""
-        state, now = self._state, self._clock()
-        if state is not None and not state.is_stopping:
-            self._since = None
-            return False
-        self._since = now if self._since is None else self._since
-        is_aborted = state is not None and state.is_aborted
-        return is_aborted or now - self._since > self.patience
-
-    def is_over(self) -> None:
-        """The database is back: the next time it goes is another one."""
-        self._since = None
-        self.tell("the database is back: going on")
-
-    def tell(self, text: str) -> None:
-        """Tell the run's observers, from the ledger's thread."""
-        state, loop = self._state, self._loop
-        if state is not None and loop is not None:
-            loop.call_soon_threadsafe(state.emit, Notice("ledger", text))
-
-
 class FleetSession(Coordinator):
     """The `Coordinator` of a host in a fleet; to be opened, then joined, then kept.
 
@@ -109,6 +67,8 @@ class FleetSession(Coordinator):
     # Others wait for the end of a lease. A database is asked for less often than a file.
     lease_margin = 15.0
     commit_every = 0.2
+    # In seconds: so long is a database waited for that is away, by who opens or ends.
+    patience = 15.0
 
     _part: str
     _ledger: PostgresLedger
@@ -117,6 +77,8 @@ class FleetSession(Coordinator):
     _membership: Membership
     _thread: OneThread
     _heard: Beat
+    # The run that is on, while it is.
+    _running: RunState | None = None
 
     def __init__(self, address: FleetAddress, config: RunConfig) -> None:
         self._address = address
@@ -125,7 +87,7 @@ class FleetSession(Coordinator):
         self._rate = name_of(config.top_rate)
         self._clock = LedgerClock()
         self._clients: dict[str, TokenClient] = {}
-        self._outage = OutagePolicy()
+        self._outage = Outage(self._patience, self._tell_of_outage)
         self._has_news = asyncio.Event()
 
     @property
@@ -165,19 +127,33 @@ class FleetSession(Coordinator):
         """
         from harvester.ledger.postgres.membership import Membership  # noqa: PLC0415 - of an extra
 
-        self._pool, self._state = run.pool, run.state
+        self._pool, self._state, self._loop = run.pool, run.state, asyncio.get_running_loop()
         self._clients = dict(zip(self._tokens, run.pool, strict=True))
-        clock = asyncio.get_running_loop().time
-        self._membership = Membership(self._address, self._part, self._tokens, self._rate, clock)
+        self._membership = Membership(
+            self._address, self._part, self._tokens, self._rate, self._loop.time
+        )
         try:
             with OneThread() as self._thread:
                 await self._join(number)
-                self._outage.watch(run.state)
+                self._running = run.state
                 yield
         finally:
             # Whatever has gone wrong, the ledger's thread is to come to its end.
-            self._outage.watch(None)
+            self._running = None
             self._membership.close()
+
+    def _patience(self) -> float | None:
+        """For how long a database that is away is waited for: by a run that is on, without end."""
+        state = self._running
+        if state is None or state.is_stopping:
+            return 0.0 if state and state.is_aborted else self.patience
+        return None
+
+    def _tell_of_outage(self, text: str) -> None:
+        """Tell the run's observers, from the ledger's thread."""
+        state = self._running
+        if state is not None:
+            self._loop.call_soon_threadsafe(state.emit, Notice("ledger", text))
 
     async def _join(self, number: int) -> None:
         beat = await self._thread.run(self._membership.join, number)

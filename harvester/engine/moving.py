@@ -11,13 +11,13 @@ from tempfile import mkdtemp
 
 from msgspec import Struct
 
-from harvester.engine.fleet import OutagePolicy, part_marker_of
+from harvester.engine.fleet import FleetSession, part_marker_of
 from harvester.engine.held import Environment, OpenOutput
 from harvester.engine.kind import identity_of
 from harvester.engine.mending import catch_up
 from harvester.engine.open_output import open_held
 from harvester.errors import OutputLockedError, UsageError
-from harvester.ledger.fleet import FleetAddress, PartIdentity
+from harvester.ledger.fleet import FleetAddress, Outage, PartIdentity
 from harvester.ledger.hosts import Hosts
 from harvester.ledger.latest_lines import latest_line_index
 from harvester.ledger.moving import Moving, missing
@@ -64,7 +64,7 @@ def join(path: Path, fleet: FleetAddress, env: Environment) -> Joined:
         with ExitStack() as failing:
             marker = part_marker_of(path, fleet.harvest, env, failing)
             part = PartIdentity.here(marker.part, path)
-            ledger = PostgresLedger(fleet, part, outage=OutagePolicy())
+            ledger = PostgresLedger(fleet, part, outage=Outage(lambda: FleetSession.patience))
             stack.callback(ledger.close)
             failing.callback(ledger.forget_part)
             if kind is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -75,24 +75,38 @@ class PartIdentity(Struct, frozen=True):
 
 
 class Outage:
-    """What to do while the database is away; called from the thread that uses the ledger.
+    """A database that is away, waited for in the thread that uses the ledger.
 
-    It is away if it does not answer a statement for `statement` seconds. As it is here, it is
-    waited for without an end and without a word.
+    It is away if it does not answer a statement for `statement` seconds. For how many more it is
+    waited for, `patience` gives, counted from when it first gave any; None is without end. The
+    `clock` is monotonic seconds; `tell` hears why it is away, and that it is back.
     """
 
     statement = 15.0
 
+    def __init__(
+        self,
+        patience: Callable[[], float | None] = lambda: None,
+        tell: Callable[[str], object] = lambda _text: None,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self.tell = tell
+        self.pause = pause
+        self._patience = patience
+        self._clock = clock
+        self._since: float | None = None
+
     def give_up(self) -> bool:
         """Whether to wait no longer."""
-        return False
-
-    def pause(self, seconds: float) -> None:
-        """Wait before it is tried again."""
-        time.sleep(seconds)
-
-    def tell(self, text: str) -> None:
-        """Hear once why it is away."""
+        patience, now = self._patience(), self._clock()
+        if patience is None:
+            self._since = None
+            return False
+        self._since = now if self._since is None else self._since
+        return now - self._since >= patience
 
     def is_over(self) -> None:
-        """Hear that it answers again."""
+        """The database answers again: the next time it goes is another one."""
+        self._since = None
+        self.tell("the database is back: going on")

@@ -33,16 +33,10 @@ class Waited(Outage):
     """An outage that is waited for as a test has it; `told` is why, `over` how often it ended."""
 
     def __init__(self, pause: Callable[[float], object], statement: float = 15.0) -> None:
-        self._pause = pause
-        self.statement = statement
         self.told: list[str] = []
         self.over = 0
-
-    def pause(self, seconds: float) -> None:
-        self._pause(seconds)
-
-    def tell(self, text: str) -> None:
-        self.told.append(text)
+        super().__init__(tell=self.told.append, pause=pause)
+        self.statement = statement
 
     def is_over(self) -> None:
         self.over += 1

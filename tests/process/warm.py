@@ -187,12 +187,12 @@ def _prepared(asked: Mapping[str, Any], files: Sequence[int]) -> Callable[[], No
     sys.argv = [str(ROOT / "harvester" / "__main__.py"), *asked["args"]]
     gc.enable()
     from harvester.__main__ import main  # noqa: PLC0415 - the parent has no use for it
-    from harvester.engine.fleet import FleetSession, OutagePolicy  # noqa: PLC0415 - the same
+    from harvester.engine.fleet import FleetSession  # noqa: PLC0415 - the same
 
     if LEASE_MARGIN in asked["env"]:
         FleetSession.lease_margin = float(asked["env"][LEASE_MARGIN])
     if OUTAGE_PATIENCE in asked["env"]:
-        OutagePolicy.patience = float(asked["env"][OUTAGE_PATIENCE])
+        FleetSession.patience = float(asked["env"][OUTAGE_PATIENCE])
     if GROWTH in asked["env"]:
         atexit.register(_tell_growth, Path(asked["env"][GROWTH]), _kibis_of("VmRSS"))
     return main

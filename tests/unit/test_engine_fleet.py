@@ -9,16 +9,17 @@ from typing import Any
 
 import pytest
 
-from harvester.engine.fleet import FleetSession, OutagePolicy
+from harvester.engine.fleet import FleetSession
 from harvester.errors import LocalIOError
-from harvester.ledger.fleet import FleetAddress
+from harvester.ledger.fleet import FleetAddress, Outage
 from tests.flow.conftest import CONFIG
 
 
 def test_a_host_that_is_opening_or_ending_waits_for_some_seconds_from_when_it_has_to() -> None:
-    now = 0.0
-    outage = OutagePolicy(lambda: now)
-    now = 1000.0
+    now, patience = 0.0, None
+    outage = Outage(lambda: patience, clock=lambda: now)
+    assert not outage.give_up()
+    now, patience = 1000.0, 15.0
     assert not outage.give_up()
     now += 14
     assert not outage.give_up()
@@ -28,7 +29,7 @@ def test_a_host_that_is_opening_or_ending_waits_for_some_seconds_from_when_it_ha
 
 def test_each_outage_is_waited_for_anew() -> None:
     now = 0.0
-    outage = OutagePolicy(lambda: now)
+    outage = Outage(lambda: 15.0, clock=lambda: now)
     assert not outage.give_up()
     now += 14
     outage.is_over()
@@ -40,10 +41,10 @@ def test_each_outage_is_waited_for_anew() -> None:
 
 def test_once_given_up_the_end_of_the_run_is_waited_for_no_longer() -> None:
     now = 0.0
-    outage = OutagePolicy(lambda: now)
+    outage = Outage(lambda: 15.0, clock=lambda: now)
     assert not outage.give_up()
     now += 16
-    outage.watch(None)
+    assert outage.give_up()
     assert outage.give_up()
 
 
