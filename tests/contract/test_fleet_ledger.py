@@ -22,6 +22,7 @@ from harvester.ledger.postgres.connection import Address, Connection, is_away, r
 from harvester.ledger.postgres.ledger import PostgresLedger
 from harvester.ledger.postgres.membership import Membership, Stop
 from harvester.ledger.postgres.reading import reading_fleet
+from harvester.ledger.postgres.retrying import lose_part_in_fleet
 from harvester.ledger.postgres.schema import _MIGRATIONS, NEWEST
 from harvester.ledger.postgres.transaction import _TURN, OutOfTurn, Transaction, lock
 from harvester.ledger.protocol import Checkpoint, Claimed, Enrolled, FoundLine, Identity, RunRequest
@@ -359,6 +360,29 @@ def test_a_power_cut_takes_back_a_part_only_what_no_other_holds(
     assert a.counts().done == 0
     assert fleet.rows("SELECT DISTINCT lines FROM job") == [(0,)]
     assert fleet.one("SELECT count(*) FROM line") == 0
+
+
+def test_only_what_a_newer_line_replaced_comes_back_as_paid_for_twice(
+    fleet: Database, hosts: Callable[..., PostgresLedger]
+) -> None:
+    a, b = hosts("a"), hosts("b")
+    a.enrol(["1"], None)
+    record(a, save(a.claim(1, LEASE).jobs[0]))
+    a.refresh(NOW + 1)
+    record(a, save(a.claim(1, LEASE).jobs[0], NOW + 9), start=3)
+    lines = [FoundLine("1", 1, NOW, 3), FoundLine("1", 2, NOW + 9, 6)]
+    again = "SELECT count(found_at) FROM line"
+    a.lose_lines(Checkpoint())
+    a.adopt(lines, Checkpoint(6, LINE))
+    assert fleet.one(again) == 0
+    a.finish_run("done", 0)
+    fleet.set_clock(NOW + 3600)
+    assert lose_part_in_fleet(fleet.address, "a") == 1
+    record(b, save(b.claim(1, LEASE).jobs[0], NOW + 3600))
+    with closing(fleet.open("a")) as back:
+        back.adopt(lines, Checkpoint(6, LINE))
+        assert back.charged_since(0) == 3
+    assert fleet.one(again) == 2
 
 
 def test_lines_that_a_power_cut_took_are_unanswered_calls_but_for_those_that_were_found(

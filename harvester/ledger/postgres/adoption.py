@@ -122,6 +122,10 @@ class _Note(Struct):
     moments: dict[int, bool] = field(default_factory=dict)
     owed: list[str] = field(default_factory=list)
 
+    def has_newer(self, moment: int) -> bool:
+        """Whether a line is there that was fetched after a moment."""
+        return any(is_there and at > moment for at, is_there in self.moments.items())
+
 
 class _Taken(Struct):
     """Lines that were found, by note and moment.
@@ -175,7 +179,7 @@ def _take(notes: Mapping[str, _Note], lines: Iterable[FoundLine], *, is_anew: bo
 
     One is known by its note and its moment, whatever part it was in. A note that is done already
     was paid for again, unless the part is read anew from its beginning: then its older lines are
-    those of refreshes.
+    those of refreshes. One that comes back was, if a newer one has taken its place.
     """
     taken = _Taken()
     for line in lines:
@@ -187,7 +191,8 @@ def _take(notes: Mapping[str, _Note], lines: Iterable[FoundLine], *, is_anew: bo
             taken.owed.append(note.owed.pop())
         elif is_there is None:
             taken.paid.append(place)
-        if not is_there and note.is_done and note.has_line and not is_anew:
+        is_new = is_there is None or (not is_there and note.has_newer(moment))
+        if is_new and note.is_done and note.has_line and not is_anew:
             taken.again.add(place)
         taken.lines[place] = line
         note.attempts = max(note.attempts, line.attempts)
