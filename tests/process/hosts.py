@@ -36,13 +36,15 @@ class Hosts:
     def parts(self) -> list[Path]:
         return sorted(self.tool.folder.glob("part-*.jsonl"))
 
-    def env(self, ledger: str | None = None) -> dict[str, str]:
-        return {
+    def env(self, ledger: str | None = None, *, without: str = "") -> dict[str, str]:
+        """What a host finds in its environment, but for one name."""
+        names = {
             **self.tool.env,
             "JUSTONEAPI_TOKEN": self.tool.token,
             "HARVESTER_LEDGER": ledger or self.database,
             LEASE_MARGIN: "4",
         }
+        return {name: text for name, text in names.items() if name != without}
 
     def start(
         self,

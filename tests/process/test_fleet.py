@@ -61,6 +61,13 @@ def wait_until(moment: float) -> None:
     until(lambda: time.monotonic() > moment, "a while")
 
 
+def two_tokens(tool: Tool) -> Path:
+    """A file of the usual token and another."""
+    tokens = tool.write("tokens", [tool.token, "tok-another"])
+    tokens.chmod(0o600)
+    return tokens
+
+
 def finish_well(*runs: Started) -> None:
     for run in runs:
         ended = run.finish()
@@ -189,7 +196,7 @@ def test_all_wait_while_the_database_is_away_and_tell_its_password_nowhere(
     tool = hosts.tool
     upstream = tool.upstream(prompt)
     notes = tool.notes(130)
-    typed = {key: text for key, text in hosts.env().items() if key != "HARVESTER_LEDGER"}
+    typed = hosts.env(without="HARVESTER_LEDGER")
     watched = ("-v", "--log-file", tool.folder / "log", "--metrics-file", tool.folder / "metrics")
     runs = [
         hosts.start("a", upstream.url, notes, *watched, rate=50),
@@ -280,10 +287,9 @@ def test_a_token_that_is_used_up_rests_on_all_hosts(hosts: Hosts) -> None:
     simulator = tool.simulate("--token-budget", "30")
     notes = tool.notes(20, seed=2)
     assert tool.harvest(simulator.url, notes).code == 0
-    tokens = tool.write("tokens", [tool.token, "tok-another"])
-    tokens.chmod(0o600)
+    tokens = two_tokens(tool)
     notes = tool.notes(40)
-    env = {key: text for key, text in hosts.env().items() if key != "JUSTONEAPI_TOKEN"}
+    env = hosts.env(without="JUSTONEAPI_TOKEN")
     given = (notes, "--token-file", tokens)
     runs = [hosts.start(name, simulator.url, *given, env=env) for name in "ab"]
     finish_well(*runs)
@@ -349,9 +355,8 @@ def test_a_token_is_asked_again_on_the_vendors_next_day_while_hosts_live(hosts: 
         return upstream.reply(0, {"noteId": note_id})
 
     upstream = tool.upstream(refusing)
-    tokens = tool.write("tokens", [tool.token, "tok-another"])
-    tokens.chmod(0o600)
-    env = {key: text for key, text in hosts.env().items() if key != "JUSTONEAPI_TOKEN"}
+    tokens = two_tokens(tool)
+    env = hosts.env(without="JUSTONEAPI_TOKEN")
     given = (tool.notes(3000), "--token-file", tokens)
     run = hosts.start("a", upstream.url, *given, "--harvest", "days", env=env)
     tool.until(lambda: len(upstream.tokens) > 40, "calls")
@@ -460,7 +465,7 @@ def refused(run: Started, code: int, *words: str) -> None:
 def test_what_cannot_be_shared_is_refused_before_the_first_call(hosts: Hosts) -> None:
     tool, upstream = hosts.tool, hosts.tool.upstream(prompt)
     notes = tool.notes(3)
-    alone = {key: text for key, text in hosts.env().items() if key != "HARVESTER_LEDGER"}
+    alone = hosts.env(without="HARVESTER_LEDGER")
     single = tool.start_harvest(upstream.url, notes)
     finish_well(hosts.start("a", upstream.url, notes), single)
     calls = upstream.calls
