@@ -63,18 +63,15 @@ WITH room AS MATERIALIZED ({{room}}), before AS MATERIALIZED (
     SELECT {_COLUMNS} FROM job WHERE state = 0 AND due IS NULL AND seq > %(frontier)s AND {_IS_FREE}
     ORDER BY seq LIMIT (SELECT jobs FROM wanted) - (SELECT count(*) FROM due)
     FOR UPDATE OF job SKIP LOCKED
-), taken AS (
+), found AS (SELECT * FROM due UNION ALL SELECT * FROM new), taken AS (
     INSERT INTO claim (seq, claim_id, until, run)
-    SELECT seq, %(claim_id)s, now_ms() + %(lease)s, %(run)s
-    FROM (SELECT seq FROM due UNION ALL SELECT seq FROM new) AS found
+    SELECT seq, %(claim_id)s, now_ms() + %(lease)s, %(run)s FROM found
     ON CONFLICT (seq) DO NOTHING RETURNING seq
 )
-SELECT room.*, found.* FROM (
-    SELECT due.* FROM due JOIN taken USING (seq) UNION ALL
-    SELECT new.* FROM new JOIN taken USING (seq) UNION ALL SELECT * FROM before
-) AS found RIGHT JOIN room ON true ORDER BY due NULLS LAST, seq
+SELECT room.*, claimed.* FROM (
+    SELECT found.* FROM found JOIN taken USING (seq) UNION ALL SELECT * FROM before
+) AS claimed RIGHT JOIN room ON true ORDER BY due NULLS LAST, seq
 """
-# When to ask again, in seconds.
 # When to ask again, in seconds.
 _NEXT = f"""
 SELECT least(
@@ -143,11 +140,9 @@ WITH held AS MATERIALIZED (
         FROM kept LEFT JOIN going USING (n))
     WHERE token_fp = %(token)s AND rate = %(rate)s
 ), sent AS (
-    UPDATE claim SET sent_at = now_ms(), until = now_ms() + %(lease)s FROM going
-    WHERE claim.seq = going.seq
-), unsent AS (
-    UPDATE claim SET sent_at = NULL FROM held
-    WHERE claim.seq = held.seq AND claim.seq NOT IN (SELECT seq FROM going)
+    UPDATE claim SET sent_at = CASE WHEN n IS NOT NULL THEN now_ms() END,
+        until = CASE WHEN n IS NULL THEN until ELSE now_ms() + %(lease)s END
+    FROM held LEFT JOIN going USING (seq) WHERE claim.seq = held.seq
 )
 SELECT held.seq, going.n, going.at, coalesce(
     (SELECT min(at) FROM turn WHERE nth >= (SELECT count(*) FROM going)),
