@@ -55,7 +55,10 @@ while read -r said; do server=$said; done
 exec </dev/null
 if [ -n "$server" ] && kill -QUIT "$server"; then
   tries=0
-  while kill -0 "$server" && [ $tries -lt 200 ]; do sleep 0.05; tries=$((tries + 1)); done
+  while kill -0 "$server" && [ -e "$1/data/postmaster.pid" ] && [ $tries -lt 200 ]; do
+    sleep 0.05
+    tries=$((tries + 1))
+  done
 fi
 rm -rf -- "$1"
 """
@@ -170,7 +173,7 @@ class Server(Postgres):
         for child in children:
             _kill(child)
         self._gone(self._process)
-        until(lambda: not any(map(_lives, children)), "the server's processes to be gone")
+        until(lambda: not any(map(lives, children)), "the server's processes to be gone")
 
     def end(self) -> None:
         """Stop it, and remove its folder."""
@@ -390,7 +393,7 @@ def _kill(process: psutil.Process) -> None:
         return
 
 
-def _lives(process: psutil.Process) -> bool:
+def lives(process: psutil.Process) -> bool:
     """A zombie holds nothing any more, though in some containers nobody collects it."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from tests.cut import Cut, Mode
-from tests.postgres import Postgres, Server
+from tests.postgres import Postgres, Server, lives
 from tests.process.tool import until
 
 # SKIP LOCKED is older; dropping a database with somebody connected is the newest thing we use.
@@ -84,7 +84,7 @@ def test_a_kill_leaves_no_process(server: Server) -> None:
     processes += processes[0].children(recursive=True)
     server.kill()
     assert len(processes) > 1
-    assert not [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert not any(map(lives, processes))
 
 
 def test_a_restart_ends_connections_and_keeps_the_address(

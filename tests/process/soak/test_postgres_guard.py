@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from tests.contract.test_postgres_server import value_of
-from tests.postgres import shared
+from tests.postgres import lives, shared
 from tests.process.tool import until
 from tests.process.warm import ROOT
 
@@ -19,7 +19,7 @@ from tests.process.warm import ROOT
 def test_a_server_outlives_who_made_it_and_dies_with_the_last_who_shares_it(tmp_path: Path) -> None:
     """Not even a `kill -9` of the tests leaves a server or its folder behind."""
     maker = (
-        "import sys, time; from pathlib import Path; from tests.postgres import shared\n"
+        "import sys, time; from pathlib import Path; from tests.postgres import lives, shared\n"
         "with shared(Path(sys.argv[1])) as server: print(server.url(), flush=True); time.sleep(600)"
     )
     with subprocess.Popen(
@@ -39,4 +39,4 @@ def test_a_server_outlives_who_made_it_and_dies_with_the_last_who_shares_it(tmp_
         finally:
             tests.kill()
     until(lambda: not folder.exists(), "the folder to be removed")
-    assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
+    until(lambda: not lives(server), "the server to be gone")
