@@ -41,6 +41,7 @@ from harvester.parsing import (
     whole,
 )
 from harvester.paths import check_apart, check_output, is_same, output_of
+from harvester.results import check_earlier
 from harvester.rules.backoff import RetryLimits
 from harvester.rules.budget import Limits
 from harvester.secret import Secret, revealed
@@ -51,6 +52,8 @@ from harvester.tokens import chosen_tokens, secret_text
 if TYPE_CHECKING:
     from harvester.api.redaction import Redaction
 
+# How a file of metrics begins.
+_OF_METRICS = b"# HELP harvester_"
 # The vendor's page: "Set request timeout to at least 60 seconds."
 SHORTEST_TIMEOUT = 60.0
 REGIONS = {
@@ -448,12 +451,23 @@ class ConsoleOptions(Struct, frozen=True, kw_only=True):
         return structs.replace(console, notify=(*console.notify, *kept))
 
     def check_apart(self, read: Iterable[FileRead], output: Path) -> None:
-        """Raise UsageError where a file that is written is also meant by another name."""
+        """Raise UsageError where a file that is written is also meant by another name.
+
+        So it is where another file would be replaced; LocalIOError where it cannot be read.
+        """
         written = {"--log-file": self.log_file, "--metrics-file": self.metrics_file}
         check_apart(written, [*read, ("--notify-file", self.notify_file)], output=output)
+        if self.metrics_file is not None:
+            check_earlier(self.metrics_file, "metrics file of this command's", _holds_metrics)
         # A shell may have them lead anywhere.
         streams = {"standard output": "/dev/stdout", "standard error": "/dev/stderr"}
         check_apart({}, streams.items(), output=output)
+
+
+def _holds_metrics(path: Path) -> bool:
+    """Tell metrics, or what a power cut left of some, from what somebody else may need."""
+    with path.open("rb") as file:
+        return file.read(len(_OF_METRICS)) in {_OF_METRICS, bytes(len(_OF_METRICS))}
 
 
 def is_secret(name: str) -> bool:

@@ -16,7 +16,7 @@ from harvester.cli.helping import columns
 from harvester.cli.params import Command, telling_names
 from harvester.cli.run import AS_RUN, console_of, parsed_as_run, places_of, words_of_run
 from harvester.cli.telling import json_option, say, tell
-from harvester.errors import UsageError
+from harvester.errors import LocalIOError, UsageError
 
 if TYPE_CHECKING:
     from harvester.doctor.check import Check
@@ -59,8 +59,9 @@ def doctor(ctx: click.Context, words: tuple[str, ...]) -> int:
             # Whether there is anything to go on with is for the checks of OUTPUT to say.
             place = output or Path("notes.jsonl")
             config = RunConfig.read(inputs or ["-"], place, said_of(RunConfig, given.params))
-            console_of(given)
-    except UsageError as error:
+            read = [*config.files_read(), ("--config", given.meta.get(KEPT))]
+            console_of(given).check_apart(read, config.output)
+    except (UsageError, LocalIOError) as error:
         text, _, remedy = str(error).partition("\n")
         configured = bad("configuration", text, " ".join(remedy.split()))
     else:

@@ -26,7 +26,6 @@ from harvester.errors import LocalIOError
 from harvester.model import StopReason, Summary
 from harvester.observe.outlet import Outlet
 from harvester.observe.sampler import ProgressSampler
-from harvester.results import check_earlier
 from harvester.sanitize import LONGEST_PATH, sanitize
 
 # Seconds between two writes; Prometheus itself looks no more often than every ten or so.
@@ -56,7 +55,6 @@ _GAUGES = (
 )
 # Why a run ends; the last ones are of those that never began.
 _REASONS = (*(reason.value for reason in StopReason), "usage", "internal error")
-_BEGINNING = b"# HELP harvester_"
 # Others read it: node_exporter, if the user's mask lets it.
 _FOR_ALL = 0o666
 
@@ -72,7 +70,7 @@ class MetricsFile:
     def __init__(
         self, path: Path, output: Path, clock: Callable[[], float], warn: Callable[[str], None]
     ) -> None:
-        """Raises LocalIOError if the file cannot be written, UsageError if it is something else."""
+        """Raises LocalIOError if the file cannot be written."""
         _check(path)
         self._path = path
         self._clock = clock
@@ -136,7 +134,8 @@ class MetricsFile:
             self._set_notes(state)
             self._set("in_flight", snap.in_flight)
             self._set("rate_calls_per_second", snap.rate)
-            self._set("allowed_rate_calls_per_second", run.pool.per_second)
+            if (allowed := run.pool.per_second) is not None:
+                self._set("allowed_rate_calls_per_second", allowed)
             self._outlet.put(None)
             await asyncio.sleep(_WRITE_EVERY)
 
@@ -191,13 +190,6 @@ def _check(path: Path) -> None:
             f"--metrics-file {path} cannot be written: {error.strerror}. Choose a file in a "
             "directory that you may write to, with room."
         ) from error
-    check_earlier(path, "metrics file of this command's", _is_ours)
-
-
-def _is_ours(path: Path) -> bool:
-    """Tell metrics, or what a power cut left of some, from what somebody else may need."""
-    with path.open("rb") as file:
-        return file.read(len(_BEGINNING)) in {_BEGINNING, bytes(len(_BEGINNING))}
 
 
 def _success_before(path: Path, output: str) -> float | None:

@@ -216,3 +216,7 @@ def test_a_schedule_and_the_doctor_take_what_is_not_typed_from_the_file(
     told = capsys.readouterr().out
     assert "OUTPUT: none was named" not in told
     assert "good  run: it would begin" in told
+    # What the run would refuse before its first call is bad.
+    for wrong in (("--log-file", "notes.jsonl"), ("--metrics-file", "ids.txt")):
+        assert main("doctor", *words, *wrong) == 1
+        assert "BAD   configuration: " in capsys.readouterr().out

@@ -62,7 +62,8 @@ MAY = {
     "output": RULES | {"output", "ledger", "disk", "results", "threads", "sides", "paths"},
     "export": RULES | {"export", "output", "disk", "results", "paths", "sides"},
     "simulator": LOWEST | {"simulator"},
-    "config": RULES | {"config", "option", "source", "api", "ledger", "tokens", "paths", "sides"},
+    "config": RULES
+    | {"config", "option", "source", "api", "ledger", "tokens", "paths", "sides", "results"},
     "engine": ENGINE,
     "status": ENGINE | {"status"},
     "observe": ENGINE | {"status", "observe"},

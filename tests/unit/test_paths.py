@@ -62,6 +62,18 @@ def test_what_a_run_writes_beside_its_notes_is_no_other_output_either(
         side.of(output).unlink()
 
 
+def test_a_metrics_file_replaces_an_earlier_one_and_no_file_of_somebody_elses(output: Path) -> None:
+    place = output.with_name("night.prom")
+    console = ConsoleOptions.read({"metrics_file": place})
+    console.check_apart([], output)
+    for text in (b"", b"# HELP harvester_calls_total x\n", bytes(4096)):
+        place.write_bytes(text)
+        console.check_apart([], output)
+    place.write_bytes(b"id,name\n")
+    with pytest.raises(UsageError, match="is there and is no metrics file"):
+        console.check_apart([], output)
+
+
 @pytest.mark.parametrize("side", [side for side in Side if side is not Side.LINKS])
 def test_the_files_beside_output_are_its_own_also_before_they_are_there(
     output: Path, side: Side
