@@ -6,7 +6,7 @@ import gc
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from importlib import import_module
 from itertools import chain, groupby
 from pathlib import Path
@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.contract.fleet import Stage
 from tests.postgres import GIVEN, Postgres, Server, clear, shared
 
 # What lands must not hang on a die, nor on how busy the machine is: in CI the same examples are
@@ -139,6 +140,13 @@ def fleet_url(postgres: Postgres) -> Iterator[str]:
     url = postgres.new_database()
     yield url
     postgres.drop_database(url)
+
+
+@pytest.fixture(scope="session")
+def stage(fleet_url: str) -> Iterator[Stage]:
+    """A harvest in which a worker's tests play, one after another; each leaves it as it likes."""
+    with closing(Stage(fleet_url)) as stage:
+        yield stage
 
 
 @pytest.fixture(scope="session")
