@@ -31,7 +31,7 @@ class Context(click.Context):
 
     def make_formatter(self) -> click.HelpFormatter:
         """The page; a terminal's last column stays free, since some break the line behind it."""
-        return click.HelpFormatter(width=min(columns() - 1, _WIDEST))
+        return click.HelpFormatter(width=max(1, min(columns() - 1, _WIDEST)))
 
 
 def columns() -> int:

@@ -253,6 +253,7 @@ def test_help_begins_with_what_is_needed_and_ends_with_what_few_want() -> None:
     assert titles[:2] == ["Arguments", "Input and output"]
     assert titles[-3:] == ["Other options", "More than one machine", "Examples"]
     assert CliRunner().invoke(cli, ["-V"]).output == CliRunner().invoke(cli, ["--version"]).output
+    assert CliRunner().invoke(cli, ["run", "--help"], env={"COLUMNS": "1"}).exit_code == 0
 
 
 def test_the_manual_pages_say_what_help_says() -> None:
