@@ -66,9 +66,9 @@ class _KnownPart(Struct, frozen=True):
 class PostgresLedger(Ledger):
     """One part of a harvest that several hosts share.
 
-    `run` is the number of the run that is on, or 0. `caps` hold for the fleet's session. All
-    methods are the `Ledger` protocol's, called directly; while the database is away they wait, as
-    `outage` says.
+    `run` is the number of the run that is on, or 0; a part that `is_new` was not known to the
+    harvest before. `caps` hold for the fleet's session. All methods are the `Ledger` protocol's,
+    called directly; while the database is away they wait, as `outage` says.
 
     Raises, here and in every method, LocalIOError where the database cannot be reached or fails,
     LedgerError for a schema that cannot be used, UsageError for an address, user or right.
@@ -91,16 +91,11 @@ class PostgresLedger(Ledger):
         self._claims = 0
         self._frontier = 0
         self._connection = ResilientConnection(Address.of(fleet), identity, outage)
-        self._part = self._connection.part
+        self._part, self.is_new = self._connection.part, self._connection.is_new
 
     @property
     def _known_part(self) -> _KnownPart:
         return _KnownPart(*self._ask(_PART, self._part)[0])
-
-    @property
-    def is_new(self) -> bool:
-        """Whether the harvest has never seen this part before."""
-        return self._connection.is_new
 
     def forget_part(self) -> None:
         """Leave no trace of a part that is not to be."""
