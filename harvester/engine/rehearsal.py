@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -71,6 +72,9 @@ def _copy(output: Path, copy: Path, env: Environment, *, is_whole: bool) -> None
 
 def _copy_ledger(output: Path, copy: Path) -> bool:
     if (place := ledger_path(output)).exists():
+        # SQLite would say that the ledger itself cannot be read.
+        if shutil.disk_usage(copy.parent).free < place.stat().st_size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         with suppress(DamagedLedgerError), reading(place, allow_older=True, is_brief=True) as known:
             known.copy_to(ledger_path(copy))
             return True

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import shutil
 import ssl
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -307,6 +309,20 @@ def test_what_a_run_would_refuse_is_bad(tmp_path: Path) -> None:
     assert "no such file" in told(inputs=(str(tmp_path / "gone.txt"),)).remedy
     # Nothing is left of it.
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ids.txt", "n.jsonl"]
+
+
+def test_a_ledger_that_has_no_room_to_be_tried_on_a_copy_names_the_place_that_is_full(
+    tmp_path: Path,
+) -> None:
+    output = tmp_path / "n.jsonl"
+    ledger_of(output, 1)
+    output.write_bytes(LINE)
+    # Longer than any disk, and takes no room on this one.
+    os.truncate(Side.LEDGER.of(output), shutil.disk_usage(tempfile.gettempdir()).total + (1 << 30))
+    check = check_run(config(output=output))
+    assert check.is_good is False
+    assert "No space left" in check.text
+    assert "set TMPDIR" in check.remedy
 
 
 def test_an_output_that_cannot_be_read_on_is_bad(tmp_path: Path) -> None:
