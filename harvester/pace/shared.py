@@ -10,10 +10,14 @@ from harvester.pace.throttle import Throttle
 from harvester.parsing import Rate
 from harvester.rules.turns import Allotted, Turn, Turns, name_of, turns_of
 
-# In seconds and in trips to the ledger: who is cut off from it is to fall silent soon.
-_AHEAD, _TRIPS, _MOST_AHEAD = 0.4, 4, 4.0
-# How far ahead others take their moments is forgotten by this factor each time.
+# In seconds. So far ahead moments are taken at least and at most; in between, as many times as
+# long as it takes to be given some.
+_LEAST_AHEAD, _MOST_AHEAD = 0.3, 4.0
+_TIMES = 4.0
+# An exchange with the ledger that was slow is forgotten by this factor each time. It counts as no
+# longer than so many trips and seconds: who is cut off from the ledger is to fall silent soon.
 _FORGET = 0.9
+_TRIPS, _WORK = 4, 0.1
 # From when the ledger has looked at its clock until we can start a call: the way back, which is
 # half of a trip or a bit more, and what its commit takes.
 _WAY, _COMMIT = 0.6, 0.015
@@ -78,12 +82,14 @@ class SharedThrottle(Throttle):
         self._unsent: list[Turn] = []
         self._used: list[tuple[Turn, float]] = []
         self._batch = 0
-        self._others = self._ask_at = 0.0
+        self._cycle = self._others = 0.0
+        self._asked_at = 0.0
+        self._ask_at = 0.0
 
     @property
     def _ahead(self) -> float:
         """For how many seconds moments are taken."""
-        return min(max(_AHEAD + _TRIPS * self._clock.trip, self._others), _MOST_AHEAD)
+        return min(max(_LEAST_AHEAD, _TIMES * self._cycle, self._others), _MOST_AHEAD)
 
     @property
     def _interval(self) -> float:
@@ -109,6 +115,7 @@ class SharedThrottle(Throttle):
 
     def asking(self) -> Turns:
         """Returns what to ask the ledger for, for each call of the batch."""
+        self._asked_at = self._now()
         ahead, used = self._ahead, self._used
         self._used = []
         lead = _WAY * self._clock.trip + _COMMIT
@@ -127,6 +134,8 @@ class SharedThrottle(Throttle):
     def allot(self, allotted: Allotted) -> None:
         """Take over the turns that the ledger gave."""
         now = self._now()
+        took = min(now - self._asked_at, _TRIPS * self._clock.trip + _WORK)
+        self._cycle = max(took, _FORGET * self._cycle)
         self._turns.extend(allotted.turns)
         if allotted.free_at is None:
             self._ask_at = now + _ASK_AGAIN
