@@ -121,7 +121,9 @@ class RunHealth:
         """Let the breaker see it."""
         breaker, is_probe = self.breaker, job.seq == self._probe
         was_tripped = breaker.is_tripped
-        breaker.see(job.seq, judgement.verdict, probe=is_probe, again=any(job.failures_by_cause))
+        # A queue may begin with many notes that are hopeless, night for night.
+        again = any(job.failures_by_cause) or job.was_given_up
+        breaker.see(job.seq, judgement.verdict, probe=is_probe, again=again)
         if breaker.is_spent:
             failed = f"{breaker.failed_probes} probes in a row failed"
             stop = StopReason.UPSTREAM, f"{self._tripped_by}; {failed}"

@@ -224,6 +224,16 @@ def test_a_queue_that_begins_with_what_failed_before_says_nothing_of_the_request
     assert (summary.exit_code, summary.done, summary.failed) == (1, 60, 30)
 
 
+def test_many_notes_that_were_given_up_do_not_end_the_next_night_before_it_comes_to_others(
+    night: Night,
+) -> None:
+    api, hopeless = upstream(), set(note_ids(200)[::2])
+    api.script = lambda note, _nth, _now: code(500) if note in hopeless else None
+    assert night.run(note_ids(200), api).exhausted == 100
+    summary = night.run(note_ids(300), api)
+    assert (summary.exit_code, summary.done, summary.exhausted) == (1, 200, 100)
+
+
 @pytest.mark.parametrize("number", [301, 404])
 def test_notes_that_a_stop_for_the_request_left_queued_tell_of_it_again(
     night: Night, number: int
