@@ -11,7 +11,7 @@ from harvester.parsing import Rate
 from harvester.rules.turns import Allotted, Turn, Turns, name_of, turns_of
 
 # In seconds. So far ahead moments are taken at least and at most; in between, as many times as
-# long as it takes to be given some.
+# long as it takes to be given some: by the way to the ledger alone, eight hosts lose 2 % of a rate.
 _LEAST_AHEAD, _MOST_AHEAD = 0.3, 4.0
 _TIMES = 4.0
 # An exchange with the ledger that was slow is forgotten by this factor each time. It counts as no
