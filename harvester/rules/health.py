@@ -57,6 +57,7 @@ class RunHealth:
         self._probe: int | None = None
         self._tripped_by = ""
         self.is_unproven = is_unproven
+        self._has_known = False
         self.refused: list[int] = []
 
     @property
@@ -110,8 +111,12 @@ class RunHealth:
         return self._see(job, judgement, reaction)
 
     def _see_first(self, job: Job, judgement: Judgement) -> None:
-        # A note that was answered so before says nothing new, and a queue may begin with many such.
+        # A note that was answered so before says nothing new, and a queue may begin with many such,
+        # or hold no others.
         if judgement.code is not None and judgement.code == job.code_before:
+            self._has_known = True
+            return
+        if self._has_known and any(job.failures_by_cause):
             return
         self.first_answers.see(judgement)
         if self.first_answers.is_watching:

@@ -222,6 +222,9 @@ def test_a_queue_that_begins_with_what_failed_before_says_nothing_of_the_request
     again = replace(CONFIG, retry_failed=True)
     summary = night.run(note_ids(90), api, again)
     assert (summary.exit_code, summary.done, summary.failed) == (1, 60, 30)
+    # Nor where nothing else is left, whoever is tried several times.
+    summary = night.run([], api, again)
+    assert (summary.exit_code, summary.done, summary.failed) == (1, 60, 30)
 
 
 def test_many_notes_that_were_given_up_do_not_end_the_next_night_before_it_comes_to_others(
