@@ -113,7 +113,7 @@ class RunHealth:
     def _see_first(self, job: Job, judgement: Judgement) -> None:
         # A note that was answered so before says nothing new, and a queue may begin with many such,
         # or hold no others.
-        if judgement.code is not None and judgement.code == job.code_before:
+        if _is_known(job, judgement):
             self._has_known = True
             return
         if self._has_known and any(job.failures_by_cause):
@@ -128,6 +128,8 @@ class RunHealth:
         was_tripped = breaker.is_tripped
         # A queue may begin with many notes that are hopeless, night for night.
         again = any(job.failures_by_cause) or job.was_given_up
+        # One that was tried but once may have met an upstream that is down since.
+        again = again or (job.attempts > 1 and _is_known(job, judgement))
         breaker.see(job.seq, judgement.verdict, probe=is_probe, again=again)
         if breaker.is_spent:
             failed = f"{breaker.failed_probes} probes in a row failed"
@@ -154,3 +156,8 @@ class RunHealth:
 
     def _advised(self, complaint: str) -> str:
         return f"{complaint}; {self._advice}" if self._advice else complaint
+
+
+def _is_known(job: Job, judgement: Judgement) -> bool:
+    """Whether an earlier run was answered the same about a note."""
+    return judgement.code is not None and judgement.code == job.code_before

@@ -232,6 +232,8 @@ def test_many_notes_that_were_given_up_do_not_end_the_next_night_before_it_comes
 ) -> None:
     api, hopeless = upstream(), set(note_ids(200)[::2])
     api.script = lambda note, _nth, _now: code(500) if note in hopeless else None
+    stopped = night.run(note_ids(200), api, replace(CONFIG, max_runtime=8.0))
+    assert (stopped.exit_code, stopped.done, stopped.queued > 60) == (7, 100, True)
     assert night.run(note_ids(200), api).exhausted == 100
     summary = night.run(note_ids(300), api)
     assert (summary.exit_code, summary.done, summary.exhausted) == (1, 200, 100)
