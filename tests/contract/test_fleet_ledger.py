@@ -1039,9 +1039,24 @@ def test_a_part_on_two_machines_stops_the_one_that_is_overtaken(
         assert len(clone.claim(1, LEASE).jobs) == 1
 
 
+def test_a_host_whose_connection_is_ended_while_it_opens_opens_once_more(
+    fleet: Database,
+) -> None:
+    """As a clone does that starts at the same moment."""
+    with Severed(fleet.url) as way:
+        way.sever(b"INSERT 0 1")
+        with closing(fleet.open("a", way.url)) as ledger:
+            assert ledger.is_new
+            ledger.begin_run(120)
+        assert way.severed == 1
+
+
 def test_a_part_that_the_ledger_never_saw_is_told(fleet: Database) -> None:
+    # However often its host was killed as it opened.
+    for _ in range(2):
+        with closing(fleet.open("new")) as ledger:
+            assert ledger.is_new
     with closing(fleet.open("new")) as ledger:
-        assert ledger.is_new
         ledger.forget_part()
     with closing(fleet.open("new")) as ledger:
         assert ledger.is_new

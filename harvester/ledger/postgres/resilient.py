@@ -41,7 +41,7 @@ WHERE datname = current_database() AND usename = current_user AND pid <> pg_back
 """
 _FIND_PART = """
 INSERT INTO part (uuid, host, path) VALUES (%s, %s, %s) ON CONFLICT (uuid)
-DO UPDATE SET host = excluded.host, path = excluded.path RETURNING id, op, xmax = 0
+DO UPDATE SET host = excluded.host, path = excluded.path RETURNING id, op
 """
 # Others were in a transaction's way: it may succeed at once.
 _AGAIN = ("40001", "40P01", "55P03")
@@ -55,8 +55,8 @@ class ResilientConnection:
     """One part's connection; used from one thread at a time.
 
     What is `synced` of the part's file is written with the next transaction; `is_new` tells that
-    the ledger did not know the part before. A database that has forgotten what was committed, or
-    in which somebody else writes as this part, ends all calls from then on.
+    the ledger knows of nothing that was done in the part. A database that has forgotten what was
+    committed, or in which somebody else writes as this part, ends all calls from then on.
 
     The constructor connects, brings the schema up to date, and finds the part or makes it. Raises
     LocalIOError, LedgerError, UsageError, here and in every call.
@@ -77,7 +77,7 @@ class ResilientConnection:
         except psycopg.Error as error:
             raise refusal(error, address) from error
 
-    def _connect(self) -> Connection:
+    def _connect(self, *, is_again: bool = False) -> Connection:
         name = f"harvester {self._identity.uuid}"
         db = self._address.connect(name)
         try:
@@ -88,7 +88,11 @@ class ResilientConnection:
                 migrate(db, self._address.schema)
             self._find_part(db, name)
         except BaseException:
+            is_lost = db.closed
             db.close()
+            # Who opens as the same part at the same moment ends this connection as a predecessor's.
+            if is_lost and not self.part and not is_again:
+                return self._connect(is_again=True)
             raise
         return db
 
@@ -98,9 +102,9 @@ class ResilientConnection:
         with db.pipeline():
             db.execute(_END_OTHERS.encode(), (name,))
             found = db.execute(_FIND_PART, (identity.uuid, identity.host, identity.path))
-        ((part, op, is_new),) = found.fetchall()
+        ((part, op),) = found.fetchall()
         if not self.part:
-            self.is_new = is_new
+            self.is_new = op == 0
         elif part != self.part or op < self._op:
             raise self._forgotten(db)
         elif op not in (self._op, self._tried):
