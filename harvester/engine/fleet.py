@@ -218,7 +218,8 @@ class FleetSession(Coordinator):
             # A day has begun: its tokens are asked again.
             self._pool.wake()
         for token in beat.stops.keys() - before.stops.keys():
-            self._stop(token, beat.stops[token])
+            if token or not self._state.is_stopping:
+                self._stop(token, beat.stops[token])
         for token, slowed in beat.slowed.items():
             if slowed.times != before.slowed.get(token, slowed).times and not slowed.by_us:
                 self._slow_down(token, slowed)
@@ -250,11 +251,12 @@ class FleetSession(Coordinator):
     def _stop(self, stopped: str, stop: Stop) -> None:
         """Heed a stop of one token, or of all where none is named."""
         clients = [client for token, client in self._clients.items() if stopped in ("", token)]
+        reason = StopReason(stop.reason)
         # What this host has said itself, it has heeded.
-        if stop.shared and all(client.disabled is None for client in clients):
+        if stop.shared and not any(client.disabled is reason for client in clients):
             self._pool.doubt()
         for client in clients:
-            self._pool.disable(client, StopReason(stop.reason), stop.detail)
+            self._pool.disable(client, reason, stop.detail)
 
     # What this host says
 

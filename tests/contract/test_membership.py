@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -211,6 +212,30 @@ def test_a_slow_down_reaches_all_and_no_turn_is_before_its_end(
     none = b.ask(1)
     assert none.turns == []
     assert [none.free_at] == after_start(2.5)
+
+
+def test_hosts_that_are_told_at_once_to_slow_down_with_many_tokens_do_not_wait_for_each_other(
+    fleet: Fleet,
+) -> None:
+    times = 150
+    tokens = [TOKEN, OTHER]
+
+    def tell(member: Membership, tokens: Sequence[str]) -> int:
+        for _ in range(times):
+            for token in tokens:
+                member.tell_slow_down(token, 0.0, None)
+            member.beat()
+        return member.beat().slowed[TOKEN].times
+
+    with ExitStack() as stack, ThreadPoolExecutor(2) as threads:
+        members = []
+        for host in (fleet.join(), fleet.join()):
+            address = FleetAddress(fleet.database.url, fleet.database.harvest)
+            member = Membership(address, "other", tokens, RATE, lambda: fleet.now)
+            stack.callback(member.close)
+            member.join(host.ledger.run)
+            members.append(member)
+        assert max(threads.map(tell, members, (tokens, tokens[::-1]))) == 2 * times
 
 
 def test_no_notice_of_another_program_reaches_a_run(fleet: Fleet) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import Struct, field
 
 from harvester.ledger.postgres.intake import enrol
-from harvester.ledger.postgres.transaction import TALLIED, Row, Transaction
+from harvester.ledger.postgres.transaction import TALLIED, Row, Transaction, lock
 from harvester.ledger.protocol import Checkpoint, FoundLine
 from harvester.ledger.sql import LOST
 
@@ -67,9 +67,9 @@ SELECT {_LAST_RUN}, seq, fetched_at, '{LOST}', true FROM line JOIN part ON part.
 WHERE part.id = %(part)s AND NOT (is_there OR rebuilding) AND fetched_at IS NOT NULL
 """
 _COUNT_LOST = """
-SELECT count(DISTINCT seq) FROM line AS gone JOIN job USING (seq)
-WHERE gone.part = %s AND NOT is_there AND state = 1
-    AND NOT EXISTS (SELECT FROM line WHERE line.seq = job.seq AND is_there)
+SELECT count(DISTINCT seq) FROM line AS gone
+WHERE gone.part = %s AND NOT is_there
+    AND NOT EXISTS (SELECT FROM line WHERE line.seq = gone.seq AND is_there)
 """
 _FOUND = "unnest(%(seqs)s::bigint[], %(attempts)s::int[]) AS named (seq, attempts)"
 _GONE = """(
@@ -250,7 +250,7 @@ def end_reading(tx: Transaction) -> None:
 
     What only another ledger knew stays done: nobody has said that it is to be paid for again.
     """
-    tx.ask(_LOSE, {"part": tx.part})
+    tx.ask_all((lock("jobs"), ()), (_LOSE, {"part": tx.part}))
     _end(tx, is_all=False)
     tx.later("DELETE FROM line WHERE part = %s AND NOT is_there", (tx.part,))
 

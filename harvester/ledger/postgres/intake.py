@@ -86,10 +86,11 @@ def retry(
 
 
 def requeue(tx: Transaction, seqs: Sequence[int]) -> int:
-    """Queue failed jobs again, by their numbers; gives how many."""
+    """Queue failed jobs again, by their numbers, as if unanswered; gives how many."""
+    tx.later("UPDATE job SET code = NULL WHERE state = 0 AND seq = ANY(%s)", (list(seqs),))
     return _requeue(tx, "state >= 2 AND seq = ANY(%(seqs)s)", seqs=list(seqs))
 
 
 def _requeue(tx: Transaction, where: str, **values: object) -> int:
-    ((many,),) = tx.ask(_REQUEUE.format(where), {"run": tx.run, **values})
-    return int(many)
+    _, picked = tx.ask_all((lock("jobs"), ()), (_REQUEUE.format(where), {"run": tx.run, **values}))
+    return int(picked.fetchall()[0][0])

@@ -126,7 +126,8 @@ class Membership:
 
     def _say(self, *queries: str) -> psycopg.Cursor[Row]:
         """Say what is untold, then run statements, in one exchange; gives the last one's rows."""
-        untold = list(self._untold)
+        # In an order that all hosts keep to, so that no two wait for each other.
+        untold = sorted(self._untold, key=lambda said: (said[0], str(said[1]["token"])))
         said = [*untold, *((query, {}) for query in queries)]
         named = {**self._named, "run": self._run}
         try:

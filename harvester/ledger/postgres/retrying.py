@@ -10,7 +10,7 @@ from harvester.ledger.postgres import adoption, intake
 from harvester.ledger.postgres.claims import lose
 from harvester.ledger.postgres.connection import session
 from harvester.ledger.postgres.runs import OF_PART
-from harvester.ledger.postgres.transaction import Transaction
+from harvester.ledger.postgres.transaction import Transaction, lock
 from harvester.model import State
 
 # No part and no run has it: the hosts that run count what is theirs, and are not disturbed.
@@ -56,7 +56,8 @@ def lose_part_in_fleet(fleet: FleetAddress, part: str) -> int:
         if is_alive:
             raise UsageError(f"{part} is not lost: a run on {host} writes it now.")
         tx = Transaction(db, number, _NOBODY, op)
-        tx.ask(lose(OF_PART), {"part": number, "how": "its part is lost"})
+        lost = {"part": number, "how": "its part is lost"}
+        tx.ask_all((lock("jobs"), ()), (lose(OF_PART), lost))
         many = adoption.lose_part(tx)
         tx.commit()
     return many
