@@ -90,8 +90,6 @@ class Job(Struct, frozen=True):
     `claim_id` names the claim; `attempts` counts all requests ever made for the job,
     `failures_by_cause` the failed ones of this run by `Cause` (collection, server, unanswered).
     `extra_fields` is the text of a JSON object with what came along from the input.
-    `code_before` is what its last answer said, if that was in an earlier run; `was_given_up` tells
-    that one tried it in vain to the end.
     """
 
     seq: int
@@ -100,8 +98,6 @@ class Job(Struct, frozen=True):
     attempts: int = 0
     failures_by_cause: tuple[int, int, int] = (0, 0, 0)
     extra_fields: str | None = None
-    code_before: int | None = None
-    was_given_up: bool = False
 
 
 def _nothing() -> None:

@@ -15,7 +15,7 @@ from harvester.cli.config_file import KEPT, key_of
 from harvester.cli.helping import columns
 from harvester.cli.params import Command, telling_names
 from harvester.cli.run import AS_RUN, console_of, parsed_as_run, places_of, words_of_run
-from harvester.cli.telling import json_option, say, tell
+from harvester.cli.telling import json_option, masked, say, tell
 from harvester.errors import LocalIOError, UsageError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def doctor(ctx: click.Context, words: tuple[str, ...]) -> int:
             read = [*config.files_read(), ("--config", given.meta.get(KEPT))]
             console_of(given).check_apart(read, config.output)
     except (UsageError, LocalIOError) as error:
-        text, _, remedy = str(error).partition("\n")
+        text, _, remedy = masked(str(error)).partition("\n")
         configured = bad("configuration", text, " ".join(remedy.split()))
     else:
         configured = good("configuration", ", ".join(_said(given)) or "all as by default")

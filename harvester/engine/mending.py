@@ -84,7 +84,8 @@ def _check_ours(output: OutputFile) -> None:
 def _not_ours(output: OutputFile, place: str) -> OutputMismatchError:
     return OutputMismatchError(
         f"{output.path} has a line that is broken or not harvester's at {place}: take it out; "
-        f"`harvester verify {shlex.quote(str(output.path))}` tells how."
+        f"`harvester verify {shlex.quote(str(output.path))}` tells how. If the file is another "
+        "program's, choose another --output."
     )
 
 

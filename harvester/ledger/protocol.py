@@ -254,7 +254,7 @@ class Ledger(Protocol):
         """
 
     def requeue(self, seqs: Sequence[int]) -> None:
-        """Put failed jobs back in the queue, due at once: their answers told nothing of them."""
+        """Put failed jobs back in the queue, due at once."""
 
     def adopt(self, lines: Sequence[FoundLine], checkpoint: Checkpoint) -> int:
         """Take whole lines of OUTPUT as done jobs; gives how many were not known as done by a line.

@@ -47,17 +47,11 @@ JOB_COLUMNS = (
 JobRow = tuple[int, bytes | str, int, int | None, int, int, int, str | None]
 
 
-def job_of(row: JobRow, claim_id: int, this_run: int, code: int | None = None) -> Job:
-    """A claimed job; failures of earlier runs do not count in this one, nor its `code` in these."""
+def job_of(row: JobRow, claim_id: int, this_run: int) -> Job:
+    """A claimed job; failures of earlier runs do not count in this one."""
     seq, key, attempts, run, collection, server, unanswered, extra_fields = row
-    failures = (collection, server, unanswered)
-    # Who puts a failed job back in the queue takes its run away.
-    was_given_up = run is None and any(failures)
-    if run == this_run:
-        code = None
-    else:
-        failures = (0, 0, 0)
-    return Job(seq, from_key(key), claim_id, attempts, failures, extra_fields, code, was_given_up)
+    failures = (collection, server, unanswered) if run == this_run else (0, 0, 0)
+    return Job(seq, from_key(key), claim_id, attempts, failures, extra_fields)
 
 
 def code_of(outcome: Outcome) -> int:

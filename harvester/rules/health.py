@@ -38,7 +38,7 @@ class RunHealth:
 
     `simulated` tells what OUTPUT holds, None while it is empty. `is_unproven` while no answer has
     told that a server is the simulator for which an OUTPUT of practice is right. `refused` are the
-    jobs answered while all answers said that the request is wrong; `advice` is what to do then, and
+    jobs rejected while all answers said that the request is wrong; `advice` is what to do then, and
     `is_deprecated` tells of the endpoint. While `breaker` is tripped, only probes may be sent.
     """
 
@@ -57,7 +57,6 @@ class RunHealth:
         self._probe: int | None = None
         self._tripped_by = ""
         self.is_unproven = is_unproven
-        self._has_known = False
         self.refused: list[int] = []
 
     @property
@@ -111,26 +110,15 @@ class RunHealth:
         return self._see(job, judgement, reaction)
 
     def _see_first(self, job: Job, judgement: Judgement) -> None:
-        # A note that was answered so before says nothing new, and a queue may begin with many such,
-        # or hold no others.
-        if _is_known(job, judgement):
-            self._has_known = True
-            return
-        if self._has_known and any(job.failures_by_cause):
-            return
         self.first_answers.see(judgement)
-        if self.first_answers.is_watching:
+        if judgement.verdict is Verdict.REJECT and self.first_answers.is_watching:
             self.refused.append(job.seq)
 
     def _see(self, job: Job, judgement: Judgement, reaction: Reaction) -> Reaction:
         """Let the breaker see it."""
         breaker, is_probe = self.breaker, job.seq == self._probe
         was_tripped = breaker.is_tripped
-        # A queue may begin with many notes that are hopeless, night for night.
-        again = any(job.failures_by_cause) or job.was_given_up
-        # One that was tried but once may have met an upstream that is down since.
-        again = again or (job.attempts > 1 and _is_known(job, judgement))
-        breaker.see(job.seq, judgement.verdict, probe=is_probe, again=again)
+        breaker.see(job.seq, judgement.verdict, probe=is_probe, again=any(job.failures_by_cause))
         if breaker.is_spent:
             failed = f"{breaker.failed_probes} probes in a row failed"
             stop = StopReason.UPSTREAM, f"{self._tripped_by}; {failed}"
@@ -156,8 +144,3 @@ class RunHealth:
 
     def _advised(self, complaint: str) -> str:
         return f"{complaint}; {self._advice}" if self._advice else complaint
-
-
-def _is_known(job: Job, judgement: Judgement) -> bool:
-    """Whether an earlier run was answered the same about a note."""
-    return judgement.code is not None and judgement.code == job.code_before

@@ -14,7 +14,6 @@ import pytest
 
 from harvester.ledger.keys import from_key, to_key
 from harvester.ledger.protocol import (
-    FAILED,
     Checkpoint,
     Claimed,
     Enrolled,
@@ -521,20 +520,6 @@ def test_only_failed_jobs_are_requeued(bench: Bench) -> None:
         (B, 1, (0, 0, 0)),
         (C, 1, (0, 0, 0)),
     ]
-
-
-def test_what_an_earlier_run_was_told_of_a_note_is_known_unless_it_told_nothing(
-    bench: Bench,
-) -> None:
-    record(bench.ledger, give_up(one(bench)))
-    bench.ledger.retry(FAILED)
-    (job,) = claim(bench.ledger)
-    assert job.code_before == 404
-    record(bench.ledger, give_up(job))
-    bench.ledger.requeue([job.seq])
-    bench.begin_run()
-    (job,) = claim(bench.ledger)
-    assert job.code_before is None
 
 
 # Adopting

@@ -212,44 +212,6 @@ def test_twenty_first_answers_of_400_are_the_requests_fault(night: Night) -> Non
     assert (summary.exit_code, summary.queued, summary.failed) == (5, 100, 0)
 
 
-@pytest.mark.parametrize("number", [301, 404])
-def test_a_queue_that_begins_with_what_failed_before_says_nothing_of_the_request(
-    night: Night, number: int
-) -> None:
-    api, hopeless = upstream(), note_ids(30)
-    api.script = lambda note, _nth, _now: code(number) if note in hopeless else None
-    night.run(note_ids(60)[::-1], api)
-    again = replace(CONFIG, retry_failed=True)
-    summary = night.run(note_ids(90), api, again)
-    assert (summary.exit_code, summary.done, summary.failed) == (1, 60, 30)
-    # Nor where nothing else is left, whoever is tried several times.
-    summary = night.run([], api, again)
-    assert (summary.exit_code, summary.done, summary.failed) == (1, 60, 30)
-
-
-def test_many_notes_that_were_given_up_do_not_end_the_next_night_before_it_comes_to_others(
-    night: Night,
-) -> None:
-    api, hopeless = upstream(), set(note_ids(200)[::2])
-    api.script = lambda note, _nth, _now: code(500) if note in hopeless else None
-    stopped = night.run(note_ids(200), api, replace(CONFIG, max_runtime=8.0))
-    assert (stopped.exit_code, stopped.done, stopped.queued > 60) == (7, 100, True)
-    assert night.run(note_ids(200), api).exhausted == 100
-    summary = night.run(note_ids(300), api)
-    assert (summary.exit_code, summary.done, summary.exhausted) == (1, 200, 100)
-
-
-@pytest.mark.parametrize("number", [301, 404])
-def test_notes_that_a_stop_for_the_request_left_queued_tell_of_it_again(
-    night: Night, number: int
-) -> None:
-    api = upstream()
-    api.script = lambda _note, _nth, _now: code(number)
-    for _ in range(3):
-        summary = night.run(note_ids(25), api)
-        assert (summary.exit_code, summary.queued, summary.failed) == (5, 25, 0)
-
-
 def test_a_400_after_another_answer_rejects_the_note(night: Night) -> None:
     api = upstream()
     api.script = lambda note, _nth, _now: code(400) if note != note_ids(1)[0] else None

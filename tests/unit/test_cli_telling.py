@@ -232,6 +232,9 @@ def test_a_token_that_was_typed_for_a_note_is_not_told(
     monkeypatch.setenv("JUSTONEAPI_TOKEN", TOKEN)
     told = json.loads(run("retry", fetched[0], "--id", TOKEN, "--json").stdout)
     assert told["missed"] == ["*** is not known here: no list named it"]
+    told = json.loads(run("doctor", fetched[0], "--rate", TOKEN, "--json").stdout)
+    assert "--rate '***' is not like" in str(told["checks"][0])
+    assert TOKEN not in str(told)
 
 
 def test_no_text_breaks_the_json_and_no_moment_stays_a_number() -> None:

@@ -17,7 +17,7 @@ from harvester.rules.turns import Allotted, Turn, Turns
 # In seconds: while others hold claims, and while a job is locked by another's transaction.
 _ASK_AGAIN, _SOON = 1.0, 0.05
 _UNLIMITED = Limits()
-_COLUMNS = f"{JOB_COLUMNS}, job.code, job.due"
+_COLUMNS = f"{JOB_COLUMNS}, job.due"
 # By its key: where there were no claims of late, a join of all with all is thought to be cheap.
 _IS_FREE = "(SELECT true FROM claim WHERE claim.seq = job.seq) IS NULL"
 # One statement, so that a call is counted either as claimed or as used.
@@ -219,7 +219,7 @@ def claimed_of(
     elif len(rows) >= room:
         delay = _ASK_AGAIN
     reached = is_reached(want.caps.limits, Spent(charged, calls, charged, lost, today))
-    jobs = [job_of(row[:-2], want.claim_id, run, row[-2]) for row in rows]
+    jobs = [job_of(row[:-1], want.claim_id, run) for row in rows]
     return Claimed(jobs, delay, reached), frontier
 
 

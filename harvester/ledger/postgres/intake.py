@@ -86,8 +86,7 @@ def retry(
 
 
 def requeue(tx: Transaction, seqs: Sequence[int]) -> int:
-    """Queue failed jobs again, by their numbers, as if unanswered; gives how many."""
-    tx.later("UPDATE job SET code = NULL WHERE state = 0 AND seq = ANY(%s)", (list(seqs),))
+    """Queue failed jobs again, by their numbers; gives how many."""
     return _requeue(tx, "state >= 2 AND seq = ANY(%(seqs)s)", seqs=list(seqs))
 
 

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from harvester.halt import Look
 from harvester.ledger.keys import from_key, mark_of_key, to_key
@@ -22,7 +21,7 @@ from harvester.ledger.protocol import (
     Sent,
     StartedRun,
 )
-from harvester.ledger.sql import BALANCES, IS_EMPTY, JOB_COLUMNS, NO_CODE, job_of
+from harvester.ledger.sql import BALANCES, IS_EMPTY, JOB_COLUMNS, NO_CODE, JobRow, job_of
 from harvester.ledger.sqlite import adoption, claims, records, runs
 from harvester.ledger.sqlite.bulk import BULK_AFTER, Bulk
 from harvester.ledger.sqlite.reading import SqliteReader
@@ -316,10 +315,7 @@ class SqliteLedger(Store, Ledger):
         return self._requeue_where(" AND ".join(where), values)
 
     def requeue(self, seqs: Sequence[int]) -> None:
-        asked = json.dumps(list(seqs))
-        with self.transaction() as db:
-            self._requeue_where(f"state >= 2 AND seq IN {SEQS}", [asked])
-            db.execute(f"UPDATE job SET code = NULL WHERE state = 0 AND seq IN {SEQS}", (asked,))
+        self._requeue_where(f"state >= 2 AND seq IN {SEQS}", [json.dumps(list(seqs))])
 
     def _requeue_where(self, where: str, values: Sequence[int | str | bytes]) -> int:
         with self.transaction() as db:
@@ -347,7 +343,7 @@ class SqliteLedger(Store, Ledger):
         with self.transaction() as db:
             claims.lapse(self, now, lease, held)
             rows = db.execute(
-                f"SELECT {JOB_COLUMNS}, code FROM job WHERE state = 0 AND due <= ?"
+                f"SELECT {JOB_COLUMNS} FROM job WHERE state = 0 AND due <= ?"
                 " AND seq NOT IN (SELECT seq FROM claim) ORDER BY due LIMIT ?",
                 (now, limit),
             ).fetchall()
@@ -359,13 +355,12 @@ class SqliteLedger(Store, Ledger):
             )
             next_due = now if len(rows) == limit else self._next_due()
         delay = None if next_due is None else max(0.0, (next_due - now) / 1000)
-        jobs = [job_of(row, claim_id, self.run, code) for *row, code in rows]
-        return Claimed(jobs, delay)
+        return Claimed([job_of(row, claim_id, self.run) for row in rows], delay)
 
-    def _claim_new(self, limit: int) -> list[Any]:
+    def _claim_new(self, limit: int) -> list[JobRow]:
         """Jobs never asked for, in input order; all before the frontier have been."""
         rows = self.db.execute(
-            f"SELECT {JOB_COLUMNS}, NULL FROM job WHERE seq > ? AND seq <= ? AND state = 0"
+            f"SELECT {JOB_COLUMNS} FROM job WHERE seq > ? AND seq <= ? AND state = 0"
             " AND due IS NULL ORDER BY seq LIMIT ?",
             (self._frontier, self._bulk.last_sure, limit),
         ).fetchall()
