@@ -23,7 +23,7 @@ from harvester.engine.kind import check_kind, identity_asked, identity_of
 from harvester.engine.open_output import bring_together, open_file, with_room
 from harvester.engine.ports import Coordinator, Notice
 from harvester.engine.run import Run
-from harvester.engine.state import RunState
+from harvester.engine.state import RunState, wait_at_most
 from harvester.errors import HarvesterError, UnforeseenError, UsageError
 from harvester.ledger.fleet import FleetAddress, Outage, PartIdentity, need_driver
 from harvester.ledger.sqlite.reading import ledger_path
@@ -179,9 +179,7 @@ class FleetSession(Coordinator):
             while True:
                 self._has_news.clear()
                 await self._beat()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_BEAT_EVERY):
-                        await self._has_news.wait()
+                await wait_at_most(self._has_news, _BEAT_EVERY)
         finally:
             # What was heard last may be a stop, which the others have yet to be told of.
             with suppress(HarvesterError):
